@@ -1,0 +1,1 @@
+"""SimbaV2 as one compiled JAX program."""

@@ -1,0 +1,1 @@
+"""Agents: the soft actor-critic core and one file per agent."""

@@ -1,0 +1,47 @@
+"""SimBa, the first version: pre-layer-norm residual networks and AdamW (arXiv 2410.09754)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from purejax_simba.agents.soft_actor_critic import SoftActorCritic
+from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.networks import simba as networks
+from purejax_simba.values import ScalarValue
+
+
+def make(
+    observation_size: int,
+    action_size: int,
+    *,
+    actor_hidden_dim: int,
+    actor_num_blocks: int,
+    critic_hidden_dim: int,
+    critic_num_blocks: int,
+    num_critics: int,
+) -> SoftActorCritic:
+    """The agent for flat observations and actions of the given sizes."""
+    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks)
+    critic = networks.Critic(critic_hidden_dim, critic_num_blocks)
+    observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+
+    def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:
+        return actor.init(key, observation)["params"]
+
+    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
+        return critic.init(key, observation, action)["params"]
+
+    def optimizer(hyperparameters: HyperParameters) -> optax.GradientTransformation:
+        # Decay acts on every parameter, the log temperature included, as published.
+        decay = optax.add_decayed_weights(hyperparameters.weight_decay)
+        return optax.chain(optax.scale_by_adam(), decay)
+
+    return SoftActorCritic(
+        init_actor=init_actor,
+        init_critic=init_critic,
+        actor=lambda params, x, hp: actor.apply({"params": params}, x),
+        critic=lambda params, x, a, hp: critic.apply({"params": params}, x, a),
+        value=ScalarValue(),
+        num_critics=num_critics,
+        optimizer=optimizer,
+    )

@@ -1,0 +1,43 @@
+"""SimbaV2: hyperspherical networks and a categorical critic (arXiv 2502.15280)."""
+
+import jax
+import jax.numpy as jnp
+
+from purejax_simba.agents.soft_actor_critic import SoftActorCritic
+from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.networks import simba_v2 as networks
+from purejax_simba.values import CategoricalValue
+
+
+def make(
+    observation_size: int,
+    action_size: int,
+    *,
+    actor_hidden_dim: int,
+    actor_num_blocks: int,
+    critic_hidden_dim: int,
+    critic_num_blocks: int,
+    num_bins: int,
+    num_critics: int,
+) -> SoftActorCritic:
+    """The agent for flat observations and actions of the given sizes."""
+    value = CategoricalValue(num_bins)
+    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks)
+    critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks)
+    observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+
+    def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:
+        return actor.init(key, observation, hyperparameters.actor)["params"]
+
+    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
+        return critic.init(key, observation, action, hyperparameters.critic)["params"]
+
+    return SoftActorCritic(
+        init_actor=init_actor,
+        init_critic=init_critic,
+        actor=lambda params, x, hp: actor.apply({"params": params}, x, hp.actor),
+        critic=lambda params, x, a, hp: critic.apply({"params": params}, x, a, hp.critic),
+        value=value,
+        num_critics=num_critics,
+        project=networks.project_kernels,
+    )

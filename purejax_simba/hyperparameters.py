@@ -1,0 +1,59 @@
+"""The numbers of an agent that can differ between runs of one compiled program."""
+
+import jax
+from flax import struct
+
+
+@struct.dataclass
+class SphereScales:
+    """Start values and scales of the learnable vectors of a hyperspherical network.
+
+    A vector with start `init` and scale `scale` is stored as `scale` in every component and
+    used as `vector * init / scale`, so that `scale` sets how fast it moves under Adam
+    (SimbaV2, arXiv 2502.15280, section 4.1). All are `()` float32.
+    """
+
+    shift: jax.Array
+    scaler_init: jax.Array
+    scaler_scale: jax.Array
+    alpha_init: jax.Array
+    alpha_scale: jax.Array
+
+
+@struct.dataclass
+class HyperParameters:
+    """Traced scalars, `()` float32 each; `vmap` over a leading axis for many runs.
+
+    Attributes:
+      learning_rate: of the first update; it falls linearly to `learning_rate_end` over
+        `learning_rate_decay_updates` updates and stays there.
+      discount: per interaction, in [0, 1).
+      tau: weight of the online critic in the moving average that is the target critic.
+      target_entropy: in nats, for the whole action vector.
+      initial_temperature: entropy coefficient before the first update.
+      value_range: g_max; values are represented on [-g_max, g_max] and rewards are scaled so
+        that returns stay inside.
+      behaviour_cloning_weight: lambda of the loss that pulls policy actions to the batch's
+        actions, relative to the mean absolute value (arXiv 2306.02451).
+      weight_decay: decoupled, as in AdamW.
+      actor, critic: scales of the hyperspherical networks.
+    """
+
+    learning_rate: jax.Array
+    learning_rate_end: jax.Array
+    learning_rate_decay_updates: jax.Array
+    discount: jax.Array
+    tau: jax.Array
+    target_entropy: jax.Array
+    initial_temperature: jax.Array
+    value_range: jax.Array
+    behaviour_cloning_weight: jax.Array
+    weight_decay: jax.Array
+    actor: SphereScales
+    critic: SphereScales
+
+    def learning_rate_at(self, updates: jax.Array) -> jax.Array:
+        """Learning rate of the update that follows `updates` earlier ones."""
+        progress = updates.astype(self.learning_rate.dtype) / self.learning_rate_decay_updates
+        remaining = 1.0 - progress.clip(0.0, 1.0)
+        return self.learning_rate_end + (self.learning_rate - self.learning_rate_end) * remaining

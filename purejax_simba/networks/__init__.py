@@ -1,0 +1,1 @@
+"""Network modules: arrays in, arrays out."""

@@ -1,0 +1,134 @@
+"""Hyperspherical networks of SimbaV2 (arXiv 2502.15280, section 4.1).
+
+Kernels have unit l2 norm along their input axis: `project_kernels` restores that after every
+optimiser step. Activations live on the unit sphere; learnable vectors scale them.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from purejax_simba.hyperparameters import SphereScales
+from purejax_simba.networks.policy import bound_log_std
+
+EPSILON = 1e-8
+EXPANSION = 4
+
+
+def l2_normalise(x: jax.Array, axis: int = -1) -> jax.Array:
+    """x / max(||x||, 1e-8) along `axis`."""
+    norm = jnp.sqrt(jnp.sum(x * x, axis=axis, keepdims=True))
+    return x / jnp.maximum(norm, EPSILON)
+
+
+def project_kernels(params: Any) -> Any:
+    """Gives every kernel unit norm along its input axis; leaves all else alone."""
+
+    def project(path: tuple, leaf: jax.Array) -> jax.Array:
+        return l2_normalise(leaf, axis=-2) if path[-1].key.startswith("kernel") else leaf
+
+    return jax.tree_util.tree_map_with_path(project, params)
+
+
+class _Layer(nn.Module):
+    def linear(self, name: str, x: jax.Array, features: int) -> jax.Array:
+        initialiser = nn.initializers.orthogonal(column_axis=0)
+        kernel = self.param(name, initialiser, (x.shape[-1], features))
+        return x @ kernel
+
+    def scale(self, name: str, x: jax.Array, init: Any, scale: Any) -> jax.Array:
+        def initialiser(_: jax.Array) -> jax.Array:
+            return jnp.full((x.shape[-1],), scale, jnp.float32)
+
+        return x * (self.param(name, initialiser) * (init / scale))
+
+
+class Embedder(_Layer):
+    """Input `(..., n)` to the unit sphere in `hidden_dim` dimensions, keeping its length.
+
+    The constant `shift` is appended before the first normalisation, so that the direction of the
+    result still tells how large the input was.
+    """
+
+    hidden_dim: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
+        shift = jnp.broadcast_to(scales.shift, (*x.shape[:-1], 1))
+        x = l2_normalise(jnp.concatenate([x, shift], axis=-1))
+        x = self.linear("kernel", x, self.hidden_dim)
+        return l2_normalise(self.scale("scaler", x, scales.scaler_init, scales.scaler_scale))
+
+
+class Block(_Layer):
+    """Moves x along the sphere towards the output of an inverted-bottleneck MLP."""
+
+    hidden_dim: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
+        width = EXPANSION**0.5
+        h = self.linear("kernel_in", x, self.hidden_dim * EXPANSION)
+        h = self.scale("scaler", h, scales.scaler_init / width, scales.scaler_scale / width)
+        h = nn.relu(h) + EPSILON  # the constant keeps the vector from being zero
+        h = l2_normalise(self.linear("kernel_out", h, self.hidden_dim))
+        step = self.scale("alpha", h - x, scales.alpha_init, scales.alpha_scale)
+        return l2_normalise(x + step)
+
+
+class Head(_Layer):
+    """Linear, scaler, linear, bias."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = self.scale("scaler", self.linear("kernel_in", x, x.shape[-1]), 1.0, 1.0)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return self.linear("kernel_out", h, self.features) + bias
+
+
+class Encoder(nn.Module):
+    """Embedder and blocks: `(..., n)` to `(..., hidden_dim)` on the unit sphere."""
+
+    hidden_dim: int
+    num_blocks: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
+        x = Embedder(self.hidden_dim, name="embedder")(x, scales)
+        for index in range(self.num_blocks):
+            x = Block(self.hidden_dim, name=f"block_{index}")(x, scales)
+        return x
+
+
+class Actor(nn.Module):
+    """Observation `(..., O)` to mean and log std `(..., A)` of the Gaussian before the tanh."""
+
+    action_size: int
+    hidden_dim: int
+    num_blocks: int
+
+    @nn.compact
+    def __call__(self, observation: jax.Array, scales: SphereScales) -> tuple[jax.Array, jax.Array]:
+        x = Encoder(self.hidden_dim, self.num_blocks, name="encoder")(observation, scales)
+        mean = Head(self.action_size, name="mean")(x)
+        return mean, bound_log_std(Head(self.action_size, name="log_std")(x))
+
+
+class Critic(nn.Module):
+    """Observation and action to `(..., outputs)`: logits of the value distribution."""
+
+    outputs: int
+    hidden_dim: int
+    num_blocks: int
+
+    @nn.compact
+    def __call__(
+        self, observation: jax.Array, action: jax.Array, scales: SphereScales
+    ) -> jax.Array:
+        x = jnp.concatenate([observation, action], axis=-1)
+        x = Encoder(self.hidden_dim, self.num_blocks, name="encoder")(x, scales)
+        return Head(self.outputs, name="value")(x)

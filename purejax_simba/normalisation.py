@@ -1,0 +1,124 @@
+"""Running statistics of observations and returns, accurate in float32.
+
+Sums over a million steps are kept as unevaluated pairs of float32 (high + low), so that the
+statistics stay within 1e-5 of float64 even where the mean is 1000 times the standard deviation.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+EPSILON = 1e-8
+PRIOR_COUNT = 1e-4
+
+
+class Pair(NamedTuple):
+    """A number as high + low, both float32, |low| at most half a unit in the last place of high."""
+
+    high: jax.Array
+    low: jax.Array
+
+    def add(self, x: jax.Array) -> "Pair":
+        """self + x, by Knuth's error-free sum and a renormalisation."""
+        high, error = _two_sum(self.high, x)
+        return Pair(*_two_sum(high, error + self.low))
+
+    def minus_from(self, x: jax.Array) -> jax.Array:
+        """x - self, exact where x is near self."""
+        return (x - self.high) - self.low
+
+
+def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    total = a + b
+    b_part = total - a
+    return total, (a - (total - b_part)) + (b - b_part)
+
+
+@struct.dataclass
+class RunningMoments:
+    """Mean and variance of a stream of vectors, with a prior of mean 0, variance 1, count 1e-4.
+
+    Attributes:
+      mean: `(n,)`.
+      squares: `(n,)`, sum of squared deviations from the mean, prior included.
+      count: `()` int32, vectors seen.
+    """
+
+    mean: Pair
+    squares: Pair
+    count: jax.Array
+
+    @classmethod
+    def create(cls, size: int) -> "RunningMoments":
+        """Moments before the first vector."""
+        zero = jnp.zeros(size, jnp.float32)
+        return cls(
+            mean=Pair(zero, zero),
+            squares=Pair(jnp.full(size, PRIOR_COUNT, jnp.float32), zero),
+            count=jnp.zeros((), jnp.int32),
+        )
+
+    def update(self, x: jax.Array) -> "RunningMoments":
+        """Takes in a batch `(b, n)` (Chan et al. 1983, the parallel form of Welford's method)."""
+        before = self.count.astype(jnp.float32) + PRIOR_COUNT
+        ratio = x.shape[0] / (before + x.shape[0])
+        # Deviations are taken from the running mean first: they are small and exact.
+        deviation = self.mean.minus_from(x)
+        delta = deviation.mean(0)
+        spread = jnp.sum((deviation - delta) ** 2, axis=0)
+        return RunningMoments(
+            mean=self.mean.add(delta * ratio),
+            squares=self.squares.add(spread + delta**2 * (before * ratio)),
+            count=self.count + x.shape[0],
+        )
+
+    @property
+    def variance(self) -> jax.Array:
+        """`(n,)`."""
+        return self.squares.high / (self.count.astype(jnp.float32) + PRIOR_COUNT)
+
+    def normalise(self, x: jax.Array) -> jax.Array:
+        """(x - mean) / sqrt(variance + 1e-8) for x `(..., n)`."""
+        return self.mean.minus_from(x) / jnp.sqrt(self.variance + EPSILON)
+
+
+@struct.dataclass
+class RewardScale:
+    """Scales rewards so that returns have unit variance at most and stay within [-g_max, g_max].
+
+    SimbaV2, arXiv 2502.15280, section 4.3.
+
+    Attributes:
+      discounted_return: `(num_environments,)`, G <- r + discount * (1 - done) * G.
+      moments: of G.
+      largest: `()`, running maximum of |G|.
+    """
+
+    discounted_return: jax.Array
+    moments: RunningMoments
+    largest: jax.Array
+
+    @classmethod
+    def create(cls, num_environments: int) -> "RewardScale":
+        """Scale before the first reward: 1."""
+        return cls(
+            discounted_return=jnp.zeros(num_environments, jnp.float32),
+            moments=RunningMoments.create(1),
+            largest=jnp.zeros((), jnp.float32),
+        )
+
+    def update(self, reward: jax.Array, done: jax.Array, discount: jax.Array) -> "RewardScale":
+        """Takes in one step: reward `(num_environments,)` and whether its episode ended."""
+        discounted_return = reward + discount * jnp.where(done, 0.0, self.discounted_return)
+        return RewardScale(
+            discounted_return=discounted_return,
+            moments=self.moments.update(discounted_return[:, None]),
+            largest=jnp.maximum(self.largest, jnp.abs(discounted_return).max()),
+        )
+
+    def denominator(self, value_range: jax.Array) -> jax.Array:
+        """What rewards are divided by, `()`."""
+        deviation = jnp.sqrt(self.moments.variance[0] + EPSILON)
+        return jnp.maximum(deviation, self.largest / value_range)

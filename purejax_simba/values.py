@@ -1,0 +1,115 @@
+"""How critics represent values: as a categorical distribution or as one number.
+
+Both follow the same interface. `output` is what a critic network returns, `(..., outputs)`;
+`Target` is what a critic is trained towards.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Bootstrap(NamedTuple):
+    """What a one-step (or n-step) target is made of.
+
+    Attributes:
+      reward: `(B,)`, scaled, discounted and summed over the steps.
+      discount: `(B,)`, discount to the power of the steps, zero after a termination.
+      entropy_cost: `(B,)`, temperature * log pi of the next action.
+    """
+
+    reward: jax.Array
+    discount: jax.Array
+    entropy_cost: jax.Array
+
+
+class CategoricalValue(NamedTuple):
+    """A distribution over bins spaced evenly on [-value_range, value_range] (arXiv 1707.06887)."""
+
+    num_bins: int
+
+    @property
+    def outputs(self) -> int:
+        """Length of a critic's output."""
+        return self.num_bins
+
+    def bins(self, value_range: jax.Array) -> jax.Array:
+        """Centres of the bins, `(num_bins,)`."""
+        return jnp.linspace(-1.0, 1.0, self.num_bins) * value_range
+
+    def mean(self, output: jax.Array, value_range: jax.Array) -> jax.Array:
+        """Expected value, `(...)`."""
+        return jax.nn.softmax(output) @ self.bins(value_range)
+
+    def target(self, output: jax.Array, bootstrap: Bootstrap, value_range: jax.Array) -> jax.Array:
+        """Distribution of the bootstrapped value projected onto the bins, `(B, num_bins)`."""
+        spacing = 2.0 * value_range / (self.num_bins - 1)
+        cost = bootstrap.entropy_cost[:, None]
+        moved = bootstrap.reward[:, None] + bootstrap.discount[:, None] * (
+            self.bins(value_range) - cost
+        )
+        position = (moved.clip(-value_range, value_range) + value_range) / spacing
+        return project(jax.nn.softmax(output), position)
+
+    def loss(self, output: jax.Array, target: jax.Array) -> jax.Array:
+        """Cross entropy against a target distribution, `(...)`."""
+        return -jnp.sum(target * jax.nn.log_softmax(output), axis=-1)
+
+
+class ScalarValue(NamedTuple):
+    """The value itself, trained by squared error."""
+
+    @property
+    def outputs(self) -> int:
+        """Length of a critic's output."""
+        return 1
+
+    def mean(self, output: jax.Array, value_range: jax.Array) -> jax.Array:
+        """The value, `(...)`."""
+        del value_range
+        return output[..., 0]
+
+    def target(self, output: jax.Array, bootstrap: Bootstrap, value_range: jax.Array) -> jax.Array:
+        """Bootstrapped value, `(B,)`."""
+        value = self.mean(output, value_range)
+        return bootstrap.reward + bootstrap.discount * (value - bootstrap.entropy_cost)
+
+    def loss(self, output: jax.Array, target: jax.Array) -> jax.Array:
+        """Squared error, `(...)`."""
+        return (output[..., 0] - target) ** 2
+
+
+def project(probabilities: jax.Array, position: jax.Array) -> jax.Array:
+    """Splits each probability between the two bins nearest to its position.
+
+    Args:
+      probabilities: `(B, bins)`.
+      position: `(B, bins)`, where each probability goes, in units of bins in [0, bins - 1].
+
+    Returns:
+      `(B, bins)` with the same sums (arXiv 1707.06887, algorithm 1).
+    """
+    # A scatter is fastest on a CPU; accelerators prefer the dense form.
+    return jax.lax.platform_dependent(
+        probabilities, position, cpu=_project_scatter, default=_project_dense
+    )
+
+
+def _project_scatter(probabilities: jax.Array, position: jax.Array) -> jax.Array:
+    bins = probabilities.shape[-1]
+    lower = jnp.clip(jnp.floor(position), 0, bins - 2).astype(jnp.int32)
+    share = probabilities * (position - lower)
+
+    def scatter(lower: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+        zeros = jnp.zeros(bins, low.dtype)
+        # The bins of `high` are those of `low` plus one, so one scatter of pairs serves both.
+        return zeros.at[lower].add(low).at[lower + 1].add(high)
+
+    return jax.vmap(scatter)(lower, probabilities - share, share)
+
+
+def _project_dense(probabilities: jax.Array, position: jax.Array) -> jax.Array:
+    bins = jnp.arange(probabilities.shape[-1])
+    weight = jax.nn.relu(1.0 - jnp.abs(position[..., None] - bins))
+    return jnp.einsum("bi,bij->bj", probabilities, weight)

@@ -1,0 +1,305 @@
+"""Replays recorded update traces of the published implementation: `python -m tests.golden FILE.npz ...`.
+
+The largest relative l2 error over the leaves of each network is printed after the first and after
+the last update, with its tolerance; the exit status is 1 if any is beyond it. Files that record
+normaliser streams are told apart by their keys.
+"""
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purejax_simba.agents import simba, simba_v2
+from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
+from purejax_simba.hyperparameters import HyperParameters, SphereScales
+from purejax_simba.networks import policy
+from purejax_simba.normalisation import RewardScale, RunningMoments
+
+TOLERANCE_FIRST = 2e-5
+TOLERANCE_LAST = 1e-4
+TOLERANCE_NORMALISER = 1e-5
+
+# Their path components and ours.
+SIMBA_V2_NAMES = {
+    "embedder": "encoder/embedder",
+    "encoder": "encoder",
+    "w": "kernel",
+    "w1": "kernel_in",
+    "w2": "kernel_out",
+    "alpha_scaler": "alpha",
+    "value_bias": "value/bias",
+    "mean_w1": "mean/kernel_in",
+    "mean_w2": "mean/kernel_out",
+    "mean_scaler": "mean/scaler",
+    "mean_bias": "mean/bias",
+    "std_w1": "log_std/kernel_in",
+    "std_w2": "log_std/kernel_out",
+    "std_scaler": "log_std/scaler",
+    "std_bias": "log_std/bias",
+}
+SIMBA_NAMES = {
+    "embedder": "encoder/embedder",
+    "encoder": "encoder",
+    "pre_ln": "norm",
+    "w1": "dense_in",
+    "w2": "dense_out",
+    "mean_w": "mean",
+    "std_w": "log_std",
+    "w": "value",
+}
+
+Check = tuple[str, float, float]
+
+
+def _our_path(parts: list[str], is_v2: bool, num_blocks: int) -> tuple[str, ...]:
+    parts = [part for part in parts if not part.startswith("Vmap")]
+    if is_v2:
+        if parts[-1] in ("scaler", "kernel"):  # repeats what the component before it says
+            parts = parts[:-1]
+        parts = [p for p in parts if p not in ("hyper_dense", "mlp")]
+        if parts[0] == "predictor" and parts[1] in ("w1", "w2", "scaler"):
+            parts = ["value", *parts[1:]]
+    names = SIMBA_V2_NAMES if is_v2 else SIMBA_NAMES
+    ours: list[str] = []
+    for part in parts:
+        if part.startswith("layers_"):
+            index = int(part.removeprefix("layers_"))
+            ours.append("norm" if index == num_blocks else f"block_{index}")
+        elif part != "predictor":
+            ours += names.get(part, part).split("/")
+    return tuple(ours)
+
+
+def _network(trace: dict, stage: str, net: str, config: dict, is_v2: bool) -> dict:
+    """One network's parameters as a nested dictionary of our names."""
+    prefix = f"{stage}/{net}/"
+    num_blocks = config["actor_num_blocks" if net == "actor" else "critic_num_blocks"]
+    tree: dict = {}
+    for key, value in trace.items():
+        if not key.startswith(prefix):
+            continue
+        path = _our_path(key.removeprefix(prefix).split("/"), is_v2, num_blocks)
+        node = tree
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        if net != "actor" and not config["use_cdq"]:
+            value = value[None]  # our critics always carry their axis
+        node[path[-1]] = jnp.asarray(value)
+    return tree
+
+
+def _scales(hidden_dim: int, num_blocks: int, shift: float) -> SphereScales:
+    scaler = (2 / hidden_dim) ** 0.5
+    values = (shift, scaler, scaler, 1 / (num_blocks + 1), hidden_dim**-0.5)
+    return SphereScales(*(jnp.float32(v) for v in values))
+
+
+def _agent(config: dict, is_v2: bool) -> tuple[SoftActorCritic, HyperParameters]:
+    sizes = {
+        "actor_hidden_dim": config["actor_hidden_dim"],
+        "actor_num_blocks": config["actor_num_blocks"],
+        "critic_hidden_dim": config["critic_hidden_dim"],
+        "critic_num_blocks": config["critic_num_blocks"],
+        "num_critics": 2 if config["use_cdq"] else 1,
+    }
+    observation_size, action_size = config["observation_dim"], config["action_dim"]
+    if is_v2:
+        agent = simba_v2.make(observation_size, action_size, num_bins=config["num_bins"], **sizes)
+    else:
+        agent = simba.make(observation_size, action_size, **sizes)
+    shift = config.get("c_shift", 0.0)
+    learning_rate = config.get("lr_init", config.get("learning_rate"))
+    numbers = {
+        "learning_rate": learning_rate,
+        "learning_rate_end": config.get("lr_end", learning_rate),
+        "learning_rate_decay_updates": config.get("lr_decay_steps", 1),
+        "discount": config["gamma"],
+        "tau": config["tau"],
+        "target_entropy": config["target_entropy"],
+        "initial_temperature": 0.01,
+        "value_range": config.get("g_max", 1.0),
+        "behaviour_cloning_weight": config["bc_alpha"],
+        "weight_decay": config.get("weight_decay", 0.0),
+    }
+    return agent, HyperParameters(
+        **{name: jnp.float32(value) for name, value in numbers.items()},
+        actor=_scales(config["actor_hidden_dim"], config["actor_num_blocks"], shift),
+        critic=_scales(config["critic_hidden_dim"], config["critic_num_blocks"], shift),
+    )
+
+
+def _error(ours: jax.Array, theirs: np.ndarray) -> float:
+    theirs = np.asarray(theirs, np.float64)
+    difference = np.linalg.norm((np.asarray(ours, np.float64) - theirs).ravel())
+    return float(difference / max(np.linalg.norm(theirs.ravel()), 1e-30))
+
+
+def _largest_error(ours: dict, theirs: dict) -> float:
+    return max(jax.tree.leaves(jax.tree.map(_error, ours, theirs)))
+
+
+def _initial_state(
+    agent: SoftActorCritic, hyperparameters: HyperParameters, trace: dict, config: dict, is_v2: bool
+) -> AgentState:
+    state = agent.init(jax.random.key(0), hyperparameters)
+    nets = {
+        name: _network(trace, "init", name, config, is_v2)
+        for name in ("actor", "critic", "target_critic")
+    }
+    for name, params in nets.items():
+        expected = jax.tree.map(jnp.shape, getattr(state, name))
+        if expected != jax.tree.map(jnp.shape, params):
+            raise ValueError(f"{name}: the trace's parameters do not have this agent's shapes")
+    return state.replace(  # type: ignore[attr-defined]
+        **nets, log_temperature=jnp.asarray(trace["init/temperature/log_temp"])
+    )
+
+
+def _batch(trace: dict, index: int, config: dict) -> tuple[Batch, Noise]:
+    def read(name: str) -> jax.Array:
+        return jnp.asarray(trace[f"batch{index}/{name}"])
+
+    discount = config["gamma"] ** config["n_step"] * (1.0 - read("terminated"))
+    batch = Batch(
+        read("observation"), read("action"), read("reward"), discount, read("next_observation")
+    )
+    return batch, Noise(read("actor_noise"), read("next_actor_noise"))
+
+
+def _forward_checks(
+    agent: SoftActorCritic,
+    state: AgentState,
+    hyperparameters: HyperParameters,
+    trace: dict,
+    config: dict,
+    is_v2: bool,
+) -> Iterator[Check]:
+    batch, noise = _batch(trace, 0, config)
+    mean, log_std = agent.actor(state.actor, batch.observation, hyperparameters)
+    action, log_density = policy.sample(mean, log_std, noise.action)
+    outputs = agent.evaluate(state.critic, batch.observation, batch.action, hyperparameters)
+    ours = {
+        "actor_mean": mean,
+        "actor_std": jnp.exp(log_std),
+        "actor_action": action,
+        "actor_log_prob": log_density,
+        "critic_q": agent.value.mean(outputs, hyperparameters.value_range),
+    }
+    if is_v2:
+        ours["critic_log_prob"] = jax.nn.log_softmax(outputs)
+    # The reference recovers a sample from its rounded tanh, so where tanh saturates the recorded
+    # density itself is off (2e-5 from its own formula in float64); those rows say nothing.
+    rows = np.abs(trace["forward/actor_action"]).max(-1) < 0.999
+    for name, value in ours.items():
+        theirs = trace[f"forward/{name}"]
+        value = value.reshape(theirs.shape)
+        if name == "actor_log_prob":
+            value, theirs = value[rows], theirs[rows]
+        yield f"forward {name}", _error(value, theirs), TOLERANCE_FIRST
+
+
+def replay_updates(trace: dict) -> Iterator[Check]:
+    """Yields (what, relative error, tolerance) for a file of recorded updates."""
+    config = ast.literal_eval(str(trace["config"]))
+    is_v2 = "num_bins" in config
+    agent, hyperparameters = _agent(config, is_v2)
+    state = _initial_state(agent, hyperparameters, trace, config, is_v2)
+    yield from _forward_checks(agent, state, hyperparameters, trace, config, is_v2)
+    update = jax.jit(agent.update)
+    last = config["steps"]
+    for index in range(last):
+        batch, noise = _batch(trace, index, config)
+        state, metrics = update(state, batch, noise, hyperparameters)
+        tolerance = TOLERANCE_FIRST if index == 0 else TOLERANCE_LAST
+        reported = {
+            "actor/loss": metrics.actor_loss,
+            "actor/entropy": metrics.entropy,
+            "critic/loss": metrics.critic_loss,
+            "temperature/value": metrics.temperature,
+            "temperature/loss": metrics.temperature_loss,
+        }
+        for name, value in reported.items():
+            if index + 1 in (1, last):
+                error = _error(value, trace[f"info{index}/{name}"])
+                yield f"update {index + 1} {name}", error, tolerance
+        if index + 1 in (1, last):
+            stage = f"after{index + 1}"
+            for net in ("actor", "critic", "target_critic"):
+                theirs = _network(trace, stage, net, config, is_v2)
+                error = _largest_error(getattr(state, net), theirs)
+                yield f"update {index + 1} {net}", error, tolerance
+            error = _error(state.log_temperature, trace[f"{stage}/temperature/log_temp"])
+            yield f"update {index + 1} temperature", error, tolerance
+
+
+def replay_normalisers(trace: dict) -> Iterator[Check]:
+    """Yields (what, relative error, tolerance) for a file of recorded normaliser streams."""
+    discount, value_range = jnp.float32(trace["gamma"]), jnp.float32(trace["g_max"])
+    done = trace["terminated"] | trace["truncated"]
+
+    def observe(moments: RunningMoments, x: jax.Array) -> tuple[RunningMoments, tuple]:
+        moments = moments.update(x)
+        return moments, (moments.mean.high, moments.variance)
+
+    def reward(scale: RewardScale, x: tuple[jax.Array, jax.Array]) -> tuple[RewardScale, tuple]:
+        scale = scale.update(*x, discount)
+        denominator = scale.denominator(value_range)
+        variance = scale.moments.variance[0]
+        return scale, (scale.discounted_return, variance, scale.largest, denominator)
+
+    observations = jnp.asarray(trace["observations"])
+    moments = RunningMoments.create(observations.shape[-1])
+    moments, (mean, variance) = jax.lax.scan(observe, moments, observations)
+    rewards = jnp.asarray(trace["reward"])
+    streams = (rewards, jnp.asarray(done))
+    _, scales = jax.lax.scan(reward, RewardScale.create(rewards.shape[-1]), streams)
+    ours = {"obs_mean": mean, "obs_var": variance} | dict(
+        zip(
+            ("discounted_return", "return_var", "return_abs_max", "reward_denominator"),
+            scales,
+            strict=True,
+        )
+    )
+    for name, value in ours.items():
+        yield name, _error(value, trace[name]), TOLERANCE_NORMALISER
+    count = float(moments.count) + 1e-4
+    yield "obs_count", _error(jnp.float32(count), trace["obs_count"]), TOLERANCE_NORMALISER
+
+
+def replay(path: Path) -> list[Check]:
+    """All checks of one file.
+
+    Raises:
+      ValueError: if the file is neither kind of trace.
+    """
+    with np.load(path) as file:
+        trace = {name: file[name] for name in file.files}
+    if "observations" in trace and "reward_denominator" in trace:
+        return list(replay_normalisers(trace))
+    if "config" in trace:
+        return list(replay_updates(trace))
+    raise ValueError(f"{path}: neither an update trace nor a normaliser stream")
+
+
+def main() -> int:
+    """Replays the files named on the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz")
+    failed = False
+    for path in parser.parse_args().files:
+        print(path)
+        for what, error, tolerance in replay(path):
+            verdict = "ok" if error <= tolerance else "BEYOND TOLERANCE"
+            failed |= not error <= tolerance
+            print(f"  {what:32s} {error:9.2e}  (tolerance {tolerance:.0e})  {verdict}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
