@@ -1,0 +1,82 @@
+"""What a task may ask of an engine, and the choice between the engines."""
+
+from typing import Protocol
+
+import jax
+import mujoco
+
+ENGINES = ("mujoco", "mjx")
+
+
+class PhysicsState(Protocol):
+    """Whatever an engine carries from step to step, and the fields that the task asked for.
+
+    Attributes:
+      fields: MuJoCo's name of a field -> float32 array in MuJoCo's shape, except that rotation
+        matrices (`xmat`, `geom_xmat`, ...) are `(count, 3, 3)`.
+    """
+
+    fields: dict[str, jax.Array]
+
+
+class Physics(Protocol):
+    """One simulation of one MuJoCo model as pure functions. Callers `vmap` them.
+
+    Fields are read the way dm_control reads them: position and velocity quantities (with the
+    sensors of these stages) belong to the state after the last substep, acceleration
+    quantities (accelerometers, touch, forces) to the instant before it.
+    """
+
+    def reset(self, qpos: jax.Array, qvel: jax.Array) -> PhysicsState:
+        """Starts at `(nq,)` positions and `(nv,)` velocities, then settles if so configured."""
+        ...
+
+    def step(self, state: PhysicsState, control: jax.Array) -> PhysicsState:
+        """Holds the `(nu,)` controls for one control interval.
+
+        Once a control or the state is not finite, every field is NaN until the next reset.
+        """
+        ...
+
+
+def make_physics(
+    name: str,
+    model: mujoco.MjModel,
+    fields: tuple[str, ...],
+    substeps: int,
+    settling_steps: int = 0,
+) -> Physics:
+    """Puts an engine around a model. Compiles nothing.
+
+    Args:
+      name: `mujoco` or `mjx`.
+      model: the compiled model. It is copied where an engine needs it changed.
+      fields: the names that `PhysicsState.fields` will hold.
+      substeps: simulation steps per control interval.
+      settling_steps: simulation steps without control at the start of an episode.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    if name == "mujoco":
+        from envs.physics.mujoco import MujocoPhysics
+
+        return MujocoPhysics(model, fields, substeps, settling_steps)
+    if name == "mjx":
+        from envs.physics.mjx import MjxPhysics
+
+        return MjxPhysics(model, fields, substeps, settling_steps)
+    raise ValueError(f"unknown physics {name!r}; choose mujoco or mjx")
+
+
+def field_shapes(model: mujoco.MjModel, fields: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Shapes of `PhysicsState.fields`. Rotation matrices are `(count, 3, 3)` in every engine.
+
+    Raises:
+      AttributeError: for a name that `MjData` does not have.
+    """
+    data = mujoco.MjData(model)
+    shapes = {name: getattr(data, name).shape for name in fields}
+    return {
+        name: (shape[0], 3, 3) if name.endswith("mat") else shape for name, shape in shapes.items()
+    }

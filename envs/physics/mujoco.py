@@ -1,0 +1,246 @@
+"""The C engine as a pure function: full simulation state in, full simulation state out.
+
+The state crosses between XLA and the engine as raw bits, so that an episode is exactly the one
+that MuJoCo would play on its own, and a checkpoint of the bits continues it exactly.
+"""
+
+import copy
+import itertools
+import math
+import os
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from flax import struct
+
+from envs.physics.base import field_shapes
+
+# Positions, velocities, activations, controls, applied forces, time and solver warm start:
+# everything that the next step depends on.
+STATE_SIGNATURE = mujoco.mjtState.mjSTATE_INTEGRATION.value
+
+# Splitting a batch costs two hand-overs between threads, about this long.
+_SECONDS_WORTH_A_THREAD = 150e-6
+
+_threads = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="mujoco")
+
+
+@struct.dataclass
+class MujocoState:
+    """State of one simulation.
+
+    Attributes:
+      bits: `(2 * state_size,)` uint32, MuJoCo's integration state, each float64 as two words.
+      fields: what the task asked for, see `PhysicsState`.
+    """
+
+    bits: jax.Array
+    fields: dict[str, jax.Array]
+
+
+class _Simulation:
+    """One `MjData` with the views that are read and written at every step."""
+
+    __slots__ = ("control", "data", "views")
+
+    def __init__(self, model: mujoco.MjModel, fields: tuple[str, ...]):
+        self.data = mujoco.MjData(model)
+        self.control = self.data.ctrl
+        self.views = tuple(getattr(self.data, name).reshape(-1) for name in fields)
+
+
+class MujocoPhysics:
+    """`Physics` through one host callback per step for a whole batch.
+
+    Only numpy and MuJoCo run inside the callbacks. They may run concurrently (one per device,
+    training next to evaluation): simulations are taken from and returned to a common pool.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        fields: tuple[str, ...],
+        substeps: int,
+        settling_steps: int = 0,
+    ):
+        self.model = copy.copy(model)
+        # A diverged simulation must come out as NaN instead of restarting by itself.
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
+        # dm_control evaluates the first state of an episode without actuation.
+        self._passive_model = copy.copy(self.model)
+        self._passive_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION.value
+        self._substeps = substeps
+        self._settling_steps = settling_steps
+        self._runge_kutta = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
+
+        self._shapes = field_shapes(model, fields)
+        ends = np.cumsum([0, *(math.prod(shape) for shape in self._shapes.values())])
+        self._slices = [slice(start, stop) for start, stop in itertools.pairwise(ends)]
+        self._fields_size = int(ends[-1])
+        self._state_size = mujoco.mj_stateSize(self.model, STATE_SIGNATURE)
+
+        # Simulations whose derived quantities belong to a state that was handed out, under the
+        # bits of that state: whoever continues from it need not derive them again.
+        self._ready: OrderedDict[bytes, _Simulation] = OrderedDict()
+        self._idle: list[_Simulation] = []
+        self._count = 0
+        self._largest_batch = 1
+        self._active_calls = 0
+        self._lock = threading.Lock()
+        self._seconds_per_step = 0.0
+
+    def reset(self, qpos: jax.Array, qvel: jax.Array) -> MujocoState:
+        """See `Physics.reset`."""
+        return self._call(self._host_reset, qpos, qvel)
+
+    def step(self, state: MujocoState, control: jax.Array) -> MujocoState:
+        """See `Physics.step`."""
+        return self._call(self._host_step, state.bits, control)
+
+    def _call(self, host_function, *arguments: jax.Array) -> MujocoState:
+        results = (
+            jax.ShapeDtypeStruct((2 * self._state_size,), jnp.uint32),
+            jax.ShapeDtypeStruct((self._fields_size,), jnp.float32),
+        )
+        bits, packed = jax.pure_callback(
+            host_function, results, *arguments, vmap_method="broadcast_all"
+        )
+        fields = {
+            name: packed[part].reshape(shape)
+            for (name, shape), part in zip(self._shapes.items(), self._slices, strict=True)
+        }
+        return MujocoState(bits=bits, fields=fields)
+
+    # What follows runs on the host, inside callbacks: numpy only.
+
+    def _host_reset(self, qpos, qvel) -> tuple[np.ndarray, np.ndarray]:
+        qpos, qvel = np.asarray(qpos), np.asarray(qvel)
+        batch = qpos.shape[:-1]
+        qpos = qpos.reshape(-1, self.model.nq).astype(np.float64)
+        qvel = qvel.reshape(-1, self.model.nv).astype(np.float64)
+
+        def reset_one(row: int) -> _Simulation:
+            simulation = self._take_any()
+            data = simulation.data
+            mujoco.mj_resetData(self.model, data)
+            mujoco.mj_forward(self._passive_model, data)
+            data.qpos[:] = qpos[row]
+            data.qvel[:] = qvel[row]
+            if self._settling_steps:
+                self._advance(data, self._settling_steps)
+                data.time = 0.0
+            mujoco.mj_forward(self._passive_model, data)
+            return simulation
+
+        finite = np.isfinite(qpos).all(1) & np.isfinite(qvel).all(1)
+        return self._run(reset_one, finite, batch)
+
+    def _host_step(self, bits, control) -> tuple[np.ndarray, np.ndarray]:
+        bits, control = np.asarray(bits), np.asarray(control)
+        batch = bits.shape[:-1]
+        states = np.ascontiguousarray(bits).reshape(-1, 2 * self._state_size).view(np.float64)
+        control = control.reshape(-1, self.model.nu)
+
+        def step_one(row: int) -> _Simulation:
+            simulation = self._take(states[row])
+            simulation.control[:] = control[row]
+            self._advance(simulation.data, self._substeps)
+            return simulation
+
+        # The state begins with the time, which a simulation that failed carries as NaN.
+        finite = np.isfinite(control).all(1) & np.isfinite(states[:, 0])
+        return self._run(step_one, finite, batch)
+
+    def _advance(self, data: mujoco.MjData, steps: int) -> None:
+        """Steps, then derives what depends on positions and velocities.
+
+        A step from derived quantities is only its second half. Runge-Kutta has no halves.
+        """
+        if self._runge_kutta:
+            mujoco.mj_step(self.model, data, steps)
+        else:
+            mujoco.mj_step2(self.model, data)
+            if steps > 1:
+                mujoco.mj_step(self.model, data, steps - 1)
+        mujoco.mj_step1(self.model, data)
+
+    def _run(self, simulate, finite: np.ndarray, batch) -> tuple[np.ndarray, np.ndarray]:
+        """Runs `simulate(row)` for the rows marked finite; the others become NaN."""
+        count = len(finite)
+        states = np.full((count, self._state_size), np.nan)
+        fields = np.full((count, self._fields_size), np.nan)
+
+        def run_range(start: int, stop: int) -> None:
+            for row in range(start, stop):
+                if finite[row]:
+                    simulation = simulate(row)
+                    mujoco.mj_getState(self.model, simulation.data, states[row], STATE_SIGNATURE)
+                    for part, view in zip(self._slices, simulation.views, strict=True):
+                        fields[row, part] = view
+                    self._give_back(simulation, states[row])
+
+        with self._lock:
+            self._active_calls += 1
+            self._largest_batch = max(self._largest_batch, count)
+            workers = max(1, (os.cpu_count() or 1) // self._active_calls)
+        try:
+            expected = count * self._seconds_per_step
+            workers = min(workers, count, 1 + int(expected / (2 * _SECONDS_WORTH_A_THREAD)))
+            begin = time.perf_counter()
+            if workers == 1:
+                run_range(0, count)
+            else:
+                edges = [count * worker // workers for worker in range(workers + 1)]
+                others = [
+                    _threads.submit(run_range, start, stop)
+                    for start, stop in itertools.pairwise(edges[1:])
+                ]
+                run_range(0, edges[1])
+                for other in others:
+                    other.result()
+            seconds = (time.perf_counter() - begin) * workers / max(count, 1)
+            self._seconds_per_step += 0.1 * (seconds - self._seconds_per_step)
+        finally:
+            with self._lock:
+                self._active_calls -= 1
+
+        failed = ~np.isfinite(states).all(1)
+        states[failed] = np.nan
+        fields[failed] = np.nan
+        with np.errstate(over="ignore"):
+            packed = fields.astype(np.float32)
+        return states.view(np.uint32).reshape(*batch, -1), packed.reshape(*batch, -1)
+
+    def _take(self, state: np.ndarray) -> _Simulation:
+        """A simulation in the given state, with positions and velocities derived."""
+        with self._lock:
+            simulation = self._ready.pop(state.tobytes(), None)
+        if simulation is None:
+            simulation = self._take_any()
+            mujoco.mj_setState(self.model, simulation.data, state, STATE_SIGNATURE)
+            mujoco.mj_step1(self.model, simulation.data)
+        return simulation
+
+    def _take_any(self) -> _Simulation:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            # Room for the states in use, those of evaluation, and those that a reset replaces.
+            if self._ready and self._count >= max(32, 4 * self._largest_batch):
+                return self._ready.popitem(last=False)[1]
+            self._count += 1
+        return _Simulation(self.model, tuple(self._shapes))
+
+    def _give_back(self, simulation: _Simulation, state: np.ndarray) -> None:
+        key = state.tobytes()
+        with self._lock:
+            twin = self._ready.pop(key, None)
+            if twin is not None:
+                self._idle.append(twin)
+            self._ready[key] = simulation

@@ -1,0 +1,199 @@
+"""Task ids, what is known about each task, and the way from an id to an environment."""
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+
+from envs import dmc
+from envs.base import Environment
+from envs.wrappers import ActionRepeat, TimeLimit
+
+NATIVE_PHYSICS = ("mujoco",)
+
+
+class TaskError(ValueError):
+    """A task that cannot be made as asked; the message is one line and says what to do."""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What is known about a task before it is made.
+
+    Attributes:
+      id: for example `dmc/cheetah-run`.
+      suite: the task list that it belongs to, see `suites`.
+      build: makes the bare environment (actions in [-1, 1], no time limit of ours). Receives
+        the name of the physics, or None where `physics` is empty.
+      action_repeat: default number of steps per action.
+      episode_length: default limit in steps before action repeat; None leaves the limit to the
+        environment itself.
+      terminates: whether episodes can end before the limit.
+      physics: engines to choose from; empty where there is no choice.
+    """
+
+    id: str
+    suite: str
+    build: Callable[[str | None], Environment]
+    action_repeat: int = 1
+    episode_length: int | None = None
+    terminates: bool = True
+    physics: tuple[str, ...] = ()
+
+
+_specs: dict[str, TaskSpec] = {}
+
+
+def spec(task_id: str) -> TaskSpec:
+    """Looks up a task.
+
+    Raises:
+      TaskError: for an unknown id, with the nearest known ones.
+    """
+    if task_id in _specs:
+        return _specs[task_id]
+    family = _FAMILIES.get(task_id.partition("/")[0])
+    if family is not None:
+        return family(task_id)
+    near = difflib.get_close_matches(task_id, _specs, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "envs.tasks() lists the known ones"
+    raise TaskError(f"unknown task {task_id!r}: {hint}")
+
+
+def tasks(suite: str | None = None) -> tuple[str, ...]:
+    """Known task ids, of one suite or of all.
+
+    Raises:
+      TaskError: for an unknown suite.
+    """
+    if suite is None:
+        return tuple(_specs)
+    known = suites()
+    if suite not in known:
+        raise TaskError(f"unknown suite {suite!r}: choose from {', '.join(known)}")
+    return known[suite]
+
+
+def suites() -> dict[str, tuple[str, ...]]:
+    """Suite name -> task ids. `all` joins the suites of the published benchmark."""
+    listed: dict[str, tuple[str, ...]] = {}
+    for known in _specs.values():
+        listed[known.suite] = (*listed.get(known.suite, ()), known.id)
+    listed["all"] = tuple(task for suite in _PUBLISHED_SUITES for task in listed.get(suite, ()))
+    return listed
+
+
+def register(
+    task_id: str,
+    build: Callable[[str | None], Environment],
+    *,
+    suite: str = "user",
+    action_repeat: int = 1,
+    episode_length: int | None = None,
+    terminates: bool = True,
+    physics: tuple[str, ...] = (),
+) -> None:
+    """Makes a task known under an id; the arguments are the attributes of `TaskSpec`.
+
+    Raises:
+      TaskError: if the id is taken.
+    """
+    if task_id in _specs:
+        raise TaskError(f"task {task_id!r} is already registered: choose another id")
+    _specs[task_id] = TaskSpec(
+        id=task_id,
+        suite=suite,
+        build=build,
+        action_repeat=action_repeat,
+        episode_length=episode_length,
+        terminates=terminates,
+        physics=physics,
+    )
+
+
+def make(
+    task_id: str,
+    physics: str = "auto",
+    action_repeat: int | None = None,
+    episode_length: int | None = None,
+) -> Environment:
+    """Makes an environment with time limit and action repeat (no automatic reset).
+
+    Args:
+      task_id: one of `tasks()`, or an id of an adapted suite.
+      physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators.
+      action_repeat: steps per action; None takes the task's default.
+      episode_length: limit in steps before action repeat; None takes the task's default.
+
+    Raises:
+      TaskError: for an unknown task or physics, a missing package, or a number below one.
+    """
+    known = spec(task_id)
+    chosen = _choose_physics(known, physics)
+    repeat = known.action_repeat if action_repeat is None else action_repeat
+    limit = known.episode_length if episode_length is None else episode_length
+    if repeat < 1:
+        raise TaskError(f"action_repeat is {repeat}: give 1 or more")
+    if limit is not None and limit < 1:
+        raise TaskError(f"episode_length is {limit}: give 1 or more")
+    environment = known.build(chosen)
+    own_limit = environment.episode_length
+    if limit is not None and (own_limit is None or limit < own_limit):
+        environment = TimeLimit(environment, limit)
+    if repeat > 1:
+        environment = ActionRepeat(environment, repeat)
+    return environment
+
+
+def _choose_physics(known: TaskSpec, physics: str) -> str | None:
+    if not known.physics:
+        if physics != "auto":
+            raise TaskError(f"{known.id} brings its own physics: drop physics={physics!r}")
+        return None
+    if physics == "auto":
+        preferred = "mujoco" if jax.default_backend() == "cpu" else "mjx"
+        return preferred if preferred in known.physics else known.physics[0]
+    if physics not in known.physics:
+        choices = ", ".join(("auto", *known.physics))
+        raise TaskError(f"{known.id} has no physics {physics!r}: choose from {choices}")
+    return physics
+
+
+def require(module: str, package: str) -> None:
+    """Checks for an optional package.
+
+    Raises:
+      TaskError: naming the command that installs it.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise TaskError(f"{module} is not installed: pip install {package}")
+
+
+def _build_dmc(domain: str, task: str, physics: str | None) -> Environment:
+    require("dm_control", "dm-control")
+    from envs.task import TaskEnvironment
+    from envs.wrappers import RescaleAction
+
+    definition = importlib.import_module(f"envs.dmc.{domain}").TASKS[task]()
+    environment = TaskEnvironment(definition, physics or "mujoco")
+    return RescaleAction(environment, environment.action_low, environment.action_high)
+
+
+_PUBLISHED_SUITES = ("dmc_easy_medium",)
+_FAMILIES: dict[str, Callable[[str], TaskSpec]] = {}
+
+for _domain, _tasks in dmc.EASY_MEDIUM.items():
+    for _task in _tasks:
+        register(
+            f"dmc/{_domain}-{_task}",
+            partial(_build_dmc, _domain, _task),
+            suite="dmc_easy_medium",
+            action_repeat=dmc.ACTION_REPEAT,
+            episode_length=dmc.EPISODE_LENGTH,
+            terminates=False,
+            physics=NATIVE_PHYSICS,
+        )

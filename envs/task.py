@@ -1,0 +1,110 @@
+"""A task over MuJoCo physics: pure functions of named fields, and the environment they make."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from flax import struct
+
+from envs.base import TimeStep
+from envs.physics import PhysicsState, field_shapes, make_physics
+
+
+class Task:
+    """What makes a model into a task. Subclasses resolve names to indices once, in `__init__`.
+
+    The functions receive `data`, whose attributes are the fields that the task asked for
+    (`data.qpos`, `data.xmat`, ... see `PhysicsState.fields`), and `variables`, whatever
+    `initialize` drew for the episode beyond the physics (a target position, say).
+
+    Attributes:
+      model: the compiled MuJoCo model.
+      fields: names of the fields that the functions read.
+      substeps: simulation steps per control interval.
+      settling_steps: simulation steps without control before an episode begins.
+    """
+
+    model: mujoco.MjModel
+    fields: tuple[str, ...]
+    substeps: int = 1
+    settling_steps: int = 0
+
+    def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+        """Draws the start of an episode: `(nq,)` positions, `(nv,)` velocities, variables."""
+        raise NotImplementedError
+
+    def observe(self, data: Any, variables: Any) -> jax.Array:
+        """The flat observation, `(observation_size,)`."""
+        raise NotImplementedError
+
+    def reward(self, data: Any, variables: Any) -> jax.Array:
+        """The reward of the step that led to `data`, `()`."""
+        raise NotImplementedError
+
+    def terminated(self, data: Any, variables: Any) -> jax.Array:
+        """Whether the episode ends in `data`, `()` bool. Never, unless a task says otherwise."""
+        return jnp.zeros((), bool)
+
+    def success(self, data: Any, variables: Any) -> jax.Array:
+        """Whether the task counts as solved in `data`, `()` bool."""
+        return jnp.zeros((), bool)
+
+
+@struct.dataclass
+class TaskState:
+    """State of a `TaskEnvironment`: the engine's state and the task's variables."""
+
+    physics: Any
+    variables: Any
+
+
+class TaskEnvironment:
+    """The `Environment` that a task and an engine make. Actions are MuJoCo controls."""
+
+    def __init__(self, task: Task, physics: str):
+        """Joins `task` with the engine called `physics`. Compiles nothing."""
+        self.task = task
+        self.physics = make_physics(
+            physics, task.model, task.fields, task.substeps, task.settling_steps
+        )
+        self.action_size = task.model.nu
+        self.action_low = task.model.actuator_ctrlrange[:, 0].copy()
+        self.action_high = task.model.actuator_ctrlrange[:, 1].copy()
+        (self.observation_size,) = jax.eval_shape(self._observe_zeros).shape
+        self.episode_length = None
+
+    def _observe_zeros(self) -> jax.Array:
+        shapes = field_shapes(self.task.model, self.task.fields)
+        data = SimpleNamespace(**{name: jnp.zeros(shape) for name, shape in shapes.items()})
+        _, _, variables = self.task.initialize(jax.random.key(0))
+        return self.task.observe(data, variables)
+
+    def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
+        """Starts an episode, see `Environment.reset`."""
+        qpos, qvel, variables = self.task.initialize(key)
+        physics = self.physics.reset(qpos, qvel)
+        observation = self.task.observe(_data(physics), variables)
+        return TaskState(physics=physics, variables=variables), observation
+
+    def step(self, state: TaskState, action: jax.Array) -> tuple[TaskState, TimeStep]:
+        """Takes one step, see `Environment.step`."""
+        physics = self.physics.step(state.physics, action)
+        data = _data(physics)
+        observation = self.task.observe(data, state.variables)
+        # An indicator reward would report a diverged simulation as a mere failure.
+        diverged = ~jnp.isfinite(observation).all()
+        reward = jnp.where(diverged, jnp.nan, self.task.reward(data, state.variables))
+        timestep = TimeStep(
+            observation=observation,
+            reward=reward,
+            terminated=self.task.terminated(data, state.variables),
+            truncated=jnp.zeros((), bool),
+            success=self.task.success(data, state.variables),
+        )
+        return TaskState(physics=physics, variables=state.variables), timestep
+
+
+def _data(physics: PhysicsState) -> SimpleNamespace:
+    return SimpleNamespace(**physics.fields)

@@ -1,0 +1,192 @@
+"""Wrappers, in the order in which they are put on: Rescale, TimeLimit, ActionRepeat, AutoReset."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from envs.base import Environment, TimeStep
+
+
+class RescaleAction:
+    """Maps actions in [-1, 1] linearly to the range that the inner environment takes."""
+
+    def __init__(self, environment: Environment, low: np.ndarray, high: np.ndarray):
+        """`low` and `high` are the inner range, `(action_size,)` each, finite."""
+        self.inner = environment
+        self.observation_size = environment.observation_size
+        self.action_size = environment.action_size
+        self.episode_length = environment.episode_length
+        self._center = np.asarray((high + low) / 2, np.float32)
+        self._half_width = np.asarray((high - low) / 2, np.float32)
+
+    def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
+        """See `Environment.reset`."""
+        return self.inner.reset(key)
+
+    def step(self, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
+        """See `Environment.step`."""
+        return self.inner.step(state, self._center + self._half_width * action)
+
+
+@struct.dataclass
+class TimeLimitState:
+    """State of `TimeLimit`: the inner state and the steps taken, `()` int32."""
+
+    environment: Any
+    steps: jax.Array
+
+
+class TimeLimit:
+    """Truncates an episode after a number of steps, unless it terminates in that very step."""
+
+    def __init__(self, environment: Environment, episode_length: int):
+        """`episode_length` counts steps of the inner environment."""
+        inner = environment.episode_length
+        self.inner = environment
+        self.observation_size = environment.observation_size
+        self.action_size = environment.action_size
+        self.episode_length = episode_length if inner is None else min(inner, episode_length)
+
+    def reset(self, key: jax.Array) -> tuple[TimeLimitState, jax.Array]:
+        """See `Environment.reset`."""
+        inner, observation = self.inner.reset(key)
+        return TimeLimitState(environment=inner, steps=jnp.zeros((), jnp.int32)), observation
+
+    def step(self, state: TimeLimitState, action: jax.Array) -> tuple[TimeLimitState, TimeStep]:
+        """See `Environment.step`."""
+        inner, timestep = self.inner.step(state.environment, action)
+        steps = state.steps + 1
+        truncated = timestep.truncated | (steps >= self.episode_length)
+        timestep = timestep.replace(truncated=truncated & ~timestep.terminated)
+        return TimeLimitState(environment=inner, steps=steps), timestep
+
+
+class ActionRepeat:
+    """Holds an action for several steps: rewards add up, and the end of an episode ends it."""
+
+    def __init__(self, environment: Environment, repeat: int):
+        """`repeat` is the number of inner steps per step."""
+        inner = environment.episode_length
+        self.inner = environment
+        self.observation_size = environment.observation_size
+        self.action_size = environment.action_size
+        self.episode_length = None if inner is None else math.ceil(inner / repeat)
+        self._repeat = repeat
+
+    def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
+        """See `Environment.reset`."""
+        return self.inner.reset(key)
+
+    def step(self, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
+        """See `Environment.step`."""
+
+        def step_unless_ended(carry, _):
+            state, so_far = carry
+            next_state, timestep = self.inner.step(state, action)
+            timestep = timestep.replace(
+                reward=so_far.reward + timestep.reward,
+                success=so_far.success | timestep.success,
+            )
+            ended = so_far.terminated | so_far.truncated
+            return _select(ended, (state, so_far), (next_state, timestep)), None
+
+        # A scan, so that the graph of the inner step is compiled once.
+        nothing = TimeStep(
+            observation=jnp.zeros(self.observation_size, jnp.float32),
+            reward=jnp.zeros((), jnp.float32),
+            terminated=jnp.zeros((), bool),
+            truncated=jnp.zeros((), bool),
+            success=jnp.zeros((), bool),
+        )
+        (state, timestep), _ = jax.lax.scan(
+            step_unless_ended, (state, nothing), length=self._repeat
+        )
+        return state, timestep
+
+
+@struct.dataclass
+class AutoResetState:
+    """State of `AutoReset`.
+
+    Attributes:
+      environment: the inner state.
+      observation: `(observation_size,)`, what the policy acts on next: the first observation
+        of the new episode after an end.
+      key: source of the keys of later episodes.
+    """
+
+    environment: Any
+    observation: jax.Array
+    key: jax.Array
+
+
+class AutoReset:
+    """Begins a new episode in the step that ends one. For training.
+
+    The `TimeStep` always holds the true successor, so the final observation at the end of an
+    episode; the observation to act on is `state.observation`. Under `vmap` the (expensive)
+    reset is executed only in steps in which some environment ends.
+    """
+
+    def __init__(self, environment: Environment):
+        """Wraps a fully wrapped environment."""
+        self.inner = environment
+        self.observation_size = environment.observation_size
+        self.action_size = environment.action_size
+        self.episode_length = environment.episode_length
+        self._reset_where = _reset_where(environment.reset)
+
+    def reset(self, key: jax.Array) -> tuple[AutoResetState, jax.Array]:
+        """See `Environment.reset`."""
+        key, reset_key = jax.random.split(key)
+        inner, observation = self.inner.reset(reset_key)
+        return AutoResetState(environment=inner, observation=observation, key=key), observation
+
+    def step(self, state: AutoResetState, action: jax.Array) -> tuple[AutoResetState, TimeStep]:
+        """See `Environment.step`."""
+        inner, timestep = self.inner.step(state.environment, action)
+        key, reset_key = jax.random.split(state.key)
+        ended = timestep.terminated | timestep.truncated
+        inner, observation = self._reset_where(ended, reset_key, (inner, timestep.observation))
+        return AutoResetState(environment=inner, observation=observation, key=key), timestep
+
+
+def _reset_where(reset):
+    """Makes `(ended, key, current) -> reset(key) where ended, else current`.
+
+    `lax.cond` with a batched predicate would run both branches at every step. Here `vmap`
+    turns the predicate into `any(ended)` instead, at each level of nesting.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def select_reset(ended, key, current):
+        fresh = jax.lax.cond(ended.any(), lambda: reset(key), lambda: current)
+        return _select(ended, fresh, current)
+
+    @select_reset.def_vmap
+    def batched(axis_size, is_batched, *arguments):
+        arguments = jax.tree.map(
+            lambda batched, leaf: (
+                leaf if batched else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
+            ),
+            is_batched,
+            list(arguments),
+        )
+        results = _reset_where(jax.vmap(reset))(*arguments)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return select_reset
+
+
+def _select(predicate: jax.Array, on_true: Any, on_false: Any) -> Any:
+    """`where` over pytrees whose leaves begin with the dimensions of the predicate."""
+
+    def select(a: jax.Array, b: jax.Array) -> jax.Array:
+        expanded = predicate.reshape(predicate.shape + (1,) * (a.ndim - predicate.ndim))
+        return jnp.where(expanded, a, b)
+
+    return jax.tree.map(select, on_true, on_false)
