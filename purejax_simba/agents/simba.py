@@ -1,5 +1,7 @@
 """SimBa, the first version: pre-layer-norm residual networks and AdamW (arXiv 2410.09754)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -31,6 +33,18 @@ def make(
     def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
         return critic.init(key, observation, action)["params"]
 
+    def apply_actor(
+        params: dict, observation: jax.Array, hyperparameters: HyperParameters
+    ) -> tuple[jax.Array, jax.Array]:
+        output: Any = actor.apply({"params": params}, observation)
+        return output
+
+    def apply_critic(
+        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
+    ) -> jax.Array:
+        output: Any = critic.apply({"params": params}, observation, action)
+        return output
+
     def optimizer(hyperparameters: HyperParameters) -> optax.GradientTransformation:
         # Decay acts on every parameter, the log temperature included, as published.
         decay = optax.add_decayed_weights(hyperparameters.weight_decay)
@@ -39,8 +53,8 @@ def make(
     return SoftActorCritic(
         init_actor=init_actor,
         init_critic=init_critic,
-        actor=lambda params, x, hp: actor.apply({"params": params}, x),
-        critic=lambda params, x, a, hp: critic.apply({"params": params}, x, a),
+        actor=apply_actor,
+        critic=apply_critic,
         value=ScalarValue(),
         num_critics=num_critics,
         optimizer=optimizer,

@@ -1,5 +1,7 @@
 """SimbaV2: hyperspherical networks and a categorical critic (arXiv 2502.15280)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -32,11 +34,23 @@ def make(
     def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
         return critic.init(key, observation, action, hyperparameters.critic)["params"]
 
+    def apply_actor(
+        params: dict, observation: jax.Array, hyperparameters: HyperParameters
+    ) -> tuple[jax.Array, jax.Array]:
+        output: Any = actor.apply({"params": params}, observation, hyperparameters.actor)
+        return output
+
+    def apply_critic(
+        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
+    ) -> jax.Array:
+        output: Any = critic.apply({"params": params}, observation, action, hyperparameters.critic)
+        return output
+
     return SoftActorCritic(
         init_actor=init_actor,
         init_critic=init_critic,
-        actor=lambda params, x, hp: actor.apply({"params": params}, x, hp.actor),
-        critic=lambda params, x, a, hp: critic.apply({"params": params}, x, a, hp.critic),
+        actor=apply_actor,
+        critic=apply_critic,
         value=value,
         num_critics=num_critics,
         project=networks.project_kernels,
