@@ -25,8 +25,9 @@ from envs.physics.base import field_shapes
 # everything that the next step depends on.
 STATE_SIGNATURE = mujoco.mjtState.mjSTATE_INTEGRATION.value
 
-# Splitting a batch costs two hand-overs between threads, about this long.
-_SECONDS_WORTH_A_THREAD = 150e-6
+# Threads meet at the interpreter lock before and after each simulation. It only pays to have
+# several when a simulation takes longer than this.
+_SECONDS_WORTH_A_THREAD = 60e-6
 
 _threads = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="mujoco")
 
@@ -82,8 +83,9 @@ class MujocoPhysics:
         self._shapes = field_shapes(model, fields)
         ends = np.cumsum([0, *(math.prod(shape) for shape in self._shapes.values())])
         self._slices = [slice(start, stop) for start, stop in itertools.pairwise(ends)]
-        self._fields_size = int(ends[-1])
-        self._state_size = mujoco.mj_stateSize(self.model, STATE_SIGNATURE)
+        # A row is the state and the fields, padded so that every row is aligned for float64.
+        self._state_words = 2 * mujoco.mj_stateSize(self.model, STATE_SIGNATURE)
+        self._row_size = self._state_words + 2 * math.ceil(ends[-1] / 2)
 
         # Simulations whose derived quantities belong to a state that was handed out, under the
         # bits of that state: whoever continues from it need not derive them again.
@@ -93,7 +95,7 @@ class MujocoPhysics:
         self._largest_batch = 1
         self._active_calls = 0
         self._lock = threading.Lock()
-        self._seconds_per_step = 0.0
+        self._seconds_per_row = 0.0
 
     def reset(self, qpos: jax.Array, qvel: jax.Array) -> MujocoState:
         """See `Physics.reset`."""
@@ -104,13 +106,16 @@ class MujocoPhysics:
         return self._call(self._host_step, state.bits, control)
 
     def _call(self, host_function, *arguments: jax.Array) -> MujocoState:
-        results = (
-            jax.ShapeDtypeStruct((2 * self._state_size,), jnp.uint32),
-            jax.ShapeDtypeStruct((self._fields_size,), jnp.float32),
+        # One array in and one out: each further one costs about 50 us per call.
+        words = [jax.lax.bitcast_convert_type(argument, jnp.uint32) for argument in arguments]
+        result = jax.pure_callback(
+            host_function,
+            jax.ShapeDtypeStruct((self._row_size,), jnp.uint32),
+            jnp.concatenate(words),
+            vmap_method="broadcast_all",
         )
-        bits, packed = jax.pure_callback(
-            host_function, results, *arguments, vmap_method="broadcast_all"
-        )
+        bits = result[: self._state_words]
+        packed = jax.lax.bitcast_convert_type(result[self._state_words :], jnp.float32)
         fields = {
             name: packed[part].reshape(shape)
             for (name, shape), part in zip(self._shapes.items(), self._slices, strict=True)
@@ -119,11 +124,10 @@ class MujocoPhysics:
 
     # What follows runs on the host, inside callbacks: numpy only.
 
-    def _host_reset(self, qpos, qvel) -> tuple[np.ndarray, np.ndarray]:
-        qpos, qvel = np.asarray(qpos), np.asarray(qvel)
-        batch = qpos.shape[:-1]
-        qpos = qpos.reshape(-1, self.model.nq).astype(np.float64)
-        qvel = qvel.reshape(-1, self.model.nv).astype(np.float64)
+    def _host_reset(self, words) -> np.ndarray:
+        words = np.asarray(words)
+        starts = words.reshape(-1, words.shape[-1]).view(np.float32)
+        qpos, qvel = starts[:, : self.model.nq], starts[:, self.model.nq :]
 
         def reset_one(row: int) -> _Simulation:
             simulation = self._take_any()
@@ -138,24 +142,24 @@ class MujocoPhysics:
             mujoco.mj_forward(self._passive_model, data)
             return simulation
 
-        finite = np.isfinite(qpos).all(1) & np.isfinite(qvel).all(1)
-        return self._run(reset_one, finite, batch)
+        return self._run(reset_one, np.isfinite(starts).all(1), words.shape[:-1])
 
-    def _host_step(self, bits, control) -> tuple[np.ndarray, np.ndarray]:
-        bits, control = np.asarray(bits), np.asarray(control)
-        batch = bits.shape[:-1]
-        states = np.ascontiguousarray(bits).reshape(-1, 2 * self._state_size).view(np.float64)
-        control = control.reshape(-1, self.model.nu)
+    def _host_step(self, words) -> np.ndarray:
+        words = np.asarray(words)
+        rows = words.reshape(-1, words.shape[-1])
+        bits = rows[:, : self._state_words]
+        control = rows[:, self._state_words :].view(np.float32)
 
         def step_one(row: int) -> _Simulation:
-            simulation = self._take(states[row])
+            simulation = self._take(bits[row].tobytes())
             simulation.control[:] = control[row]
             self._advance(simulation.data, self._substeps)
             return simulation
 
         # The state begins with the time, which a simulation that failed carries as NaN.
-        finite = np.isfinite(control).all(1) & np.isfinite(states[:, 0])
-        return self._run(step_one, finite, batch)
+        time_words = np.ascontiguousarray(bits[:, :2])
+        finite = np.isfinite(control).all(1) & np.isfinite(time_words.view(np.float64)[:, 0])
+        return self._run(step_one, finite, words.shape[:-1])
 
     def _advance(self, data: mujoco.MjData, steps: int) -> None:
         """Steps, then derives what depends on positions and velocities.
@@ -170,32 +174,41 @@ class MujocoPhysics:
                 mujoco.mj_step(self.model, data, steps - 1)
         mujoco.mj_step1(self.model, data)
 
-    def _run(self, simulate, finite: np.ndarray, batch) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, simulate, finite: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
         """Runs `simulate(row)` for the rows marked finite; the others become NaN."""
         count = len(finite)
-        states = np.full((count, self._state_size), np.nan)
-        fields = np.full((count, self._fields_size), np.nan)
+        rows = np.empty((count, self._row_size), np.uint32)
+        states = rows[:, : self._state_words].view(np.float64)
+        fields = rows[:, self._state_words :].view(np.float32)
+        states[~finite] = np.nan
 
         def run_range(start: int, stop: int) -> None:
-            for row in range(start, stop):
-                if finite[row]:
+            with np.errstate(over="ignore"):
+                for row in np.flatnonzero(finite[start:stop]) + start:
                     simulation = simulate(row)
-                    mujoco.mj_getState(self.model, simulation.data, states[row], STATE_SIGNATURE)
+                    state = states[row]
+                    mujoco.mj_getState(self.model, simulation.data, state, STATE_SIGNATURE)
                     for part, view in zip(self._slices, simulation.views, strict=True):
                         fields[row, part] = view
-                    self._give_back(simulation, states[row])
+                    self._give_back(simulation, state.tobytes())
 
+        self._split(run_range, count)
+        failed = ~np.isfinite(states).all(1)
+        if failed.any():
+            states[failed] = np.nan
+            fields[failed] = np.nan
+        return rows.reshape(*batch, -1)
+
+    def _split(self, run_range, count: int) -> None:
+        """Calls `run_range(start, stop)` over `count` rows, on several threads if that pays."""
         with self._lock:
             self._active_calls += 1
             self._largest_batch = max(self._largest_batch, count)
-            workers = max(1, (os.cpu_count() or 1) // self._active_calls)
+            workers = min(count, max(1, (os.cpu_count() or 1) // self._active_calls))
+            if self._seconds_per_row < _SECONDS_WORTH_A_THREAD:
+                workers = 1
         try:
-            expected = count * self._seconds_per_step
-            workers = min(workers, count, 1 + int(expected / (2 * _SECONDS_WORTH_A_THREAD)))
-            begin = time.perf_counter()
-            if workers == 1:
-                run_range(0, count)
-            else:
+            if workers > 1:
                 edges = [count * worker // workers for worker in range(workers + 1)]
                 others = [
                     _threads.submit(run_range, start, stop)
@@ -204,25 +217,22 @@ class MujocoPhysics:
                 run_range(0, edges[1])
                 for other in others:
                     other.result()
-            seconds = (time.perf_counter() - begin) * workers / max(count, 1)
-            self._seconds_per_step += 0.1 * (seconds - self._seconds_per_step)
+            else:
+                begin = time.perf_counter()
+                run_range(0, count)
+                seconds = (time.perf_counter() - begin) / max(count, 1)
+                self._seconds_per_row += 0.1 * (seconds - self._seconds_per_row)
         finally:
             with self._lock:
                 self._active_calls -= 1
 
-        failed = ~np.isfinite(states).all(1)
-        states[failed] = np.nan
-        fields[failed] = np.nan
-        with np.errstate(over="ignore"):
-            packed = fields.astype(np.float32)
-        return states.view(np.uint32).reshape(*batch, -1), packed.reshape(*batch, -1)
-
-    def _take(self, state: np.ndarray) -> _Simulation:
-        """A simulation in the given state, with positions and velocities derived."""
+    def _take(self, key: bytes) -> _Simulation:
+        """A simulation in the state with these bits, with positions and velocities derived."""
         with self._lock:
-            simulation = self._ready.pop(state.tobytes(), None)
+            simulation = self._ready.pop(key, None)
         if simulation is None:
             simulation = self._take_any()
+            state = np.frombuffer(key, np.float64)
             mujoco.mj_setState(self.model, simulation.data, state, STATE_SIGNATURE)
             mujoco.mj_step1(self.model, simulation.data)
         return simulation
@@ -237,8 +247,7 @@ class MujocoPhysics:
             self._count += 1
         return _Simulation(self.model, tuple(self._shapes))
 
-    def _give_back(self, simulation: _Simulation, state: np.ndarray) -> None:
-        key = state.tobytes()
+    def _give_back(self, simulation: _Simulation, key: bytes) -> None:
         with self._lock:
             twin = self._ready.pop(key, None)
             if twin is not None:
