@@ -13,7 +13,7 @@ from envs import dmc
 from envs.base import Environment
 from envs.wrappers import ActionRepeat, TimeLimit
 
-NATIVE_PHYSICS = ("mujoco",)
+NATIVE_PHYSICS = ("mujoco", "mjx")
 
 
 class TaskError(ValueError):

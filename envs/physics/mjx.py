@@ -1,0 +1,120 @@
+"""The same physics in XLA, for accelerators."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from flax import struct
+from mujoco import mjx
+from mujoco.mjx._src import forward as mjx_forward
+from mujoco.mjx._src import sensor as mjx_sensor
+
+from envs.physics.base import field_shapes
+
+
+@struct.dataclass
+class MjxState:
+    """State of one simulation: what the next step depends on, and the fields.
+
+    Attributes:
+      carried: name -> array of `mjx.Data`; everything else is derived from these.
+      fields: what the task asked for, see `PhysicsState`.
+    """
+
+    carried: dict[str, jax.Array]
+    fields: dict[str, jax.Array]
+
+
+# Acceleration sensors belong to the last substep, so sensordata cannot be derived afterwards.
+_CARRIED = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
+
+
+class MjxPhysics:
+    """`Physics` on MuJoCo XLA, one simulation at a time; `vmap` makes the batch."""
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        fields: tuple[str, ...],
+        substeps: int,
+        settling_steps: int = 0,
+    ):
+        self.model = model
+        self._shapes = field_shapes(model, fields)
+        self._substeps = substeps
+        self._settling_steps = settling_steps
+        self._loaded: tuple[Any, Any, Any] | None = None
+
+    def reset(self, qpos: jax.Array, qvel: jax.Array) -> MjxState:
+        """See `Physics.reset`."""
+        model, passive_model, data = self._load()
+        data = data.replace(qpos=qpos, qvel=qvel)
+        if self._settling_steps:
+            data = self._advance(model, data, self._settling_steps)
+            data = data.replace(time=jnp.zeros_like(data.time))
+        return self._state(mjx.forward(passive_model, data))
+
+    def step(self, state: MjxState, control: jax.Array) -> MjxState:
+        """See `Physics.step`."""
+        model, _, data = self._load()
+        data = self._advance(model, data.replace(ctrl=control, **state.carried), self._substeps)
+        return self._state(data)
+
+    def _advance(self, model: Any, data: Any, steps: int) -> Any:
+        """Steps, then derives what depends on positions and velocities."""
+
+        def substep(_, carried):
+            stepped = mjx.step(model, data.replace(**carried))
+            return _carried(stepped)
+
+        carried = jax.lax.fori_loop(0, steps, substep, _carried(data))
+        # The compiler drops whatever of this no field needs, collisions for example.
+        data = mjx_forward.fwd_position(model, data.replace(**carried))
+        data = mjx_sensor.sensor_pos(model, data)
+        data = mjx_forward.fwd_velocity(model, data)
+        return mjx_sensor.sensor_vel(model, data)
+
+    def _state(self, data: Any) -> MjxState:
+        fields = {
+            name: jnp.asarray(getattr(data, name), jnp.float32).reshape(shape)
+            for name, shape in self._shapes.items()
+        }
+        return MjxState(carried=_carried(data), fields=fields)
+
+    def _load(self) -> tuple[Any, Any, Any]:
+        """The model, the model without actuation, and blank data, as constants of a trace.
+
+        Made at the first trace, because it runs small XLA programs, and kept as numpy arrays,
+        because a program for several devices cannot close over arrays that live on one.
+        """
+        if self._loaded is None:
+            with jax.ensure_compile_time_eval():
+                model = mjx.put_model(self.model, impl="jax")
+                data = mjx.make_data(self.model, impl="jax")
+            # As in the suite, the first state of an episode is evaluated without actuation.
+            flags = model.opt.disableflags | mjx.DisableBit.ACTUATION
+            passive_model = model.replace(opt=model.opt.replace(disableflags=flags))
+            self._loaded = jax.tree.map(_Constant.hold, (model, passive_model, data))
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(leaf.value) if isinstance(leaf, _Constant) else leaf,
+            self._loaded,
+            is_leaf=lambda leaf: isinstance(leaf, _Constant),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Constant:
+    """A jax array held as numpy. MJX keeps some leaves as numpy of its own: these stay."""
+
+    value: np.ndarray
+
+    @classmethod
+    def hold(cls, leaf: Any) -> Any:
+        return cls(np.asarray(leaf)) if isinstance(leaf, jax.Array) else leaf
+
+
+def _carried(data: Any) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(getattr(data, name)) for name in _CARRIED}
