@@ -1,19 +1,18 @@
 """Task ids, what is known about each task, and the way from an id to an environment."""
 
+import contextlib
 import difflib
 import importlib
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 
 from envs import dmc
 from envs.base import Environment
-from envs.wrappers import ActionRepeat, TimeLimit
-
-NATIVE_PHYSICS = ("mujoco", "mjx")
+from envs.wrappers import ActionRepeat, RescaleAction, TimeLimit
 
 
 class TaskError(ValueError):
@@ -59,9 +58,13 @@ def spec(task_id: str) -> TaskSpec:
     family = _FAMILIES.get(task_id.partition("/")[0])
     if family is not None:
         return family(task_id)
-    near = difflib.get_close_matches(task_id, _specs, n=3, cutoff=0.5)
+    raise _unknown(task_id, list(_specs))
+
+
+def _unknown(task_id: str, known: list[str]) -> TaskError:
+    near = difflib.get_close_matches(task_id, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "envs.tasks() lists the known ones"
-    raise TaskError(f"unknown task {task_id!r}: {hint}")
+    return TaskError(f"unknown task {task_id!r}: {hint}")
 
 
 def tasks(suite: str | None = None) -> tuple[str, ...]:
@@ -163,28 +166,56 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
     return physics
 
 
-def require(module: str, package: str) -> None:
-    """Checks for an optional package.
-
-    Raises:
-      TaskError: naming the command that installs it.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise TaskError(f"{module} is not installed: pip install {package}")
-
-
 def _build_dmc(domain: str, task: str, physics: str | None) -> Environment:
-    require("dm_control", "dm-control")
-    from envs.task import TaskEnvironment
-    from envs.wrappers import RescaleAction
+    with _advice_on_missing_packages("pip install dm-control"):
+        from envs.task import TaskEnvironment
 
-    definition = importlib.import_module(f"envs.dmc.{domain}").TASKS[task]()
-    environment = TaskEnvironment(definition, physics or "mujoco")
+        definition = importlib.import_module(f"envs.dmc.{domain}").TASKS[task]()
+    if physics is None:
+        raise TaskError(
+            f"dmc/{domain}-{task} needs an engine: choose from {', '.join(dmc.PHYSICS)}"
+        )
+    environment = TaskEnvironment(definition, physics)
     return RescaleAction(environment, environment.action_low, environment.action_high)
 
 
+def _gymnax_spec(task_id: str) -> TaskSpec:
+    """Covers every environment that gymnax knows, also those registered with it at run time."""
+    gymnax = _import_gymnax()
+    name = task_id.removeprefix("gymnax/")
+    if name not in gymnax.registered_envs:
+        raise _unknown(task_id, [f"gymnax/{known}" for known in gymnax.registered_envs])
+    return TaskSpec(id=task_id, suite="gymnax", build=partial(_build_gymnax, name))
+
+
+def _build_gymnax(name: str, physics: str | None) -> Environment:
+    environment, _ = _import_gymnax().make(name)
+    from envs.gymnax import GymnaxEnvironment
+
+    try:
+        return GymnaxEnvironment(environment)
+    except ValueError as error:
+        choices = ", ".join(tasks("gymnax"))
+        raise TaskError(f"gymnax/{name}: {error}: choose from {choices}") from None
+
+
+def _import_gymnax() -> Any:
+    with _advice_on_missing_packages("pip install gymnax six"):  # gymnax forgets to ask for six
+        return importlib.import_module("gymnax")
+
+
+@contextlib.contextmanager
+def _advice_on_missing_packages(command: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise TaskError(f"{error.name} is not installed: {command}") from error
+
+
 _PUBLISHED_SUITES = ("dmc_easy_medium",)
-_FAMILIES: dict[str, Callable[[str], TaskSpec]] = {}
+
+# Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
+_FAMILIES: dict[str, Callable[[str], TaskSpec]] = {"gymnax": _gymnax_spec}
 
 for _domain, _tasks in dmc.EASY_MEDIUM.items():
     for _task in _tasks:
@@ -195,5 +226,21 @@ for _domain, _tasks in dmc.EASY_MEDIUM.items():
             action_repeat=dmc.ACTION_REPEAT,
             episode_length=dmc.EPISODE_LENGTH,
             terminates=False,
-            physics=NATIVE_PHYSICS,
+            physics=dmc.PHYSICS,
         )
+
+# The tasks of gymnax with continuous actions: name -> (episode length, may end before it).
+for _name, (_length, _terminates) in {
+    "MountainCarContinuous-v0": (999, True),
+    "Pendulum-v1": (200, False),
+    "PointRobot-misc": (100, False),
+    "Reacher-misc": (100, False),
+    "Swimmer-misc": (500, False),
+}.items():
+    register(
+        f"gymnax/{_name}",
+        partial(_build_gymnax, _name),
+        suite="gymnax",
+        episode_length=_length,
+        terminates=_terminates,
+    )

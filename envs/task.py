@@ -73,7 +73,7 @@ class TaskEnvironment:
         self.action_low = task.model.actuator_ctrlrange[:, 0].copy()
         self.action_high = task.model.actuator_ctrlrange[:, 1].copy()
         (self.observation_size,) = jax.eval_shape(self._observe_zeros).shape
-        self.episode_length = None
+        self.episode_length: int | None = None
 
     def _observe_zeros(self) -> jax.Array:
         shapes = field_shapes(self.task.model, self.task.fields)

@@ -1,6 +1,7 @@
 """Wrappers, in the order in which they are put on: Rescale, TimeLimit, ActionRepeat, AutoReset."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ class RescaleAction:
 
     def step(self, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
         """See `Environment.step`."""
-        return self.inner.step(state, self._center + self._half_width * action)
+        return self.inner.step(state, jnp.asarray(self._center + self._half_width * action))
 
 
 @struct.dataclass
@@ -49,7 +50,8 @@ class TimeLimit:
         self.inner = environment
         self.observation_size = environment.observation_size
         self.action_size = environment.action_size
-        self.episode_length = episode_length if inner is None else min(inner, episode_length)
+        self._limit = episode_length
+        self.episode_length: int | None = min(episode_length, inner or episode_length)
 
     def reset(self, key: jax.Array) -> tuple[TimeLimitState, jax.Array]:
         """See `Environment.reset`."""
@@ -60,8 +62,8 @@ class TimeLimit:
         """See `Environment.step`."""
         inner, timestep = self.inner.step(state.environment, action)
         steps = state.steps + 1
-        truncated = timestep.truncated | (steps >= self.episode_length)
-        timestep = timestep.replace(truncated=truncated & ~timestep.terminated)
+        truncated = timestep.truncated | (steps >= self._limit)
+        timestep = replace(timestep, truncated=truncated & ~timestep.terminated)
         return TimeLimitState(environment=inner, steps=steps), timestep
 
 
@@ -87,7 +89,8 @@ class ActionRepeat:
         def step_unless_ended(carry, _):
             state, so_far = carry
             next_state, timestep = self.inner.step(state, action)
-            timestep = timestep.replace(
+            timestep = replace(
+                timestep,
                 reward=so_far.reward + timestep.reward,
                 success=so_far.success | timestep.success,
             )

@@ -10,5 +10,6 @@ EASY_MEDIUM = {
     "reacher": ("easy", "hard"),
     "walker": ("run", "stand", "walk"),
 }
+PHYSICS = ("mujoco", "mjx")
 EPISODE_LENGTH = 1000
 ACTION_REPEAT = 2

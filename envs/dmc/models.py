@@ -61,7 +61,7 @@ class JointRandomizer:
         """Draws `(nq,)` positions."""
         key, joints_key = jax.random.split(key)
         uniform = jax.random.uniform(joints_key, self._default.shape)
-        qpos = self._low + uniform * (self._high - self._low)
+        qpos = jnp.asarray(self._low) + uniform * (self._high - self._low)
         for address, joint_type, limit in self._quaternions:
             key, quaternion_key = jax.random.split(key)
             if limit is not None:

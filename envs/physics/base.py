@@ -1,11 +1,17 @@
 """What a task may ask of an engine, and the choice between the engines."""
 
-from typing import Protocol
+import logging
+from typing import Any, Protocol
 
 import jax
 import mujoco
 
-ENGINES = ("mujoco", "mjx")
+_logger = logging.getLogger(__name__)
+
+# Left alone, MuJoCo prints its warnings and appends them to MUJOCO_LOG.TXT in the working
+# directory. A simulation that diverges is reported as NaN instead.
+if mujoco.get_mju_user_warning() is None:
+    mujoco.set_mju_user_warning(_logger.debug)
 
 
 class PhysicsState(Protocol):
@@ -31,7 +37,7 @@ class Physics(Protocol):
         """Starts at `(nq,)` positions and `(nv,)` velocities, then settles if so configured."""
         ...
 
-    def step(self, state: PhysicsState, control: jax.Array) -> PhysicsState:
+    def step(self, state: Any, control: jax.Array) -> PhysicsState:
         """Holds the `(nu,)` controls for one control interval.
 
         Once a control or the state is not finite, every field is NaN until the next reset.
