@@ -1,8 +1,8 @@
 """Replays recorded update traces of the published implementation.
 
-`python -m tests.golden FILE.npz ...`: the largest relative l2 error over the leaves of each network is printed after the first and after
-the last update, with its tolerance; the exit status is 1 if any is beyond it. Files that record
-normaliser streams are told apart by their keys.
+`python -m tests.golden FILE.npz ...` prints the largest relative l2 error over the leaves of each
+network after the first and after the last update, with its tolerance; the exit status is 1 if any
+is beyond it. Files that record normaliser streams are told apart by their keys.
 """
 
 import argparse
