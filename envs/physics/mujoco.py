@@ -99,19 +99,20 @@ class MujocoPhysics:
 
     def reset(self, qpos: jax.Array, qvel: jax.Array) -> MujocoState:
         """See `Physics.reset`."""
-        return self._call(self._host_reset, qpos, qvel)
+        start = jnp.concatenate([qpos, qvel])
+        return self._call(self._host_reset, _words(start))
 
     def step(self, state: MujocoState, control: jax.Array) -> MujocoState:
         """See `Physics.step`."""
-        return self._call(self._host_step, state.bits, control)
+        words = jnp.concatenate([state.bits, _words(control)])
+        return self._call(self._host_step, words)
 
-    def _call(self, host_function, *arguments: jax.Array) -> MujocoState:
+    def _call(self, host_function, words: jax.Array) -> MujocoState:
         # One array in and one out: each further one costs about 50 us per call.
-        words = [jax.lax.bitcast_convert_type(argument, jnp.uint32) for argument in arguments]
         result = jax.pure_callback(
             host_function,
             jax.ShapeDtypeStruct((self._row_size,), jnp.uint32),
-            jnp.concatenate(words),
+            words,
             vmap_method="broadcast_all",
         )
         bits = result[: self._state_words]
@@ -253,3 +254,7 @@ class MujocoPhysics:
             if twin is not None:
                 self._idle.append(twin)
             self._ready[key] = simulation
+
+
+def _words(numbers: jax.Array) -> jax.Array:
+    return jax.lax.bitcast_convert_type(numbers.astype(jnp.float32), jnp.uint32)
