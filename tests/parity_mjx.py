@@ -1,0 +1,223 @@
+"""Comparison of MJX with dm_control, see `tests.parity`.
+
+Three questions, kept apart:
+
+- Is it the same model? MJX in float64, solvers run to convergence on both sides, one control
+  interval from states on dm_control's paths: must agree to `MODEL_BOUND` everywhere.
+- Is it float32-accurate? The same in float32. How far rounding may carry a state within an
+  interval depends on the state (a contact may be made a substep sooner or later), so the bound
+  is measured: the C engine runs from the same states disturbed by one unit in the last place
+  of float32, and the median and the 90th percentile of MJX's error must stay within
+  `FLOAT32_FACTOR` times those of that disturbance.
+- Does it stay close when left alone? Both run freely from the same starts with the same
+  actions. Chaos ends the agreement of any two float32 computations, so the yardstick is again
+  the C engine, disturbed in that way at every step: in the median over the starts, MJX must
+  stay within `FREE_ERROR` for at least half as long.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+import envs
+from envs.physics.mjx import MjxState
+from envs.physics.mujoco import STATE_SIGNATURE
+from envs.task import TaskEnvironment, TaskState
+from tests.parity_reference import Check, Reference, bare
+
+STARTS = 20
+STATES_PER_START = 10
+MODEL_BOUND = 1e-6
+FLOAT32_FACTOR = 10.0
+FREE_ERROR = 1e-2
+UNIT_IN_LAST_PLACE = 2.0**-23
+
+CARRIED = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
+
+
+@dataclass
+class Path:
+    """dm_control's episodes from `STARTS` starts; the first two axes are step and start.
+
+    Attributes:
+      carried: name -> state before each step.
+      bits: `(steps, starts, size)` integration state before each step.
+      actions: `(steps, starts, action_size)`.
+      observations: `(steps, starts, observation_size)` after each step.
+      variables: the task's variables of each start.
+    """
+
+    carried: dict[str, np.ndarray]
+    bits: np.ndarray
+    actions: np.ndarray
+    observations: np.ndarray
+    variables: Any
+
+
+def record(reference: Reference, native: Any, steps: int, seed: int) -> Path:
+    """Plays random actions in dm_control."""
+    random = np.random.default_rng(seed)
+    starts, _ = jax.jit(jax.vmap(native.reset))(jax.random.split(jax.random.key(seed), STARTS))
+    actions = random.uniform(-1, 1, (steps, STARTS, native.action_size)).astype(np.float32)
+    states: list[list[dict[str, np.ndarray]]] = []
+    bits: list[list[np.ndarray]] = []
+    observations: list[list[np.ndarray]] = []
+    for start in range(STARTS):
+        state = jax.tree.map(lambda leaf, start=start: np.asarray(leaf[start]), starts)
+        reference.restore(state.physics.bits, state.variables)
+        states.append([])
+        bits.append([])
+        observations.append([])
+        for step in range(steps):
+            states[-1].append({name: np.array(getattr(reference.data, name)) for name in CARRIED})
+            bits[-1].append(reference.physics.get_state(STATE_SIGNATURE))
+            observations[-1].append(reference.step(actions[step, start])[0])
+    carried = {
+        name: np.stack([[state[name] for state in row] for row in states], axis=1)
+        for name in CARRIED
+    }
+    return Path(
+        carried=carried,
+        bits=np.stack(bits, axis=1),
+        actions=actions,
+        observations=np.stack(observations, axis=1),
+        variables=starts.variables,
+    )
+
+
+def disturb(reference: Reference, random: np.random.Generator) -> None:
+    """Moves the state of dm_control by one unit in the last place of float32."""
+    for name in ("qpos", "qvel", "qacc_warmstart"):
+        array = getattr(reference.data, name)
+        array *= 1 + UNIT_IN_LAST_PLACE * random.choice([-1, 1], array.shape)
+    mujoco.mj_step1(reference.model, reference.data)
+
+
+def errors(values: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Largest relative error (see `tests.parity`) over the last axis."""
+    error = np.abs(np.asarray(values, np.float64) - references) / (1 + np.abs(references))
+    return np.nan_to_num(error, nan=np.inf).max(-1)
+
+
+def single_steps(
+    reference: Reference, path: Path, chosen: np.ndarray, random: np.random.Generator | None
+) -> np.ndarray:
+    """dm_control's observations one interval after the chosen states, disturbed or not."""
+    results = np.empty_like(path.observations[chosen])
+    for row, step in enumerate(chosen):
+        for start in range(STARTS):
+            variables = jax.tree.map(lambda leaf, start=start: leaf[start], path.variables)
+            reference.restore(path.bits[step, start], variables)
+            if random is not None:
+                disturb(reference, random)
+            results[row, start] = reference.step(path.actions[step, start])[0]
+    return results
+
+
+def make_step(native: TaskEnvironment, variables: Any):
+    """Compiles one interval of MJX for all starts: `(carried, actions) -> (carried, obs)`."""
+
+    def step(carried, variables, action):
+        physics = MjxState(carried=carried, fields={})
+        state, timestep = native.step(TaskState(physics=physics, variables=variables), action)
+        return state.physics.carried, timestep.observation
+
+    compiled = jax.jit(jax.vmap(step))
+    return lambda carried, actions: compiled(carried, variables, actions)
+
+
+def mjx_single_steps(step, path: Path, chosen: np.ndarray, dtype: Any) -> np.ndarray:
+    """MJX's observations one interval after the chosen states."""
+    results = []
+    for index in chosen:
+        carried = {name: jnp.asarray(values[index], dtype) for name, values in path.carried.items()}
+        results.append(np.asarray(step(carried, jnp.asarray(path.actions[index]))[1]))
+    return np.stack(results)
+
+
+def check_model(task_id: str, reference: Reference, path: Path, chosen: np.ndarray) -> Check:
+    """The first question."""
+    definition = bare(envs.make(task_id, "mjx", action_repeat=1)).task
+    options = (definition.model.opt, reference.model.opt)
+    usual = [option.tolerance for option in options]
+    for option in options:
+        option.tolerance = 0.0
+    try:
+        with jax.enable_x64(True):
+            step = make_step(TaskEnvironment(definition, "mjx"), path.variables)
+            ours = mjx_single_steps(step, path, chosen, jnp.float64)
+        theirs = single_steps(reference, path, chosen, None)
+    finally:
+        for option, tolerance in zip(options, usual, strict=True):
+            option.tolerance = tolerance
+    error = errors(ours, theirs)
+    return Check(
+        "one interval, mjx in float64",
+        bool(error.max() < MODEL_BOUND),
+        f"max error {error.max():.1e} over {error.size} states, bound {MODEL_BOUND:.0e}",
+    )
+
+
+def check_float32(
+    reference: Reference, path: Path, chosen: np.ndarray, step: Any, seed: int
+) -> Check:
+    """The second question."""
+    error = errors(mjx_single_steps(step, path, chosen, jnp.float32), path.observations[chosen])
+    disturbed = single_steps(reference, path, chosen, np.random.default_rng(seed))
+    yardstick = errors(disturbed, path.observations[chosen])
+    ours, theirs = (np.quantile(values, (0.5, 0.9)) for values in (error, yardstick))
+    return Check(
+        "one interval, mjx in float32",
+        bool((ours <= FLOAT32_FACTOR * theirs).all()),
+        f"median error {ours[0]:.1e}, 90% {ours[1]:.1e}, max {error.max():.1e} against "
+        f"{theirs[0]:.1e}, {theirs[1]:.1e}, {yardstick.max():.1e} of a disturbed C engine",
+    )
+
+
+def check_free_run(reference: Reference, path: Path, step: Any, seed: int) -> Check:
+    """The third question."""
+    steps = len(path.actions)
+    carried = {name: jnp.asarray(values[0], jnp.float32) for name, values in path.carried.items()}
+    ours = np.empty_like(path.observations)
+    for index in range(steps):
+        carried, observation = step(carried, jnp.asarray(path.actions[index]))
+        ours[index] = observation
+    theirs = np.empty_like(path.observations)
+    random = np.random.default_rng(seed)
+    for start in range(STARTS):
+        variables = jax.tree.map(lambda leaf, start=start: leaf[start], path.variables)
+        reference.restore(path.bits[0, start], variables)
+        for index in range(steps):
+            disturb(reference, random)
+            theirs[index, start] = reference.step(path.actions[index, start])[0]
+    ours_agree, theirs_agree = (
+        float(np.median(agreement(errors(values, path.observations)))) for values in (ours, theirs)
+    )
+    return Check(
+        f"free run of {steps} steps, mjx",
+        ours_agree >= theirs_agree / 2,
+        f"within {FREE_ERROR:.0e} for {ours_agree:.0f} steps (median of {STARTS} starts), "
+        f"a disturbed C engine for {theirs_agree:.0f}",
+    )
+
+
+def agreement(error: np.ndarray) -> np.ndarray:
+    """For each start, the number of steps before the error first exceeds `FREE_ERROR`."""
+    exceeded = error > FREE_ERROR
+    return np.where(exceeded.any(0), exceeded.argmax(0), len(error))
+
+
+def compare_mjx(task_id: str, reference: Reference, steps: int, seed: int) -> Iterator[Check]:
+    """All checks of MJX for one task."""
+    path = record(reference, bare(envs.make(task_id, "mujoco", action_repeat=1)), steps, seed)
+    chosen = np.linspace(0, steps - 1, min(steps, STATES_PER_START)).astype(int)
+    yield check_model(task_id, reference, path, chosen)
+    native = bare(envs.make(task_id, "mjx", action_repeat=1))
+    step = make_step(native, path.variables)
+    yield check_float32(reference, path, chosen, step, seed)
+    yield check_free_run(reference, path, step, seed)
