@@ -3,7 +3,10 @@
 Three questions, kept apart:
 
 - Is it the same model? MJX in float64, solvers run to convergence on both sides, one control
-  interval from states on dm_control's paths: must agree to `MODEL_BOUND` everywhere.
+  interval from states on dm_control's paths: must agree to `MODEL_BOUND` everywhere. Left out
+  are states in which two capsules touch, because there MJX is an approximation by design: it
+  adds 1e-6 to a denominator when it looks for the nearest points of two segments, and where
+  the axes cross (limbs inside each other, as in random starts) its contact normal is arbitrary.
 - Is it float32-accurate? The same in float32. How far rounding may carry a state within an
   interval depends on the state (a contact may be made a substep sooner or later), so the bound
   is measured: the C engine runs from the same states disturbed by one unit in the last place
@@ -106,17 +109,32 @@ def errors(values: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 def single_steps(
     reference: Reference, path: Path, chosen: np.ndarray, random: np.random.Generator | None
-) -> np.ndarray:
-    """dm_control's observations one interval after the chosen states, disturbed or not."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """dm_control one interval after the chosen states, disturbed or not.
+
+    Returns:
+      Observations, `(chosen, starts, observation_size)`, and whether two capsules touch before
+      or after the interval, `(chosen, starts)` bool.
+    """
     results = np.empty_like(path.observations[chosen])
+    touching = np.zeros(results.shape[:2], bool)
     for row, step in enumerate(chosen):
         for start in range(STARTS):
             variables = jax.tree.map(lambda leaf, start=start: leaf[start], path.variables)
             reference.restore(path.bits[step, start], variables)
             if random is not None:
                 disturb(reference, random)
+            touching[row, start] = capsules_touch(reference)
             results[row, start] = reference.step(path.actions[step, start])[0]
-    return results
+            touching[row, start] |= capsules_touch(reference)
+    return results, touching
+
+
+def capsules_touch(reference: Reference) -> bool:
+    """Whether dm_control sees a contact between two capsules."""
+    types = reference.model.geom_type
+    capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
+    return any((types[contact.geom] == capsule).all() for contact in reference.data.contact)
 
 
 def make_step(native: TaskEnvironment, variables: Any):
@@ -151,15 +169,15 @@ def check_model(task_id: str, reference: Reference, path: Path, chosen: np.ndarr
         with jax.enable_x64(True):
             step = make_step(TaskEnvironment(definition, "mjx"), path.variables)
             ours = mjx_single_steps(step, path, chosen, jnp.float64)
-        theirs = single_steps(reference, path, chosen, None)
+        theirs, touching = single_steps(reference, path, chosen, None)
     finally:
         for option, tolerance in zip(options, usual, strict=True):
             option.tolerance = tolerance
-    error = errors(ours, theirs)
+    error = errors(ours, theirs)[~touching]
     return Check(
         "one interval, mjx in float64",
-        bool(error.max() < MODEL_BOUND),
-        f"max error {error.max():.1e} over {error.size} states, bound {MODEL_BOUND:.0e}",
+        bool(error.max() < MODEL_BOUND) and error.size >= touching.size / 4,
+        f"max error {error.max():.1e} over {error.size} states, {touching.sum()} left out",
     )
 
 
@@ -168,7 +186,7 @@ def check_float32(
 ) -> Check:
     """The second question."""
     error = errors(mjx_single_steps(step, path, chosen, jnp.float32), path.observations[chosen])
-    disturbed = single_steps(reference, path, chosen, np.random.default_rng(seed))
+    disturbed, _ = single_steps(reference, path, chosen, np.random.default_rng(seed))
     yardstick = errors(disturbed, path.observations[chosen])
     ours, theirs = (np.quantile(values, (0.5, 0.9)) for values in (error, yardstick))
     return Check(

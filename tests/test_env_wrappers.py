@@ -1,0 +1,194 @@
+"""Wrappers over a counting environment whose every quantity is known."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from envs import ActionRepeat, AutoReset, RescaleAction, TimeLimit, TimeStep
+
+
+@struct.dataclass
+class Count:
+    steps: jax.Array
+    start: jax.Array
+
+
+class Counter:
+    """Observes (start, steps); pays the action; terminates after `ends_after` steps."""
+
+    observation_size = 2
+    action_size = 1
+    episode_length: int | None = None
+
+    def __init__(self, ends_after: int = 10**6):
+        self.ends_after = ends_after
+        self.host_resets = 0
+
+    def reset(self, key: jax.Array) -> tuple[Count, jax.Array]:
+        start = jax.random.uniform(key)
+        # Counts executions, one for a whole batch.
+        start = jax.pure_callback(
+            self._count_reset,
+            jax.ShapeDtypeStruct((), jnp.float32),
+            start,
+            vmap_method="broadcast_all",
+        )
+        state = Count(steps=jnp.zeros((), jnp.int32), start=start)
+        return state, self._observe(state)
+
+    def _count_reset(self, start):
+        self.host_resets += 1
+        return np.asarray(start)
+
+    def step(self, state: Count, action: jax.Array) -> tuple[Count, TimeStep]:
+        state = state.replace(steps=state.steps + 1)
+        return state, TimeStep(
+            observation=self._observe(state),
+            reward=action[0],
+            terminated=state.steps >= self.ends_after,
+            truncated=jnp.zeros((), bool),
+            success=state.steps == 2,
+        )
+
+    def _observe(self, state: Count) -> jax.Array:
+        return jnp.stack([state.start, state.steps.astype(jnp.float32)])
+
+
+ACTION = jnp.ones(1)
+
+
+def play(environment: Any, steps: int, seed: int = 0) -> tuple[Any, TimeStep]:
+    """`steps` steps of one environment; the time steps are stacked."""
+    state, _ = environment.reset(jax.random.key(seed))
+
+    def step(state, _):
+        state, timestep = environment.step(state, ACTION)
+        return state, timestep
+
+    return jax.jit(lambda state: jax.lax.scan(step, state, length=steps))(state)
+
+
+def test_rescale_maps_the_ends_and_the_middle():
+    environment = RescaleAction(Counter(), np.array([-3.0]), np.array([1.0]))
+    state, _ = environment.reset(jax.random.key(0))
+    rewards = [float(environment.step(state, jnp.array([a]))[1].reward) for a in (-1.0, 0.0, 1.0)]
+    assert rewards == [-3.0, -1.0, 1.0]
+
+
+def test_time_limit_truncates_at_the_last_step():
+    _, timesteps = play(TimeLimit(Counter(), 4), 4)
+    assert timesteps.truncated.tolist() == [False, False, False, True]
+    assert not timesteps.terminated.any()
+
+
+def test_time_limit_leaves_a_termination_alone():
+    _, timesteps = play(TimeLimit(Counter(ends_after=4), 4), 4)
+    assert timesteps.terminated.tolist() == [False, False, False, True]
+    assert not timesteps.truncated.any()
+
+
+def test_action_repeat_adds_rewards_and_remembers_success():
+    environment = ActionRepeat(Counter(), 3)
+    _, timesteps = play(environment, 2)
+    assert timesteps.reward.tolist() == [3.0, 3.0]
+    assert timesteps.observation[:, 1].tolist() == [3.0, 6.0]
+    assert timesteps.success.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("limit", [True, False])
+def test_action_repeat_stops_where_the_episode_ends(limit):
+    inner = TimeLimit(Counter(), 5) if limit else Counter(ends_after=5)
+    _, timesteps = play(ActionRepeat(inner, 3), 2)
+    assert timesteps.reward.tolist() == [3.0, 2.0]
+    assert timesteps.observation[1, 1] == 5.0
+    assert (timesteps.truncated if limit else timesteps.terminated).tolist() == [False, True]
+
+
+def test_episode_length_counts_repeated_steps():
+    assert TimeLimit(Counter(), 1000).episode_length == 1000
+    assert ActionRepeat(TimeLimit(Counter(), 1000), 2).episode_length == 500
+    assert ActionRepeat(TimeLimit(Counter(), 5), 2).episode_length == 3
+    assert ActionRepeat(Counter(), 2).episode_length is None
+
+
+def test_auto_reset_reports_the_final_observation_and_acts_on_the_first():
+    environment = AutoReset(TimeLimit(Counter(), 3))
+    state, first = environment.reset(jax.random.key(0))
+    for _ in range(3):
+        state, timestep = environment.step(state, ACTION)
+    assert timestep.truncated
+    assert timestep.observation.tolist() == [first[0], 3.0]
+    assert state.observation[1] == 0.0
+    assert state.observation[0] != first[0]
+    following, timestep = environment.step(state, ACTION)
+    assert timestep.observation.tolist() == [state.observation[0], 1.0]
+    np.testing.assert_array_equal(timestep.observation, following.observation)
+
+
+def test_auto_reset_draws_a_new_start_every_time():
+    _, timesteps = play(AutoReset(TimeLimit(Counter(), 2)), 20)
+    assert len(np.unique(timesteps.observation[:, 0])) == 10
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_auto_reset_runs_resets_only_when_an_episode_ends(shape):
+    inner = Counter()
+    environment = AutoReset(TimeLimit(inner, 5))
+    reset, step = environment.reset, environment.step
+    for _ in shape:
+        reset, step = jax.vmap(reset), jax.vmap(step)
+    states, _ = reset(jax.random.split(jax.random.key(0), shape))
+    actions = jnp.ones((*shape, 1))
+    scan = jax.jit(
+        lambda states: jax.lax.scan(lambda state, _: step(state, actions), states, length=20)
+    )
+    inner.host_resets = 0
+    _, timesteps = jax.block_until_ready(scan(states))
+    assert inner.host_resets == 4
+    assert timesteps.truncated.sum() == 4 * np.prod(shape)
+
+
+def test_nested_vmap_equals_single_environments():
+    class Staggered(Counter):
+        """Starts at different counts, so that episodes end at different times."""
+
+        def reset(self, key):
+            state, _ = super().reset(key)
+            state = state.replace(steps=(state.start * 7).astype(jnp.int32))
+            return state, self._observe(state)
+
+    environment = AutoReset(Staggered(ends_after=8))
+    keys = jax.random.split(jax.random.key(0), (2, 3))
+
+    def rollout(key):
+        state, _ = environment.reset(key)
+        return jax.lax.scan(lambda state, _: environment.step(state, ACTION), state, length=20)[1]
+
+    together = jax.jit(jax.vmap(jax.vmap(rollout)))(keys)
+    for run in range(2):
+        for member in range(3):
+            alone = jax.jit(rollout)(keys[run, member])
+            jax.tree.map(
+                lambda a, b, run=run, member=member: np.testing.assert_array_equal(
+                    a[run, member], b
+                ),
+                together,
+                alone,
+            )
+    assert together.terminated.any()
+    assert len(np.unique(together.terminated.sum(-1))) > 1
+
+
+def test_states_keep_their_types():
+    environment = AutoReset(ActionRepeat(TimeLimit(Counter(), 5), 2))
+    state, _ = jax.eval_shape(environment.reset, jax.random.key(0))
+    following, _ = jax.eval_shape(environment.step, state, ACTION)
+
+    def types(tree):
+        return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
+
+    assert types(state) == types(following)
