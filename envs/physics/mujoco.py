@@ -29,7 +29,8 @@ STATE_SIGNATURE = mujoco.mjtState.mjSTATE_INTEGRATION.value
 # several when a simulation takes longer than this.
 _SECONDS_WORTH_A_THREAD = 60e-6
 
-_threads = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="mujoco")
+_CORES = os.cpu_count() or 1
+_threads = ThreadPoolExecutor(max_workers=_CORES, thread_name_prefix="mujoco")
 
 
 @struct.dataclass
@@ -81,8 +82,8 @@ class MujocoPhysics:
         self._runge_kutta = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
 
         self._shapes = field_shapes(model, fields)
-        ends = np.cumsum([0, *(math.prod(shape) for shape in self._shapes.values())])
-        self._slices = [slice(start, stop) for start, stop in itertools.pairwise(ends)]
+        ends = list(itertools.accumulate(math.prod(s) for s in self._shapes.values()))
+        self._slices = [slice(*edges) for edges in itertools.pairwise([0, *ends])]
         # A row is the state and the fields, padded so that every row is aligned for float64.
         self._state_words = 2 * mujoco.mj_stateSize(self.model, STATE_SIGNATURE)
         self._row_size = self._state_words + 2 * math.ceil(ends[-1] / 2)
@@ -95,7 +96,8 @@ class MujocoPhysics:
         self._largest_batch = 1
         self._active_calls = 0
         self._lock = threading.Lock()
-        self._seconds_per_row = 0.0
+        self._step_seconds = self._measure()
+        self._reset_seconds = self._step_seconds * max(1.0, settling_steps / substeps)
 
     def reset(self, qpos: jax.Array, qvel: jax.Array) -> MujocoState:
         """See `Physics.reset`."""
@@ -143,7 +145,8 @@ class MujocoPhysics:
             mujoco.mj_forward(self._passive_model, data)
             return simulation
 
-        return self._run(reset_one, np.isfinite(starts).all(1), words.shape[:-1])
+        finite = np.isfinite(starts).all(1)
+        return self._run(reset_one, self._reset_seconds, finite, words.shape[:-1])
 
     def _host_step(self, words) -> np.ndarray:
         words = np.asarray(words)
@@ -160,7 +163,7 @@ class MujocoPhysics:
         # The state begins with the time, which a simulation that failed carries as NaN.
         time_words = np.ascontiguousarray(bits[:, :2])
         finite = np.isfinite(control).all(1) & np.isfinite(time_words.view(np.float64)[:, 0])
-        return self._run(step_one, finite, words.shape[:-1])
+        return self._run(step_one, self._step_seconds, finite, words.shape[:-1])
 
     def _advance(self, data: mujoco.MjData, steps: int) -> None:
         """Steps, then derives what depends on positions and velocities.
@@ -175,17 +178,19 @@ class MujocoPhysics:
                 mujoco.mj_step(self.model, data, steps - 1)
         mujoco.mj_step1(self.model, data)
 
-    def _run(self, simulate, finite: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
-        """Runs `simulate(row)` for the rows marked finite; the others become NaN."""
+    def _run(
+        self, simulate, seconds: float, finite: np.ndarray, batch: tuple[int, ...]
+    ) -> np.ndarray:
+        """Runs `simulate(row)`, of so many seconds, where finite; the other rows become NaN."""
         count = len(finite)
         rows = np.empty((count, self._row_size), np.uint32)
         states = rows[:, : self._state_words].view(np.float64)
         fields = rows[:, self._state_words :].view(np.float32)
         states[~finite] = np.nan
 
-        def run_range(start: int, stop: int) -> None:
+        def run_rows(numbers: list[int]) -> None:
             with np.errstate(over="ignore"):
-                for row in np.flatnonzero(finite[start:stop]) + start:
+                for row in numbers:
                     simulation = simulate(row)
                     state = states[row]
                     mujoco.mj_getState(self.model, simulation.data, state, STATE_SIGNATURE)
@@ -193,39 +198,42 @@ class MujocoPhysics:
                         fields[row, part] = view
                     self._give_back(simulation, state.tobytes())
 
-        self._split(run_range, count)
+        self._split(run_rows, finite.nonzero()[0].tolist(), seconds)
         failed = ~np.isfinite(states).all(1)
         if failed.any():
             states[failed] = np.nan
             fields[failed] = np.nan
         return rows.reshape(*batch, -1)
 
-    def _split(self, run_range, count: int) -> None:
-        """Calls `run_range(start, stop)` over `count` rows, on several threads if that pays."""
+    def _split(self, run_rows, numbers: list[int], seconds: float) -> None:
+        """Runs all rows, on several threads if rows of so many seconds are worth it."""
         with self._lock:
             self._active_calls += 1
-            self._largest_batch = max(self._largest_batch, count)
-            workers = min(count, max(1, (os.cpu_count() or 1) // self._active_calls))
-            if self._seconds_per_row < _SECONDS_WORTH_A_THREAD:
-                workers = 1
+            self._largest_batch = max(self._largest_batch, len(numbers))
+            workers = min(len(numbers), _CORES // self._active_calls)
         try:
-            if workers > 1:
-                edges = [count * worker // workers for worker in range(workers + 1)]
-                others = [
-                    _threads.submit(run_range, start, stop)
-                    for start, stop in itertools.pairwise(edges[1:])
-                ]
-                run_range(0, edges[1])
-                for other in others:
-                    other.result()
-            else:
-                begin = time.perf_counter()
-                run_range(0, count)
-                seconds = (time.perf_counter() - begin) / max(count, 1)
-                self._seconds_per_row += 0.1 * (seconds - self._seconds_per_row)
+            if workers < 2 or seconds < _SECONDS_WORTH_A_THREAD:
+                run_rows(numbers)
+                return
+            mine, *others = [numbers[worker::workers] for worker in range(workers)]
+            running = [_threads.submit(run_rows, other) for other in others]
+            run_rows(mine)
+            for other in running:
+                other.result()
         finally:
             with self._lock:
                 self._active_calls -= 1
+
+    def _measure(self) -> float:
+        """Seconds that one control interval takes at the least."""
+        data = mujoco.MjData(self.model)
+        mujoco.mj_step1(self.model, data)
+        seconds = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            self._advance(data, self._substeps)
+            seconds.append(time.perf_counter() - begin)
+        return min(seconds)
 
     def _take(self, key: bytes) -> _Simulation:
         """A simulation in the state with these bits, with positions and velocities derived."""
