@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from purejax_simba.networks.initialisers import orthogonal
 from purejax_simba.networks.policy import bound_log_std
 
 EXPANSION = 4
@@ -25,7 +26,7 @@ class Block(nn.Module):
 
 
 def _orthogonal_dense(name: str, features: int) -> nn.Dense:
-    return nn.Dense(features, kernel_init=nn.initializers.orthogonal(1.0), name=name)
+    return nn.Dense(features, kernel_init=orthogonal(), name=name)
 
 
 class Encoder(nn.Module):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from purejax_simba.hyperparameters import SphereScales
+from purejax_simba.networks.initialisers import orthogonal
 from purejax_simba.networks.policy import bound_log_std
 
 EPSILON = 1e-8
@@ -34,7 +35,7 @@ def project_kernels(params: Any) -> Any:
 
 class _Layer(nn.Module):
     def linear(self, name: str, x: jax.Array, features: int) -> jax.Array:
-        initialiser = nn.initializers.orthogonal(column_axis=0)
+        initialiser = orthogonal(column_axis=0)
         kernel = self.param(name, initialiser, (x.shape[-1], features))
         return x @ kernel
 

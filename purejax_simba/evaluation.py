@@ -1,0 +1,52 @@
+"""Evaluation episodes, inside the compiled program."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import envs
+
+
+class EvaluationMetrics(NamedTuple):
+    """Means over episodes, `()` each; `avg_length` counts interactions."""
+
+    avg_return: jax.Array
+    avg_length: jax.Array
+    avg_success: jax.Array
+
+
+def evaluate(
+    environment: envs.Environment,
+    policy: Callable[[jax.Array], jax.Array],
+    key: jax.Array,
+    num_episodes: int,
+) -> EvaluationMetrics:
+    """Plays whole episodes side by side.
+
+    Args:
+      environment: without automatic reset, with a known `episode_length`.
+      policy: observations `(num_episodes, O)` to actions `(num_episodes, A)`.
+      key: PRNG key.
+      num_episodes: episodes to average over. An episode succeeds if any of its steps does.
+    """
+    state, observation = jax.vmap(environment.reset)(jax.random.split(key, num_episodes))
+    zeros = jnp.zeros(num_episodes)
+
+    def step(carry: tuple, _: None) -> tuple[tuple, None]:
+        state, observation, running, totals = carry
+        state, timestep = jax.vmap(environment.step)(state, policy(observation))
+        returns, lengths, successes = totals
+        totals = (
+            returns + jnp.where(running, timestep.reward, 0.0),
+            lengths + running,
+            successes | (running & timestep.success),
+        )
+        running = running & ~(timestep.terminated | timestep.truncated)
+        return (state, timestep.observation, running, totals), None
+
+    running = jnp.ones(num_episodes, bool)
+    start = (state, observation, running, (zeros, zeros, ~running))
+    (*_, totals), _ = jax.lax.scan(step, start, length=environment.episode_length)
+    return EvaluationMetrics(*(total.astype(jnp.float32).mean() for total in totals))

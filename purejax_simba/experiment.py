@@ -1,0 +1,234 @@
+"""A whole experiment: compile, train in chunks, evaluate, write files."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purejax_simba import checkpoint, logging
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.evaluation import EvaluationMetrics, evaluate
+from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.parallel import make_mesh, map_runs, shard_runs
+from purejax_simba.preflight import GIB, check_memory
+from purejax_simba.progress import ProgressDisplay, spread
+from purejax_simba.training import Counters, Program, RunState, make_program
+
+CHUNK_SECONDS = 1.0
+FIRST_CHUNK = 8
+
+
+class CompiledProgram(NamedTuple):
+    """A `Program` compiled for many runs; see there for the functions."""
+
+    init: Callable[..., RunState]
+    advance: Callable[..., tuple[Counters, RunState]]
+    evaluate: Callable[..., EvaluationMetrics]
+
+
+def compile_program(
+    program: Program, mesh: jax.sharding.Mesh, keys: jax.Array, hyperparameters: HyperParameters
+) -> CompiledProgram:
+    """Compiles a program for the runs of `keys` and `hyperparameters`, once and for all chunks."""
+    state = jax.eval_shape(jax.vmap(program.init), keys, hyperparameters)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("run"))
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+    counters, interactions = Counters.create(), jnp.int32(0)
+    init = map_runs(program.init, mesh, (0, 0))
+    advance = map_runs(program.advance, mesh, (None, 0, 0, None), (None, 0), donate=(1,))
+    evaluate_all = map_runs(program.evaluate, mesh, (None, 0, 0))
+    lowered = (
+        init.lower(keys, hyperparameters),
+        advance.lower(counters, state, hyperparameters, interactions),
+        evaluate_all.lower(counters, state, hyperparameters),
+    )
+    with ThreadPoolExecutor() as pool:
+        return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
+
+
+class Inputs(NamedTuple):
+    """The runs of a configuration, one per seed, placed on a mesh."""
+
+    keys: jax.Array
+    hyperparameters: HyperParameters
+
+
+def make_inputs(program: Program, mesh: jax.sharding.Mesh) -> Inputs:
+    """Keys and hyperparameters of the configured seeds."""
+    config = program.config
+    seeds = np.arange(config.seed, config.seed + config.num_seeds)
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    hyperparameters = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (config.num_seeds,)), program.hyperparameters()
+    )
+    return Inputs(*shard_runs((keys, hyperparameters), mesh))
+
+
+def run(config: Config) -> Path:
+    """Trains all seeds of a configuration and writes their results.
+
+    Returns:
+      The run directory.
+
+    Raises:
+      ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
+    """
+    program = make_program(config)
+    mesh = make_mesh(program.config.num_seeds)
+    memory = check_memory(program, mesh.size)
+    directory = logging.create_run_directory(program.config)
+    return _Experiment(program, mesh, memory, directory).run()
+
+
+class _Experiment:
+    def __init__(
+        self, program: Program, mesh: jax.sharding.Mesh, memory: dict[str, int], directory: Path
+    ):
+        config = program.config
+        self.program = program
+        self.config = config
+        self.mesh = mesh
+        self.memory = memory
+        self.directory = directory
+        self.inputs = make_inputs(program, mesh)
+        self.seeds = range(config.seed, config.seed + config.num_seeds)
+        self.metrics = logging.MetricsFile(directory, config)
+        self.display = ProgressDisplay(config.total_env_steps, config.num_seeds)
+        self.counters = Counters.create()
+        self.interactions = 0
+        self.reported_divergence: set[int] = set()
+
+    def run(self) -> Path:
+        try:
+            self._announce()
+            begin = time.monotonic()
+            compiled = compile_program(self.program, self.mesh, *self.inputs)
+            self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
+            begin = time.monotonic()
+            self._train(compiled)
+            seconds = time.monotonic() - begin
+        finally:
+            self.display.close()
+        checkpoint.save_policy(self.directory, self.state, self.inputs.hyperparameters)
+        logging.draw_curve(self.directory, self.config)
+        self.display.say(f"trained in {seconds:.1f} s; results are in {self.directory}")
+        return self.directory
+
+    def _announce(self) -> None:
+        config = self.config
+        total = sum(self.memory.values()) * config.num_seeds / GIB
+        self.display.say(
+            f"{config.task}: {config.num_seeds} seeds on {self.mesh.size} "
+            f"{jax.default_backend()} device(s), {total:.2f} GiB; compiling ..."
+        )
+
+    def _train(self, compiled: CompiledProgram) -> None:
+        self.state = compiled.init(*self.inputs)
+        self._evaluate(compiled)
+        chunk = FIRST_CHUNK
+        while self.interactions < self.config.interactions:
+            size = min(chunk, self._next_boundary() - self.interactions)
+            updates = self._updates()
+            begin = time.monotonic()
+            self.counters, self.state = compiled.advance(
+                self.counters, self.state, self.inputs.hyperparameters, jnp.int32(size)
+            )
+            jax.block_until_ready(self.state)
+            seconds = time.monotonic() - begin
+            self.interactions += size
+            self._show(size, self._updates() - updates, seconds)
+            chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
+            if self.interactions % self.config.interactions_per_evaluation == 0:
+                self._evaluate(compiled)
+
+    def _next_boundary(self) -> int:
+        """The interaction at which a chunk must end: an evaluation, or the first update."""
+        interval = self.config.interactions_per_evaluation
+        boundary = (self.interactions // interval + 1) * interval
+        start = self.config.learning_starts // self.config.num_environments
+        return start if self.interactions < start < boundary else boundary
+
+    def _updates(self) -> int:
+        return int(np.asarray(self.state.agent.updates).sum())
+
+    def _show(self, interactions: int, updates: int, seconds: float) -> None:
+        env_steps = interactions * self.config.steps_per_interaction * self.config.num_seeds
+        self.display.update(
+            self.interactions * self.config.steps_per_interaction,
+            env_steps / seconds,
+            updates / seconds,
+            np.asarray(self.state.progress.last_return),
+        )
+
+    def _evaluate(self, compiled: CompiledProgram) -> None:
+        metrics = jax.device_get(
+            compiled.evaluate(self.counters, self.state, self.inputs.hyperparameters)
+        )
+        progress = jax.device_get(self.state.progress)
+        env_step = self.interactions * self.config.steps_per_interaction
+        rows: dict[int, dict[str, float]] = {}
+        for index, seed in enumerate(self.seeds):
+            if progress.diverged_at[index] >= 0:
+                self._report_divergence(seed, int(progress.diverged_at[index]))
+                continue
+            rows[seed] = _row(index, metrics, progress)
+        self.metrics.write(env_step, rows)
+        returns = np.array([row["avg_return"] for row in rows.values()])
+        self.display.say(f"{env_step:>9,} env steps: evaluation return {spread(returns)}")
+        if not rows:
+            raise ConfigError(
+                "every run diverged: lower --agent.learning-rate, or check the task's rewards"
+            )
+
+    def _report_divergence(self, seed: int, interaction: int) -> None:
+        if seed not in self.reported_divergence:
+            self.reported_divergence.add(seed)
+            env_step = interaction * self.config.steps_per_interaction
+            self.display.say(
+                f"seed {seed} diverged at env step {env_step:,}: it is frozen and its results end"
+            )
+
+
+def _row(index: int, metrics: EvaluationMetrics, progress: Any) -> dict[str, float]:
+    row = {name: float(value[index]) for name, value in metrics._asdict().items()}
+    updates = int(progress.updates[index])
+    if updates:
+        sums = progress.update_sums._asdict()
+        row |= {name: float(total[index]) / updates for name, total in sums.items()}
+    return row
+
+
+def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
+    """Plays the trained policies of a run directory; seed -> metrics over new episodes.
+
+    Raises:
+      ConfigError: if the directory holds no finished run.
+    """
+    config = logging.read_config(directory)
+    if num_episodes is not None:
+        config = replace(config, num_evaluation_episodes=num_episodes)
+    program = make_program(config)
+    policy = checkpoint.load_policy(directory, program)
+
+    def play(key: jax.Array, policy: checkpoint.Policy) -> EvaluationMetrics:
+        def act(observation: jax.Array) -> jax.Array:
+            if config.normalize_observations:
+                observation = policy.observation_moments.normalise(observation)
+            return program.agent.act(policy.actor, observation, 0.0, policy.hyperparameters)
+
+        return evaluate(program.environment, act, key, config.num_evaluation_episodes)
+
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    # Other episodes than those of training.
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
+    metrics = jax.device_get(map_runs(play, make_mesh(config.num_seeds), (0, 0))(keys, policy))
+    return {
+        seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
+        for index, seed in enumerate(seeds)
+    }

@@ -1,0 +1,127 @@
+"""The files of a run: `config.json`, `metrics.csv` and `curve.png`."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from purejax_simba.config import Config, ConfigError
+
+METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
+CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
+
+
+def create_run_directory(config: Config) -> Path:
+    """Makes `<output>/<experiment>/<task>` and writes `config.json` into it.
+
+    Raises:
+      ConfigError: if it cannot be written, or holds a run already.
+    """
+    directory = Path(config.output) / config.experiment / config.task
+    if (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
+        raise ConfigError(
+            f"{directory} already holds a run: give another --output or --experiment, or remove it"
+        )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(dataclasses.asdict(config), indent=2)
+        (directory / CONFIG_FILE).write_text(text + "\n")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {directory} ({error.strerror}): give another --output"
+        ) from error
+    return directory
+
+
+def read_config(directory: Path) -> Config:
+    """The configuration of the run in a directory.
+
+    Raises:
+      ConfigError: if there is none, or it does not fit this version.
+    """
+    path = directory / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text())
+        return _from_dictionary(Config, values)
+    except OSError as error:
+        raise ConfigError(f"{directory} holds no run: {CONFIG_FILE} {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is not a configuration of this version: {error}") from error
+
+
+def _from_dictionary(cls: type, values: dict[str, Any]) -> Any:
+    nested = {f.name: f.default_factory for f in dataclasses.fields(cls) if not _is_plain(f)}
+    return cls(
+        **{
+            name: _from_dictionary(nested[name], value) if name in nested else value  # type: ignore[arg-type]
+            for name, value in values.items()
+        }
+    )
+
+
+def _is_plain(field: dataclasses.Field) -> bool:
+    return field.default_factory is dataclasses.MISSING
+
+
+class MetricsFile:
+    """`metrics.csv` in long form, the columns of the published result files."""
+
+    def __init__(self, directory: Path, config: Config):
+        """Creates the file with its header."""
+        self._path = directory / METRICS_FILE
+        self._experiment = config.experiment
+        self._environment = config.task.partition("/")[2]
+        self._append([METRIC_COLUMNS])
+
+    def write(self, env_step: int, values: dict[int, dict[str, float]]) -> None:
+        """Appends seed -> metric -> value; the rows are on disk when this returns."""
+        self._append(
+            (self._experiment, self._environment, seed, metric, env_step, value)
+            for seed, metrics in values.items()
+            for metric, value in metrics.items()
+            if math.isfinite(value)
+        )
+
+    def _append(self, rows: Iterable[tuple]) -> None:
+        with self._path.open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_returns(directory: Path) -> dict[int, list[tuple[int, float]]]:
+    """Seed -> (env step, `avg_return`) of the run in a directory."""
+    returns: dict[int, list[tuple[int, float]]] = {}
+    with (directory / METRICS_FILE).open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["metric"] == "avg_return":
+                point = (int(row["env_step"]), float(row["value"]))
+                returns.setdefault(int(row["seed"]), []).append(point)
+    return returns
+
+
+def draw_curve(directory: Path, config: Config) -> None:
+    """Draws `curve.png`: the return of each seed and their mean over env steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    returns = read_returns(directory)
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for points in returns.values():
+        axes.plot(*zip(*points, strict=True), color="tab:blue", alpha=0.35, linewidth=1)
+    steps = sorted({step for points in returns.values() for step, _ in points})
+    at = {step: [dict(p)[step] for p in returns.values() if step in dict(p)] for step in steps}
+    means = [sum(values) / len(values) for values in at.values()]
+    label = f"mean of {len(returns)} seed{'s' if len(returns) > 1 else ''}"
+    axes.plot(steps, means, color="tab:blue", linewidth=2, label=label)
+    axes.set(title=config.task, xlabel="environment steps", ylabel="return")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(directory / CURVE_FILE, dpi=150)
+    pyplot.close(figure)

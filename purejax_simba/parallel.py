@@ -1,0 +1,90 @@
+"""Where runs are computed: how they are spread over the devices of this machine."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src import xla_bridge
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+RUN_AXIS = "run"
+# On a CPU: fast kernels for matrix products and none of the library's own fusions around them,
+# whose overhead per operation is large at the sizes of a minibatch.
+CPU_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=INDIVIDUAL_DOT"
+
+
+def use_all_cores(num_runs: int) -> None:
+    """Makes one virtual device per core where JAX would compute on a CPU.
+
+    XLA's CPU threads meet at every small operation; runs that have a core for themselves never
+    wait for another. Call this before anything else touches JAX; where devices exist already, or
+    accelerators are in use, it does nothing.
+    """
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms not in ("", "cpu") or jax_is_initialised():
+        return
+    os.environ["XLA_FLAGS"] = f"{CPU_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
+    jax.config.update("jax_num_cpu_devices", _largest_divisor(num_runs, _cores()))
+
+
+def jax_is_initialised() -> bool:
+    """Whether JAX has chosen its devices already."""
+    return xla_bridge.backends_are_initialized()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return next(n for n in range(min(number, limit), 0, -1) if number % n == 0)
+
+
+def make_mesh(num_runs: int) -> Mesh:
+    """A mesh of as many local devices as divide the runs evenly."""
+    devices = jax.local_devices()
+    count = _largest_divisor(num_runs, len(devices))
+    return Mesh(np.array(devices[:count]), (RUN_AXIS,))
+
+
+def map_runs(
+    function: Callable[..., Any],
+    mesh: Mesh,
+    in_axes: Sequence[int | None],
+    out_axes: Any = 0,
+    donate: Sequence[int] = (),
+) -> jax.stages.Wrapped:
+    """Compiles a function of one run for many, each device computing its own runs.
+
+    Args:
+      function: of one run.
+      mesh: from `make_mesh`.
+      in_axes: per argument 0 if it has a leading axis of runs, None if runs share it.
+      out_axes: the same for the output, or for each of a tuple.
+      donate: arguments whose memory the outputs may take over.
+    """
+
+    def specification(axis: Any) -> Any:
+        return jax.tree.map(
+            lambda a: PartitionSpec() if a is None else PartitionSpec(RUN_AXIS),
+            axis,
+            is_leaf=lambda a: a is None,
+        )
+
+    mapped = jax.vmap(function, in_axes=tuple(in_axes), out_axes=out_axes)
+    # Without check_vma each device makes host calls for its own runs only.
+    sharded = jax.shard_map(
+        mapped,
+        mesh=mesh,
+        in_specs=tuple(specification(axis) for axis in in_axes),
+        out_specs=specification(out_axes),
+        check_vma=False,
+    )
+    return jax.jit(sharded, donate_argnums=tuple(donate))
+
+
+def shard_runs(tree: Any, mesh: Mesh) -> Any:
+    """Places arrays with a leading axis of runs."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(RUN_AXIS)))

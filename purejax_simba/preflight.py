@@ -1,0 +1,79 @@
+"""Will it fit? Answered from shapes alone, before anything is compiled."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from purejax_simba.config import ConfigError
+from purejax_simba.training import Program
+
+GIB = 2**30
+
+
+def tree_bytes(tree: Any) -> int:
+    """Bytes of all arrays (or shapes of arrays) in a tree."""
+    return sum(_bytes(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def _bytes(leaf: Any) -> int:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return int(np.prod(leaf.shape)) * 8
+    return int(np.prod(leaf.shape)) * leaf.dtype.itemsize
+
+
+def bytes_per_run(program: Program) -> dict[str, int]:
+    """Memory of one run by purpose.
+
+    `updates` is what a gradient step needs besides its state: the activations of a batch, kept for
+    the backward pass, and the gradients.
+    """
+    state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
+    agent, config = state.agent, program.config
+    parameters = tree_bytes((agent.actor, agent.critic, agent.target_critic))
+    optimizer = tree_bytes((agent.actor_optimizer, agent.critic_optimizer))
+    widths = config.agent.critic_num_blocks * 12 + 8
+    values = widths * config.agent.critic_hidden_dim * (config.agent.num_critics or 1)
+    activations = 4 * config.replay.batch_size * values
+    return {
+        "replay": tree_bytes(state.replay),
+        "parameters": parameters,
+        "optimizer": optimizer,
+        "updates": activations + tree_bytes(agent.critic),
+        "environment": tree_bytes(state.environment),
+    }
+
+
+def check_memory(program: Program, num_devices: int) -> dict[str, int]:
+    """Refuses a program that cannot fit; returns `bytes_per_run`.
+
+    Raises:
+      ConfigError: with the memory needed and what would make it smaller.
+    """
+    per_run = bytes_per_run(program)
+    runs = program.config.num_seeds
+    available = _available_bytes()
+    on_host = jax.default_backend() == "cpu"
+    needed = sum(per_run.values()) * (runs if on_host else -(-runs // num_devices))
+    if available is not None and needed > available:
+        fits = available // sum(per_run.values()) * (1 if on_host else num_devices)
+        advice = f"--num-seeds {fits}" if fits else "--replay.storage bfloat16"
+        raise ConfigError(
+            f"{runs} seeds need {needed / GIB:.1f} GiB ({per_run['replay'] / GIB:.2f} GiB of "
+            f"replay each) and {available / GIB:.1f} GiB are free: give {advice} or a smaller "
+            "--replay.capacity"
+        )
+    return per_run
+
+
+def _available_bytes() -> int | None:
+    """Free memory of a device, or of the machine where devices are CPU cores."""
+    statistics = jax.local_devices()[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+    try:
+        with open("/proc/meminfo") as file:
+            fields = dict(line.split(":") for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except OSError:
+        return None

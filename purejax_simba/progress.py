@@ -1,0 +1,83 @@
+"""Showing how a run gets on: a live bar in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+PLAIN_LINE_SECONDS = 30.0
+
+
+def spread(values: np.ndarray) -> str:
+    """`mean ± standard deviation` of the finite values."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return "none yet"
+    return f"{values.mean():.1f} ± {values.std():.1f}"
+
+
+class ProgressDisplay:
+    """Follows environment steps of one seed; rates count all seeds together."""
+
+    def __init__(self, total_env_steps: int, num_seeds: int):
+        """`total_env_steps` is per seed."""
+        self._total = total_env_steps
+        self._num_seeds = num_seeds
+        self._live = sys.stderr.isatty()
+        self._last_line = time.monotonic()
+        self._learning_since: tuple[float, int] | None = None
+        self._bar = tqdm(
+            total=total_env_steps,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not self._live,
+            bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {postfix}",
+        )
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        if self._live:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def update(
+        self, env_step: int, steps_per_second: float, updates_per_second: float, returns: np.ndarray
+    ) -> None:
+        """Shows the state after a chunk.
+
+        Args:
+          env_step: environment steps taken, per seed.
+          steps_per_second: environment steps of all seeds per second, over the chunk.
+          updates_per_second: updates of all seeds per second, over the chunk.
+          returns: last episode returns of all seeds.
+        """
+        remaining = self._remaining(env_step, updates_per_second > 0)
+        text = (
+            f"{steps_per_second:,.0f} env steps/s, {updates_per_second:,.0f} updates/s, "
+            f"{remaining}, return {spread(returns)}"
+        )
+        if self._live:
+            self._bar.n = env_step
+            self._bar.set_postfix_str(text)
+        elif time.monotonic() - self._last_line > PLAIN_LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self.say(f"{env_step:>9,}/{self._total:,}  {text}")
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self._bar.close()
+
+    def _remaining(self, env_step: int, learning: bool) -> str:
+        # Steps before the first update are so much faster that they would mislead.
+        now = time.monotonic()
+        if not learning:
+            return "time left unknown"
+        if self._learning_since is None:
+            self._learning_since = (now, env_step)
+        since, begin = self._learning_since
+        if env_step == begin:
+            return "time left unknown"
+        seconds = (now - since) / (env_step - begin) * (self._total - env_step)
+        return f"{tqdm.format_interval(seconds)} left"

@@ -1,0 +1,340 @@
+"""The training loop as pure functions of one run; `vmap` them for many.
+
+One interaction is: normalise the observation, act, step the environments, append to the replay,
+update the agent, update the running statistics. This is the published order: statistics take in
+an observation just before it is acted on, and a reward after the updates of its own step.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+import envs
+from purejax_simba.agents.soft_actor_critic import AgentState, Noise, SoftActorCritic, UpdateMetrics
+from purejax_simba.config import Config, hyperparameters, make_agent, make_environment, resolve
+from purejax_simba.evaluation import EvaluationMetrics, evaluate
+from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.normalisation import RewardScale, RunningMoments
+from purejax_simba.replay import Replay
+
+
+@struct.dataclass
+class Counters:
+    """What is the same in every run and is therefore never batched; `()` int32 each.
+
+    Attributes:
+      interactions: steps taken by each environment.
+      update_credit: numerator of the fraction of an update that is due.
+    """
+
+    interactions: jax.Array
+    update_credit: jax.Array
+
+    @classmethod
+    def create(cls) -> "Counters":
+        """Counters of a run that has not begun."""
+        return cls(interactions=jnp.zeros((), jnp.int32), update_credit=jnp.zeros((), jnp.int32))
+
+
+@struct.dataclass
+class Progress:
+    """What a run reports between evaluations.
+
+    Attributes:
+      update_sums: sums of `UpdateMetrics` since the last evaluation.
+      updates: `()` int32, how many were summed.
+      episode_return: `(E,)`, of the episodes under way.
+      last_return: `(E,)`, of the episodes that ended last; NaN before any did.
+      diverged_at: `()` int32, interaction of the first non-finite update, or -1.
+    """
+
+    update_sums: UpdateMetrics
+    updates: jax.Array
+    episode_return: jax.Array
+    last_return: jax.Array
+    diverged_at: jax.Array
+
+
+@struct.dataclass
+class RunState:
+    """Everything of one run that changes, but for the shared `Counters`."""
+
+    key: jax.Array
+    evaluation_key: jax.Array
+    agent: AgentState
+    environment: Any
+    replay: Replay
+    observation_moments: RunningMoments
+    reward_scale: RewardScale
+    progress: Progress
+
+
+class Program(NamedTuple):
+    """A configuration as pure functions of one run.
+
+    Attributes:
+      config: resolved.
+      environment: without automatic reset.
+      agent: the agent.
+      init: `(key, hyperparameters) -> RunState`.
+      advance: `(counters, state, hyperparameters, interactions) -> (counters, state)`; the number
+        of interactions, `()` int32, may be traced.
+      evaluate: `(counters, state, hyperparameters) -> EvaluationMetrics`; changes nothing.
+    """
+
+    config: Config
+    environment: envs.Environment
+    agent: SoftActorCritic
+    init: Callable[[jax.Array, HyperParameters], RunState]
+    advance: Callable[..., tuple[Counters, RunState]]
+    evaluate: Callable[[Counters, RunState, HyperParameters], EvaluationMetrics]
+
+    def hyperparameters(self) -> HyperParameters:
+        """The configuration's own."""
+        return hyperparameters(self.config, self.environment.action_size)
+
+
+class Report(NamedTuple):
+    """What one evaluation interval of a run gives: the evaluation, and means over its updates."""
+
+    evaluation: EvaluationMetrics
+    progress: Progress
+
+
+def make_train(
+    config: Config,
+) -> Callable[[jax.Array, HyperParameters], tuple[RunState, Report]]:
+    """A whole run as one pure function.
+
+    Returns:
+      `train(key, hyperparameters) -> (state, reports)`; leaves of `reports` have a leading axis of
+      evaluations, the first before any training. `jax.jit(jax.vmap(train))` trains many runs.
+
+    Raises:
+      ConfigError, envs.TaskError: for a configuration that cannot be run.
+    """
+    program = make_program(config)
+    config = program.config
+
+    def train(key: jax.Array, hyperparameters: HyperParameters) -> tuple[RunState, Report]:
+        state = program.init(key, hyperparameters)
+        counters = Counters.create()
+
+        def report(counters: Counters, state: RunState) -> Report:
+            return Report(program.evaluate(counters, state, hyperparameters), state.progress)
+
+        def interval(
+            carry: tuple[Counters, RunState], _: None
+        ) -> tuple[tuple[Counters, RunState], Report]:
+            interactions = jnp.int32(config.interactions_per_evaluation)
+            counters, state = program.advance(*carry, hyperparameters, interactions)
+            return (counters, state), report(counters, state)
+
+        first = report(counters, state)
+        count = config.total_env_steps // config.evaluation_interval
+        (_, state), later = jax.lax.scan(interval, (counters, state), length=count)
+        reports = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
+        return state, reports
+
+    return train
+
+
+def make_program(config: Config) -> Program:
+    """The parts of a run, for callers that want to act between them.
+
+    Raises:
+      ConfigError, envs.TaskError: for a configuration that cannot be run.
+    """
+    config = resolve(config)
+    environment = make_environment(config)
+    agent = make_agent(config, environment)
+    loop = _Loop(config, environment, agent)
+    return Program(config, environment, agent, loop.init, loop.advance, loop.evaluate)
+
+
+class _Loop:
+    """The functions of a `Program`; holds only what is static."""
+
+    def __init__(self, config: Config, environment: envs.Environment, agent: SoftActorCritic):
+        self.config = config
+        self.agent = agent
+        self.evaluation_environment = environment
+        self.environment = envs.AutoReset(environment)
+        self.num_environments = config.num_environments
+
+    def init(self, key: jax.Array, hyperparameters: HyperParameters) -> RunState:
+        run_key, evaluation_key, agent_key, environment_key = jax.random.split(key, 4)
+        environment_keys = jax.random.split(environment_key, self.num_environments)
+        environment, observation = jax.vmap(self.environment.reset)(environment_keys)
+        replay = self.config.replay
+        return RunState(
+            key=run_key,
+            evaluation_key=evaluation_key,
+            agent=self.agent.init(agent_key, hyperparameters),
+            environment=environment,
+            replay=Replay.create(
+                observation,
+                self.environment.action_size,
+                capacity=replay.capacity,
+                n_step=replay.n_step,
+                truncation_interval=self.environment.episode_length or 1,
+                dtype=jnp.dtype(replay.storage),
+            ),
+            observation_moments=RunningMoments.create(self.environment.observation_size),
+            reward_scale=RewardScale.create(self.num_environments),
+            progress=Progress(
+                update_sums=UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields)),
+                updates=jnp.zeros((), jnp.int32),
+                episode_return=jnp.zeros(self.num_environments),
+                last_return=jnp.full(self.num_environments, jnp.nan),
+                diverged_at=jnp.full((), -1, jnp.int32),
+            ),
+        )
+
+    def advance(
+        self,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+        interactions: jax.Array,
+    ) -> tuple[Counters, RunState]:
+        def body(_: jax.Array, carry: tuple[Counters, RunState]) -> tuple[Counters, RunState]:
+            return self._interact(*carry, hyperparameters)
+
+        return jax.lax.fori_loop(0, interactions, body, (counters, state))
+
+    def evaluate(
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters
+    ) -> EvaluationMetrics:
+        def policy(observation: jax.Array) -> jax.Array:
+            observation = self._normalise(state.observation_moments, observation)
+            return self.agent.act(state.agent.actor, observation, 0.0, hyperparameters)
+
+        key = jax.random.fold_in(state.evaluation_key, counters.interactions)
+        episodes = self.config.num_evaluation_episodes
+        return evaluate(self.evaluation_environment, policy, key, episodes)
+
+    def _interact(
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters
+    ) -> tuple[Counters, RunState]:
+        # Keys depend on the position alone, so that it does not matter where a run is cut.
+        key = jax.random.fold_in(state.key, counters.interactions)
+        noise_key, random_key, update_key = jax.random.split(key, 3)
+        action = self._act(noise_key, random_key, counters, state, hyperparameters)
+        environment, timestep = jax.vmap(self.environment.step)(state.environment, action)
+        replay = state.replay.append(
+            counters.interactions,
+            action=action,
+            reward=timestep.reward,
+            terminated=timestep.terminated,
+            truncated=timestep.truncated,
+            final_observation=timestep.observation,
+            next_observation=environment.observation,
+        )
+        done = timestep.terminated | timestep.truncated
+        state = state.replace(  # type: ignore[attr-defined]
+            environment=environment,
+            replay=replay,
+            progress=self._track(counters, state.progress, timestep.reward, done),
+        )
+        counters, num_updates = self._count(counters, replay)
+        state = self._update(update_key, counters, state, hyperparameters, num_updates)
+        return counters, state.replace(  # type: ignore[attr-defined]
+            observation_moments=state.observation_moments.update(environment.observation),
+            reward_scale=state.reward_scale.update(timestep.reward, done, hyperparameters.discount),
+        )
+
+    def _act(
+        self,
+        noise_key: jax.Array,
+        random_key: jax.Array,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+    ) -> jax.Array:
+        observation = self._normalise(state.observation_moments, state.environment.observation)
+        shape = (self.num_environments, self.environment.action_size)
+        noise = jax.random.normal(noise_key, shape)
+        action = self.agent.act(state.agent.actor, observation, noise, hyperparameters)
+        random_action = jax.random.uniform(random_key, shape, minval=-1.0, maxval=1.0)
+        action = jnp.where(self._learning(counters, state.replay), action, random_action)
+        # A diverged actor must not hand non-finite actions to a physics engine.
+        return jnp.where(state.progress.diverged_at >= 0, 0.0, action)
+
+    def _learning(self, counters: Counters, replay: Replay) -> jax.Array:
+        transitions = replay.complete_steps(counters.interactions) * self.num_environments
+        return transitions >= self.config.learning_starts
+
+    def _track(
+        self, counters: Counters, progress: Progress, reward: jax.Array, done: jax.Array
+    ) -> Progress:
+        """Follows episode returns, and starts new sums at the beginning of an interval."""
+        begins = counters.interactions % self.config.interactions_per_evaluation == 0
+        episode_return = progress.episode_return + reward
+        return progress.replace(  # type: ignore[attr-defined]
+            update_sums=jax.tree.map(lambda x: jnp.where(begins, 0.0, x), progress.update_sums),
+            updates=jnp.where(begins, 0, progress.updates),
+            episode_return=jnp.where(done, 0.0, episode_return),
+            last_return=jnp.where(done, episode_return, progress.last_return),
+        )
+
+    def _count(self, counters: Counters, replay: Replay) -> tuple[Counters, jax.Array]:
+        """Counts an interaction; returns the number of updates that follow it."""
+        ratio = self.config.updates_per_interaction
+        counters = counters.replace(interactions=counters.interactions + 1)  # type: ignore[attr-defined]
+        learning = self._learning(counters, replay)
+        credit = counters.update_credit + jnp.where(learning, ratio.numerator, 0)
+        due = credit // ratio.denominator
+        return counters.replace(update_credit=credit % ratio.denominator), due  # type: ignore[attr-defined]
+
+    def _update(
+        self,
+        key: jax.Array,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+        num_updates: jax.Array,
+    ) -> RunState:
+        def body(
+            index: jax.Array, carry: tuple[AgentState, Progress]
+        ) -> tuple[AgentState, Progress]:
+            agent, progress = carry
+            sample_key, noise_key = jax.random.split(jax.random.fold_in(key, index))
+            transitions = state.replay.sample(
+                sample_key,
+                counters.interactions,
+                self.config.replay.batch_size,
+                hyperparameters.discount,
+            )
+            batch = self._prepare(transitions, state, hyperparameters)
+            noise = Noise(*jax.random.normal(noise_key, (2, *batch.action.shape)))
+            agent, metrics = self.agent.update(agent, batch, noise, hyperparameters)
+            finite = jnp.isfinite(metrics.actor_loss) & jnp.isfinite(metrics.critic_loss)
+            diverged = (progress.diverged_at < 0) & ~finite
+            progress = progress.replace(  # type: ignore[attr-defined]
+                update_sums=jax.tree.map(jnp.add, progress.update_sums, metrics),
+                updates=progress.updates + 1,
+                diverged_at=jnp.where(diverged, counters.interactions, progress.diverged_at),
+            )
+            return agent, progress
+
+        agent, progress = jax.lax.fori_loop(0, num_updates, body, (state.agent, state.progress))
+        return state.replace(agent=agent, progress=progress)  # type: ignore[attr-defined]
+
+    def _prepare(self, transitions: Any, state: RunState, hyperparameters: HyperParameters) -> Any:
+        """Normalises a sample with the statistics of this moment."""
+        batch = transitions.to_batch()
+        reward = batch.reward
+        if self.config.normalize_rewards:
+            reward = reward / state.reward_scale.denominator(hyperparameters.value_range)
+        return batch._replace(
+            observation=self._normalise(state.observation_moments, batch.observation),
+            next_observation=self._normalise(state.observation_moments, batch.next_observation),
+            reward=reward,
+        )
+
+    def _normalise(self, moments: RunningMoments, observation: jax.Array) -> jax.Array:
+        return moments.normalise(observation) if self.config.normalize_observations else observation

@@ -1,0 +1,61 @@
+"""Trains many seeds of SimbaV2 at once, or evaluates a finished run."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import envs
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.parallel import use_all_cores
+
+DEMONSTRATION = Config()
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train many seeds of SimbaV2 at once as one compiled program.
+
+    Without arguments: a demonstration of a few minutes on a laptop. Everything else has the
+    published defaults.
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+    evaluate: Path | None = None
+    """Play the trained policies of this run directory instead, and report their returns."""
+    list_tasks: bool = False
+    """List the known tasks."""
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = tyro.cli(Arguments) if len(sys.argv) > 1 else Arguments(config=DEMONSTRATION)
+    try:
+        if arguments.list_tasks:
+            print("\n".join(envs.tasks()))
+        elif arguments.evaluate is not None:
+            from purejax_simba.experiment import evaluate_run
+
+            for seed, metrics in evaluate_run(arguments.evaluate).items():
+                print(
+                    f"seed {seed}: return {metrics['avg_return']:.1f}, length "
+                    f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}"
+                )
+        else:
+            use_all_cores(arguments.config.num_seeds)
+            from purejax_simba.experiment import run
+
+            run(arguments.config)
+    except (ConfigError, envs.TaskError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
