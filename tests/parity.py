@@ -26,7 +26,7 @@ from tests.parity_reference import Check, Reference, bare, flatten, relative_err
 
 C_BOUND = 1e-5
 RESETS = 300
-STATES = 200
+STATES = 400
 SIGNIFICANCE = 1e-3  # of the reset test as a whole, all components together
 
 

@@ -29,6 +29,9 @@ STATE_SIGNATURE = mujoco.mjtState.mjSTATE_INTEGRATION.value
 # several when a simulation takes longer than this.
 _SECONDS_WORTH_A_THREAD = 60e-6
 
+# Each takes some megabytes. In larger batches simulations are set to a state again at every step.
+_MOST_SIMULATIONS = 256
+
 _CORES = os.cpu_count() or 1
 _threads = ThreadPoolExecutor(max_workers=_CORES, thread_name_prefix="mujoco")
 
@@ -250,8 +253,9 @@ class MujocoPhysics:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-            # Room for the states in use, those of evaluation, and those that a reset replaces.
-            if self._ready and self._count >= max(32, 4 * self._largest_batch):
+            # Room for the states in use and those that a reset replaces.
+            room = min(max(16, 2 * self._largest_batch), _MOST_SIMULATIONS)
+            if self._ready and self._count >= room:
                 return self._ready.popitem(last=False)[1]
             self._count += 1
         return _Simulation(self.model, tuple(self._shapes))
