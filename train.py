@@ -1,6 +1,7 @@
 """Trains many seeds of SimbaV2 at once, or evaluates a finished run."""
 
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +9,27 @@ from typing import Annotated
 import tyro
 
 import envs
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.parallel import use_all_cores
 
-DEMONSTRATION = Config()
+
+def demonstration() -> Config:
+    """A swing-up that small networks learn within minutes on two cores."""
+    return Config(
+        task="gymnax/Pendulum-v1",
+        total_env_steps=8_000,
+        evaluation_interval=1_000,
+        learning_starts=500,
+        agent=AgentConfig(
+            actor_hidden_dim=32,
+            critic_hidden_dim=64,
+            critic_num_blocks=1,
+            learning_rate=1e-3,
+            learning_rate_end=5e-4,
+        ),
+        replay=ReplayConfig(batch_size=128),
+        experiment=f"demonstration-{time.strftime('%Y%m%d-%H%M%S')}",
+    )
 
 
 @dataclass(frozen=True)
@@ -31,7 +49,7 @@ class Arguments:
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments) if len(sys.argv) > 1 else Arguments(config=DEMONSTRATION)
+    arguments = tyro.cli(Arguments) if len(sys.argv) > 1 else Arguments(config=demonstration())
     try:
         if arguments.list_tasks:
             print("\n".join(envs.tasks()))
