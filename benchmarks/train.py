@@ -1,0 +1,174 @@
+"""Speed and memory of training, and what it costs beyond its parts.
+
+`python -m benchmarks.train --help` shows the options.
+"""
+
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+import envs
+from benchmarks.common import (
+    REPETITIONS,
+    Learner,
+    Updates,
+    measure,
+    peak_memory_bytes,
+    print_json,
+    program_bytes_per_run,
+    repeat,
+)
+from purejax_simba.config import AgentConfig, Config, ConfigError
+from purejax_simba.experiment import compile_program, make_inputs
+from purejax_simba.parallel import make_mesh, use_all_cores
+from purejax_simba.training import Counters, Program, RunState, make_program
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure training as `train.py` does it, and its parts."""
+
+    task: str = "dmc/cheetah-run"
+    """Task id."""
+    runs: int = 4
+    """Runs trained at once."""
+    critic_hidden_dim: int = 128
+    """Width of each critic."""
+    actor_hidden_dim: int = 64
+    """Width of the actor."""
+    random_interactions: int = 2_000
+    """Interactions with random actions, in which the environments are measured."""
+    seconds: float = 20.0
+    """Time to measure learning for, half of it in updates alone; compilation excluded."""
+
+
+class Training:
+    """Runs under way.
+
+    Attributes:
+      compile_seconds: of all of the program's functions together, tracing included.
+      advance: the compiled interaction loop.
+    """
+
+    def __init__(self, program: Program, mesh: jax.sharding.Mesh):
+        inputs = make_inputs(program, mesh)
+        begin = time.perf_counter()
+        compiled = compile_program(program, mesh, *inputs)
+        self.compile_seconds = time.perf_counter() - begin
+        self.advance: Any = compiled.advance
+        self._hyperparameters = inputs.hyperparameters
+        self._counters = Counters.create()
+        self._state = compiled.init(*inputs)
+
+    def __call__(self, interactions: int) -> RunState:
+        """Goes on for so many interactions and returns the new state."""
+        self._counters, self._state = self.advance(
+            self._counters, self._state, self._hyperparameters, jnp.int32(interactions)
+        )
+        return self._state
+
+    def interactions(self) -> int:
+        """Interactions so far, of each environment."""
+        return int(self._counters.interactions)
+
+    def updates(self) -> int:
+        """Updates so far, of each run."""
+        return int(np.asarray(self._state.agent.updates)[0])
+
+
+def make_learner(program: Program) -> Learner:
+    """The program's agent with the sizes of its task."""
+    return Learner(
+        agent=program.agent,
+        hyperparameters=program.hyperparameters(),
+        observation_size=program.environment.observation_size,
+        action_size=program.environment.action_size,
+        batch_size=program.config.replay.batch_size,
+    )
+
+
+def make_config(arguments: Arguments) -> Config:
+    """A run with the given sizes and all else as published, but for an early first update."""
+    return Config(
+        task=arguments.task,
+        num_seeds=arguments.runs,
+        learning_starts=arguments.random_interactions + 1,
+        agent=AgentConfig(
+            critic_hidden_dim=arguments.critic_hidden_dim,
+            actor_hidden_dim=arguments.actor_hidden_dim,
+        ),
+    )
+
+
+def run(arguments: Arguments) -> dict[str, Any]:
+    """Measures, and returns results whose names carry their units.
+
+    "per run" is the speed at which one run goes on beside the others. `training_overhead` is the
+    time of an interaction while learning divided by that of its parts: its updates, measured in
+    turns with it in the same process, and an interaction with random actions. What is above 1 goes
+    to sampling, normalising and drawing noise.
+
+    Raises:
+      ConfigError, envs.TaskError: for what cannot be measured.
+    """
+    runs = arguments.runs
+    random_count = arguments.random_interactions // (REPETITIONS + 1)
+    if random_count < 1:
+        raise ConfigError(
+            f"--random-interactions is {arguments.random_interactions}: "
+            f"give {REPETITIONS + 1} or more"
+        )
+    mesh = make_mesh(runs)
+    program = make_program(make_config(arguments))
+    training = Training(program, mesh)
+    training(random_count)
+    (environment,) = repeat([training], [random_count])
+
+    training(program.config.learning_starts - training.interactions())
+    peak_memory = peak_memory_bytes()
+    updates = Updates(make_learner(program), runs, mesh)
+    interactions_before, updates_before = training.interactions(), training.updates()
+    learning, update = measure([training, updates], arguments.seconds / 2.0)
+    updates_per_interaction = (training.updates() - updates_before) / (
+        training.interactions() - interactions_before
+    )
+    env_steps = program.config.steps_per_interaction
+    parts = updates_per_interaction * update.median + environment.median
+    return {
+        "compile_seconds": training.compile_seconds,
+        "random_env_steps_per_second_per_run": env_steps / environment.median,
+        "random_env_steps_per_second": runs * env_steps / environment.median,
+        "learning_env_steps_per_second_per_run": env_steps / learning.median,
+        "learning_env_steps_per_second": runs * env_steps / learning.median,
+        "learning_updates_per_second_per_run": updates_per_interaction / learning.median,
+        "learning_updates_per_second": runs * updates_per_interaction / learning.median,
+        "updates_per_interaction": updates_per_interaction,
+        "seconds_per_update_and_run_alone": update.median / runs,
+        "seconds_per_interaction_and_run_random": environment.median / runs,
+        "seconds_per_interaction_and_run_learning": learning.median / runs,
+        "training_overhead": learning.median / parts,
+        "peak_memory_bytes": peak_memory,
+        **program_bytes_per_run(training.advance, mesh, runs),
+    }
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = tyro.cli(Arguments)
+    use_all_cores(arguments.runs)
+    try:
+        print_json(asdict(arguments), run(arguments))
+    except (ConfigError, envs.TaskError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
