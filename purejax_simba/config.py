@@ -1,6 +1,7 @@
 """What a run is made of, with the published defaults; names are those of the command line."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, TypeVar
@@ -282,8 +283,8 @@ def _check(config: Config, episode_length: int) -> None:
         "replay.n-step": replay.n_step,
     }
     for name, value in positive.items():
-        if not _known(value) > 0:
-            raise ConfigError(f"--{name} is {value}: give a number above 0")
+        if not 0 < _known(value) < math.inf:
+            raise ConfigError(f"--{name} is {value}: give a finite number above 0")
     if not 0.0 <= _known(config.discount) < 1.0:
         raise ConfigError(f"--discount is {config.discount}: give a number in [0, 1)")
     if not 0.0 < agent.tau <= 1.0:

@@ -22,11 +22,12 @@ def create_run_directory(config: Config) -> Path:
       ConfigError: if it cannot be written, or holds a run already.
     """
     directory = Path(config.output) / config.experiment / config.task
-    if (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
-        raise ConfigError(
-            f"{directory} already holds a run: give another --output or --experiment, or remove it"
-        )
     try:
+        if (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
+            raise ConfigError(
+                f"{directory} already holds a run: give another --output or --experiment, "
+                "or remove it"
+            )
         directory.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dataclasses.asdict(config), indent=2)
         (directory / CONFIG_FILE).write_text(text + "\n")

@@ -25,6 +25,8 @@ def use_all_cores(num_runs: int) -> None:
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms not in ("", "cpu") or jax_is_initialised():
         return
+    # A number of runs below one is refused later, with advice.
+    num_runs = max(num_runs, 1)
     os.environ["XLA_FLAGS"] = f"{CPU_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
     jax.config.update("jax_num_cpu_devices", _largest_divisor(num_runs, _cores()))
 

@@ -211,7 +211,7 @@ class _Loop:
     ) -> EvaluationMetrics:
         def policy(observation: jax.Array) -> jax.Array:
             observation = self._normalise(state.observation_moments, observation)
-            return self.agent.act(state.agent.actor, observation, 0.0, hyperparameters)
+            return _finite(self.agent.act(state.agent.actor, observation, 0.0, hyperparameters))
 
         key = jax.random.fold_in(state.evaluation_key, counters.interactions)
         episodes = self.config.num_evaluation_episodes
@@ -261,8 +261,7 @@ class _Loop:
         action = self.agent.act(state.agent.actor, observation, noise, hyperparameters)
         random_action = jax.random.uniform(random_key, shape, minval=-1.0, maxval=1.0)
         action = jnp.where(self._learning(counters, state.replay), action, random_action)
-        # A diverged actor must not hand non-finite actions to a physics engine.
-        return jnp.where(state.progress.diverged_at >= 0, 0.0, action)
+        return _finite(action)
 
     def _learning(self, counters: Counters, replay: Replay) -> jax.Array:
         transitions = replay.complete_steps(counters.interactions) * self.num_environments
@@ -338,3 +337,8 @@ class _Loop:
 
     def _normalise(self, moments: RunningMoments, observation: jax.Array) -> jax.Array:
         return moments.normalise(observation) if self.config.normalize_observations else observation
+
+
+def _finite(action: jax.Array) -> jax.Array:
+    """Zero where not finite: nothing else of a diverged actor may reach a physics engine."""
+    return jnp.where(jnp.isfinite(action), action, 0.0)
