@@ -99,6 +99,7 @@ def test_update_is_measured():
     assert all(size >= 0 for size in measured.program_bytes.values())
 
 
+@pytest.mark.slow
 def test_training_is_measured_and_printed_as_one_line(capsys):
     arguments = train.Arguments(
         task="gymnax/Pendulum-v1",
