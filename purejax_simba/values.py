@@ -7,6 +7,7 @@ Both follow the same interface. `output` is what a critic network returns, `(...
 from typing import NamedTuple
 
 import jax
+import jax.custom_batching
 import jax.numpy as jnp
 
 
@@ -96,17 +97,29 @@ def project(probabilities: jax.Array, position: jax.Array) -> jax.Array:
     )
 
 
+@jax.custom_batching.custom_vmap
 def _project_scatter(probabilities: jax.Array, position: jax.Array) -> jax.Array:
     bins = probabilities.shape[-1]
     lower = jnp.clip(jnp.floor(position), 0, bins - 2).astype(jnp.int32)
     share = probabilities * (position - lower)
+    index = (lower + bins * jnp.arange(len(lower))[:, None]).ravel()
+    zeros = jnp.zeros(probabilities.size, probabilities.dtype)
+    filled = zeros.at[index].add((probabilities - share).ravel(), mode="promise_in_bounds")
+    filled = filled.at[index + 1].add(share.ravel(), mode="promise_in_bounds")
+    return filled.reshape(probabilities.shape)
 
-    def scatter(lower: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-        zeros = jnp.zeros(bins, low.dtype)
-        # The bins of `high` are those of `low` plus one, so one scatter of pairs serves both.
-        return zeros.at[lower].add(low).at[lower + 1].add(high)
 
-    return jax.vmap(scatter)(lower, probabilities - share, share)
+@_project_scatter.def_vmap
+def _project_scatter_batched(
+    axis_size: int, in_batched: list[bool], probabilities: jax.Array, position: jax.Array
+) -> tuple[jax.Array, bool]:
+    """More runs are more rows: a batched scatter is slower than one over flat indices."""
+    arguments = (
+        x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
+        for x, batched in zip((probabilities, position), in_batched, strict=True)
+    )
+    rows = [x.reshape(-1, x.shape[-1]) for x in arguments]
+    return _project_scatter(*rows).reshape(axis_size, -1, rows[0].shape[-1]), True
 
 
 def _project_dense(probabilities: jax.Array, position: jax.Array) -> jax.Array:

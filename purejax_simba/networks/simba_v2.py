@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from purejax_simba.hyperparameters import SphereScales
 from purejax_simba.networks.initialisers import orthogonal
+from purejax_simba.networks.matmul import matmul
 from purejax_simba.networks.policy import bound_log_std
 
 EPSILON = 1e-8
@@ -37,7 +38,7 @@ class _Layer(nn.Module):
     def linear(self, name: str, x: jax.Array, features: int) -> jax.Array:
         initialiser = orthogonal(column_axis=0)
         kernel = self.param(name, initialiser, (x.shape[-1], features))
-        return x @ kernel
+        return matmul(x, kernel)
 
     def scale(self, name: str, x: jax.Array, init: Any, scale: Any) -> jax.Array:
         def initialiser(_: jax.Array) -> jax.Array:
