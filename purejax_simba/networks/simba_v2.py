@@ -4,6 +4,7 @@ Kernels have unit l2 norm along their input axis: `project_kernels` restores tha
 optimiser step. Activations live on the unit sphere; learnable vectors scale them.
 """
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -19,10 +20,30 @@ EPSILON = 1e-8
 EXPANSION = 4
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
 def l2_normalise(x: jax.Array, axis: int = -1) -> jax.Array:
     """x / max(||x||, 1e-8) along `axis`."""
+    return _normalise_forward(x, axis)[0]
+
+
+def _normalise_forward(x: jax.Array, axis: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     norm = jnp.sqrt(jnp.sum(x * x, axis=axis, keepdims=True))
-    return x / jnp.maximum(norm, EPSILON)
+    unit = x / jnp.maximum(norm, EPSILON)
+    return unit, (unit, norm)
+
+
+def _normalise_backward(
+    axis: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array]:
+    # The part of the gradient along the sphere; below the threshold the division is by a constant.
+    # Written out because it takes a third of the operations that differentiating the quotient does.
+    unit, norm = residuals
+    along = jnp.sum(gradient * unit, axis=axis, keepdims=True)
+    along = jnp.where(norm > EPSILON, along, 0.0)
+    return ((gradient - unit * along) / jnp.maximum(norm, EPSILON),)
+
+
+l2_normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 def project_kernels(params: Any) -> Any:
