@@ -164,7 +164,7 @@ jax.tree.map(np.testing.assert_array_equal, jax.jit(shard)(keys), jax.jit(rollou
 
 # Arrays this large are copied by the runtime's own threads, which must not wait for ours.
 physics = environment.inner.inner.inner.inner.physics
-batch = 4000
+batch = 1000
 qpos = jnp.tile(jnp.asarray(physics.model.qpos0, jnp.float32), (batch, 1))
 reset = jax.jit(jax.vmap(physics.reset))
 states = reset(qpos, jnp.zeros((batch, physics.model.nv)))
