@@ -189,7 +189,7 @@ class _Loop:
                 update_sums=UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields)),
                 updates=jnp.zeros((), jnp.int32),
                 episode_return=jnp.zeros(self.num_environments),
-                last_return=jnp.full(self.num_environments, jnp.nan),
+                last_return=jnp.full(self.num_environments, jnp.nan, jnp.float32),
                 diverged_at=jnp.full((), -1, jnp.int32),
             ),
         )

@@ -1,0 +1,228 @@
+"""The ring of rows against a plain list of transitions."""
+
+import re
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from purejax_simba.replay import Replay, Transitions
+
+ENVIRONMENTS, ROWS, EPISODE, STEPS, ACTIONS = 3, 12, 5, 61, 2
+CAPACITY = ENVIRONMENTS * ROWS
+DISCOUNT = 0.9
+
+
+class Step(NamedTuple):
+    """What the learner sees of one step of one environment."""
+
+    observation: tuple[float, ...]
+    action: tuple[float, ...]
+    reward: float
+    terminated: bool
+    truncated: bool
+    successor: tuple[float, ...]
+
+
+def _name(time: int, environment: int, is_final: bool) -> tuple[float, ...]:
+    """A unique observation; its components survive bfloat16."""
+    return (1.0 + time % 64, 1.0 + time // 64, float(environment), float(is_final))
+
+
+def _script(seed: int) -> list[list[Step]]:
+    """Steps of every environment: episodes of at most EPISODE steps, some of which terminate."""
+    generator = np.random.default_rng(seed)
+    stream: list[list[Step]] = []
+    age = np.array([0, 2, 4])  # environments are cut at different times
+    for time in range(STEPS):
+        row = []
+        for environment in range(ENVIRONMENTS):
+            terminated = bool(generator.random() < 0.12)
+            truncated = bool(age[environment] == EPISODE - 1) and not terminated
+            ended = terminated or truncated
+            age[environment] = 0 if ended else age[environment] + 1
+            row.append(
+                Step(
+                    _name(time, environment, False),
+                    tuple(generator.integers(-8, 8, ACTIONS) / 8.0),
+                    float(np.float32(generator.normal())),
+                    terminated,
+                    truncated,
+                    _name(time + 1, environment, ended),
+                )
+            )
+        stream.append(row)
+    return stream
+
+
+def _transitions(script: list[list[Step]], steps: int, n_step: int) -> dict[tuple, tuple]:
+    """What may be sampled after so many steps: observation -> the rest of the transition."""
+    valid = {}
+    for start in range(max(0, steps - n_step + 1 - ROWS), steps - n_step + 1):
+        for environment in range(ENVIRONMENTS):
+            reward, discount = 0.0, 1.0
+            for k in range(n_step):
+                last = script[start + k][environment]
+                reward += discount * last.reward
+                discount *= DISCOUNT
+                if last.terminated or last.truncated:
+                    break
+            first = script[start][environment]
+            following = None if last.terminated else last.successor
+            discount = 0.0 if last.terminated else discount
+            valid[first.observation] = (first.action, reward, discount, following)
+    return valid
+
+
+def _empty(n_step: int, dtype: str) -> Replay:
+    first = [_name(0, environment, False) for environment in range(ENVIRONMENTS)]
+    return Replay.create(
+        jnp.array(first),
+        ACTIONS,
+        capacity=CAPACITY,
+        n_step=n_step,
+        truncation_interval=EPISODE,
+        dtype=dtype,
+    )
+
+
+@jax.jit
+def _append(replay: Replay, step: jax.Array, row: dict[str, jax.Array]) -> Replay:
+    return replay.append(step, **row)
+
+
+@partial(jax.jit, static_argnums=3)
+def _sample(replay: Replay, key: jax.Array, steps: jax.Array, size: int) -> Transitions:
+    return replay.sample(key, steps, size, jnp.float32(DISCOUNT))
+
+
+def _row(steps: list[Step], time: int) -> dict[str, np.ndarray]:
+    names = [_name(time + 1, environment, False) for environment in range(ENVIRONMENTS)]
+    return {
+        "action": np.array([step.action for step in steps], np.float32),
+        "reward": np.array([step.reward for step in steps], np.float32),
+        "terminated": np.array([step.terminated for step in steps]),
+        "truncated": np.array([step.truncated for step in steps]),
+        "final_observation": np.array([step.successor for step in steps], np.float32),
+        "next_observation": np.array(names, np.float32),
+    }
+
+
+def _check(sample: Transitions, valid: dict[tuple, tuple]) -> np.ndarray:
+    """Compares every sampled transition with the reference; returns how often each was drawn."""
+    places = {name: place for place, name in enumerate(valid)}
+    names = [tuple(observation) for observation in np.asarray(sample.observation).tolist()]
+    assert set(names) <= set(valid)
+    drawn = np.array([places[name] for name in names])
+    actions, rewards, discounts, following = zip(*valid.values(), strict=True)
+    np.testing.assert_array_equal(sample.action, np.array(actions)[drawn])
+    np.testing.assert_allclose(sample.reward, np.array(rewards)[drawn], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sample.discount, np.array(discounts)[drawn], rtol=1e-6)
+    # Nobody looks at what follows a termination.
+    alive = np.array([successor is not None for successor in following])[drawn]
+    expected = np.array([successor or (0.0,) * 4 for successor in following])[drawn]
+    np.testing.assert_array_equal(np.asarray(sample.next_observation)[alive], expected[alive])
+    return np.bincount(drawn, minlength=len(valid))
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_sample_is_a_transition_of_the_list(n_step, dtype):
+    script = _script(seed=n_step)
+    replay = _empty(n_step, dtype)
+    kinds = set()
+    for time, steps in enumerate(script):
+        replay = _append(replay, np.int32(time), _row(steps, time))
+        kinds |= {(step.terminated, step.truncated) for step in steps}
+        count = time + 1
+        if count < n_step:
+            assert int(replay.complete_steps(jnp.int32(count))) == 0
+            continue
+        valid = _transitions(script, count, n_step)
+        assert int(replay.complete_steps(jnp.int32(count))) * ENVIRONMENTS == len(valid)
+        sample = _sample(replay, jax.random.key(time), np.int32(count), 512)
+        counts = _check(sample, valid)
+        # 512 draws from at most 36: each is missed with a chance below one in a million.
+        assert counts.min() > 0
+    assert kinds == {(False, False), (True, False), (False, True)}
+    assert len(valid) == CAPACITY
+    assert STEPS // replay.rows >= 4  # the ring was written over several times
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("count", [9, STEPS], ids=["filling", "full"])
+def test_samples_are_uniform(n_step, count):
+    script = _script(seed=7)
+    replay = _empty(n_step, "float32")
+    for time in range(count):
+        replay = _append(replay, np.int32(time), _row(script[time], time))
+    valid = _transitions(script, count, n_step)
+    size = 400 * len(valid)
+    sample = _sample(replay, jax.random.key(0), np.int32(count), size)
+    counts = _check(sample, valid)
+    deviation = ((counts - 400) ** 2 / 400).sum()
+    assert deviation < stats.chi2.ppf(0.999, len(valid) - 1)
+    assert sample.observation.dtype == sample.action.dtype == jnp.float32
+
+
+def test_an_observation_is_stored_once():
+    rows, environments, size, actions, interval = 1000, 2, 17, 6, 100
+    replay = Replay.create(
+        jnp.zeros((environments, size)),
+        actions,
+        capacity=(rows - 1) * environments,
+        truncation_interval=interval,
+    )
+    assert replay.rows == rows
+    row = (size + actions + 1) * 4 + 2
+    side_ring = (rows // interval + 1) * size * 4
+    stored = sum(leaf.nbytes for leaf in jax.tree.leaves(replay))
+    assert stored <= environments * (rows * row + side_ring)
+    half = jax.eval_shape(
+        lambda: Replay.create(
+            jnp.zeros((environments, size)),
+            actions,
+            capacity=(rows - 1) * environments,
+            truncation_interval=interval,
+            dtype=jnp.bfloat16,
+        )
+    )
+    row = (size + actions) * 2 + 4 + 2
+    stored = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(half))
+    assert stored <= environments * (rows * row + side_ring // 2)
+
+
+def test_appends_of_many_runs_are_slice_updates():
+    runs = 4
+
+    def many(tree):
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (runs, *x.shape)), tree)
+
+    row = many({name: jnp.asarray(x) for name, x in _row(_script(0)[0], 0).items()})
+    append = jax.vmap(lambda replay, step, row: replay.append(step, **row), in_axes=(0, None, 0))
+    lowered = jax.jit(append, donate_argnums=0).lower(many(_empty(1, "float32")), jnp.int32(0), row)
+    program = lowered.compile().as_text()
+    assert re.search(r" dynamic-update-slice\(", program)
+    assert not re.search(r" scatter\(", program)
+
+
+def test_runs_under_vmap_are_the_runs_alone():
+    scripts = [_script(seed) for seed in (1, 2)]
+    empty = _empty(3, "float32")
+    together = jax.tree.map(lambda x: jnp.stack([x, x]), empty)
+    append = jax.jit(jax.vmap(lambda r, step, row: r.append(step, **row), in_axes=(0, None, 0)))
+    alone = [empty, empty]
+    for time in range(2 * ROWS):
+        rows = [_row(script[time], time) for script in scripts]
+        stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        together = append(together, np.int32(time), stacked)
+        step = np.int32(time)
+        alone = [_append(replay, step, row) for replay, row in zip(alone, rows, strict=True)]
+    for run, replay in enumerate(alone):
+        pairs = zip(jax.tree.leaves(together), jax.tree.leaves(replay), strict=True)
+        for batched, single in pairs:
+            np.testing.assert_array_equal(batched[run], single)

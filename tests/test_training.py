@@ -1,0 +1,373 @@
+"""The training program: chunks, batches of runs, counts of updates, divergence, compilation."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import monitoring
+
+from purejax_simba import experiment, training
+from purejax_simba.agents.soft_actor_critic import SoftActorCritic, UpdateMetrics
+from purejax_simba.config import AgentConfig, Config, ReplayConfig, resolve
+from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.parallel import make_mesh
+from purejax_simba.training import Counters, Program, RunState, make_program, make_train
+from purejax_simba.values import ScalarValue
+
+RUNS = 8
+EPISODE = 20
+CONFIG = Config(
+    task="gymnax/Pendulum-v1",
+    num_seeds=RUNS,
+    total_env_steps=80,
+    evaluation_interval=40,
+    num_evaluation_episodes=3,
+    episode_length=EPISODE,
+    learning_starts=50,
+    agent=AgentConfig(
+        actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11, num_critics=1
+    ),
+    replay=ReplayConfig(capacity=60, batch_size=16),
+)
+
+
+# What is optimised in the generated code is rounding; these programs run for milliseconds.
+_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+class Runs(NamedTuple):
+    """A program, compiled for several runs when first called, and their inputs."""
+
+    program: Program
+    init: Any
+    advance: Any
+    evaluate: Any
+    keys: jax.Array
+    hyperparameters: HyperParameters
+
+    def start(self) -> tuple[Counters, RunState]:
+        """Counters and states before the first interaction."""
+        return Counters.create(), self.init(self.keys, self.hyperparameters)
+
+    def after(self, *chunks: int) -> tuple[Counters, RunState]:
+        """Counters and states after chunks of interactions."""
+        counters, state = self.start()
+        for size in chunks:
+            counters, state = self.advance(counters, state, self.hyperparameters, jnp.int32(size))
+        return counters, state
+
+
+def _inputs(program: Program, count: int) -> tuple[jax.Array, HyperParameters]:
+    keys = jnp.stack([jax.random.key(seed) for seed in range(count)])
+    numbers = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,)), program.hyperparameters())
+    return keys, numbers
+
+
+def _make_runs(config: Config, count: int) -> Runs:
+    program = make_program(config)
+    return Runs(
+        program,
+        _jit(jax.vmap(program.init)),
+        _jit(jax.vmap(program.advance, (None, 0, 0, None), (None, 0))),
+        _jit(jax.vmap(program.evaluate, (None, 0, 0))),
+        *_inputs(program, count),
+    )
+
+
+@functools.cache
+def _simba_runs(count: int = RUNS) -> Runs:
+    return _make_runs(CONFIG, count)
+
+
+def _linear_agent(config: Config, environment: Any) -> SoftActorCritic:
+    """An agent of two matrices, for what does not depend on networks: it compiles in no time."""
+    inputs, actions = environment.observation_size, environment.action_size
+
+    def critic(params: Any, observation: jax.Array, action: jax.Array, _: Any) -> jax.Array:
+        return jnp.concatenate([observation, action], axis=-1) @ params
+
+    return SoftActorCritic(
+        init_actor=lambda key, _: 0.1 * jax.random.normal(key, (inputs, actions)),
+        init_critic=lambda key, _: 0.1 * jax.random.normal(key, (inputs + actions, 1)),
+        actor=lambda params, x, _: (x @ params, jnp.full((*x.shape[:-1], actions), -1.0)),
+        critic=critic,
+        value=ScalarValue(),
+        num_critics=1,
+    )
+
+
+@contextlib.contextmanager
+def _linear_agents() -> Iterator[None]:
+    """Programs made inside have the linear agent."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "make_agent", _linear_agent)
+        yield
+
+
+@functools.cache
+def _linear_runs(config: Config = CONFIG) -> Runs:
+    with _linear_agents():
+        return _make_runs(config, 2)
+
+
+def _assert_identical(ours: Any, theirs: Any) -> None:
+    """Equal bit for bit, NaN included."""
+    leaves = jax.tree.leaves_with_path(ours)
+    for (path, a), b in zip(leaves, jax.tree.leaves(theirs), strict=True):
+        message = jax.tree_util.keystr(path)
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        assert a.dtype == b.dtype, message
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=message)
+
+
+def _assert_close(ours: Any, theirs: Any, bound: float) -> None:
+    """Equal but for rounding: the error is taken leaf by leaf in the l2 norm."""
+    leaves = jax.tree.leaves_with_path(ours)
+    for (path, a), b in zip(leaves, jax.tree.leaves(theirs), strict=True):
+        name = jax.tree_util.keystr(path)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), name
+        if name.endswith(".low"):
+            continue  # low halves of sums hold what rounding left over
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        error = np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-3)
+        assert error <= bound, (name, error)
+
+
+def _pick(tree: Any, runs: Any) -> Any:
+    return jax.tree.map(lambda x: x[runs], tree)
+
+
+def test_chunks_of_any_size_give_the_same_numbers():
+    runs = _simba_runs()
+    whole = runs.after(80)
+    _assert_identical(whole, runs.after(1, 7, 72))
+    assert int(whole[0].interactions) == 80
+    assert whole[1].agent.updates.tolist() == [31] * RUNS
+    assert (whole[1].progress.diverged_at == -1).all()
+
+
+def test_make_train_is_the_same_program_in_one_piece():
+    runs = _linear_runs()
+    with _linear_agents():
+        train = _jit(jax.vmap(make_train(CONFIG)))
+        state, reports = train(runs.keys, runs.hyperparameters)
+    evaluations, (counters, chunked) = [], runs.start()
+    for chunks in ([], [1, 39], [7, 33]):
+        for size in chunks:
+            size = jnp.int32(size)
+            counters, chunked = runs.advance(counters, chunked, runs.hyperparameters, size)
+        evaluations.append(runs.evaluate(counters, chunked, runs.hyperparameters))
+    for part in ("agent", "replay", "observation_moments", "reward_scale"):
+        # Two programs, so two ways to round.
+        _assert_close(getattr(state, part), getattr(chunked, part), 1e-5)
+    for name, value in reports.evaluation._asdict().items():
+        expected = np.stack([getattr(metrics, name) for metrics in evaluations], axis=1)
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
+    progress = reports.progress
+    assert progress.updates.tolist() == [[0, 0, 31]] * 2
+    assert progress.last_return.shape == progress.episode_return.shape == (2, 3, 1)
+    assert progress.diverged_at.tolist() == [[-1] * 3] * 2
+    for name in UpdateMetrics._fields:
+        assert getattr(progress.update_sums, name).shape == (2, 3)
+
+
+def test_a_seed_of_a_batch_is_the_seed_alone():
+    runs = _simba_runs()
+    seed = 5
+    alone = _simba_runs(1)._replace(
+        keys=runs.keys[seed : seed + 1], hyperparameters=_pick(runs.hyperparameters, slice(1))
+    )
+    _, together = runs.after(60)
+    _, single = alone.after(60)
+    assert single.agent.updates.tolist() == [11]
+    for part in ("actor", "critic", "target_critic", "log_temperature"):
+        ours, theirs = getattr(together.agent, part), getattr(single.agent, part)
+        _assert_close(_pick(ours, seed), _pick(theirs, 0), 1e-4)
+    for part in ("replay", "observation_moments", "reward_scale"):
+        _assert_close(_pick(getattr(together, part), seed), _pick(getattr(single, part), 0), 1e-4)
+
+
+def test_different_seeds_are_different_runs():
+    _, state = _simba_runs().after(60)
+    for name in ("observation", "action", "reward"):
+        rows = np.asarray(getattr(state.replay, name)).reshape(RUNS, -1)
+        assert len(np.unique(rows, axis=0)) == RUNS
+
+
+@pytest.mark.parametrize("learning_rate", [np.nan, 1e30])
+def test_a_run_that_diverges_leaves_its_neighbours_alone(learning_rate):
+    runs = _simba_runs()
+    bad, others = 3, np.array([0, 1, 2, 4, 5, 6, 7])
+    numbers = runs.hyperparameters
+    rates = numbers.learning_rate.at[bad].set(learning_rate)
+    disturbed = runs._replace(hyperparameters=numbers.replace(learning_rate=rates))  # type: ignore[attr-defined]
+    counters, healthy = runs.after(80)
+    counters_too, state = disturbed.after(80)
+    _assert_identical(counters, counters_too)
+    _assert_identical(_pick(healthy, others), _pick(state, others))
+    assert (state.progress.diverged_at[others] == -1).all()
+    assert 50 <= int(state.progress.diverged_at[bad]) <= 55  # the first update follows the 50th
+    assert np.isfinite(state.replay.action[bad]).all()
+    assert np.isfinite(state.replay.observation[bad]).all()
+
+
+def _expected_updates(config: Config, interactions: int) -> int:
+    """Updates due: the ratio times the interactions that end with enough transitions."""
+    complete = config.replay.n_step - 1
+    learning = sum(
+        (done - complete) * config.num_environments >= config.learning_starts
+        for done in range(1, interactions + 1)
+    )
+    ratio = Fraction(str(config.update_to_data_ratio)) * config.num_environments
+    return int(learning * ratio)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "environments", "n_step"), [(2.0, 1, 1), (0.5, 1, 1), (0.3, 3, 2)]
+)
+def test_number_of_updates(ratio, environments, n_step):
+    config = dataclasses.replace(
+        CONFIG,
+        update_to_data_ratio=ratio,
+        num_environments=environments,
+        total_env_steps=80 * environments,
+        evaluation_interval=40 * environments,
+        replay=ReplayConfig(capacity=60, batch_size=16, n_step=n_step),
+    )
+    runs = _linear_runs(config)
+    first = -(-config.learning_starts // environments) + n_step - 1
+    counters, state = runs.after(first - 1)
+    assert state.agent.updates.tolist() == [0, 0]
+    random_actions = np.asarray(state.replay.action)
+    assert (np.abs(random_actions) <= 1).all()
+    for interactions in range(first, first + 12):
+        counters, state = runs.advance(counters, state, runs.hyperparameters, jnp.int32(1))
+        expected = _expected_updates(runs.program.config, interactions)
+        assert state.agent.updates.tolist() == [expected] * 2
+        if interactions == first:
+            assert expected == int(ratio * environments)
+    assert state.replay.action.shape[2] == environments
+    assert state.environment.observation.shape == (2, environments, 3)
+    assert state.observation_moments.count.tolist() == [(first + 11) * environments] * 2
+    # Environments of a run are not copies of each other.
+    assert len(np.unique(state.environment.observation[0], axis=0)) == environments
+
+
+def test_evaluation_changes_nothing_and_plays_whole_episodes():
+    runs = _linear_runs()
+    counters, state = runs.after(30)
+    before = jax.tree.map(jnp.copy, state)
+    metrics = runs.evaluate(counters, state, runs.hyperparameters)
+    _assert_identical(state, before)
+    assert metrics.avg_length.tolist() == [EPISODE, EPISODE]
+    assert metrics.avg_success.tolist() == [0, 0]
+    _assert_identical(metrics, runs.evaluate(counters, state, runs.hyperparameters))
+    again = runs.evaluate(counters.replace(interactions=jnp.int32(31)), state, runs.hyperparameters)  # type: ignore[attr-defined]
+    assert (again.avg_return != metrics.avg_return).all()
+
+
+def test_evaluation_returns_are_those_of_a_loop():
+    runs = _linear_runs()
+    counters, state = runs.after(30)
+    measured = float(runs.evaluate(counters, state, runs.hyperparameters).avg_return[0])
+    one = _pick(state, 0)
+    environment = runs.program.environment
+    reset, step = jax.jit(environment.reset), jax.jit(environment.step)
+    key = jax.random.fold_in(one.evaluation_key, 30)
+    mean = np.asarray(one.observation_moments.mean.high, np.float64)
+    deviation = np.sqrt(np.asarray(one.observation_moments.variance, np.float64) + 1e-8)
+    returns = []
+    for episode_key in jax.random.split(key, CONFIG.num_evaluation_episodes):
+        inner, observation = reset(episode_key)
+        total = 0.0
+        for _ in range(EPISODE):
+            normalised = (np.asarray(observation, np.float64) - mean) / deviation
+            action = np.tanh(normalised @ np.asarray(one.agent.actor, np.float64))
+            inner, timestep = step(inner, jnp.asarray(action, jnp.float32))
+            observation = timestep.observation
+            total += float(timestep.reward)
+        assert bool(timestep.truncated)
+        returns.append(total)
+    np.testing.assert_allclose(measured, np.mean(returns), rtol=1e-3)
+
+
+def test_episode_returns_are_tracked():
+    runs = _linear_runs()
+    _, state = runs.after(EPISODE - 1)
+    assert np.isnan(state.progress.last_return).all()
+    _, state = runs.after(EPISODE + 4)
+    rewards = np.asarray(state.replay.reward, np.float64)[:, :, 0]
+    expected = rewards[:, :EPISODE].sum(1)
+    np.testing.assert_allclose(state.progress.last_return[:, 0], expected, rtol=1e-5)
+    expected = rewards[:, EPISODE : EPISODE + 4].sum(1)
+    np.testing.assert_allclose(state.progress.episode_return[:, 0], expected, rtol=1e-5)
+    assert np.asarray(state.replay.truncated).sum() == 2
+
+
+@pytest.fixture
+def compilations() -> Iterator[list[float]]:
+    """Durations of the compilations so far."""
+    durations: list[float] = []
+    listening = True
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+        if listening and event == "/jax/core/compile/backend_compile_duration":
+            durations.append(duration)
+
+    monitoring.register_event_duration_secs_listener(listen)
+    yield durations
+    listening = False
+
+
+def test_everything_is_compiled_once(compilations):
+    with _linear_agents():
+        program = make_program(CONFIG)
+    mesh = make_mesh(RUNS)
+    inputs = experiment.make_inputs(program, mesh)
+    counters, sizes = Counters.create(), [jnp.int32(size) for size in (1, 7, 42, 30)]
+    compilations.clear()
+    compiled = experiment.compile_program(program, mesh, *inputs)
+    assert len(compilations) >= 3
+    compilations.clear()
+    state = compiled.init(*inputs)
+    for size in sizes:
+        counters, state = compiled.advance(counters, state, inputs.hyperparameters, size)
+        compiled.evaluate(counters, state, inputs.hyperparameters)
+    jax.block_until_ready(state)
+    assert compilations == []
+    assert int(counters.interactions) == 80
+    assert state.agent.updates.tolist() == [31] * RUNS
+
+
+def test_types_of_the_state_are_strong_and_never_change():
+    program = make_program(CONFIG)
+    numbers = program.hyperparameters()
+    state = jax.eval_shape(program.init, jax.random.key(0), numbers)
+    before = (Counters.create(), state)
+    after = jax.eval_shape(program.advance, *before, numbers, jnp.int32(1))
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    pairs = zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True)
+    for (path, a), b in pairs:
+        name = jax.tree_util.keystr(path)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), name
+        assert not a.weak_type, name
+        assert not b.weak_type, name
+
+
+def test_defaults_that_depend_on_the_task():
+    config = resolve(dataclasses.replace(CONFIG, episode_length=None, replay=ReplayConfig()))
+    assert config.episode_length == 200
+    assert config.discount == pytest.approx(1 - 5 / 200)
+    assert config.update_to_data_ratio == 1.0
+    assert config.replay.capacity == 80  # no more than the run fills
+    assert config.interactions == 80
+    with pytest.raises(ValueError, match="call resolve"):
+        _ = CONFIG.interactions
