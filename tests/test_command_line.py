@@ -1,0 +1,197 @@
+"""`python train.py`: advice for what cannot work, and the files of a run."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+from purejax_simba import experiment
+
+ROOT = Path(train.__file__).parent
+TASK = "gymnax/Pendulum-v1"
+TINY = (
+    f"--task {TASK} --num-seeds 2 --total-env-steps 200 --evaluation-interval 100 "
+    "--num-evaluation-episodes 2 --episode-length 50 --learning-starts 60 --experiment tiny "
+    "--agent.actor-hidden-dim 8 --agent.critic-hidden-dim 8 --agent.critic-num-blocks 1 "
+    "--agent.num-bins 11 --agent.num-critics 1 --replay.batch-size 16"
+).split()
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        status = train.main()
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def no_compilation(monkeypatch):
+    """Fails where compilation would begin."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("compiled what cannot run")
+
+    monkeypatch.setattr(experiment, "compile_program", fail)
+
+
+def _is_one_line_of_advice(error: str, *parts: str) -> None:
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert error.endswith("\n")
+    for part in parts:
+        assert part in error
+
+
+BAD = {
+    "--task dmc/cheeta-run": ["unknown task 'dmc/cheeta-run'", "did you mean dmc/cheetah-run"],
+    "--task nothing-like-it": ["unknown task", "envs.tasks()"],
+    "--physics havok": ["dmc/cheetah-run has no physics 'havok'", "choose from auto, mujoco, mjx"],
+    f"--task {TASK} --physics mjx": ["brings its own physics"],
+    "--num-seeds 0": ["--num-seeds is 0", "above 0"],
+    "--replay.batch-size 300 --replay.capacity 200": ["--replay.batch-size 300", "larger"],
+    "--update-to-data-ratio 0": ["--update-to-data-ratio is 0.0", "above 0"],
+    "--update-to-data-ratio -1": ["--update-to-data-ratio is -1.0", "above 0"],
+    "--update-to-data-ratio inf": ["--update-to-data-ratio is inf", "finite"],
+    "--update-to-data-ratio 0.00001": ["--update-to-data-ratio is 1e-05", "at least 0.0001"],
+    "--episode-length 4 --replay.n-step 3": ["2 interactions", "--replay.n-step 3", "smaller"],
+    "--total-env-steps 5000 --evaluation-interval 1501": ["--evaluation-interval 1501", "1500"],
+    "--total-env-steps 5000 --evaluation-interval 2000": ["--total-env-steps 5000", "4000"],
+    "--learning-starts 300 --replay.capacity 256": ["--learning-starts 300", "never come"],
+    "--replay.capacity 1000000 --num-environments 3": ["no multiple of --num-environments 3"],
+    "--discount 1.0": ["--discount is 1.0", "[0, 1)"],
+    "--agent.tau 0": ["--agent.tau is 0.0", "(0, 1]"],
+    "--agent.num-bins 1": ["--agent.num-bins is 1", "2 or more"],
+    "--action-repeat 0": ["action_repeat is 0", "1 or more"],
+    "--episode-length 0": ["episode_length is 0", "1 or more"],
+}
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_what_cannot_work_is_refused_in_one_line(command, no_compilation, tmp_path, arguments):
+    status, out, error = command(*arguments.split(), "--output", str(tmp_path))
+    assert (status, out) == (2, "")
+    _is_one_line_of_advice(error, *BAD[arguments])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_cannot_be_written_is_refused(command, no_compilation, tmp_path):
+    obstacle = tmp_path / "file"
+    obstacle.write_text("")
+    status, _, error = command(*TINY, "--output", str(obstacle))
+    assert status == 2
+    _is_one_line_of_advice(error, f"cannot write to {obstacle}", "give another --output")
+
+
+def test_an_output_without_permission_is_refused(command, no_compilation, tmp_path, monkeypatch):
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("exists", "mkdir"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, name, deny)
+            status, _, error = command(*TINY, "--output", str(tmp_path))
+        assert status == 2
+        _is_one_line_of_advice(error, "cannot write to", "Permission denied", "another --output")
+
+
+def test_a_directory_that_holds_a_run_is_refused(command, no_compilation, tmp_path):
+    directory = tmp_path / "tiny" / TASK
+    directory.mkdir(parents=True)
+    (directory / "metrics.csv").write_text("precious")
+    status, _, error = command(*TINY, "--output", str(tmp_path))
+    assert status == 2
+    _is_one_line_of_advice(error, "already holds a run", "another --output or --experiment")
+    assert (directory / "metrics.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [(None, ""), ("config.json", "not json"), ("config.json", '{"tusk": 1}')]
+)
+def test_evaluating_what_is_no_run_is_refused(command, tmp_path, file, text):
+    if file is not None:
+        (tmp_path / file).write_text(text)
+    status, _, error = command("--evaluate", str(tmp_path))
+    assert status == 2
+    _is_one_line_of_advice(error, str(tmp_path))
+
+
+def test_tasks_are_listed(command):
+    status, out, _ = command("--list-tasks")
+    assert status == 0
+    assert {"dmc/cheetah-run", TASK} <= set(out.split())
+
+
+def _python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    # Less optimised code is compiled in half the time.
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
+
+
+def test_no_seeds_are_refused_before_devices_are_chosen(tmp_path):
+    """In a process of its own: the number of devices follows the number of seeds."""
+    result = _python("--num-seeds", "0", cwd=tmp_path)
+    assert result.returncode == 2
+    _is_one_line_of_advice(result.stderr, "--num-seeds is 0")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A tiny run from beginning to end, in a process of its own."""
+    output = tmp_path_factory.mktemp("runs")
+    return output / "tiny" / TASK, _python(*TINY, "--output", ".", cwd=output)
+
+
+def test_a_run_writes_its_files(finished):
+    directory, result = finished
+    assert result.returncode == 0, result.stderr
+    assert "results are in" in result.stderr
+    config = json.loads((directory / "config.json").read_text())
+    assert config["task"] == TASK
+    assert config["agent"]["critic_hidden_dim"] == 8
+    assert config["update_to_data_ratio"] == 1.0  # defaults are written as resolved
+    assert (directory / "curve.png").read_bytes().startswith(b"\x89PNG")
+    with (directory / "metrics.csv").open(newline="") as file:
+        assert file.readline() == "exp_name,env_name,seed,metric,env_step,value\n"
+        file.seek(0)
+        rows = list(csv.DictReader(file))
+    assert {(row["exp_name"], row["env_name"]) for row in rows} == {("tiny", "Pendulum-v1")}
+    returns = [row for row in rows if row["metric"] == "avg_return"]
+    steps = [("0", "0"), ("0", "100"), ("0", "200"), ("1", "0"), ("1", "100"), ("1", "200")]
+    assert sorted((row["seed"], row["env_step"]) for row in returns) == steps
+    assert all(-17 * 50 < float(row["value"]) < 0 for row in returns)
+    lengths = {float(row["value"]) for row in rows if row["metric"] == "avg_length"}
+    assert lengths == {50.0}
+    losses = [row["env_step"] for row in rows if row["metric"] == "critic_loss"]
+    assert sorted(losses) == ["100", "100", "200", "200"]
+
+
+def test_a_finished_run_can_be_evaluated(finished, command):
+    directory, _ = finished
+    status, out, error = command("--evaluate", str(directory))
+    assert status == 0, error
+    lines = out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["seed 0", "seed 1"]
+    for line in lines:
+        assert -17 * 50 < float(line.split("return ")[1].split(",")[0]) < 0
+        assert "length 50" in line
+
+
+def test_a_second_run_into_the_directory_is_refused(finished, command, no_compilation):
+    directory, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+    status, _, error = command(*TINY, "--output", str(directory.parents[2]))
+    assert status == 2
+    _is_one_line_of_advice(error, "already holds a run")
+    assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
