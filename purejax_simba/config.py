@@ -305,6 +305,12 @@ def _check(config: Config, episode_length: int) -> None:
             f"--learning-starts {config.learning_starts} is more than --replay.capacity "
             f"{replay.capacity}: the first update would never come"
         )
+    if config.learning_starts > config.interactions * config.num_environments:
+        raise ConfigError(
+            f"--learning-starts {config.learning_starts} is more than the "
+            f"{config.interactions * config.num_environments} transitions of the whole run: "
+            "train for longer or start earlier"
+        )
     if replay.capacity % config.num_environments:
         raise ConfigError(
             f"--replay.capacity {replay.capacity} is no multiple of --num-environments "

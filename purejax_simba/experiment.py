@@ -191,7 +191,7 @@ class _Experiment:
             self.reported_divergence.add(seed)
             env_step = interaction * self.config.steps_per_interaction
             self.display.say(
-                f"seed {seed} diverged at env step {env_step:,}: it is frozen and its results end"
+                f"seed {seed} diverged at env step {env_step:,}: its results end there"
             )
 
 
