@@ -305,12 +305,6 @@ def _check(config: Config, episode_length: int) -> None:
             f"--learning-starts {config.learning_starts} is more than --replay.capacity "
             f"{replay.capacity}: the first update would never come"
         )
-    if config.learning_starts > config.interactions * config.num_environments:
-        raise ConfigError(
-            f"--learning-starts {config.learning_starts} is more than the "
-            f"{config.interactions * config.num_environments} transitions of the whole run: "
-            "train for longer or start earlier"
-        )
     if replay.capacity % config.num_environments:
         raise ConfigError(
             f"--replay.capacity {replay.capacity} is no multiple of --num-environments "
@@ -323,6 +317,12 @@ def _check(config: Config, episode_length: int) -> None:
         )
     _check_multiple("evaluation-interval", config.evaluation_interval, config.steps_per_interaction)
     _check_multiple("total-env-steps", config.total_env_steps, config.evaluation_interval)
+    if config.learning_starts > config.interactions * config.num_environments:
+        raise ConfigError(
+            f"--learning-starts {config.learning_starts} is more than the "
+            f"{config.interactions * config.num_environments} transitions of the whole run: "
+            "train for longer or start earlier"
+        )
 
 
 def _check_multiple(name: str, value: int, of: int) -> None:
