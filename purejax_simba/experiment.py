@@ -99,7 +99,7 @@ class _Experiment:
         self.inputs = make_inputs(program, mesh)
         self.seeds = range(config.seed, config.seed + config.num_seeds)
         self.metrics = logging.MetricsFile(directory, config)
-        self.display = ProgressDisplay(config.total_env_steps, config.num_seeds)
+        self.display = ProgressDisplay(config.total_env_steps)
         self.counters = Counters.create()
         self.interactions = 0
         self.reported_divergence: set[int] = set()

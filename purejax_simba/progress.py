@@ -20,10 +20,9 @@ def spread(values: np.ndarray) -> str:
 class ProgressDisplay:
     """Follows environment steps of one seed; rates count all seeds together."""
 
-    def __init__(self, total_env_steps: int, num_seeds: int):
+    def __init__(self, total_env_steps: int):
         """`total_env_steps` is per seed."""
         self._total = total_env_steps
-        self._num_seeds = num_seeds
         self._live = sys.stderr.isatty()
         self._last_line = time.monotonic()
         self._learning_since: tuple[float, int] | None = None

@@ -17,23 +17,6 @@ from purejax_simba.agents.soft_actor_critic import Batch
 
 
 @struct.dataclass
-class Transitions:
-    """A sample: `Batch`, but observations not normalised and rewards not scaled."""
-
-    observation: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    discount: jax.Array
-    next_observation: jax.Array
-
-    def to_batch(self) -> Batch:
-        """The same arrays as the agent's input."""
-        return Batch(
-            self.observation, self.action, self.reward, self.discount, self.next_observation
-        )
-
-
-@struct.dataclass
 class Replay:
     """Storage of one run.
 
@@ -143,8 +126,8 @@ class Replay:
 
     def sample(
         self, key: jax.Array, steps: jax.Array, batch_size: int, discount: jax.Array
-    ) -> Transitions:
-        """Draws transitions uniformly with replacement.
+    ) -> Batch:
+        """Draws transitions uniformly with replacement, not normalised or scaled yet.
 
         A transition spans `n_step` steps, or fewer if its episode ends before; then it bootstraps
         from where the episode ended, discounted by the steps really taken.
@@ -174,7 +157,7 @@ class Replay:
         following = self.observation[(last + 1) % self.rows, environment]
         cut = self.truncated[last % self.rows, environment]
         dead = jnp.any(terminated & alive, axis=1)
-        return Transitions(
+        return Batch(
             observation=self.observation[start % self.rows, environment].astype(jnp.float32),
             action=self.action[start % self.rows, environment].astype(jnp.float32),
             reward=jnp.sum(discounts * self.reward[at] * alive, axis=1),

@@ -13,7 +13,13 @@ import jax.numpy as jnp
 from flax import struct
 
 import envs
-from purejax_simba.agents.soft_actor_critic import AgentState, Noise, SoftActorCritic, UpdateMetrics
+from purejax_simba.agents.soft_actor_critic import (
+    AgentState,
+    Batch,
+    Noise,
+    SoftActorCritic,
+    UpdateMetrics,
+)
 from purejax_simba.config import Config, hyperparameters, make_agent, make_environment, resolve
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
@@ -148,8 +154,8 @@ def make_program(config: Config) -> Program:
     Raises:
       ConfigError, envs.TaskError: for a configuration that cannot be run.
     """
-    config = resolve(config)
     environment = make_environment(config)
+    config = resolve(config, environment)
     agent = make_agent(config, environment)
     loop = _Loop(config, environment, agent)
     return Program(config, environment, agent, loop.init, loop.advance, loop.evaluate)
@@ -302,13 +308,13 @@ class _Loop:
         ) -> tuple[AgentState, Progress]:
             agent, progress = carry
             sample_key, noise_key = jax.random.split(jax.random.fold_in(key, index))
-            transitions = state.replay.sample(
+            sampled = state.replay.sample(
                 sample_key,
                 counters.interactions,
                 self.config.replay.batch_size,
                 hyperparameters.discount,
             )
-            batch = self._prepare(transitions, state, hyperparameters)
+            batch = self._prepare(sampled, state, hyperparameters)
             noise = Noise(*jax.random.normal(noise_key, (2, *batch.action.shape)))
             agent, metrics = self.agent.update(agent, batch, noise, hyperparameters)
             finite = jnp.isfinite(metrics.actor_loss) & jnp.isfinite(metrics.critic_loss)
@@ -323,9 +329,8 @@ class _Loop:
         agent, progress = jax.lax.fori_loop(0, num_updates, body, (state.agent, state.progress))
         return state.replace(agent=agent, progress=progress)  # type: ignore[attr-defined]
 
-    def _prepare(self, transitions: Any, state: RunState, hyperparameters: HyperParameters) -> Any:
+    def _prepare(self, batch: Batch, state: RunState, hyperparameters: HyperParameters) -> Batch:
         """Normalises a sample with the statistics of this moment."""
-        batch = transitions.to_batch()
         reward = batch.reward
         if self.config.normalize_rewards:
             reward = reward / state.reward_scale.denominator(hyperparameters.value_range)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from purejax_simba.replay import Replay, Transitions
+from purejax_simba.agents.soft_actor_critic import Batch
+from purejax_simba.replay import Replay
 
 ENVIRONMENTS, ROWS, EPISODE, STEPS, ACTIONS = 3, 12, 5, 61, 2
 CAPACITY = ENVIRONMENTS * ROWS
@@ -96,7 +97,7 @@ def _append(replay: Replay, step: jax.Array, row: dict[str, jax.Array]) -> Repla
 
 
 @partial(jax.jit, static_argnums=3)
-def _sample(replay: Replay, key: jax.Array, steps: jax.Array, size: int) -> Transitions:
+def _sample(replay: Replay, key: jax.Array, steps: jax.Array, size: int) -> Batch:
     return replay.sample(key, steps, size, jnp.float32(DISCOUNT))
 
 
@@ -112,7 +113,7 @@ def _row(steps: list[Step], time: int) -> dict[str, np.ndarray]:
     }
 
 
-def _check(sample: Transitions, valid: dict[tuple, tuple]) -> np.ndarray:
+def _check(sample: Batch, valid: dict[tuple, tuple]) -> np.ndarray:
     """Compares every sampled transition with the reference; returns how often each was drawn."""
     places = {name: place for place, name in enumerate(valid)}
     names = [tuple(observation) for observation in np.asarray(sample.observation).tolist()]
