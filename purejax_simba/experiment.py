@@ -15,6 +15,7 @@ from purejax_simba import checkpoint, logging
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.parallel import make_mesh, map_runs, shard_runs
 from purejax_simba.preflight import GIB, check_memory
 from purejax_simba.progress import ProgressDisplay, spread
@@ -73,11 +74,15 @@ def make_inputs(program: Program, mesh: jax.sharding.Mesh) -> Inputs:
 def run(config: Config) -> Path:
     """Trains all seeds of a configuration and writes their results.
 
+    SIGINT (Ctrl-C) and SIGTERM end the training after the chunk under way, at most seconds later.
+    What was trained until then is kept: the policies, the curve and all evaluations.
+
     Returns:
       The run directory.
 
     Raises:
       ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
+      SystemExit: after a signal, with the status that shells give it (130, 143).
     """
     program = make_program(config)
     mesh = make_mesh(program.config.num_seeds)
@@ -111,13 +116,19 @@ class _Experiment:
             compiled = compile_program(self.program, self.mesh, *self.inputs)
             self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
             begin = time.monotonic()
-            self._train(compiled)
+            with stop_requests() as request:
+                self._train(compiled, request)
             seconds = time.monotonic() - begin
         finally:
             self.display.close()
         checkpoint.save_policy(self.directory, self.state, self.inputs.hyperparameters)
         logging.draw_curve(self.directory, self.config)
-        self.display.say(f"trained in {seconds:.1f} s; results are in {self.directory}")
+        ended = "trained"
+        if request.signal is not None:
+            ended = f"stopped at env step {self._env_step():,} by {request.signal.name}, trained"
+        self.display.say(f"{ended} in {seconds:.1f} s; results are in {self.directory}")
+        if request.signal is not None:
+            raise SystemExit(128 + request.signal)
         return self.directory
 
     def _announce(self) -> None:
@@ -128,11 +139,11 @@ class _Experiment:
             f"{jax.default_backend()} device(s), {total:.2f} GiB; compiling ..."
         )
 
-    def _train(self, compiled: CompiledProgram) -> None:
+    def _train(self, compiled: CompiledProgram, request: StopRequest) -> None:
         self.state = compiled.init(*self.inputs)
         self._evaluate(compiled)
         chunk = FIRST_CHUNK
-        while self.interactions < self.config.interactions:
+        while self.interactions < self.config.interactions and request.signal is None:
             size = min(chunk, self._next_boundary() - self.interactions)
             updates = self._updates()
             begin = time.monotonic()
@@ -154,13 +165,17 @@ class _Experiment:
         start = self.config.learning_starts // self.config.num_environments
         return start if self.interactions < start < boundary else boundary
 
+    def _env_step(self) -> int:
+        """Environment steps taken so far, per seed."""
+        return self.interactions * self.config.steps_per_interaction
+
     def _updates(self) -> int:
         return int(np.asarray(self.state.agent.updates).sum())
 
     def _show(self, interactions: int, updates: int, seconds: float) -> None:
         env_steps = interactions * self.config.steps_per_interaction * self.config.num_seeds
         self.display.update(
-            self.interactions * self.config.steps_per_interaction,
+            self._env_step(),
             env_steps / seconds,
             updates / seconds,
             np.asarray(self.state.progress.last_return),
@@ -171,7 +186,7 @@ class _Experiment:
             compiled.evaluate(self.counters, self.state, self.inputs.hyperparameters)
         )
         progress = jax.device_get(self.state.progress)
-        env_step = self.interactions * self.config.steps_per_interaction
+        env_step = self._env_step()
         rows: dict[int, dict[str, float]] = {}
         for index, seed in enumerate(self.seeds):
             if progress.diverged_at[index] >= 0:

@@ -316,13 +316,19 @@ class _Loop:
             )
             batch = self._prepare(sampled, state, hyperparameters)
             noise = Noise(*jax.random.normal(noise_key, (2, *batch.action.shape)))
-            agent, metrics = self.agent.update(agent, batch, noise, hyperparameters)
+            updated, metrics = self.agent.update(agent, batch, noise, hyperparameters)
             finite = jnp.isfinite(metrics.actor_loss) & jnp.isfinite(metrics.critic_loss)
-            diverged = (progress.diverged_at < 0) & ~finite
+            diverged_at = jnp.where(
+                (progress.diverged_at < 0) & ~finite, counters.interactions, progress.diverged_at
+            )
+            # A run that diverged keeps the agent of that moment.
+            agent = jax.tree.map(
+                lambda new, old: jnp.where(diverged_at < 0, new, old), updated, agent
+            )
             progress = progress.replace(  # type: ignore[attr-defined]
                 update_sums=jax.tree.map(jnp.add, progress.update_sums, metrics),
                 updates=progress.updates + 1,
-                diverged_at=jnp.where(diverged, counters.interactions, progress.diverged_at),
+                diverged_at=diverged_at,
             )
             return agent, progress
 

@@ -102,8 +102,9 @@ def _project_scatter(probabilities: jax.Array, position: jax.Array) -> jax.Array
     bins = probabilities.shape[-1]
     lower = jnp.clip(jnp.floor(position), 0, bins - 2).astype(jnp.int32)
     share = probabilities * (position - lower)
-    index = (lower + bins * jnp.arange(len(lower))[:, None]).ravel()
+    index = (lower + bins * jnp.arange(len(lower))[:, None]).ravel().astype(jnp.uint32)
     zeros = jnp.zeros(probabilities.size, probabilities.dtype)
+    # Unsigned indices need no test for negative ones.
     filled = zeros.at[index].add((probabilities - share).ravel(), mode="promise_in_bounds")
     filled = filled.at[index + 1].add(share.ravel(), mode="promise_in_bounds")
     return filled.reshape(probabilities.shape)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import train
 from purejax_simba import experiment
+from purejax_simba.logging import read_returns
 
 ROOT = Path(train.__file__).parent
 TASK = "gymnax/Pendulum-v1"
@@ -187,6 +189,33 @@ def test_a_finished_run_can_be_evaluated(finished, command):
     for line in lines:
         assert -17 * 50 < float(line.split("return ")[1].split(",")[0]) < 0
         assert "length 50" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_keeps_what_it_did(command, tmp_path, monkeypatch, number):
+    """The signal comes with the second evaluation of three."""
+    evaluations = []
+    evaluate = experiment._Experiment._evaluate
+
+    def evaluate_and_stop(self, compiled) -> None:
+        evaluate(self, compiled)
+        evaluations.append(self.interactions)
+        if len(evaluations) == 2:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(experiment._Experiment, "_evaluate", evaluate_and_stop)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped:
+        command(*TINY, "--output", str(tmp_path))
+    assert stopped.value.code == 128 + number
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert evaluations == [0, 100]
+    directory = tmp_path / "tiny" / TASK
+    assert {step for points in read_returns(directory).values() for step, _ in points} == {0, 100}
+    assert (directory / "curve.png").exists()
+    status, out, error = command("--evaluate", str(directory))
+    assert status == 0, error
+    assert out.count("return") == 2
 
 
 def test_a_second_run_into_the_directory_is_refused(finished, command, no_compilation):

@@ -217,6 +217,10 @@ def test_a_run_that_diverges_leaves_its_neighbours_alone(learning_rate):
     assert 50 <= int(state.progress.diverged_at[bad]) <= 55  # the first update follows the 50th
     assert np.isfinite(state.replay.action[bad]).all()
     assert np.isfinite(state.replay.observation[bad]).all()
+    # It is frozen from then on.
+    _, later = disturbed.after(100)
+    _assert_identical(_pick(state.agent, bad), _pick(later.agent, bad))
+    assert later.progress.diverged_at[bad] == state.progress.diverged_at[bad]
 
 
 def _expected_updates(config: Config, interactions: int) -> int:

@@ -236,9 +236,11 @@ class SoftActorCritic:
         outputs = self.evaluate(
             state.target_critic, batch.next_observation, action, hyperparameters
         )
-        # The whole output of the critic with the smallest mean, sample by sample.
-        values = self.value.mean(outputs, hyperparameters.value_range)
-        output = jnp.take_along_axis(outputs, values.argmin(0)[None, :, None], axis=0)[0]
+        output = outputs[0]
+        if self.num_critics > 1:
+            # The whole output of the critic with the smallest mean, sample by sample.
+            values = self.value.mean(outputs, hyperparameters.value_range)
+            output = jnp.take_along_axis(outputs, values.argmin(0)[None, :, None], axis=0)[0]
         bootstrap = Bootstrap(batch.reward, batch.discount, temperature * log_density)
         return self.value.target(output, bootstrap, hyperparameters.value_range)
 

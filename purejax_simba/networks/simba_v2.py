@@ -4,6 +4,7 @@ Kernels have unit l2 norm along their input axis: `project_kernels` restores tha
 optimiser step. Activations live on the unit sphere; learnable vectors scale them.
 """
 
+import math
 from functools import partial
 from typing import Any
 
@@ -56,16 +57,26 @@ def project_kernels(params: Any) -> Any:
 
 
 class _Layer(nn.Module):
-    def linear(self, name: str, x: jax.Array, features: int) -> jax.Array:
-        initialiser = orthogonal(column_axis=0)
-        kernel = self.param(name, initialiser, (x.shape[-1], features))
-        return matmul(x, kernel)
+    def kernel(self, name: str, inputs: int, features: int) -> jax.Array:
+        return self.param(name, orthogonal(column_axis=0), (inputs, features))
 
-    def scale(self, name: str, x: jax.Array, init: Any, scale: Any) -> jax.Array:
+    def vector(self, name: str, features: int, init: Any, scale: Any) -> jax.Array:
+        """A learnable scaling that starts at `init` and moves at the pace of `scale`."""
+
         def initialiser(_: jax.Array) -> jax.Array:
-            return jnp.full((x.shape[-1],), scale, jnp.float32)
+            return jnp.full((features,), scale, jnp.float32)
 
-        return x * (self.param(name, initialiser) * (init / scale))
+        return self.param(name, initialiser) * (init / scale)
+
+    def scaled_linear(
+        self, kernel: str, x: jax.Array, features: int, init: Any, scale: Any
+    ) -> jax.Array:
+        """Linear and scaler, which goes to the kernel or to its output: the one with fewer rows."""
+        weights = self.kernel(kernel, x.shape[-1], features)
+        scaler = self.vector("scaler", features, init, scale)
+        if x.shape[-1] < math.prod(x.shape[:-1]):
+            return matmul(x, weights * scaler)
+        return matmul(x, weights) * scaler
 
 
 class Embedder(_Layer):
@@ -81,8 +92,10 @@ class Embedder(_Layer):
     def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
         shift = jnp.broadcast_to(scales.shift, (*x.shape[:-1], 1))
         x = l2_normalise(jnp.concatenate([x, shift], axis=-1))
-        x = self.linear("kernel", x, self.hidden_dim)
-        return l2_normalise(self.scale("scaler", x, scales.scaler_init, scales.scaler_scale))
+        x = self.scaled_linear(
+            "kernel", x, self.hidden_dim, scales.scaler_init, scales.scaler_scale
+        )
+        return l2_normalise(x)
 
 
 class Block(_Layer):
@@ -93,12 +106,14 @@ class Block(_Layer):
     @nn.compact
     def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
         width = EXPANSION**0.5
-        h = self.linear("kernel_in", x, self.hidden_dim * EXPANSION)
-        h = self.scale("scaler", h, scales.scaler_init / width, scales.scaler_scale / width)
+        wide = self.hidden_dim * EXPANSION
+        h = self.scaled_linear(
+            "kernel_in", x, wide, scales.scaler_init / width, scales.scaler_scale / width
+        )
         h = nn.relu(h) + EPSILON  # the constant keeps the vector from being zero
-        h = l2_normalise(self.linear("kernel_out", h, self.hidden_dim))
-        step = self.scale("alpha", h - x, scales.alpha_init, scales.alpha_scale)
-        return l2_normalise(x + step)
+        h = l2_normalise(matmul(h, self.kernel("kernel_out", wide, self.hidden_dim)))
+        alpha = self.vector("alpha", self.hidden_dim, scales.alpha_init, scales.alpha_scale)
+        return l2_normalise(x + (h - x) * alpha)
 
 
 class Head(_Layer):
@@ -108,9 +123,9 @@ class Head(_Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        h = self.scale("scaler", self.linear("kernel_in", x, x.shape[-1]), 1.0, 1.0)
+        h = self.scaled_linear("kernel_in", x, x.shape[-1], 1.0, 1.0)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return self.linear("kernel_out", h, self.features) + bias
+        return matmul(h, self.kernel("kernel_out", h.shape[-1], self.features)) + bias
 
 
 class Encoder(nn.Module):
