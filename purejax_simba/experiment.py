@@ -19,7 +19,13 @@ from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.parallel import make_mesh, map_runs, shard_runs
 from purejax_simba.preflight import GIB, check_memory
 from purejax_simba.progress import ProgressDisplay, spread
-from purejax_simba.training import Counters, Program, RunState, make_program
+from purejax_simba.training import (
+    Counters,
+    Program,
+    RunState,
+    evaluation_policy,
+    make_program,
+)
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8
@@ -232,11 +238,7 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
     policy = checkpoint.load_policy(directory, program)
 
     def play(key: jax.Array, policy: checkpoint.Policy) -> EvaluationMetrics:
-        def act(observation: jax.Array) -> jax.Array:
-            if config.normalize_observations:
-                observation = policy.observation_moments.normalise(observation)
-            return program.agent.act(policy.actor, observation, 0.0, policy.hyperparameters)
-
+        act = evaluation_policy(config, program.agent, *policy)
         return evaluate(program.environment, act, key, config.num_evaluation_episodes)
 
     seeds = range(config.seed, config.seed + config.num_seeds)

@@ -17,6 +17,7 @@ from purejax_simba.agents.soft_actor_critic import (
     AgentState,
     Batch,
     Noise,
+    Params,
     SoftActorCritic,
     UpdateMetrics,
 )
@@ -161,6 +162,23 @@ def make_program(config: Config) -> Program:
     return Program(config, environment, agent, loop.init, loop.advance, loop.evaluate)
 
 
+def evaluation_policy(
+    config: Config,
+    agent: SoftActorCritic,
+    actor: Params,
+    observation_moments: RunningMoments,
+    hyperparameters: HyperParameters,
+) -> Callable[[jax.Array], jax.Array]:
+    """The deterministic policy: raw observations `(..., O)` to actions `(..., A)`."""
+
+    def policy(observation: jax.Array) -> jax.Array:
+        if config.normalize_observations:
+            observation = observation_moments.normalise(observation)
+        return _finite(agent.act(actor, observation, 0.0, hyperparameters))
+
+    return policy
+
+
 class _Loop:
     """The functions of a `Program`; holds only what is static."""
 
@@ -215,10 +233,9 @@ class _Loop:
     def evaluate(
         self, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> EvaluationMetrics:
-        def policy(observation: jax.Array) -> jax.Array:
-            observation = self._normalise(state.observation_moments, observation)
-            return _finite(self.agent.act(state.agent.actor, observation, 0.0, hyperparameters))
-
+        policy = evaluation_policy(
+            self.config, self.agent, state.agent.actor, state.observation_moments, hyperparameters
+        )
         key = jax.random.fold_in(state.evaluation_key, counters.interactions)
         episodes = self.config.num_evaluation_episodes
         return evaluate(self.evaluation_environment, policy, key, episodes)
