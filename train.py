@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 import envs
+from purejax_simba.compilation_cache import use_compilation_cache
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.parallel import use_all_cores
 
@@ -63,6 +64,7 @@ def main() -> int:
                 )
         else:
             use_all_cores(arguments.config.num_seeds)
+            use_compilation_cache()
             from purejax_simba.experiment import run
 
             run(arguments.config)

@@ -28,6 +28,9 @@ TINY = (
 def command(monkeypatch, capsys):
     """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
 
+    # It would outlive the test.
+    monkeypatch.setattr(train, "use_compilation_cache", lambda: None)
+
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         status = train.main()
@@ -139,6 +142,8 @@ def _python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "train.py"), *arguments]
     # Less optimised code is compiled in half the time.
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment["XDG_CACHE_HOME"] = str(cwd / "cache")
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
 
 
@@ -178,6 +183,12 @@ def test_a_run_writes_its_files(finished):
     assert lengths == {50.0}
     losses = [row["env_step"] for row in rows if row["metric"] == "critic_loss"]
     assert sorted(losses) == ["100", "100", "200", "200"]
+
+
+def test_compiled_programs_are_kept(finished):
+    directory, _ = finished
+    kept = [file.name for file in (directory.parents[2] / "cache" / "purejax_simba").rglob("*")]
+    assert any(name.startswith("jit_advance") for name in kept)
 
 
 def test_a_finished_run_can_be_evaluated(finished, command):
