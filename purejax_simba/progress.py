@@ -31,7 +31,7 @@ class ProgressDisplay:
             unit="step",
             dynamic_ncols=True,
             disable=not self._live,
-            bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {postfix}",
+            bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt}{postfix}",
         )
 
     def say(self, line: str) -> None:
