@@ -1,0 +1,50 @@
+"""The estimate of memory, and what is said where it is not enough."""
+
+import jax
+import pytest
+
+from purejax_simba import preflight
+from purejax_simba.config import AgentConfig, Config, ConfigError
+from purejax_simba.experiment import compile_program, make_inputs
+from purejax_simba.parallel import make_mesh
+from purejax_simba.training import make_program
+
+GIB = preflight.GIB
+
+
+def _config(**settings) -> Config:
+    return Config(task="gymnax/Pendulum-v1", agent=AgentConfig(critic_hidden_dim=128), **settings)
+
+
+@pytest.mark.parametrize(
+    ("gib", "advice"), [(0.5, "--num-seeds"), (0.001, "--replay.storage bfloat16")]
+)
+def test_what_does_not_fit_is_refused_with_advice(monkeypatch, gib, advice):
+    monkeypatch.setattr(preflight, "_available_bytes", lambda: int(gib * GIB))
+    program = make_program(_config(num_seeds=1000))
+    with pytest.raises(ConfigError, match=advice) as refused:
+        preflight.check_memory(program, 1)
+    assert "1000 seeds need" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_number_of_seeds_advised_fits(monkeypatch):
+    monkeypatch.setattr(preflight, "_available_bytes", lambda: GIB // 2)
+    with pytest.raises(ConfigError) as refused:
+        preflight.check_memory(make_program(_config(num_seeds=1000)), 1)
+    seeds = int(str(refused.value).split("--num-seeds ")[1].split()[0])
+    preflight.check_memory(make_program(_config(num_seeds=seeds)), 1)
+    with pytest.raises(ConfigError):
+        preflight.check_memory(make_program(_config(num_seeds=seeds + 1)), 1)
+
+
+@pytest.mark.slow
+def test_the_estimate_is_near_what_the_compiler_needs():
+    program = make_program(_config(num_seeds=1))
+    mesh = make_mesh(1)
+    estimate = sum(preflight.bytes_per_run(program).values())
+    analysis = compile_program(program, mesh, *make_inputs(program, mesh)).advance.memory_analysis()  # type: ignore[attr-defined]
+    if analysis is None:
+        pytest.fail(f"{jax.default_backend()} does not say what a program needs")
+    needed = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    assert estimate == pytest.approx(needed, rel=0.25)
