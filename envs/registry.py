@@ -3,6 +3,10 @@
 import contextlib
 import difflib
 import importlib
+import math
+import os
+import pickle
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +24,17 @@ class TaskError(ValueError):
 
 
 @dataclass(frozen=True)
+class HostOptions:
+    """How environments that live in worker processes are run, see `envs.host`.
+
+    Attributes:
+      time_limit: seconds after which an environment that does not answer counts as hung.
+    """
+
+    time_limit: float = 300.0
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """What is known about a task before it is made.
 
@@ -33,15 +48,18 @@ class TaskSpec:
         environment itself.
       terminates: whether episodes can end before the limit.
       physics: engines to choose from; empty where there is no choice.
+      on_host: whether it lives in worker processes; `build` then also receives `episode_length`
+        and `options`, see `HostEnvironment`.
     """
 
     id: str
     suite: str
-    build: Callable[[str | None], Environment]
+    build: Callable[..., Environment]
     action_repeat: int = 1
     episode_length: int | None = None
     terminates: bool = True
     physics: tuple[str, ...] = ()
+    on_host: bool = False
 
 
 _specs: dict[str, TaskSpec] = {}
@@ -123,6 +141,7 @@ def make(
     physics: str = "auto",
     action_repeat: int | None = None,
     episode_length: int | None = None,
+    host: HostOptions | None = None,
 ) -> Environment:
     """Makes an environment with time limit and action repeat (no automatic reset).
 
@@ -131,6 +150,7 @@ def make(
       physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators.
       action_repeat: steps per action; None takes the task's default.
       episode_length: limit in steps before action repeat; None takes the task's default.
+      host: how to run an environment that lives in worker processes.
 
     Raises:
       TaskError: for an unknown task or physics, a missing package, or a number below one.
@@ -143,7 +163,10 @@ def make(
         raise TaskError(f"action_repeat is {repeat}: give 1 or more")
     if limit is not None and limit < 1:
         raise TaskError(f"episode_length is {limit}: give 1 or more")
-    environment = known.build(chosen)
+    build = known.build
+    if known.on_host:  # a worker must know where an episode ends
+        build = partial(build, episode_length=limit, options=host or HostOptions())
+    environment = build(chosen)
     own_limit = environment.episode_length
     if limit is not None and (own_limit is None or limit < own_limit):
         environment = TimeLimit(environment, limit)
@@ -204,6 +227,71 @@ def _import_gymnax() -> Any:
         return importlib.import_module("gymnax")
 
 
+def _gymnasium_spec(task_id: str) -> TaskSpec:
+    """Covers every environment that gymnasium knows, and `<module>:<id>`."""
+    with _advice_on_missing_packages("pip install gymnasium"):
+        gymnasium = importlib.import_module("gymnasium")
+    module, _, name = task_id.removeprefix("gymnasium/").rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        known = gymnasium.spec(name)
+    except ModuleNotFoundError as error:
+        raise TaskError(
+            f"{task_id}: no module {error.name!r} here: install it, or start where it is"
+        ) from None
+    except gymnasium.error.Error:
+        raise _unknown(task_id, [f"gymnasium/{known}" for known in gymnasium.registry]) from None
+    try:
+        pickled = pickle.dumps(known)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        raise TaskError(
+            f"{task_id} cannot be sent to worker processes: register it with an entry point "
+            "'<module>:<class>' and arguments that can be pickled"
+        ) from None
+    source = {
+        "kind": "gymnasium",
+        "id": name,
+        "spec": pickled,
+        "path": [os.path.abspath(entry) for entry in sys.path],
+    }
+    return TaskSpec(
+        id=task_id, suite="gymnasium", build=partial(_build_on_host, task_id, source), on_host=True
+    )
+
+
+def _envpool_spec(task_id: str) -> TaskSpec:
+    """Covers every environment that EnvPool knows."""
+    with _advice_on_missing_packages("pip install 'purejax_simba[envpool]'"):
+        envpool = importlib.import_module("envpool")
+    name = task_id.removeprefix("envpool/")
+    known = envpool.list_all_envs()
+    if name not in known:
+        raise _unknown(task_id, [f"envpool/{known}" for known in known])
+    source = {"kind": "envpool", "id": name}
+    return TaskSpec(
+        id=task_id, suite="envpool", build=partial(_build_on_host, task_id, source), on_host=True
+    )
+
+
+def _build_on_host(
+    task_id: str,
+    source: dict[str, Any],
+    physics: str | None,
+    episode_length: int | None,
+    options: HostOptions,
+) -> Environment:
+    from envs.host import HostEnvironment, HostEnvironmentError
+
+    if not 0 < options.time_limit < math.inf:
+        raise TaskError(f"the time limit is {options.time_limit} s: give a finite number above 0")
+    try:
+        environment = HostEnvironment(task_id, source, episode_length, options)
+    except HostEnvironmentError as error:
+        raise TaskError(str(error)) from None
+    return RescaleAction(environment, environment.action_low, environment.action_high)
+
+
 @contextlib.contextmanager
 def _advice_on_missing_packages(command: str) -> Iterator[None]:
     try:
@@ -215,7 +303,11 @@ def _advice_on_missing_packages(command: str) -> Iterator[None]:
 _PUBLISHED_SUITES = ("dmc_easy_medium",)
 
 # Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
-_FAMILIES: dict[str, Callable[[str], TaskSpec]] = {"gymnax": _gymnax_spec}
+_FAMILIES: dict[str, Callable[[str], TaskSpec]] = {
+    "envpool": _envpool_spec,
+    "gymnasium": _gymnasium_spec,
+    "gymnax": _gymnax_spec,
+}
 
 for _domain, _tasks in dmc.EASY_MEDIUM.items():
     for _task in _tasks:

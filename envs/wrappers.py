@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -31,6 +32,10 @@ class RescaleAction:
     def step(self, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
         """See `Environment.step`."""
         return self.inner.step(state, jnp.asarray(self._center + self._half_width * action))
+
+    def restart(self, state: Any, key: jax.Array, ended: jax.Array) -> tuple[Any, jax.Array]:
+        """See `restart`."""
+        return restart(self.inner, state, key, ended)
 
 
 @struct.dataclass
@@ -65,6 +70,14 @@ class TimeLimit:
         truncated = timestep.truncated | (steps >= self._limit)
         timestep = replace(timestep, truncated=truncated & ~timestep.terminated)
         return TimeLimitState(environment=inner, steps=steps), timestep
+
+    def restart(
+        self, state: TimeLimitState, key: jax.Array, ended: jax.Array
+    ) -> tuple[TimeLimitState, jax.Array]:
+        """See `restart`."""
+        inner, observation = restart(self.inner, state.environment, key, ended)
+        steps = jnp.where(ended, 0, state.steps)
+        return TimeLimitState(environment=inner, steps=steps), observation
 
 
 class ActionRepeat:
@@ -110,6 +123,10 @@ class ActionRepeat:
         )
         return state, timestep
 
+    def restart(self, state: Any, key: jax.Array, ended: jax.Array) -> tuple[Any, jax.Array]:
+        """See `restart`."""
+        return restart(self.inner, state, key, ended)
+
 
 @struct.dataclass
 class AutoResetState:
@@ -141,7 +158,7 @@ class AutoReset:
         self.observation_size = environment.observation_size
         self.action_size = environment.action_size
         self.episode_length = environment.episode_length
-        self._reset_where = _reset_where(environment.reset)
+        self._restart_where = _restart_where(partial(restart, environment))
 
     def reset(self, key: jax.Array) -> tuple[AutoResetState, jax.Array]:
         """See `Environment.reset`."""
@@ -154,23 +171,47 @@ class AutoReset:
         inner, timestep = self.inner.step(state.environment, action)
         key, reset_key = jax.random.split(state.key)
         ended = timestep.terminated | timestep.truncated
-        inner, observation = self._reset_where(ended, reset_key, (inner, timestep.observation))
+        inner, observation = self._restart_where(ended, reset_key, (inner, timestep.observation))
         return AutoResetState(environment=inner, observation=observation, key=key), timestep
 
 
-def _reset_where(reset):
-    """Makes `(ended, key, current) -> reset(key) where ended, else current`.
+def restart(
+    environment: Environment, state: Any, key: jax.Array, ended: jax.Array
+) -> tuple[Any, jax.Array]:
+    """Begins a new episode where one has ended.
+
+    An environment whose state is more than its arrays has a method `restart(state, key, ended)`
+    that leaves episodes under way alone; every other one is reset, and the result is chosen.
+
+    Args:
+      environment: with a method `restart`, or without.
+      state: its state.
+      key: of the new episode.
+      ended: `()` bool, whether to begin one.
+
+    Returns:
+      The state, and the first observation where `ended`; elsewhere it has no meaning.
+    """
+    own = getattr(environment, "restart", None)
+    if own is not None:
+        return own(state, key, ended)
+    fresh, observation = environment.reset(key)
+    return _select(ended, fresh, state), observation
+
+
+def _restart_where(begin):
+    """Makes `(ended, key, (state, observation)) -> begin(...) where ended, else unchanged`.
 
     `lax.cond` with a batched predicate would run both branches at every step. Here `vmap`
     turns the predicate into `any(ended)` instead, at each level of nesting.
     """
 
     @jax.custom_batching.custom_vmap
-    def select_reset(ended, key, current):
-        fresh = jax.lax.cond(ended.any(), lambda: reset(key), lambda: current)
+    def select_restart(ended, key, current):
+        fresh = jax.lax.cond(ended.any(), lambda: begin(current[0], key, ended), lambda: current)
         return _select(ended, fresh, current)
 
-    @select_reset.def_vmap
+    @select_restart.def_vmap
     def batched(axis_size, is_batched, *arguments):
         arguments = jax.tree.map(
             lambda batched, leaf: (
@@ -179,10 +220,10 @@ def _reset_where(reset):
             is_batched,
             list(arguments),
         )
-        results = _reset_where(jax.vmap(reset))(*arguments)
+        results = _restart_where(jax.vmap(begin))(*arguments)
         return results, jax.tree.map(lambda _: True, results)
 
-    return select_reset
+    return select_restart
 
 
 def _select(predicate: jax.Array, on_true: Any, on_false: Any) -> Any:

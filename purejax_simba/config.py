@@ -104,6 +104,8 @@ class Config:
     """Environment steps per action. Default: the suite's."""
     episode_length: int | None = None
     """Time limit in environment steps. Default: the task's."""
+    host_time_limit: float = 300.0
+    """Seconds after which a gymnasium or EnvPool environment that does not answer has hung."""
     update_to_data_ratio: float | None = None
     """Updates per transition. Default: the action repeat."""
     learning_starts: int = 5_000
@@ -207,6 +209,7 @@ def make_environment(config: Config) -> envs.Environment:
         physics=config.physics,
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
+        host=envs.HostOptions(time_limit=config.host_time_limit),
     )
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import envs
 from purejax_simba import checkpoint, logging
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
@@ -89,12 +90,14 @@ def run(config: Config) -> Path:
     Raises:
       ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
       SystemExit: after a signal, with the status that shells give it (130, 143).
+      envs.HostEnvironmentError: if an environment fails; the results so far are in the files.
     """
     program = make_program(config)
     mesh = make_mesh(program.config.num_seeds)
     memory = check_memory(program, mesh.size)
     directory = logging.create_run_directory(program.config)
-    return _Experiment(program, mesh, memory, directory).run()
+    with envs.clear_errors():
+        return _Experiment(program, mesh, memory, directory).run()
 
 
 class _Experiment:
@@ -230,6 +233,7 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
 
     Raises:
       ConfigError: if the directory holds no finished run.
+      envs.HostEnvironmentError: if an environment fails.
     """
     config = logging.read_config(directory)
     if num_episodes is not None:
@@ -244,7 +248,9 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
     seeds = range(config.seed, config.seed + config.num_seeds)
     # Other episodes than those of training.
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
-    metrics = jax.device_get(map_runs(play, make_mesh(config.num_seeds), (0, 0))(keys, policy))
+    play_all = map_runs(play, make_mesh(config.num_seeds), (0, 0))
+    with envs.clear_errors():
+        metrics = jax.device_get(play_all(keys, policy))
     return {
         seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
         for index, seed in enumerate(seeds)

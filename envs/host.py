@@ -1,0 +1,242 @@
+"""Adapter for batched stateful environments: ids `gymnasium/<id>` and `envpool/<id>`.
+
+The environments live in worker processes (`envs.host_pool`) for as long as this one does. A state
+names an episode; one host call per step serves all runs and environments of a device.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax._src import dispatch
+from jax.experimental import io_callback
+
+from envs.base import TimeStep
+from envs.host_pool import REWARD, SUCCESS, TERMINATED, TRUNCATED, HostEnvironmentError, HostPool
+from envs.host_worker import FLAGS
+from envs.registry import HostOptions
+
+
+@struct.dataclass
+class HostState:
+    """Which episode this is; `()` each. The rest of the state is in a worker.
+
+    Attributes:
+      episode: int32, its number.
+      steps: int32, steps taken. A state can be stepped once.
+      ended: bool. What the environment returns is part of what the next step is given, which
+        keeps host calls in order.
+    """
+
+    episode: jax.Array
+    steps: jax.Array
+    ended: jax.Array
+
+
+class HostEnvironment:
+    """Environments of a `HostPool` as one `Environment`; actions in their own range.
+
+    Every episode begins with the seed `episode_seed(key)`, so what happens in it follows from its
+    key and its actions. (EnvPool takes a seed only for the first of the episodes that follow one
+    another; what happens in all of them follows from the first key.)
+
+    Observations are flattened as `gymnasium.spaces.flatten` does it: entries of a dictionary in
+    the order of its space, which gymnasium sorts by name unless it was given an `OrderedDict`;
+    entries of a tuple in theirs; arrays row by row; discrete values one-hot.
+
+    A step after the end of an episode does nothing and returns zeros.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: dict[str, Any],
+        episode_length: int | None = None,
+        options: HostOptions | None = None,
+    ):
+        """Starts a worker process and asks it what the environment is like.
+
+        Args:
+          name: of the environment, for messages.
+          source: what workers make environments from, see `host_worker.Worker.make`.
+          episode_length: a limit below the environment's own, or None.
+          options: how to run it.
+
+        Raises:
+          HostEnvironmentError: if the environment cannot be made or used.
+        """
+        options = options or HostOptions()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = cores or 1
+        self._pool = HostPool(
+            name,
+            source,
+            time_limit=options.time_limit,
+            num_workers=cores,
+            # Every device calls for itself.
+            workers_per_call=max(1, cores // jax.local_device_count()),
+        )
+        limits = [limit for limit in (episode_length, self._pool.episode_length) if limit]
+        self._pool.episode_length = min(limits, default=None)
+        self.episode_length = self._pool.episode_length
+        description = self._pool.description
+        self.observation_size = description.observation_size
+        self.action_size = description.low.size
+        self.action_low, self.action_high = description.low, description.high
+        self._host_reset = _as_callback(self._reset_rows)
+        self._host_step = _as_callback(self._step_rows)
+
+    def reset(self, key: jax.Array) -> tuple[HostState, jax.Array]:
+        """See `Environment.reset`."""
+        return self._begin(key, jnp.int32(-1), jnp.ones((), bool))
+
+    def restart(
+        self, state: HostState, key: jax.Array, ended: jax.Array
+    ) -> tuple[HostState, jax.Array]:
+        """See `envs.wrappers.restart`."""
+        fresh, observation = self._begin(key, state.episode, ended)
+        return jax.tree.map(lambda a, b: jnp.where(ended, a, b), fresh, state), observation
+
+    def step(self, state: HostState, action: jax.Array) -> tuple[HostState, TimeStep]:
+        """See `Environment.step`."""
+        words = jnp.concatenate([_words(state.episode, state.steps, state.ended), _bits(action)])
+        row = _call(self._host_step, words, FLAGS + self.observation_size)
+        row = jax.lax.bitcast_convert_type(row, jnp.float32)
+        terminated, truncated = row[TERMINATED] != 0, row[TRUNCATED] != 0
+        timestep = TimeStep(
+            observation=row[FLAGS:],
+            reward=row[REWARD],
+            terminated=terminated,
+            truncated=truncated,
+            success=row[SUCCESS] != 0,
+        )
+        state = HostState(
+            episode=state.episode,
+            steps=state.steps + ~state.ended,
+            ended=state.ended | terminated | truncated,
+        )
+        return state, timestep
+
+    def close(self) -> None:
+        """Ends the worker processes. This also happens when the environment is garbage."""
+        self._pool.close()
+
+    def _begin(
+        self, key: jax.Array, previous: jax.Array, wanted: jax.Array
+    ) -> tuple[HostState, jax.Array]:
+        words = _words(episode_seed(key), previous, wanted)
+        row = _call(self._host_reset, words, 1 + self.observation_size)
+        state = HostState(
+            episode=row[0].astype(jnp.int32),
+            steps=jnp.zeros((), jnp.int32),
+            ended=jnp.zeros((), bool),
+        )
+        return state, jax.lax.bitcast_convert_type(row[1:], jnp.float32)
+
+    # What follows runs on the host, inside callbacks: numpy only.
+
+    def _reset_rows(self, words: np.ndarray) -> np.ndarray:
+        numbers = words.view(np.int32)
+        episodes, observations = self._pool.reset(
+            numbers[:, 0], previous=numbers[:, 1], wanted=numbers[:, 2] != 0
+        )
+        return np.concatenate(
+            [episodes.view(np.uint32)[:, None], observations.view(np.uint32)], axis=1
+        )
+
+    def _step_rows(self, words: np.ndarray) -> np.ndarray:
+        numbers = words.view(np.int32)
+        results = self._pool.step(
+            numbers[:, 0],
+            numbers[:, 1],
+            ended=numbers[:, 2] != 0,
+            actions=words[:, 3:].view(np.float32),
+        )
+        return results.view(np.uint32)
+
+
+def episode_seed(key: jax.Array) -> jax.Array:
+    """The seed of the episode that begins with `key`: 31 bits, `()` uint32."""
+    return jax.random.bits(key, (), jnp.uint32) >> 1
+
+
+def _words(*numbers: jax.Array) -> jax.Array:
+    return jnp.stack([number.astype(jnp.uint32) for number in numbers])
+
+
+def _bits(numbers: jax.Array) -> jax.Array:
+    return jax.lax.bitcast_convert_type(numbers.astype(jnp.float32), jnp.uint32)
+
+
+def _call(function: Callable[[Any], np.ndarray], words: jax.Array, size: int) -> jax.Array:
+    """Calls the host with a row of words and receives one, both `()` or batched.
+
+    The call has an effect: JAX makes it exactly once. By itself JAX would make one call per row
+    under `vmap`; here every `vmap` adds an axis to the one call.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def call(words):
+        shape = jax.ShapeDtypeStruct((*words.shape[:-1], size), jnp.uint32)
+        return io_callback(function, shape, words)
+
+    @call.def_vmap
+    def batched(axis_size, is_batched, words):
+        return _call(function, words, size), True
+
+    return call(words)
+
+
+# What was raised inside a callback. JAX passes on only its text, within a long one of its own.
+_raised: list[BaseException] = []
+
+
+def _as_callback(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], np.ndarray]:
+    """Makes a function of rows into one of any batch, whose errors `clear_errors` finds."""
+
+    def callback(words: Any) -> np.ndarray:
+        words = np.asarray(words)
+        try:
+            rows = function(words.reshape(-1, words.shape[-1]))
+        except (HostEnvironmentError, KeyboardInterrupt) as error:
+            _raised.append(error)
+            raise
+        return rows.reshape(*words.shape[:-1], -1)
+
+    return callback
+
+
+class _NoTraceback(logging.Filter):
+    """Drops JAX's own report of an error that was explained in one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HostEnvironmentError | KeyboardInterrupt)
+
+
+logging.getLogger("jax._src.callback").addFilter(_NoTraceback())
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Raises what an environment raised instead of what JAX makes of it.
+
+    Raises:
+      HostEnvironmentError: if an environment failed inside a compiled program.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:
+        if not _raised:
+            raise
+        error = _raised[0]
+        _raised.clear()
+        # JAX would raise the error again at exit.
+        dispatch.runtime_tokens.clear()
+        raise error from None
