@@ -8,12 +8,20 @@ Observations are dm_control's, flattened in dm_control's own order. Behind Shimm
 # domain -> tasks. Listed here so that the registry knows them without importing MuJoCo.
 EASY_MEDIUM = {
     "acrobot": ("swingup",),
+    "ball_in_cup": ("catch",),
     "cartpole": ("balance", "balance_sparse", "swingup", "swingup_sparse"),
     "cheetah": ("run",),
+    "finger": ("spin", "turn_easy", "turn_hard"),
+    "fish": ("swim",),
     "hopper": ("hop", "stand"),
     "pendulum": ("swingup",),
+    "quadruped": ("run", "walk"),
     "reacher": ("easy", "hard"),
     "walker": ("run", "stand", "walk"),
+}
+HARD = {
+    "dog": ("run", "stand", "trot", "walk"),
+    "humanoid": ("run", "stand", "walk"),
 }
 PHYSICS = ("mujoco", "mjx")
 EPISODE_LENGTH = 1000
