@@ -15,6 +15,7 @@ def load_model(
     filename: str,
     floor_size: float | None = None,
     without: Mapping[str, Collection[str]] | None = None,
+    numerics: Mapping[str, float] | None = None,
 ) -> mujoco.MjModel:
     """Compiles a model file of the installed dm_control, without importing dm_control.
 
@@ -24,6 +25,7 @@ def load_model(
       filename: of the model, in the directory of the suite.
       floor_size: half width of the floor in metres; None leaves it as it is.
       without: kind of element (`geoms`, `bodies`, ...) -> names of those to be removed.
+      numerics: custom numbers to be added, some of which MJX reads.
 
     Raises:
       ModuleNotFoundError: where dm_control is not installed.
@@ -31,13 +33,18 @@ def load_model(
     package = importlib.util.find_spec("dm_control")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("dm_control holds the models: pip install dm-control")
-    spec = mujoco.MjSpec.from_file(str(Path(package.origin).parent / "suite" / filename))
+    path = str(Path(package.origin).parent / "suite" / filename)
+    if floor_size is None and without is None and numerics is None:
+        return mujoco.MjModel.from_xml_path(path)
+    spec = mujoco.MjSpec.from_file(path)
     if floor_size is not None:
         spec.geom("floor").size[:2] = floor_size
     for kind, names in (without or {}).items():
         for element in getattr(spec, kind):
             if element.name in names:
                 spec.delete(element)
+    for name, value in (numerics or {}).items():
+        spec.add_numeric(name=name, data=[value])
     return spec.compile()
 
 
