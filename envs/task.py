@@ -11,6 +11,8 @@ from flax import struct
 from envs.base import TimeStep
 from envs.physics import PhysicsState, field_shapes, make_physics
 
+_ACTIVATIONS = 2**31 - 1  # apart from the number of every attempt, see `Task.retry`
+
 
 class Task:
     """What makes a model into a task. Subclasses resolve names to indices once, in `__init__`.
@@ -101,9 +103,9 @@ class TaskEnvironment:
 
     def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
         """Starts an episode, see `Environment.reset`."""
-        key, activation_key = jax.random.split(key)
         qpos, qvel, variables = self.draw(key)
-        physics = self.physics.reset(qpos, qvel, self.task.activate(activation_key))
+        act = self.task.activate(jax.random.fold_in(key, _ACTIVATIONS))
+        physics = self.physics.reset(qpos, qvel, act)
         observation = self.task.observe(_data(physics), variables)
         return TaskState(physics=physics, variables=variables), observation
 
