@@ -1,8 +1,8 @@
 """The DeepMind Control Suite, one file per domain.
 
 Observations are dm_control's, flattened in dm_control's own order. Behind Shimmy and Gymnasium's
-`FlattenObservation` the parts come sorted by name instead, which among these domains moves
-`height` of the walker to the front and `touch` of the hopper before `velocity`.
+`FlattenObservation` the parts come sorted by name instead, which is another order for dog,
+finger, fish, hopper, humanoid, quadruped and walker.
 """
 
 # domain -> tasks. Listed here so that the registry knows them without importing MuJoCo.
