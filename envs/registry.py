@@ -300,7 +300,7 @@ def _advice_on_missing_packages(command: str) -> Iterator[None]:
         raise TaskError(f"{error.name} is not installed: {command}") from error
 
 
-_PUBLISHED_SUITES = ("dmc_easy_medium",)
+_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard")
 
 # Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
 _FAMILIES: dict[str, Callable[[str], TaskSpec]] = {
@@ -309,17 +309,18 @@ _FAMILIES: dict[str, Callable[[str], TaskSpec]] = {
     "gymnax": _gymnax_spec,
 }
 
-for _domain, _tasks in dmc.EASY_MEDIUM.items():
-    for _task in _tasks:
-        register(
-            f"dmc/{_domain}-{_task}",
-            partial(_build_dmc, _domain, _task),
-            suite="dmc_easy_medium",
-            action_repeat=dmc.ACTION_REPEAT,
-            episode_length=dmc.EPISODE_LENGTH,
-            terminates=False,
-            physics=dmc.PHYSICS,
-        )
+for _suite, _domains in (("dmc_easy_medium", dmc.EASY_MEDIUM), ("dmc_hard", dmc.HARD)):
+    for _domain, _tasks in _domains.items():
+        for _task in _tasks:
+            register(
+                f"dmc/{_domain}-{_task}",
+                partial(_build_dmc, _domain, _task),
+                suite=_suite,
+                action_repeat=dmc.ACTION_REPEAT,
+                episode_length=dmc.EPISODE_LENGTH,
+                terminates=False,
+                physics=dmc.PHYSICS,
+            )
 
 # The tasks of gymnax with continuous actions: name -> (episode length, may end before it).
 for _name, (_length, _terminates) in {

@@ -11,6 +11,8 @@ from flax import struct
 from envs.base import TimeStep
 from envs.physics import PhysicsState, field_shapes, make_physics
 
+_ACTIVATIONS = 2**31 - 1  # apart from the number of every attempt, see `Task.retry`
+
 
 class Task:
     """What makes a model into a task. Subclasses resolve names to indices once, in `__init__`.
@@ -24,16 +26,35 @@ class Task:
       fields: names of the fields that the functions read.
       substeps: simulation steps per control interval.
       settling_steps: simulation steps without control before an episode begins.
+      most_attempts: how many starts to try until one is found in which nothing touches. One
+        takes the first start as it is.
     """
 
     model: mujoco.MjModel
     fields: tuple[str, ...]
     substeps: int = 1
     settling_steps: int = 0
+    most_attempts: int = 1
+
+    def mjx_model(self) -> mujoco.MjModel:
+        """The model for MJX: `model`, unless it has something in it that MJX cannot simulate.
+
+        A task that changes the model here says what it changes and what difference that makes.
+        Numbers of bodies, joints, sensors, ... must remain the same.
+        """
+        return self.model
 
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
         """Draws the start of an episode: `(nq,)` positions, `(nv,)` velocities, variables."""
         raise NotImplementedError
+
+    def retry(self, key: jax.Array, attempt: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+        """The start to try in attempt number `attempt`, from zero: a new one, unless overridden."""
+        return self.initialize(jax.random.fold_in(key, attempt))
+
+    def activate(self, key: jax.Array) -> jax.Array:
+        """Draws the actuators' activations at the start, `(na,)`. Zeros, unless overridden."""
+        return jnp.zeros(self.model.na)
 
     def observe(self, data: Any, variables: Any) -> jax.Array:
         """The flat observation, `(observation_size,)`."""
@@ -66,9 +87,8 @@ class TaskEnvironment:
     def __init__(self, task: Task, physics: str):
         """Joins `task` with the engine called `physics`. Compiles nothing."""
         self.task = task
-        self.physics = make_physics(
-            physics, task.model, task.fields, task.substeps, task.settling_steps
-        )
+        model = task.mjx_model() if physics == "mjx" else task.model
+        self.physics = make_physics(physics, model, task.fields, task.substeps, task.settling_steps)
         self.action_size = task.model.nu
         self.action_low = task.model.actuator_ctrlrange[:, 0].copy()
         self.action_high = task.model.actuator_ctrlrange[:, 1].copy()
@@ -83,10 +103,36 @@ class TaskEnvironment:
 
     def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
         """Starts an episode, see `Environment.reset`."""
-        qpos, qvel, variables = self.task.initialize(key)
-        physics = self.physics.reset(qpos, qvel)
+        qpos, qvel, variables = self.draw(key)
+        act = self.task.activate(jax.random.fold_in(key, _ACTIVATIONS))
+        physics = self.physics.reset(qpos, qvel, act)
         observation = self.task.observe(_data(physics), variables)
         return TaskState(physics=physics, variables=variables), observation
+
+    def draw(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+        """The task's draw of a start, see `Task.initialize`; one without contacts if so asked.
+
+        Every attempt is made for a whole batch at once, until all of its members have a start.
+        A member that runs out of attempts gets NaN, which its first observation reports.
+        """
+        task = self.task
+        if task.most_attempts == 1:
+            return task.initialize(key)
+        shapes = jax.eval_shape(task.initialize, key)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        def unfinished(carry):
+            attempts, contacts, _ = carry
+            return (contacts > 0) & (attempts < task.most_attempts)
+
+        def attempt(carry):
+            attempts, _, _ = carry
+            start = task.retry(key, attempts)
+            return attempts + 1, self.physics.contacts(start[0]), start
+
+        begin = (jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32), nothing)
+        _, contacts, (qpos, qvel, variables) = jax.lax.while_loop(unfinished, attempt, begin)
+        return jnp.where(contacts > 0, jnp.nan, qpos), qvel, variables
 
     def step(self, state: TaskState, action: jax.Array) -> tuple[TaskState, TimeStep]:
         """Takes one step, see `Environment.step`."""

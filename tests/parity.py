@@ -20,6 +20,7 @@ import numpy as np
 from scipy import stats
 
 import envs
+from envs.dmc.models import sensor_slice
 from envs.task import TaskState
 from tests.parity_mjx import compare_mjx
 from tests.parity_reference import Check, Reference, bare, flatten, relative_error
@@ -27,6 +28,26 @@ from tests.parity_reference import Check, Reference, bare, flatten, relative_err
 C_BOUND = 1e-5
 RESETS = 300
 STATES = 200
+# Standard deviation of positions and velocities around the pose of `check_states`. A ball near
+# the middle of the cup, a finger that spins, a fish that does not move through its dense water
+# so fast that the simulation fails.
+USUAL_DEVIATIONS = (0.2, 1.0)
+DEVIATIONS = {"ball_in_cup": (0.03, 1.0), "finger": (0.2, 20.0), "fish": (0.2, 0.1)}
+BALL_IN_CUP = (0.0, 0.0, 0.0, 0.35)
+# Fields of a model that only say how it looks or where its files are.
+NO_PHYSICS = {
+    *("geom_rgba", "site_rgba", "mat_rgba", "nbuffer", "npaths", "paths"),
+    *("mesh_pathadr", "skin_pathadr", "tex_pathadr"),
+}
+# What the suite changes in a model for an episode (targets), and the energy flag.
+MOVED_BY_THE_SUITE = {
+    "acrobot": {"enableflags"},
+    "cartpole": {"enableflags"},
+    "finger": {"site_pos", "site_size"},
+    "fish": {"geom_pos"},
+    "pendulum": {"enableflags"},
+    "reacher": {"geom_pos", "geom_size"},
+}
 SIGNIFICANCE = 1e-3  # of the reset test as a whole, all components together
 
 
@@ -47,12 +68,29 @@ def check_shape(task_id: str, environment: Any, reference: Reference) -> Check:
     return Check("sizes, times, ranges", passed, f"{ours} against {theirs}")
 
 
+def check_compiled_model(environment: Any, reference: Reference) -> Check:
+    """Every number of the model and of its options."""
+    compiled = bare(environment).task.model
+    differences = []
+    for ours, theirs in ((compiled, reference.model), (compiled.opt, reference.model.opt)):
+        for name in sorted(set(dir(theirs)) - NO_PHYSICS):
+            value = getattr(theirs, name)
+            if name.startswith("_") or not isinstance(value, int | float | np.ndarray):
+                continue
+            if not np.array_equal(value, getattr(ours, name)):
+                differences.append(name)
+    allowed = MOVED_BY_THE_SUITE.get(reference.domain, set())
+    detail = f"differs in {sorted(differences)}, may in {sorted(allowed)}"
+    return Check("model", set(differences) <= allowed, detail)
+
+
 def check_start(environment: Any, reference: Reference, seed: int) -> Check:
     """The suite's own way into an episode, from the positions that the task drew."""
     native = bare(environment)
-    qpos, qvel, _ = native.task.initialize(jax.random.key(seed))
-    theirs = reference.start(np.asarray(qpos), np.asarray(qvel), native.task.settling_steps)
-    ours = np.asarray(jax.jit(native.physics.reset)(qpos, qvel).bits).view(np.float64)
+    qpos, qvel, _ = native.draw(jax.random.key(seed))
+    act = native.task.activate(jax.random.key(seed))
+    theirs = reference.start(*map(np.asarray, (qpos, qvel, act)), native.task.settling_steps)
+    ours = np.asarray(jax.jit(native.physics.reset)(qpos, qvel, act).bits).view(np.float64)
     error = float(np.abs(ours - theirs).max())
     return Check("start of an episode, mujoco", error == 0.0, f"max difference {error:.1e}")
 
@@ -77,15 +115,15 @@ def check_resets(environment: Any, reference: Reference, seed: int) -> Check:
 
 def check_rollout(environment: Any, reference: Reference, steps: int, seed: int) -> Check:
     """The same start and the same actions in the C engine."""
-    state, observation = jax.jit(environment.reset)(jax.random.key(seed))
-    start = state.environment
-    errors = [relative_error(observation, reference.restore(start.physics.bits, start.variables))]
+    native = bare(environment)
+    state, observation = jax.jit(native.reset)(jax.random.key(seed))
+    errors = [relative_error(observation, reference.restore(state.physics.bits, state.variables))]
     reward_errors = [0.0]
     terminations_agree = True
-    step = jax.jit(environment.step)
+    step = jax.jit(native.step)
     random = np.random.default_rng(seed)
     for _ in range(steps):
-        action = random.uniform(-1, 1, environment.action_size).astype(np.float32)
+        action = random.uniform(native.action_low, native.action_high).astype(np.float32)
         state, timestep = step(state, action)
         observation, reward, terminated = reference.step(action)
         errors.append(relative_error(timestep.observation, observation))
@@ -100,19 +138,38 @@ def check_rollout(environment: Any, reference: Reference, steps: int, seed: int)
     )
 
 
+def near_targets(
+    native: Any, domain: str, fields: dict[str, jax.Array], random: np.random.Generator
+) -> Any:
+    """The task's variables, with targets (where there are any) close to what has to reach them."""
+    model = native.task.model
+    match domain:
+        case "reacher":
+            body = np.asarray(fields["geom_xpos"])[:, model.geom("finger").id, :2]
+        case "fish":
+            body = np.asarray(fields["geom_xpos"])[:, model.geom("mouth").id]
+        case "finger" if np.size(native.task.initialize(jax.random.key(0))[2]):
+            sensors = np.asarray(fields["sensordata"])
+            tip, spinner = (sensor_slice(model, name) for name in ("tip", "spinner"))
+            body = (sensors[:, tip] - sensors[:, spinner])[:, ::2]
+        case _:
+            return ()
+    return (body + random.normal(0, 0.02, body.shape)).astype(np.float32)
+
+
 def check_states(environment: Any, reference: Reference, seed: int) -> Check:
     """One step from states near the default pose, where random roll-outs rarely find reward."""
     native = bare(environment)
     model = native.task.model
     random = np.random.default_rng(seed)
-    qpos = (model.qpos0 + random.normal(0, 0.2, (STATES, model.nq))).astype(np.float32)
-    qvel = random.normal(0, 1, (STATES, model.nv)).astype(np.float32)
-    actions = random.uniform(-1, 1, (STATES, model.nu)).astype(np.float32)
+    pose = BALL_IN_CUP if reference.domain == "ball_in_cup" else model.qpos0
+    distance, speed = DEVIATIONS.get(reference.domain, USUAL_DEVIATIONS)
+    qpos = (pose + random.normal(0, distance, (STATES, model.nq))).astype(np.float32)
+    qvel = random.normal(0, speed, (STATES, model.nv)).astype(np.float32)
+    low, high = native.action_low, native.action_high
+    actions = random.uniform(low, high, (STATES, model.nu)).astype(np.float32)
     physics = jax.vmap(native.physics.reset)(qpos, qvel)
-    variables: Any = ()
-    if reference.domain == "reacher":
-        finger = np.asarray(physics.fields["geom_xpos"])[:, model.geom("finger").id, :2]
-        variables = (finger + random.normal(0, 0.02, finger.shape)).astype(np.float32)
+    variables = near_targets(native, reference.domain, physics.fields, random)
     states = TaskState(physics=physics, variables=variables)
     _, ours = jax.jit(jax.vmap(native.step))(states, actions)
     rewards = np.empty(STATES)
@@ -137,6 +194,7 @@ def compare(task_id: str, steps: int, seed: int, physics: str) -> Iterator[Check
     if physics in ("mujoco", "both"):
         environment = envs.make(task_id, "mujoco", action_repeat=1)
         yield check_shape(task_id, environment, reference)
+        yield check_compiled_model(environment, reference)
         yield check_start(environment, reference, seed)
         yield check_resets(environment, reference, seed)
         yield check_states(environment, reference, seed)

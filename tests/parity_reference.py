@@ -48,8 +48,7 @@ class Reference:
         """Enters a state of the C engine, with the task's variables; returns the observation."""
         self.environment._reset_next_step = False
         self.environment._step_count = 0
-        if self.domain == "reacher":
-            self.physics.named.model.geom_pos["target", :2] = variables
+        self.place_target(variables)
         state = np.asarray(bits).view(np.float64)
         # The second time is for the warm start, which `after_reset` moves.
         for derive in (self.physics.after_reset, lambda: mujoco.mj_step1(self.model, self.data)):
@@ -57,11 +56,26 @@ class Reference:
             derive()
         return flatten(self.environment.task.get_observation(self.physics))
 
-    def start(self, qpos: np.ndarray, qvel: np.ndarray, settling_steps: int) -> np.ndarray:
+    def place_target(self, variables: Any) -> None:
+        """Puts the target where the task's variables say, if there is one."""
+        named = self.physics.named
+        match self.domain:
+            case "reacher":
+                named.model.geom_pos["target", :2] = variables
+            case "fish":
+                named.model.geom_pos["target"] = variables
+            case "finger" if np.size(variables):
+                hinge = named.data.xanchor["hinge", ["x", "z"]]
+                named.model.site_pos["target", ["x", "z"]] = hinge + np.asarray(variables)
+
+    def start(
+        self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, settling_steps: int
+    ) -> np.ndarray:
         """Starts as the suite would from given positions; returns the integration state."""
         with self.physics.reset_context():
             self.data.qpos[:] = qpos
             self.data.qvel[:] = qvel
+            self.data.act[:] = act
             if settling_steps:
                 self.physics.step(nstep=settling_steps)
                 self.data.time = 0

@@ -11,7 +11,7 @@ import pytest
 import envs
 from envs import TaskError
 
-DMC = envs.tasks("dmc_easy_medium")
+DMC = envs.tasks("dmc_easy_medium") + envs.tasks("dmc_hard")
 
 
 def test_importing_envs_is_cheap():
@@ -44,6 +44,10 @@ def test_every_task_can_be_made_without_compiling(task_id, caplog):
     dtypes = jax.tree.map(lambda leaf: str(leaf.dtype), timestep)
     assert (dtypes.observation, dtypes.reward) == ("float32", "float32")
     assert {dtypes.terminated, dtypes.truncated, dtypes.success} == {"bool"}
+
+
+def test_suites_are_the_published_ones():
+    assert [len(envs.tasks(suite)) for suite in ("dmc_easy_medium", "dmc_hard")] == [21, 7]
 
 
 def test_suites_hold_known_tasks():

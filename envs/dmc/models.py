@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import jax
@@ -10,10 +11,21 @@ import mujoco
 import numpy as np
 
 
-def load_model(filename: str) -> mujoco.MjModel:
+def load_model(
+    filename: str,
+    floor_size: float | None = None,
+    without: Mapping[str, Collection[str]] | None = None,
+    numerics: Mapping[str, float] | None = None,
+) -> mujoco.MjModel:
     """Compiles a model file of the installed dm_control, without importing dm_control.
 
     (The import alone opens a rendering context and takes seconds.)
+
+    Args:
+      filename: of the model, in the directory of the suite.
+      floor_size: half width of the floor in metres; None leaves it as it is.
+      without: kind of element (`geoms`, `bodies`, ...) -> names of those to be removed.
+      numerics: custom numbers to be added, some of which MJX reads.
 
     Raises:
       ModuleNotFoundError: where dm_control is not installed.
@@ -21,13 +33,30 @@ def load_model(filename: str) -> mujoco.MjModel:
     package = importlib.util.find_spec("dm_control")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("dm_control holds the models: pip install dm-control")
-    return mujoco.MjModel.from_xml_path(str(Path(package.origin).parent / "suite" / filename))
+    path = str(Path(package.origin).parent / "suite" / filename)
+    if floor_size is None and without is None and numerics is None:
+        return mujoco.MjModel.from_xml_path(path)
+    spec = mujoco.MjSpec.from_file(path)
+    if floor_size is not None:
+        spec.geom("floor").size[:2] = floor_size
+    for kind, names in (without or {}).items():
+        for element in getattr(spec, kind):
+            if element.name in names:
+                spec.delete(element)
+    for name, value in (numerics or {}).items():
+        spec.add_numeric(name=name, data=[value])
+    return spec.compile()
 
 
 def sensor_slice(model: mujoco.MjModel, name: str) -> slice:
     """Where in `sensordata` a sensor writes."""
     sensor = model.sensor(name)
     return slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0]))
+
+
+def sensor_indices(model: mujoco.MjModel, *names: str) -> np.ndarray:
+    """Where in `sensordata` several sensors write, one after the other."""
+    return np.concatenate([np.r_[sensor_slice(model, name)] for name in names])
 
 
 class JointRandomizer:
@@ -71,9 +100,14 @@ class JointRandomizer:
                 # keeps this for the sake of its published results, and so it is here.
                 quaternion = _unit(jax.random.uniform(quaternion_key, (4,)))
             else:
-                quaternion = _unit(jax.random.normal(quaternion_key, (4,)))
+                quaternion = random_rotation(quaternion_key)
             qpos = qpos.at[address : address + 4].set(quaternion)
         return qpos
+
+
+def random_rotation(key: jax.Array) -> jax.Array:
+    """A quaternion uniform over rotations, `(4,)`."""
+    return _unit(jax.random.normal(key, (4,)))
 
 
 def _unit(vector: jax.Array) -> jax.Array:

@@ -48,14 +48,22 @@ class MjxPhysics:
         self._settling_steps = settling_steps
         self._loaded: tuple[Any, Any, Any] | None = None
 
-    def reset(self, qpos: jax.Array, qvel: jax.Array) -> MjxState:
+    def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MjxState:
         """See `Physics.reset`."""
         model, passive_model, data = self._load()
-        data = data.replace(qpos=qpos, qvel=qvel)
+        act = data.act if act is None else act
+        data = data.replace(qpos=qpos, qvel=qvel, act=act)
         if self._settling_steps:
             data = self._advance(model, data, self._settling_steps)
             data = data.replace(time=jnp.zeros_like(data.time))
         return self._state(mjx.forward(passive_model, data))
+
+    def contacts(self, qpos: jax.Array) -> jax.Array:
+        """See `Physics.contacts`."""
+        model, _, data = self._load()
+        data = mjx.collision(model, mjx.kinematics(model, data.replace(qpos=qpos)))
+        contact = data._impl.contact
+        return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
 
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""

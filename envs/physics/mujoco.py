@@ -102,10 +102,20 @@ class MujocoPhysics:
         self._step_seconds = self._measure()
         self._reset_seconds = self._step_seconds * max(1.0, settling_steps / substeps)
 
-    def reset(self, qpos: jax.Array, qvel: jax.Array) -> MujocoState:
+    def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MujocoState:
         """See `Physics.reset`."""
-        start = jnp.concatenate([qpos, qvel])
+        act = jnp.zeros(self.model.na) if act is None else act
+        start = jnp.concatenate([qpos, qvel, act])
         return self._call(self._host_reset, _words(start))
+
+    def contacts(self, qpos: jax.Array) -> jax.Array:
+        """See `Physics.contacts`."""
+        return jax.pure_callback(
+            self._host_contacts,
+            jax.ShapeDtypeStruct((), jnp.int32),
+            qpos.astype(jnp.float32),
+            vmap_method="broadcast_all",
+        )
 
     def step(self, state: MujocoState, control: jax.Array) -> MujocoState:
         """See `Physics.step`."""
@@ -133,7 +143,8 @@ class MujocoPhysics:
     def _host_reset(self, words) -> np.ndarray:
         words = np.asarray(words)
         starts = words.reshape(-1, words.shape[-1]).view(np.float32)
-        qpos, qvel = starts[:, : self.model.nq], starts[:, self.model.nq :]
+        sizes = (self.model.nq, self.model.nv, self.model.na)
+        qpos, qvel, act = np.split(starts, np.cumsum(sizes)[:-1], axis=1)
 
         def reset_one(row: int) -> _Simulation:
             simulation = self._take_any()
@@ -142,6 +153,7 @@ class MujocoPhysics:
             mujoco.mj_forward(self._passive_model, data)
             data.qpos[:] = qpos[row]
             data.qvel[:] = qvel[row]
+            data.act[:] = act[row]
             if self._settling_steps:
                 self._advance(data, self._settling_steps)
                 data.time = 0.0
@@ -150,6 +162,28 @@ class MujocoPhysics:
 
         finite = np.isfinite(starts).all(1)
         return self._run(reset_one, self._reset_seconds, finite, words.shape[:-1])
+
+    def _host_contacts(self, qpos) -> np.ndarray:
+        qpos = np.asarray(qpos)
+        rows = qpos.reshape(-1, qpos.shape[-1])
+        counts = np.zeros(len(rows), np.int32)
+
+        def count_rows(numbers: list[int]) -> None:
+            simulation = self._take_any()
+            data = simulation.data
+            for row in numbers:
+                data.qpos[:] = rows[row]
+                mujoco.mj_kinematics(self.model, data)
+                mujoco.mj_comPos(self.model, data)
+                mujoco.mj_collision(self.model, data)
+                counts[row] = data.ncon
+            with self._lock:
+                self._idle.append(simulation)
+
+        finite = np.isfinite(rows).all(1)
+        seconds = self._step_seconds / self._substeps
+        self._split(count_rows, finite.nonzero()[0].tolist(), seconds)
+        return counts.reshape(qpos.shape[:-1])
 
     def _host_step(self, words) -> np.ndarray:
         words = np.asarray(words)
