@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from envs import dmc
+from envs import dmc, gym_mujoco
 from envs.base import Environment
 from envs.wrappers import ActionRepeat, RescaleAction, TimeLimit
 
@@ -166,15 +166,16 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
     return physics
 
 
-def _build_dmc(domain: str, task: str, physics: str | None) -> Environment:
-    with _advice_on_missing_packages("pip install dm-control"):
+def _build_native(
+    module: str, task: str, advice: str, task_id: str, physics: str | None
+) -> Environment:
+    """A task of this package over an engine. Its definition is `TASKS[task]` in `module`."""
+    if physics is None:
+        raise TaskError(f"{task_id} needs an engine: choose from {', '.join(spec(task_id).physics)}")
+    with _advice_on_missing_packages(advice):
         from envs.task import TaskEnvironment
 
-        definition = importlib.import_module(f"envs.dmc.{domain}").TASKS[task]()
-    if physics is None:
-        raise TaskError(
-            f"dmc/{domain}-{task} needs an engine: choose from {', '.join(dmc.PHYSICS)}"
-        )
+        definition = importlib.import_module(module).TASKS[task]()
     environment = TaskEnvironment(definition, physics)
     return RescaleAction(environment, environment.action_low, environment.action_high)
 
@@ -212,22 +213,34 @@ def _advice_on_missing_packages(command: str) -> Iterator[None]:
         raise TaskError(f"{error.name} is not installed: {command}") from error
 
 
-_PUBLISHED_SUITES = ("dmc_easy_medium",)
+_PUBLISHED_SUITES = ("dmc_easy_medium", "mujoco")
 
 # Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
 _FAMILIES: dict[str, Callable[[str], TaskSpec]] = {"gymnax": _gymnax_spec}
 
 for _domain, _tasks in dmc.EASY_MEDIUM.items():
     for _task in _tasks:
+        _id = f"dmc/{_domain}-{_task}"
         register(
-            f"dmc/{_domain}-{_task}",
-            partial(_build_dmc, _domain, _task),
+            _id,
+            partial(_build_native, f"envs.dmc.{_domain}", _task, "pip install dm-control", _id),
             suite="dmc_easy_medium",
             action_repeat=dmc.ACTION_REPEAT,
             episode_length=dmc.EPISODE_LENGTH,
             terminates=False,
             physics=dmc.PHYSICS,
         )
+
+for _name, (_module, _terminates) in gym_mujoco.TASKS.items():
+    _id, _module = f"mujoco/{_name}", f"envs.gym_mujoco.{_module}"
+    register(
+        _id,
+        partial(_build_native, _module, _name, "pip install gymnasium", _id),
+        suite="mujoco",
+        episode_length=gym_mujoco.EPISODE_LENGTH,
+        terminates=_terminates,
+        physics=gym_mujoco.PHYSICS,
+    )
 
 # The tasks of gymnax with continuous actions: name -> (episode length, may end before it).
 for _name, (_length, _terminates) in {

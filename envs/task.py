@@ -9,7 +9,7 @@ import mujoco
 from flax import struct
 
 from envs.base import TimeStep
-from envs.physics import PhysicsState, field_shapes, make_physics
+from envs.physics import PhysicsState, Reading, field_shapes, make_physics
 
 
 class Task:
@@ -24,12 +24,21 @@ class Task:
       fields: names of the fields that the functions read.
       substeps: simulation steps per control interval.
       settling_steps: simulation steps without control before an episode begins.
+      reading: to which instant derived fields belong after a step, see `Physics`.
+      changes: names of fields whose change over the control interval the functions read too,
+        as `data.qpos_change` for example.
     """
 
     model: mujoco.MjModel
     fields: tuple[str, ...]
     substeps: int = 1
     settling_steps: int = 0
+    reading: Reading = "dm_control"
+    changes: tuple[str, ...] = ()
+
+    def mjx_model(self) -> mujoco.MjModel:
+        """The model as MJX gets it: another than `model` where MJX lacks a feature of that."""
+        return self.model
 
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
         """Draws the start of an episode: `(nq,)` positions, `(nv,)` velocities, variables."""
@@ -67,7 +76,13 @@ class TaskEnvironment:
         """Joins `task` with the engine called `physics`. Compiles nothing."""
         self.task = task
         self.physics = make_physics(
-            physics, task.model, task.fields, task.substeps, task.settling_steps
+            physics,
+            task.mjx_model() if physics == "mjx" else task.model,
+            task.fields,
+            task.substeps,
+            task.settling_steps,
+            task.reading,
+            task.changes,
         )
         self.action_size = task.model.nu
         self.action_low = task.model.actuator_ctrlrange[:, 0].copy()
@@ -76,7 +91,7 @@ class TaskEnvironment:
         self.episode_length: int | None = None
 
     def _observe_zeros(self) -> jax.Array:
-        shapes = field_shapes(self.task.model, self.task.fields)
+        shapes = field_shapes(self.task.model, self.task.fields, self.task.changes)
         data = SimpleNamespace(**{name: jnp.zeros(shape) for name, shape in shapes.items()})
         _, _, variables = self.task.initialize(jax.random.key(0))
         return self.task.observe(data, variables)

@@ -1,9 +1,9 @@
-"""Comparison of MJX with dm_control, see `tests.parity`.
+"""Comparison of MJX with the original (dm_control, say), see `tests.parity`.
 
 Three questions, kept apart:
 
 - Is it the same model? MJX in float64, solvers run to convergence on both sides, one control
-  interval from states on dm_control's paths: must agree to `MODEL_BOUND` everywhere. Left out
+  interval from states on the original's paths: must agree to `MODEL_BOUND` everywhere. Left out
   are states in which two capsules touch, because there MJX is an approximation by design: it
   adds 1e-6 to a denominator when it looks for the nearest points of two segments, and where
   the axes cross (limbs inside each other, as in random starts) its contact normal is arbitrary.
@@ -29,7 +29,6 @@ import numpy as np
 
 import envs
 from envs.physics.mjx import MjxState
-from envs.physics.mujoco import STATE_SIGNATURE
 from envs.task import TaskEnvironment, TaskState
 from tests.parity_reference import Check, Reference, bare
 
@@ -45,7 +44,7 @@ CARRIED = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
 
 @dataclass
 class Path:
-    """dm_control's episodes from `STARTS` starts; the first two axes are step and start.
+    """Episodes of the original from `STARTS` starts; the first two axes are step and start.
 
     Attributes:
       carried: name -> state before each step.
@@ -63,8 +62,9 @@ class Path:
 
 
 def record(reference: Reference, native: Any, steps: int, seed: int) -> Path:
-    """Plays random actions in dm_control."""
+    """Plays random actions in the original."""
     random = np.random.default_rng(seed)
+    names = (*CARRIED, *native.task.changes)
     starts, _ = jax.jit(jax.vmap(native.reset))(jax.random.split(jax.random.key(seed), STARTS))
     actions = random.uniform(-1, 1, (steps, STARTS, native.action_size)).astype(np.float32)
     states: list[list[dict[str, np.ndarray]]] = []
@@ -77,12 +77,12 @@ def record(reference: Reference, native: Any, steps: int, seed: int) -> Path:
         bits.append([])
         observations.append([])
         for step in range(steps):
-            states[-1].append({name: np.array(getattr(reference.data, name)) for name in CARRIED})
-            bits[-1].append(reference.physics.get_state(STATE_SIGNATURE))
-            observations[-1].append(reference.step(actions[step, start])[0])
+            states[-1].append({name: np.array(getattr(reference.data, name)) for name in names})
+            bits[-1].append(reference.state())
+            observations[-1].append(judged_step(reference, actions[step, start]))
     carried = {
         name: np.stack([[state[name] for state in row] for row in states], axis=1)
-        for name in CARRIED
+        for name in names
     }
     return Path(
         carried=carried,
@@ -94,11 +94,17 @@ def record(reference: Reference, native: Any, steps: int, seed: int) -> Path:
 
 
 def disturb(reference: Reference, random: np.random.Generator) -> None:
-    """Moves the state of dm_control by one unit in the last place of float32."""
+    """Moves the state of the original by one unit in the last place of float32."""
     for name in ("qpos", "qvel", "qacc_warmstart"):
         array = getattr(reference.data, name)
         array *= 1 + UNIT_IN_LAST_PLACE * random.choice([-1, 1], array.shape)
-    mujoco.mj_step1(reference.model, reference.data)
+    reference.rederive()
+
+
+def judged_step(reference: Any, action: np.ndarray) -> Any:
+    """One control interval of the original."""
+    observation, reward, _ = reference.step(action)
+    return reference.judged(observation, reward)
 
 
 def errors(values: np.ndarray, references: np.ndarray) -> np.ndarray:
@@ -110,7 +116,7 @@ def errors(values: np.ndarray, references: np.ndarray) -> np.ndarray:
 def single_steps(
     reference: Reference, path: Path, chosen: np.ndarray, random: np.random.Generator | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """dm_control one interval after the chosen states, disturbed or not.
+    """The original one interval after the chosen states, disturbed or not.
 
     Returns:
       Observations, `(chosen, starts, observation_size)`, and whether two capsules touch before
@@ -125,25 +131,26 @@ def single_steps(
             if random is not None:
                 disturb(reference, random)
             touching[row, start] = capsules_touch(reference)
-            results[row, start] = reference.step(path.actions[step, start])[0]
+            results[row, start] = judged_step(reference, path.actions[step, start])
             touching[row, start] |= capsules_touch(reference)
     return results, touching
 
 
 def capsules_touch(reference: Reference) -> bool:
-    """Whether dm_control sees a contact between two capsules."""
+    """Whether the original sees a contact between two capsules."""
     types = reference.model.geom_type
     capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
     return any((types[contact.geom] == capsule).all() for contact in reference.data.contact)
 
 
-def make_step(native: TaskEnvironment, variables: Any):
+def make_step(reference: Reference, native: TaskEnvironment, variables: Any):
     """Compiles one interval of MJX for all starts: `(carried, actions) -> (carried, obs)`."""
 
     def step(carried, variables, action):
         physics = MjxState(carried=carried, fields={})
         state, timestep = native.step(TaskState(physics=physics, variables=variables), action)
-        return state.physics.carried, timestep.observation
+        judged = reference.judged(timestep.observation, timestep.reward)
+        return state.physics.carried, jnp.stack(judged)
 
     compiled = jax.jit(jax.vmap(step))
     return lambda carried, actions: compiled(carried, variables, actions)
@@ -167,7 +174,7 @@ def check_model(task_id: str, reference: Reference, path: Path, chosen: np.ndarr
         option.tolerance = 0.0
     try:
         with jax.enable_x64(True):
-            step = make_step(TaskEnvironment(definition, "mjx"), path.variables)
+            step = make_step(reference, TaskEnvironment(definition, "mjx"), path.variables)
             ours = mjx_single_steps(step, path, chosen, jnp.float64)
         theirs, touching = single_steps(reference, path, chosen, None)
     finally:
@@ -212,7 +219,7 @@ def check_free_run(reference: Reference, path: Path, step: Any, seed: int) -> Ch
         reference.restore(path.bits[0, start], variables)
         for index in range(steps):
             disturb(reference, random)
-            theirs[index, start] = reference.step(path.actions[index, start])[0]
+            theirs[index, start] = judged_step(reference, path.actions[index, start])
     ours_agree, theirs_agree = (
         float(np.median(agreement(errors(values, path.observations)))) for values in (ours, theirs)
     )
@@ -236,6 +243,6 @@ def compare_mjx(task_id: str, reference: Reference, steps: int, seed: int) -> It
     chosen = np.linspace(0, steps - 1, min(steps, STATES_PER_START)).astype(int)
     yield check_model(task_id, reference, path, chosen)
     native = bare(envs.make(task_id, "mjx", action_repeat=1))
-    step = make_step(native, path.variables)
+    step = make_step(reference, native, path.variables)
     yield check_float32(reference, path, chosen, step, seed)
     yield check_free_run(reference, path, step, seed)

@@ -19,6 +19,18 @@ class Check:
     detail: str
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What has to be the same before anything is computed; `interval` in seconds."""
+
+    observation: int
+    action: int
+    episode_length: int
+    interval: float
+    action_low: np.ndarray
+    action_high: np.ndarray
+
+
 def relative_error(value: Any, reference: Any) -> float:
     """Largest |value - reference| / (1 + |reference|); infinite where one of them is NaN."""
     value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
@@ -44,6 +56,38 @@ class Reference:
         self.model = self.physics.model.ptr
         self.data = self.physics.data.ptr
 
+    def sizes(self) -> Sizes:
+        """See `Sizes`."""
+        actions = self.environment.action_spec()
+        return Sizes(
+            observation=self.first_observation().size,
+            action=actions.shape[0],
+            episode_length=round(self.environment._step_limit),
+            interval=self.environment.control_timestep(),
+            action_low=actions.minimum,
+            action_high=actions.maximum,
+        )
+
+    def first_observation(self) -> np.ndarray:
+        """Of an episode that the suite starts by itself."""
+        return flatten(self.environment.reset().observation)
+
+    def control(self, action: np.ndarray) -> np.ndarray:
+        """From [-1, 1] to the model's range, which is the same throughout the suite."""
+        return action
+
+    def state(self) -> np.ndarray:
+        """What `bits` of a native environment hold."""
+        return self.physics.get_state(STATE_SIGNATURE)
+
+    def rederive(self) -> None:
+        """What follows from positions and velocities, after they were changed."""
+        mujoco.mj_step1(self.model, self.data)
+
+    def judged(self, observation: Any, reward: Any) -> Any:
+        """What MJX is judged by."""
+        return observation
+
     def restore(self, bits: np.ndarray, variables: Any) -> np.ndarray:
         """Enters a state of the C engine, with the task's variables; returns the observation."""
         self.environment._reset_next_step = False
@@ -52,7 +96,7 @@ class Reference:
             self.physics.named.model.geom_pos["target", :2] = variables
         state = np.asarray(bits).view(np.float64)
         # The second time is for the warm start, which `after_reset` moves.
-        for derive in (self.physics.after_reset, lambda: mujoco.mj_step1(self.model, self.data)):
+        for derive in (self.physics.after_reset, self.rederive):
             mujoco.mj_setState(self.model, self.data, state, STATE_SIGNATURE)
             derive()
         return flatten(self.environment.task.get_observation(self.physics))
@@ -65,7 +109,7 @@ class Reference:
             if settling_steps:
                 self.physics.step(nstep=settling_steps)
                 self.data.time = 0
-        return self.physics.get_state(STATE_SIGNATURE)
+        return self.state()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
         """Observation, reward, whether the episode terminated."""

@@ -1,13 +1,13 @@
 """Models of the suite, their named parts, and random joint positions."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+
+from envs.assets import package_file
 
 
 def load_model(filename: str) -> mujoco.MjModel:
@@ -18,10 +18,7 @@ def load_model(filename: str) -> mujoco.MjModel:
     Raises:
       ModuleNotFoundError: where dm_control is not installed.
     """
-    package = importlib.util.find_spec("dm_control")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("dm_control holds the models: pip install dm-control")
-    return mujoco.MjModel.from_xml_path(str(Path(package.origin).parent / "suite" / filename))
+    return mujoco.MjModel.from_xml_path(package_file("dm_control", "suite", filename))
 
 
 def sensor_slice(model: mujoco.MjModel, name: str) -> slice:
