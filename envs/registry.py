@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 
 import jax
 
-from envs import dmc, gym_mujoco
+from envs import brax, dmc, gym_mujoco
 from envs.base import Environment
 from envs.wrappers import ActionRepeat, RescaleAction, TimeLimit
 
@@ -33,6 +34,8 @@ class TaskSpec:
         environment itself.
       terminates: whether episodes can end before the limit.
       physics: engines to choose from; empty where there is no choice.
+      package: name of the Python package that it needs, empty for none.
+      install: the command that installs this package.
     """
 
     id: str
@@ -42,6 +45,14 @@ class TaskSpec:
     episode_length: int | None = None
     terminates: bool = True
     physics: tuple[str, ...] = ()
+    package: str = ""
+    install: str = ""
+
+    def missing(self) -> str:
+        """What has to be done before it can be made; empty if nothing."""
+        if not self.package or importlib.util.find_spec(self.package) is not None:
+            return ""
+        return f"{self.package} is not installed: {self.install}"
 
 
 _specs: dict[str, TaskSpec] = {}
@@ -99,6 +110,8 @@ def register(
     episode_length: int | None = None,
     terminates: bool = True,
     physics: tuple[str, ...] = (),
+    package: str = "",
+    install: str = "",
 ) -> None:
     """Makes a task known under an id; the arguments are the attributes of `TaskSpec`.
 
@@ -115,6 +128,8 @@ def register(
         episode_length=episode_length,
         terminates=terminates,
         physics=physics,
+        package=package,
+        install=install,
     )
 
 
@@ -166,13 +181,11 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
     return physics
 
 
-def _build_native(
-    module: str, task: str, advice: str, task_id: str, physics: str | None
-) -> Environment:
+def _build_native(module: str, task: str, install: str, physics: str | None) -> Environment:
     """A task of this package over an engine. Its definition is `TASKS[task]` in `module`."""
     if physics is None:
-        raise TaskError(f"{task_id} needs an engine: choose from {', '.join(spec(task_id).physics)}")
-    with _advice_on_missing_packages(advice):
+        raise TaskError(f"{task} needs an engine: choose from {', '.join(dmc.PHYSICS)}")
+    with _advice_on_missing_packages(install):
         from envs.task import TaskEnvironment
 
         definition = importlib.import_module(module).TASKS[task]()
@@ -200,8 +213,27 @@ def _build_gymnax(name: str, physics: str | None) -> Environment:
         raise TaskError(f"gymnax/{name}: {error}: choose from {choices}") from None
 
 
+def _functional_spec(task_id: str) -> TaskSpec:
+    """Covers what Brax or Playground know beyond the tasks that are listed."""
+    library, _, name = task_id.partition("/")
+    with _advice_on_missing_packages(_INSTALL[library]):
+        names = getattr(brax, f"{library}_names")()
+    if name not in names:
+        raise _unknown(task_id, [f"{library}/{known}" for known in names])
+    build = partial(_build_functional, library, name)
+    return TaskSpec(id=task_id, suite=library, build=build, episode_length=brax.EPISODE_LENGTH)
+
+
+def _build_functional(library: str, name: str, physics: str | None) -> Environment:
+    with _advice_on_missing_packages(_INSTALL[library]):
+        try:
+            return getattr(brax, f"make_{library}")(name)
+        except ValueError as error:
+            raise TaskError(f"{library}/{name}: {error}") from error
+
+
 def _import_gymnax() -> Any:
-    with _advice_on_missing_packages("pip install gymnax six"):  # gymnax forgets to ask for six
+    with _advice_on_missing_packages(_INSTALL["gymnax"]):
         return importlib.import_module("gymnax")
 
 
@@ -213,33 +245,45 @@ def _advice_on_missing_packages(command: str) -> Iterator[None]:
         raise TaskError(f"{error.name} is not installed: {command}") from error
 
 
+_INSTALL = {
+    "brax": "pip install brax",
+    "gymnax": "pip install gymnax six",  # gymnax forgets to ask for six
+    "playground": "pip install playground",
+}
+
 _PUBLISHED_SUITES = ("dmc_easy_medium", "mujoco")
 
 # Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
-_FAMILIES: dict[str, Callable[[str], TaskSpec]] = {"gymnax": _gymnax_spec}
+_FAMILIES: dict[str, Callable[[str], TaskSpec]] = {
+    "brax": _functional_spec,
+    "gymnax": _gymnax_spec,
+    "playground": _functional_spec,
+}
 
 for _domain, _tasks in dmc.EASY_MEDIUM.items():
     for _task in _tasks:
-        _id = f"dmc/{_domain}-{_task}"
         register(
-            _id,
-            partial(_build_native, f"envs.dmc.{_domain}", _task, "pip install dm-control", _id),
+            f"dmc/{_domain}-{_task}",
+            partial(_build_native, f"envs.dmc.{_domain}", _task, "pip install dm-control"),
             suite="dmc_easy_medium",
             action_repeat=dmc.ACTION_REPEAT,
             episode_length=dmc.EPISODE_LENGTH,
             terminates=False,
             physics=dmc.PHYSICS,
+            package="dm_control",
+            install="pip install dm-control",
         )
 
 for _name, (_module, _terminates) in gym_mujoco.TASKS.items():
-    _id, _module = f"mujoco/{_name}", f"envs.gym_mujoco.{_module}"
     register(
-        _id,
-        partial(_build_native, _module, _name, "pip install gymnasium", _id),
+        f"mujoco/{_name}",
+        partial(_build_native, f"envs.gym_mujoco.{_module}", _name, "pip install gymnasium"),
         suite="mujoco",
         episode_length=gym_mujoco.EPISODE_LENGTH,
         terminates=_terminates,
         physics=gym_mujoco.PHYSICS,
+        package="gymnasium",
+        install="pip install gymnasium",
     )
 
 # The tasks of gymnax with continuous actions: name -> (episode length, may end before it).
@@ -256,4 +300,21 @@ for _name, (_length, _terminates) in {
         suite="gymnax",
         episode_length=_length,
         terminates=_terminates,
+        package="gymnax",
+        install=_INSTALL["gymnax"],
     )
+
+for _library, _package, _known in (
+    ("brax", "brax", brax.BRAX),
+    ("playground", "mujoco_playground", dict.fromkeys(brax.PLAYGROUND, False)),
+):
+    for _name, _terminates in _known.items():
+        register(
+            f"{_library}/{_name}",
+            partial(_build_functional, _library, _name),
+            suite=_library,
+            episode_length=brax.EPISODE_LENGTH,
+            terminates=_terminates,
+            package=_package,
+            install=_INSTALL[_library],
+        )

@@ -77,9 +77,7 @@ class GymnasiumReference:
             derive()  # it moves the warm start, so that the state is set again
         shapes = [getattr(self.data, name).shape for name in self._changes]
         ends = list(itertools.accumulate((math.prod(shape) for shape in shapes), initial=size))
-        for name, shape, edges in zip(
-            self._changes, shapes, itertools.pairwise(ends), strict=True
-        ):
+        for name, shape, edges in zip(self._changes, shapes, itertools.pairwise(ends), strict=True):
             getattr(self.data, name)[:] = state[slice(*edges)].reshape(shape)
         return self._environment._get_obs()
 

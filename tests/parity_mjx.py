@@ -81,8 +81,7 @@ def record(reference: Reference, native: Any, steps: int, seed: int) -> Path:
             bits[-1].append(reference.state())
             observations[-1].append(judged_step(reference, actions[step, start]))
     carried = {
-        name: np.stack([[state[name] for state in row] for row in states], axis=1)
-        for name in names
+        name: np.stack([[state[name] for state in row] for row in states], axis=1) for name in names
     }
     return Path(
         carried=carried,
