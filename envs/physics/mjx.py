@@ -14,6 +14,7 @@ from mujoco.mjx._src import sensor as mjx_sensor
 from mujoco.mjx._src import smooth as mjx_smooth
 
 from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
+from envs.physics.mjx_contacts import frames_of_c
 
 
 @struct.dataclass
@@ -54,6 +55,7 @@ class MjxPhysics:
         self._settling_steps = settling_steps
         self._loaded: tuple[Any, Any, Any] | None = None
 
+    @frames_of_c()
     def reset(self, qpos: jax.Array, qvel: jax.Array) -> MjxState:
         """See `Physics.reset`."""
         model, passive_model, data = self._load()
@@ -64,6 +66,7 @@ class MjxPhysics:
         data = mjx.forward(model if self._gymnasium else passive_model, data)
         return self._state(data, self._carried(data))
 
+    @frames_of_c()
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
         model, _, data = self._load()
@@ -73,7 +76,7 @@ class MjxPhysics:
     def _advance(self, model: Any, data: Any, steps: int) -> Any:
         """Steps, then (as dm_control does) derives what depends on positions and velocities."""
         if self._gymnasium:
-            data = jax.lax.fori_loop(0, steps, lambda _, data: mjx.step(model, data), data)
+            data = jax.lax.fori_loop(0, steps, lambda _, data: _step(model, data), data)
             if self._post_constraint:
                 data = mjx_smooth.rne_postconstraint(model, data)
             return data
@@ -133,6 +136,12 @@ class _Constant:
     @classmethod
     def hold(cls, leaf: Any) -> Any:
         return cls(np.asarray(leaf)) if isinstance(leaf, jax.Array) else leaf
+
+
+def _step(model: Any, data: Any) -> Any:
+    """A step whose result has the types of what it began with, so that it can be repeated."""
+    stepped = mjx.step(model, data)
+    return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), stepped, data)
 
 
 def _field(data: Any, name: str) -> jax.Array:
