@@ -1,5 +1,6 @@
 """Adapter for Brax and Playground, which share an interface: `brax/...` and `playground/...`."""
 
+import copy
 import importlib
 from typing import Any
 
@@ -99,6 +100,21 @@ class BraxEnvironment:
             success=jnp.zeros((), bool),
         )
         return BraxState(environment=fix_types(inner)), timestep
+
+    @property
+    def interval(self) -> float:
+        """Seconds of a step."""
+        return float(self._environment.dt)
+
+    def mujoco_model(self) -> Any:
+        """A copy of the model, to draw with."""
+        owner = getattr(self._environment, "sys", self._environment)
+        return copy.copy(owner.mj_model)
+
+    def pose(self, model: Any, data: Any, state: BraxState) -> None:
+        """Puts the positions of a state into `data`, to draw it."""
+        inner = state.environment
+        data.qpos[:] = inner.data.qpos if hasattr(inner, "data") else inner.pipeline_state.q
 
 
 def brax_names() -> list[str]:

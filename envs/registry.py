@@ -92,6 +92,11 @@ def tasks(suite: str | None = None) -> tuple[str, ...]:
     return known[suite]
 
 
+def families() -> tuple[str, ...]:
+    """Prefixes of ids that are looked up when they are asked for, in `tasks` or not."""
+    return tuple(_FAMILIES)
+
+
 def suites() -> dict[str, tuple[str, ...]]:
     """Suite name -> task ids. `all` joins the suites of the published benchmark."""
     listed: dict[str, tuple[str, ...]] = {}

@@ -1,11 +1,13 @@
 """A task over MuJoCo physics: pure functions of named fields, and the environment they make."""
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from flax import struct
 
 from envs.base import TimeStep
@@ -59,6 +61,9 @@ class Task:
     def success(self, data: Any, variables: Any) -> jax.Array:
         """Whether the task counts as solved in `data`, `()` bool."""
         return jnp.zeros((), bool)
+
+    def show(self, model: mujoco.MjModel, variables: Any) -> None:
+        """Puts into a model what only a picture needs of the variables (a target's place, say)."""
 
 
 @struct.dataclass
@@ -119,6 +124,23 @@ class TaskEnvironment:
             success=self.task.success(data, state.variables),
         )
         return TaskState(physics=physics, variables=state.variables), timestep
+
+    @property
+    def interval(self) -> float:
+        """Seconds of a step."""
+        return float(self.task.model.opt.timestep * self.task.substeps)
+
+    def mujoco_model(self) -> mujoco.MjModel:
+        """A copy of the model, to draw with."""
+        return copy.copy(self.task.model)
+
+    def pose(self, model: mujoco.MjModel, data: mujoco.MjData, state: TaskState) -> None:
+        """Puts a state of the C engine into `data`, to draw it."""
+        bits = np.asarray(state.physics.bits).view(np.float64)
+        signature = mujoco.mjtState.mjSTATE_INTEGRATION
+        size = mujoco.mj_stateSize(model, signature)
+        mujoco.mj_setState(model, data, bits[:size], signature)
+        self.task.show(model, state.variables)
 
 
 def _data(physics: PhysicsState) -> SimpleNamespace:

@@ -77,7 +77,7 @@ class ActionRepeat:
         self.observation_size = environment.observation_size
         self.action_size = environment.action_size
         self.episode_length = None if inner is None else math.ceil(inner / repeat)
-        self._repeat = repeat
+        self.repeat = repeat
 
     def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
         """See `Environment.reset`."""
@@ -105,9 +105,7 @@ class ActionRepeat:
             truncated=jnp.zeros((), bool),
             success=jnp.zeros((), bool),
         )
-        (state, timestep), _ = jax.lax.scan(
-            step_unless_ended, (state, nothing), length=self._repeat
-        )
+        (state, timestep), _ = jax.lax.scan(step_unless_ended, (state, nothing), length=self.repeat)
         return state, timestep
 
 

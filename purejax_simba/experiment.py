@@ -217,11 +217,7 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
     policy = checkpoint.load_policy(directory, program)
 
     def play(key: jax.Array, policy: checkpoint.Policy) -> EvaluationMetrics:
-        def act(observation: jax.Array) -> jax.Array:
-            if config.normalize_observations:
-                observation = policy.observation_moments.normalise(observation)
-            return program.agent.act(policy.actor, observation, 0.0, policy.hyperparameters)
-
+        act = _make_act(program, policy)
         return evaluate(program.environment, act, key, config.num_evaluation_episodes)
 
     seeds = range(config.seed, config.seed + config.num_seeds)
@@ -232,3 +228,29 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
         seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
         for index, seed in enumerate(seeds)
     }
+
+
+def load_act(directory: Path) -> tuple[Config, Callable[[jax.Array], jax.Array]]:
+    """The configuration of a finished run, and the policy of its first seed.
+
+    Returns:
+      The configuration, and the function from an observation `(O,)` to an action `(A,)`.
+
+    Raises:
+      ConfigError: if the directory holds no finished run.
+    """
+    config = logging.read_config(directory)
+    program = make_program(config)
+    policies = checkpoint.load_policy(directory, program)
+    return config, _make_act(program, jax.tree.map(lambda leaf: leaf[0], policies))
+
+
+def _make_act(program: Program, policy: checkpoint.Policy) -> Callable[[jax.Array], jax.Array]:
+    """The evaluation policy of one run: observations `(..., O)` to actions `(..., A)`."""
+
+    def act(observation: jax.Array) -> jax.Array:
+        if program.config.normalize_observations:
+            observation = policy.observation_moments.normalise(observation)
+        return program.agent.act(policy.actor, observation, 0.0, policy.hyperparameters)
+
+    return act

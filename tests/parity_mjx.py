@@ -35,6 +35,7 @@ from tests.parity_reference import Check, Reference, bare
 STARTS = 20
 STATES_PER_START = 10
 MODEL_BOUND = 1e-6
+SOLVER_BOUNDS = (1e-6, 1e-4)  # for the median and the 90th percentile
 FLOAT32_FACTOR = 10.0
 FREE_ERROR = 1e-2
 UNIT_IN_LAST_PLACE = 2.0**-23
@@ -168,22 +169,42 @@ def check_model(task_id: str, reference: Reference, path: Path, chosen: np.ndarr
     """The first question."""
     definition = bare(envs.make(task_id, "mjx", action_repeat=1)).task
     options = (definition.model.opt, reference.model.opt)
-    usual = [option.tolerance for option in options]
+    usual = [(option.tolerance, option.solver) for option in options]
+    solver = definition.mjx_model().opt.solver
     for option in options:
-        option.tolerance = 0.0
+        option.tolerance, option.solver = 0.0, solver
     try:
         with jax.enable_x64(True):
             step = make_step(reference, TaskEnvironment(definition, "mjx"), path.variables)
             ours = mjx_single_steps(step, path, chosen, jnp.float64)
         theirs, touching = single_steps(reference, path, chosen, None)
     finally:
-        for option, tolerance in zip(options, usual, strict=True):
-            option.tolerance = tolerance
+        for option, (tolerance, solver) in zip(options, usual, strict=True):
+            option.tolerance, option.solver = tolerance, solver
     error = errors(ours, theirs)[~touching]
     return Check(
         "one interval, mjx in float64",
         bool(error.max() < MODEL_BOUND) and error.size >= touching.size / 4,
         f"max error {error.max():.1e} over {error.size} states, {touching.sum()} left out",
+    )
+
+
+def check_solver(
+    reference: Reference, path: Path, chosen: np.ndarray, solver: mujoco.mjtSolver
+) -> Check:
+    """What it changes in the original to take the solver that MJX has to take."""
+    usual = reference.model.opt.solver
+    reference.model.opt.solver = solver
+    try:
+        changed, _ = single_steps(reference, path, chosen, None)
+    finally:
+        reference.model.opt.solver = usual
+    error = errors(changed, path.observations[chosen])
+    median, most = np.quantile(error, (0.5, 0.9))
+    return Check(
+        "one interval, solver of mjx in the original",
+        bool(median < SOLVER_BOUNDS[0] and most < SOLVER_BOUNDS[1]),
+        f"median error {median:.1e}, 90% {most:.1e}, max {error.max():.1e}",
     )
 
 
@@ -240,8 +261,11 @@ def compare_mjx(task_id: str, reference: Reference, steps: int, seed: int) -> It
     """All checks of MJX for one task."""
     path = record(reference, bare(envs.make(task_id, "mujoco", action_repeat=1)), steps, seed)
     chosen = np.linspace(0, steps - 1, min(steps, STATES_PER_START)).astype(int)
-    yield check_model(task_id, reference, path, chosen)
     native = bare(envs.make(task_id, "mjx", action_repeat=1))
+    solver = native.physics.model.opt.solver
+    if solver != reference.model.opt.solver:
+        yield check_solver(reference, path, chosen, solver)
+    yield check_model(task_id, reference, path, chosen)
     step = make_step(reference, native, path.variables)
     yield check_float32(reference, path, chosen, step, seed)
     yield check_free_run(reference, path, step, seed)
