@@ -26,7 +26,7 @@ class Locomotion(Task):
       normal_velocity_noise: whether it is normal.
     """
 
-    fields = ("qpos", "qvel", "ctrl")
+    fields: tuple[str, ...] = ("qpos", "qvel", "ctrl")
     reading = "gymnasium"
     changes: tuple[str, ...] = ("qpos",)
 

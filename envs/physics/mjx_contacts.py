@@ -16,6 +16,7 @@ from mujoco import mjx
 from mujoco.mjx._src import collision_driver
 
 _TYPES = (mjx.GeomType.PLANE, mjx.GeomType.CAPSULE)
+_CONTACTS = 2  # one at each end of the capsule
 _plane_capsule_of_mjx = collision_driver._COLLISION_FUNC[_TYPES]
 
 
@@ -35,10 +36,10 @@ def _plane_capsule(model: Any, data: Any, key: Any, geoms: jax.Array) -> tuple[j
     distance, position, _ = _plane_capsule_of_mjx(model, data, key, geoms)
     planes, capsules = geoms.T
     frames = jax.vmap(_frame)(data.geom_xmat[planes, :, 2], data.geom_xmat[capsules, :, 2])
-    return distance, position, jnp.repeat(frames, _plane_capsule.ncon, axis=0)
+    return distance, position, jnp.repeat(frames, _CONTACTS, axis=0)
 
 
-_plane_capsule.ncon = _plane_capsule_of_mjx.ncon
+_plane_capsule.ncon = _CONTACTS  # type: ignore[attr-defined]  # MJX reads it
 
 
 def _frame(normal: jax.Array, axis: jax.Array) -> jax.Array:
