@@ -2,7 +2,17 @@
 
 from envs.base import Environment, TimeStep
 from envs.host import HostEnvironmentError, clear_errors
-from envs.registry import HostOptions, TaskError, TaskSpec, make, register, spec, suites, tasks
+from envs.registry import (
+    HostOptions,
+    TaskError,
+    TaskSpec,
+    families,
+    make,
+    register,
+    spec,
+    suites,
+    tasks,
+)
 from envs.wrappers import ActionRepeat, AutoReset, RescaleAction, TimeLimit
 
 __all__ = [
@@ -17,6 +27,7 @@ __all__ = [
     "TimeLimit",
     "TimeStep",
     "clear_errors",
+    "families",
     "make",
     "register",
     "spec",

@@ -9,6 +9,7 @@ from flax import struct
 from gymnax.environments import spaces
 
 from envs.base import TimeStep
+from envs.pytrees import fix_types, flatten_observation
 
 
 @struct.dataclass
@@ -51,7 +52,7 @@ class GymnaxEnvironment:
         """See `Environment.reset`."""
         key, reset_key = jax.random.split(key)
         observation, state = self._environment.reset_env(reset_key, self._parameters)
-        return GymnaxState(environment=_strong(state), key=key), _flat(observation)
+        return GymnaxState(environment=fix_types(state), key=key), flatten_observation(observation)
 
     def step(self, state: GymnaxState, action: jax.Array) -> tuple[GymnaxState, TimeStep]:
         """See `Environment.step`."""
@@ -67,20 +68,10 @@ class GymnaxEnvironment:
         terminated = jnp.asarray(terminated, bool).reshape(())
         truncated = self._environment.is_truncated(inner, self._parameters)
         timestep = TimeStep(
-            observation=_flat(observation),
+            observation=flatten_observation(observation),
             reward=jnp.asarray(reward, jnp.float32).reshape(()),
             terminated=terminated,
             truncated=jnp.asarray(truncated, bool).reshape(()) & ~terminated,
             success=jnp.zeros((), bool),
         )
-        return GymnaxState(environment=_strong(inner), key=key), timestep
-
-
-def _flat(observation: Any) -> jax.Array:
-    leaves = [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(observation)]
-    return jnp.concatenate(leaves)
-
-
-def _strong(state: Any) -> Any:
-    """Gives Python numbers and weakly typed leaves a fixed dtype, the same at every step."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
+        return GymnaxState(environment=fix_types(inner), key=key), timestep

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import importlib.util
 import math
 import os
 import pickle
@@ -14,7 +15,7 @@ from typing import Any
 
 import jax
 
-from envs import dmc
+from envs import brax, dmc, gym_mujoco
 from envs.base import Environment
 from envs.wrappers import ActionRepeat, RescaleAction, TimeLimit
 
@@ -50,6 +51,8 @@ class TaskSpec:
       physics: engines to choose from; empty where there is no choice.
       on_host: whether it lives in worker processes; `build` then also receives `episode_length`
         and `options`, see `HostEnvironment`.
+      package: name of the Python package that it needs, empty for none.
+      install: the command that installs this package.
     """
 
     id: str
@@ -60,6 +63,14 @@ class TaskSpec:
     terminates: bool = True
     physics: tuple[str, ...] = ()
     on_host: bool = False
+    package: str = ""
+    install: str = ""
+
+    def missing(self) -> str:
+        """What has to be done before it can be made; empty if nothing."""
+        if not self.package or importlib.util.find_spec(self.package) is not None:
+            return ""
+        return f"{self.package} is not installed: {self.install}"
 
 
 _specs: dict[str, TaskSpec] = {}
@@ -99,6 +110,11 @@ def tasks(suite: str | None = None) -> tuple[str, ...]:
     return known[suite]
 
 
+def families() -> tuple[str, ...]:
+    """Prefixes of ids that are looked up when they are asked for, in `tasks` or not."""
+    return tuple(_FAMILIES)
+
+
 def suites() -> dict[str, tuple[str, ...]]:
     """Suite name -> task ids. `all` joins the suites of the published benchmark."""
     listed: dict[str, tuple[str, ...]] = {}
@@ -117,6 +133,8 @@ def register(
     episode_length: int | None = None,
     terminates: bool = True,
     physics: tuple[str, ...] = (),
+    package: str = "",
+    install: str = "",
 ) -> None:
     """Makes a task known under an id; the arguments are the attributes of `TaskSpec`.
 
@@ -133,6 +151,8 @@ def register(
         episode_length=episode_length,
         terminates=terminates,
         physics=physics,
+        package=package,
+        install=install,
     )
 
 
@@ -189,15 +209,14 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
     return physics
 
 
-def _build_dmc(domain: str, task: str, physics: str | None) -> Environment:
-    with _advice_on_missing_packages("pip install dm-control"):
+def _build_native(module: str, task: str, install: str, physics: str | None) -> Environment:
+    """A task of this package over an engine. Its definition is `TASKS[task]` in `module`."""
+    if physics is None:
+        raise TaskError(f"{task} needs an engine: choose from {', '.join(dmc.PHYSICS)}")
+    with _advice_on_missing_packages(install):
         from envs.task import TaskEnvironment
 
-        definition = importlib.import_module(f"envs.dmc.{domain}").TASKS[task]()
-    if physics is None:
-        raise TaskError(
-            f"dmc/{domain}-{task} needs an engine: choose from {', '.join(dmc.PHYSICS)}"
-        )
+        definition = importlib.import_module(module).TASKS[task]()
     environment = TaskEnvironment(definition, physics)
     return RescaleAction(environment, environment.action_low, environment.action_high)
 
@@ -222,8 +241,27 @@ def _build_gymnax(name: str, physics: str | None) -> Environment:
         raise TaskError(f"gymnax/{name}: {error}: choose from {choices}") from None
 
 
+def _functional_spec(task_id: str) -> TaskSpec:
+    """Covers what Brax or Playground know beyond the tasks that are listed."""
+    library, _, name = task_id.partition("/")
+    with _advice_on_missing_packages(_INSTALL[library]):
+        names = getattr(brax, f"{library}_names")()
+    if name not in names:
+        raise _unknown(task_id, [f"{library}/{known}" for known in names])
+    build = partial(_build_functional, library, name)
+    return TaskSpec(id=task_id, suite=library, build=build, episode_length=brax.EPISODE_LENGTH)
+
+
+def _build_functional(library: str, name: str, physics: str | None) -> Environment:
+    with _advice_on_missing_packages(_INSTALL[library]):
+        try:
+            return getattr(brax, f"make_{library}")(name)
+        except ValueError as error:
+            raise TaskError(f"{library}/{name}: {error}") from error
+
+
 def _import_gymnax() -> Any:
-    with _advice_on_missing_packages("pip install gymnax six"):  # gymnax forgets to ask for six
+    with _advice_on_missing_packages(_INSTALL["gymnax"]):
         return importlib.import_module("gymnax")
 
 
@@ -300,13 +338,21 @@ def _advice_on_missing_packages(command: str) -> Iterator[None]:
         raise TaskError(f"{error.name} is not installed: {command}") from error
 
 
-_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard")
+_INSTALL = {
+    "brax": "pip install brax",
+    "gymnax": "pip install gymnax six",  # gymnax forgets to ask for six
+    "playground": "pip install playground",
+}
+
+_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard", "mujoco")
 
 # Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
 _FAMILIES: dict[str, Callable[[str], TaskSpec]] = {
+    "brax": _functional_spec,
     "envpool": _envpool_spec,
     "gymnasium": _gymnasium_spec,
     "gymnax": _gymnax_spec,
+    "playground": _functional_spec,
 }
 
 for _suite, _domains in (("dmc_easy_medium", dmc.EASY_MEDIUM), ("dmc_hard", dmc.HARD)):
@@ -314,13 +360,27 @@ for _suite, _domains in (("dmc_easy_medium", dmc.EASY_MEDIUM), ("dmc_hard", dmc.
         for _task in _tasks:
             register(
                 f"dmc/{_domain}-{_task}",
-                partial(_build_dmc, _domain, _task),
+                partial(_build_native, f"envs.dmc.{_domain}", _task, "pip install dm-control"),
                 suite=_suite,
                 action_repeat=dmc.ACTION_REPEAT,
                 episode_length=dmc.EPISODE_LENGTH,
                 terminates=False,
                 physics=dmc.PHYSICS,
+                package="dm_control",
+                install="pip install dm-control",
             )
+
+for _name, (_module, _terminates) in gym_mujoco.TASKS.items():
+    register(
+        f"mujoco/{_name}",
+        partial(_build_native, f"envs.gym_mujoco.{_module}", _name, "pip install gymnasium"),
+        suite="mujoco",
+        episode_length=gym_mujoco.EPISODE_LENGTH,
+        terminates=_terminates,
+        physics=gym_mujoco.PHYSICS,
+        package="gymnasium",
+        install="pip install gymnasium",
+    )
 
 # The tasks of gymnax with continuous actions: name -> (episode length, may end before it).
 for _name, (_length, _terminates) in {
@@ -336,4 +396,21 @@ for _name, (_length, _terminates) in {
         suite="gymnax",
         episode_length=_length,
         terminates=_terminates,
+        package="gymnax",
+        install=_INSTALL["gymnax"],
     )
+
+for _library, _package, _known in (
+    ("brax", "brax", brax.BRAX),
+    ("playground", "mujoco_playground", dict.fromkeys(brax.PLAYGROUND, False)),
+):
+    for _name, _terminates in _known.items():
+        register(
+            f"{_library}/{_name}",
+            partial(_build_functional, _library, _name),
+            suite=_library,
+            episode_length=brax.EPISODE_LENGTH,
+            terminates=_terminates,
+            package=_package,
+            install=_INSTALL[_library],
+        )

@@ -1,15 +1,17 @@
 """A task over MuJoCo physics: pure functions of named fields, and the environment they make."""
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from flax import struct
 
 from envs.base import TimeStep
-from envs.physics import PhysicsState, field_shapes, make_physics
+from envs.physics import PhysicsState, Reading, field_shapes, make_physics
 
 _ACTIVATIONS = 2**31 - 1  # apart from the number of every attempt, see `Task.retry`
 
@@ -28,6 +30,9 @@ class Task:
       settling_steps: simulation steps without control before an episode begins.
       most_attempts: how many starts to try until one is found in which nothing touches. One
         takes the first start as it is.
+      reading: to which instant derived fields belong after a step, see `Physics`.
+      changes: names of fields whose change over the control interval the functions read too,
+        as `data.qpos_change` for example.
     """
 
     model: mujoco.MjModel
@@ -35,6 +40,8 @@ class Task:
     substeps: int = 1
     settling_steps: int = 0
     most_attempts: int = 1
+    reading: Reading = "dm_control"
+    changes: tuple[str, ...] = ()
 
     def mjx_model(self) -> mujoco.MjModel:
         """The model for MJX: `model`, unless it has something in it that MJX cannot simulate.
@@ -72,6 +79,9 @@ class Task:
         """Whether the task counts as solved in `data`, `()` bool."""
         return jnp.zeros((), bool)
 
+    def show(self, model: mujoco.MjModel, variables: Any) -> None:
+        """Puts into a model what only a picture needs of the variables (a target's place, say)."""
+
 
 @struct.dataclass
 class TaskState:
@@ -87,8 +97,15 @@ class TaskEnvironment:
     def __init__(self, task: Task, physics: str):
         """Joins `task` with the engine called `physics`. Compiles nothing."""
         self.task = task
-        model = task.mjx_model() if physics == "mjx" else task.model
-        self.physics = make_physics(physics, model, task.fields, task.substeps, task.settling_steps)
+        self.physics = make_physics(
+            physics,
+            task.mjx_model() if physics == "mjx" else task.model,
+            task.fields,
+            task.substeps,
+            task.settling_steps,
+            task.reading,
+            task.changes,
+        )
         self.action_size = task.model.nu
         self.action_low = task.model.actuator_ctrlrange[:, 0].copy()
         self.action_high = task.model.actuator_ctrlrange[:, 1].copy()
@@ -96,7 +113,7 @@ class TaskEnvironment:
         self.episode_length: int | None = None
 
     def _observe_zeros(self) -> jax.Array:
-        shapes = field_shapes(self.task.model, self.task.fields)
+        shapes = field_shapes(self.task.model, self.task.fields, self.task.changes)
         data = SimpleNamespace(**{name: jnp.zeros(shape) for name, shape in shapes.items()})
         _, _, variables = self.task.initialize(jax.random.key(0))
         return self.task.observe(data, variables)
@@ -150,6 +167,23 @@ class TaskEnvironment:
             success=self.task.success(data, state.variables),
         )
         return TaskState(physics=physics, variables=state.variables), timestep
+
+    @property
+    def interval(self) -> float:
+        """Seconds of a step."""
+        return float(self.task.model.opt.timestep * self.task.substeps)
+
+    def mujoco_model(self) -> mujoco.MjModel:
+        """A copy of the model, to draw with."""
+        return copy.copy(self.task.model)
+
+    def pose(self, model: mujoco.MjModel, data: mujoco.MjData, state: TaskState) -> None:
+        """Puts a state of the C engine into `data`, to draw it."""
+        bits = np.asarray(state.physics.bits).view(np.float64)
+        signature = mujoco.mjtState.mjSTATE_INTEGRATION
+        size = mujoco.mj_stateSize(model, signature)
+        mujoco.mj_setState(model, data, bits[:size], signature)
+        self.task.show(model, state.variables)
 
 
 def _data(physics: PhysicsState) -> SimpleNamespace:

@@ -90,7 +90,7 @@ class ActionRepeat:
         self.observation_size = environment.observation_size
         self.action_size = environment.action_size
         self.episode_length = None if inner is None else math.ceil(inner / repeat)
-        self._repeat = repeat
+        self.repeat = repeat
 
     def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
         """See `Environment.reset`."""
@@ -118,9 +118,7 @@ class ActionRepeat:
             truncated=jnp.zeros((), bool),
             success=jnp.zeros((), bool),
         )
-        (state, timestep), _ = jax.lax.scan(
-            step_unless_ended, (state, nothing), length=self._repeat
-        )
+        (state, timestep), _ = jax.lax.scan(step_unless_ended, (state, nothing), length=self.repeat)
         return state, timestep
 
     def restart(self, state: Any, key: jax.Array, ended: jax.Array) -> tuple[Any, jax.Array]:

@@ -255,3 +255,19 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
         seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
         for index, seed in enumerate(seeds)
     }
+
+
+def load_act(directory: Path) -> tuple[Config, Callable[[jax.Array], jax.Array]]:
+    """The configuration of a finished run, and the policy of its first seed.
+
+    Returns:
+      The configuration, and the function from an observation `(O,)` to an action `(A,)`.
+
+    Raises:
+      ConfigError: if the directory holds no finished run.
+    """
+    config = logging.read_config(directory)
+    program = make_program(config)
+    policies = checkpoint.load_policy(directory, program)
+    first = jax.tree.map(lambda leaf: leaf[0], policies)
+    return config, evaluation_policy(program.config, program.agent, *first)

@@ -1,6 +1,7 @@
-"""Compares the native tasks with dm_control.
+"""Compares the native tasks with dm_control and Gymnasium.
 
     python -m tests.parity dmc/cheetah-run --steps 200 --seed 3
+    python -m tests.parity mujoco/Ant-v4 --physics mujoco
     python -m tests.parity all --physics mujoco
 
 One line per check; exit status 1 if any fails. Errors are relative to 1 + |reference|.
@@ -23,7 +24,7 @@ import envs
 from envs.dmc.models import sensor_slice
 from envs.task import TaskState
 from tests.parity_mjx import compare_mjx
-from tests.parity_reference import Check, Reference, bare, flatten, relative_error
+from tests.parity_reference import Check, Reference, bare, relative_error
 
 C_BOUND = 1e-5
 RESETS = 300
@@ -54,16 +55,15 @@ SIGNIFICANCE = 1e-3  # of the reset test as a whole, all components together
 def check_shape(task_id: str, environment: Any, reference: Reference) -> Check:
     """Sizes and times."""
     native = bare(environment)
-    spec = reference.environment.action_spec()
-    observation = flatten(reference.environment.reset().observation)
+    sizes = reference.sizes()
     timestep = native.task.substeps * native.task.model.opt.timestep
     ours = (environment.observation_size, environment.action_size, environment.episode_length)
-    theirs = (observation.size, spec.shape[0], round(reference.environment._step_limit))
+    theirs = (sizes.observation, sizes.action, sizes.episode_length)
     passed = (
         ours == theirs
-        and np.isclose(timestep, reference.environment.control_timestep())
-        and np.array_equal(native.action_low, spec.minimum)
-        and np.array_equal(native.action_high, spec.maximum)
+        and np.isclose(timestep, sizes.interval)
+        and np.array_equal(native.action_low.astype(sizes.action_low.dtype), sizes.action_low)
+        and np.array_equal(native.action_high.astype(sizes.action_high.dtype), sizes.action_high)
     )
     return Check("sizes, times, ranges", passed, f"{ours} against {theirs}")
 
@@ -85,7 +85,7 @@ def check_compiled_model(environment: Any, reference: Reference) -> Check:
 
 
 def check_start(environment: Any, reference: Reference, seed: int) -> Check:
-    """The suite's own way into an episode, from the positions that the task drew."""
+    """The original's own way into an episode, from the positions that the task drew."""
     native = bare(environment)
     qpos, qvel, _ = native.draw(jax.random.key(seed))
     act = native.task.activate(jax.random.key(seed))
@@ -99,7 +99,7 @@ def check_resets(environment: Any, reference: Reference, seed: int) -> Check:
     """Two-sample Kolmogorov-Smirnov test per component of the first observation."""
     keys = jax.random.split(jax.random.key(seed), RESETS)
     _, ours = jax.jit(jax.vmap(environment.reset))(keys)
-    theirs = np.stack([flatten(reference.environment.reset().observation) for _ in keys])
+    theirs = np.stack([reference.first_observation() for _ in keys])
     # Rounded, so that components that do not vary are not told apart by rounding errors.
     ours, theirs = np.round(np.asarray(ours, np.float64), 5), np.round(theirs, 5)
     p_values = [
@@ -188,9 +188,19 @@ def check_states(environment: Any, reference: Reference, seed: int) -> Check:
     )
 
 
+def make_reference(task_id: str, seed: int) -> Any:
+    """The original of a task."""
+    if task_id.startswith("dmc/"):
+        return Reference(task_id, seed)
+    from tests.parity_gymnasium import GymnasiumReference
+
+    native = bare(envs.make(task_id, "mujoco"))
+    return GymnasiumReference(task_id, seed, native.task.changes)
+
+
 def compare(task_id: str, steps: int, seed: int, physics: str) -> Iterator[Check]:
     """All checks of one task."""
-    reference = Reference(task_id, seed)
+    reference = make_reference(task_id, seed)
     if physics in ("mujoco", "both"):
         environment = envs.make(task_id, "mujoco", action_repeat=1)
         yield check_shape(task_id, environment, reference)
@@ -211,7 +221,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--physics", choices=("mujoco", "mjx", "both"), default="both")
     arguments = parser.parse_args()
-    native = tuple(task for task in envs.tasks() if task.startswith("dmc/"))
+    native = tuple(task for task in envs.tasks() if envs.spec(task).physics)
     failures = 0
     for task_id in native if arguments.task == "all" else (envs.spec(arguments.task).id,):
         for check in compare(task_id, arguments.steps, arguments.seed, arguments.physics):

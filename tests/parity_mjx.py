@@ -1,4 +1,4 @@
-"""Comparison of MJX with dm_control, see `tests.parity`.
+"""Comparison of MJX with the original (dm_control, say), see `tests.parity`.
 
 Three questions, kept apart:
 
@@ -32,7 +32,6 @@ import numpy as np
 
 import envs
 from envs.physics.mjx import MjxState
-from envs.physics.mujoco import STATE_SIGNATURE
 from envs.task import TaskEnvironment, TaskState
 from tests.parity_reference import Check, Reference, bare
 
@@ -40,6 +39,7 @@ STARTS = 20
 STATES_PER_START = 10
 MODEL_BOUND = 1e-6
 APPROXIMATE_BOUND = 1e-3
+SOLVER_BOUNDS = (1e-6, 1e-4)  # for the median and the 90th percentile
 FLOAT32_FACTOR = 10.0
 FREE_ERROR = 1e-2
 UNIT_IN_LAST_PLACE = 2.0**-23
@@ -49,7 +49,7 @@ CARRIED = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
 
 @dataclass
 class Path:
-    """dm_control's episodes from `STARTS` starts; the first two axes are step and start.
+    """Episodes of the original from `STARTS` starts; the first two axes are step and start.
 
     Attributes:
       carried: name -> state before each step.
@@ -67,10 +67,12 @@ class Path:
 
 
 def record(reference: Reference, native: Any, steps: int, seed: int) -> Path:
-    """Plays random actions in dm_control."""
+    """Plays random actions in the original."""
     random = np.random.default_rng(seed)
+    names = (*CARRIED, *native.task.changes)
     starts, _ = jax.jit(jax.vmap(native.reset))(jax.random.split(jax.random.key(seed), STARTS))
-    actions = random.uniform(-1, 1, (steps, STARTS, native.action_size)).astype(np.float32)
+    shape = (steps, STARTS, native.action_size)
+    actions = random.uniform(native.action_low, native.action_high, shape).astype(np.float32)
     states: list[list[dict[str, np.ndarray]]] = []
     bits: list[list[np.ndarray]] = []
     observations: list[list[np.ndarray]] = []
@@ -81,12 +83,11 @@ def record(reference: Reference, native: Any, steps: int, seed: int) -> Path:
         bits.append([])
         observations.append([])
         for step in range(steps):
-            states[-1].append({name: np.array(getattr(reference.data, name)) for name in CARRIED})
-            bits[-1].append(reference.physics.get_state(STATE_SIGNATURE))
-            observations[-1].append(reference.step(actions[step, start])[0])
+            states[-1].append({name: np.array(getattr(reference.data, name)) for name in names})
+            bits[-1].append(reference.state())
+            observations[-1].append(judged_step(reference, actions[step, start]))
     carried = {
-        name: np.stack([[state[name] for state in row] for row in states], axis=1)
-        for name in CARRIED
+        name: np.stack([[state[name] for state in row] for row in states], axis=1) for name in names
     }
     return Path(
         carried=carried,
@@ -98,11 +99,17 @@ def record(reference: Reference, native: Any, steps: int, seed: int) -> Path:
 
 
 def disturb(reference: Reference, random: np.random.Generator) -> None:
-    """Moves the state of dm_control by one unit in the last place of float32."""
+    """Moves the state of the original by one unit in the last place of float32."""
     for name in ("qpos", "qvel", "qacc_warmstart"):
         array = getattr(reference.data, name)
         array *= 1 + UNIT_IN_LAST_PLACE * random.choice([-1, 1], array.shape)
-    mujoco.mj_step1(reference.model, reference.data)
+    reference.rederive()
+
+
+def judged_step(reference: Any, action: np.ndarray) -> Any:
+    """One control interval of the original."""
+    observation, reward, _ = reference.step(action)
+    return reference.judged(observation, reward)
 
 
 def errors(values: np.ndarray, references: np.ndarray) -> np.ndarray:
@@ -114,7 +121,7 @@ def errors(values: np.ndarray, references: np.ndarray) -> np.ndarray:
 def single_steps(
     reference: Reference, path: Path, chosen: np.ndarray, random: np.random.Generator | None
 ) -> np.ndarray:
-    """dm_control one interval after the chosen states, disturbed or not.
+    """The original one interval after the chosen states, disturbed or not.
 
     Returns:
       Observations, `(chosen, starts, observation_size)`.
@@ -126,7 +133,7 @@ def single_steps(
             reference.restore(path.bits[step, start], variables)
             if random is not None:
                 disturb(reference, random)
-            results[row, start] = reference.step(path.actions[step, start])[0]
+            results[row, start] = judged_step(reference, path.actions[step, start])
     return results
 
 
@@ -136,22 +143,19 @@ def approximate_states(reference: Reference, path: Path, chosen: np.ndarray) -> 
     Returns:
       `(chosen, starts)` bool.
     """
-    substeps = reference.environment._n_sub_steps
     results = np.zeros((len(chosen), STARTS), bool)
     for row, step in enumerate(chosen):
         for start in range(STARTS):
             variables = jax.tree.map(lambda leaf, start=start: leaf[start], path.variables)
             reference.restore(path.bits[step, start], variables)
-            reference.physics.set_control(path.actions[step, start])
             results[row, start] = approximated(reference)
-            for _ in range(substeps):
-                reference.physics.step()
+            for _ in reference.substeps(path.actions[step, start]):
                 results[row, start] |= approximated(reference)
     return results
 
 
 def approximated(reference: Reference) -> bool:
-    """Whether dm_control sees a contact of a kind that MJX approximates or does not have."""
+    """Whether the original sees a contact of a kind that MJX approximates or does not have."""
     geom = mujoco.mjtGeom
     plane = geom.mjGEOM_PLANE.value
     curved = [geom.mjGEOM_CAPSULE.value, geom.mjGEOM_ELLIPSOID.value, geom.mjGEOM_CYLINDER.value]
@@ -159,13 +163,14 @@ def approximated(reference: Reference) -> bool:
     return bool((np.isin(pairs, curved).any(1) & (pairs != plane).all(1)).any())
 
 
-def make_step(native: TaskEnvironment, variables: Any):
+def make_step(reference: Reference, native: TaskEnvironment, variables: Any):
     """Compiles one interval of MJX for all starts: `(carried, actions) -> (carried, obs)`."""
 
     def step(carried, variables, action):
         physics = MjxState(carried=carried, fields={})
         state, timestep = native.step(TaskState(physics=physics, variables=variables), action)
-        return state.physics.carried, timestep.observation
+        judged = reference.judged(timestep.observation, timestep.reward)
+        return state.physics.carried, jnp.stack(judged)
 
     compiled = jax.jit(jax.vmap(step))
     return lambda carried, actions: compiled(carried, variables, actions)
@@ -186,17 +191,18 @@ def check_model(
     """The first question."""
     definition = bare(envs.make(task_id, "mjx", action_repeat=1)).task
     options = (definition.model.opt, reference.model.opt)
-    usual = [option.tolerance for option in options]
+    usual = [(option.tolerance, option.solver) for option in options]
+    solver = definition.mjx_model().opt.solver
     for option in options:
-        option.tolerance = 0.0
+        option.tolerance, option.solver = 0.0, solver
     try:
         with jax.enable_x64(True):
-            step = make_step(TaskEnvironment(definition, "mjx"), path.variables)
+            step = make_step(reference, TaskEnvironment(definition, "mjx"), path.variables)
             ours = mjx_single_steps(step, path, chosen, jnp.float64)
         theirs = single_steps(reference, path, chosen, None)
     finally:
-        for option, tolerance in zip(options, usual, strict=True):
-            option.tolerance = tolerance
+        for option, (tolerance, solver) in zip(options, usual, strict=True):
+            option.tolerance, option.solver = tolerance, solver
     every = errors(ours, theirs)
     error = every[~approximate]
     yield Check(
@@ -212,6 +218,25 @@ def check_model(
             f"median error {median:.1e}, 90% {most:.1e}, max {every[approximate].max():.1e} over "
             f"{approximate.sum()} states",
         )
+
+
+def check_solver(
+    reference: Reference, path: Path, chosen: np.ndarray, solver: mujoco.mjtSolver
+) -> Check:
+    """What it changes in the original to take the solver that MJX has to take."""
+    usual = reference.model.opt.solver
+    reference.model.opt.solver = solver
+    try:
+        changed = single_steps(reference, path, chosen, None)
+    finally:
+        reference.model.opt.solver = usual
+    error = errors(changed, path.observations[chosen])
+    median, most = np.quantile(error, (0.5, 0.9))
+    return Check(
+        "one interval, solver of mjx in the original",
+        bool(median < SOLVER_BOUNDS[0] and most < SOLVER_BOUNDS[1]),
+        f"median error {median:.1e}, 90% {most:.1e}, max {error.max():.1e}",
+    )
 
 
 def check_float32(
@@ -252,7 +277,7 @@ def check_free_run(reference: Reference, path: Path, step: Any, seed: int) -> Ch
         reference.restore(path.bits[0, start], variables)
         for index in range(steps):
             disturb(reference, random)
-            theirs[index, start] = reference.step(path.actions[index, start])[0]
+            theirs[index, start] = judged_step(reference, path.actions[index, start])
     ours_agree, theirs_agree = (
         float(np.median(agreement(errors(values, path.observations)))) for values in (ours, theirs)
     )
@@ -275,8 +300,11 @@ def compare_mjx(task_id: str, reference: Reference, steps: int, seed: int) -> It
     path = record(reference, bare(envs.make(task_id, "mujoco", action_repeat=1)), steps, seed)
     chosen = np.linspace(0, steps - 1, min(steps, STATES_PER_START)).astype(int)
     approximate = approximate_states(reference, path, chosen)
-    yield from check_model(task_id, reference, path, chosen, approximate)
     native = bare(envs.make(task_id, "mjx", action_repeat=1))
-    step = make_step(native, path.variables)
+    solver = native.physics.model.opt.solver
+    if solver != reference.model.opt.solver:
+        yield check_solver(reference, path, chosen, solver)
+    yield from check_model(task_id, reference, path, chosen, approximate)
+    step = make_step(reference, native, path.variables)
     yield check_float32(reference, path, chosen, approximate, step, seed)
     yield check_free_run(reference, path, step, seed)

@@ -1,5 +1,6 @@
 """dm_control as the reference of the parity checks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,18 @@ class Check:
     name: str
     passed: bool
     detail: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What has to be the same before anything is computed; `interval` in seconds."""
+
+    observation: int
+    action: int
+    episode_length: int
+    interval: float
+    action_low: np.ndarray
+    action_high: np.ndarray
 
 
 def relative_error(value: Any, reference: Any) -> float:
@@ -44,6 +57,34 @@ class Reference:
         self.model = self.physics.model.ptr
         self.data = self.physics.data.ptr
 
+    def sizes(self) -> Sizes:
+        """See `Sizes`."""
+        actions = self.environment.action_spec()
+        return Sizes(
+            observation=self.first_observation().size,
+            action=actions.shape[0],
+            episode_length=round(self.environment._step_limit),
+            interval=self.environment.control_timestep(),
+            action_low=actions.minimum,
+            action_high=actions.maximum,
+        )
+
+    def first_observation(self) -> np.ndarray:
+        """Of an episode that the suite starts by itself."""
+        return flatten(self.environment.reset().observation)
+
+    def state(self) -> np.ndarray:
+        """What `bits` of a native environment hold."""
+        return self.physics.get_state(STATE_SIGNATURE)
+
+    def rederive(self) -> None:
+        """What follows from positions and velocities, after they were changed."""
+        mujoco.mj_step1(self.model, self.data)
+
+    def judged(self, observation: Any, reward: Any) -> Any:
+        """What MJX is judged by."""
+        return observation
+
     def restore(self, bits: np.ndarray, variables: Any) -> np.ndarray:
         """Enters a state of the C engine, with the task's variables; returns the observation."""
         self.environment._reset_next_step = False
@@ -51,7 +92,7 @@ class Reference:
         self.place_target(variables)
         state = np.asarray(bits).view(np.float64)
         # The second time is for the warm start, which `after_reset` moves.
-        for derive in (self.physics.after_reset, lambda: mujoco.mj_step1(self.model, self.data)):
+        for derive in (self.physics.after_reset, self.rederive):
             mujoco.mj_setState(self.model, self.data, state, STATE_SIGNATURE)
             derive()
         return flatten(self.environment.task.get_observation(self.physics))
@@ -79,7 +120,13 @@ class Reference:
             if settling_steps:
                 self.physics.step(nstep=settling_steps)
                 self.data.time = 0
-        return self.physics.get_state(STATE_SIGNATURE)
+        return self.state()
+
+    def substeps(self, action: np.ndarray) -> Iterator[None]:
+        """Takes the simulation steps of one control interval, one at a time."""
+        self.physics.set_control(action)
+        for _ in range(self.environment._n_sub_steps):
+            yield self.physics.step()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
         """Observation, reward, whether the episode terminated."""

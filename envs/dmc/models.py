@@ -1,14 +1,14 @@
 """Models of the suite, their named parts, and random joint positions."""
 
-import importlib.util
 import math
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+
+from envs.assets import package_file
 
 
 def load_model(
@@ -30,10 +30,7 @@ def load_model(
     Raises:
       ModuleNotFoundError: where dm_control is not installed.
     """
-    package = importlib.util.find_spec("dm_control")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("dm_control holds the models: pip install dm-control")
-    path = str(Path(package.origin).parent / "suite" / filename)
+    path = package_file("dm_control", "suite", filename)
     if floor_size is None and without is None and numerics is None:
         return mujoco.MjModel.from_xml_path(path)
     spec = mujoco.MjSpec.from_file(path)

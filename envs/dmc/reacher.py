@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import mujoco
 
 from envs.dmc.models import JointRandomizer, load_model
 from envs.rewards import tolerance
@@ -27,6 +28,7 @@ class Reacher(Task):
     def __init__(self, target_size: float):
         """`target_size`: radius of the target in metres."""
         self.model = load_model("reacher.xml")
+        self._target_size = target_size
         self._finger = self.model.geom("finger").id
         self._reach = target_size + float(self.model.geom_size[self._finger, 0])
         self._randomize = JointRandomizer(self.model)
@@ -49,6 +51,12 @@ class Reacher(Task):
         """One while the finger touches the target, else zero."""
         distance = jnp.linalg.norm(variables - data.geom_xpos[self._finger, :2])
         return tolerance(distance, (0.0, self._reach))
+
+    def show(self, model: mujoco.MjModel, variables: Any) -> None:
+        """The target."""
+        target = model.geom("target").id
+        model.geom_pos[target, :2] = variables
+        model.geom_size[target, 0] = self._target_size
 
 
 TASKS = {

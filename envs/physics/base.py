@@ -1,7 +1,7 @@
 """What a task may ask of an engine, and the choice between the engines."""
 
 import logging
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import mujoco
@@ -14,12 +14,21 @@ if mujoco.get_mju_user_warning() is None:
     mujoco.set_mju_user_warning(_logger.debug)
 
 
+# To which instant the fields after a step belong, see `Physics`.
+Reading = Literal["dm_control", "gymnasium"]
+
+# Fields that no engine computes unless it is asked to.
+POST_CONSTRAINT_FIELDS = frozenset({"cacc", "cfrc_int", "cfrc_ext"})
+
+
 class PhysicsState(Protocol):
     """Whatever an engine carries from step to step, and the fields that the task asked for.
 
     Attributes:
       fields: MuJoCo's name of a field -> float32 array in MuJoCo's shape, except that rotation
-        matrices (`xmat`, `geom_xmat`, ...) are `(count, 3, 3)`.
+        matrices (`xmat`, `geom_xmat`, ...) are `(count, 3, 3)`. For each name in `changes`
+        also `<name>_change`, by how much the field changed in the last control interval (zero
+        at the start of an episode).
     """
 
     fields: dict[str, jax.Array]
@@ -28,9 +37,15 @@ class PhysicsState(Protocol):
 class Physics(Protocol):
     """One simulation of one MuJoCo model as pure functions. Callers `vmap` them.
 
-    Fields are read the way dm_control reads them: position and velocity quantities (with the
-    sensors of these stages) belong to the state after the last substep, acceleration
-    quantities (accelerometers, touch, forces) to the instant before it.
+    There are two readings of the fields. Joint positions and velocities belong to the state
+    after the last substep in both.
+
+    - `dm_control`: position and velocity quantities (with the sensors of these stages) belong
+      to the state after the last substep as well, acceleration quantities (accelerometers,
+      touch, forces) to the instant before it. The first state of an episode is evaluated
+      without actuation.
+    - `gymnasium`: everything derived is left as the last substep used it, so it belongs to the
+      instant before it (with Runge-Kutta, to the last of the states that it tried).
     """
 
     def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> PhysicsState:
@@ -64,6 +79,8 @@ def make_physics(
     fields: tuple[str, ...],
     substeps: int,
     settling_steps: int = 0,
+    reading: Reading = "dm_control",
+    changes: tuple[str, ...] = (),
 ) -> Physics:
     """Puts an engine around a model. Compiles nothing.
 
@@ -73,6 +90,9 @@ def make_physics(
       fields: the names that `PhysicsState.fields` will hold.
       substeps: simulation steps per control interval.
       settling_steps: simulation steps without control at the start of an episode.
+      reading: to which instant the fields belong, see `Physics`.
+      changes: fields whose change is wanted, see `PhysicsState`. The C engine subtracts in
+        float64, so that a speed taken from it does not lose digits far from the origin.
 
     Raises:
       ValueError: for an unknown name.
@@ -80,15 +100,17 @@ def make_physics(
     if name == "mujoco":
         from envs.physics.mujoco import MujocoPhysics
 
-        return MujocoPhysics(model, fields, substeps, settling_steps)
+        return MujocoPhysics(model, fields, substeps, settling_steps, reading, changes)
     if name == "mjx":
         from envs.physics.mjx import MjxPhysics
 
-        return MjxPhysics(model, fields, substeps, settling_steps)
+        return MjxPhysics(model, fields, substeps, settling_steps, reading, changes)
     raise ValueError(f"unknown physics {name!r}; choose mujoco or mjx")
 
 
-def field_shapes(model: mujoco.MjModel, fields: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def field_shapes(
+    model: mujoco.MjModel, fields: tuple[str, ...], changes: tuple[str, ...] = ()
+) -> dict[str, tuple[int, ...]]:
     """Shapes of `PhysicsState.fields`. Rotation matrices are `(count, 3, 3)` in every engine.
 
     Raises:
@@ -96,6 +118,7 @@ def field_shapes(model: mujoco.MjModel, fields: tuple[str, ...]) -> dict[str, tu
     """
     data = mujoco.MjData(model)
     shapes = {name: getattr(data, name).shape for name in fields}
+    shapes |= {f"{name}_change": getattr(data, name).shape for name in changes}
     return {
         name: (shape[0], 3, 3) if name.endswith("mat") else shape for name, shape in shapes.items()
     }

@@ -11,8 +11,10 @@ from flax import struct
 from mujoco import mjx
 from mujoco.mjx._src import forward as mjx_forward
 from mujoco.mjx._src import sensor as mjx_sensor
+from mujoco.mjx._src import smooth as mjx_smooth
 
-from envs.physics.base import field_shapes
+from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
+from envs.physics.mjx_contacts import frames_of_c
 
 
 @struct.dataclass
@@ -41,13 +43,19 @@ class MjxPhysics:
         fields: tuple[str, ...],
         substeps: int,
         settling_steps: int = 0,
+        reading: Reading = "dm_control",
+        changes: tuple[str, ...] = (),
     ):
         self.model = model
         self._shapes = field_shapes(model, fields)
+        self._changes = changes
+        self._gymnasium = reading == "gymnasium"
+        self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))
         self._substeps = substeps
         self._settling_steps = settling_steps
         self._loaded: tuple[Any, Any, Any] | None = None
 
+    @frames_of_c()
     def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MjxState:
         """See `Physics.reset`."""
         model, passive_model, data = self._load()
@@ -56,7 +64,8 @@ class MjxPhysics:
         if self._settling_steps:
             data = self._advance(model, data, self._settling_steps)
             data = data.replace(time=jnp.zeros_like(data.time))
-        return self._state(mjx.forward(passive_model, data))
+        data = mjx.forward(model if self._gymnasium else passive_model, data)
+        return self._state(data, self._carried(data))
 
     def contacts(self, qpos: jax.Array) -> jax.Array:
         """See `Physics.contacts`."""
@@ -65,32 +74,45 @@ class MjxPhysics:
         contact = data._impl.contact
         return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
 
+    @frames_of_c()
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
         model, _, data = self._load()
         data = self._advance(model, data.replace(ctrl=control, **state.carried), self._substeps)
-        return self._state(data)
+        return self._state(data, state.carried)
 
     def _advance(self, model: Any, data: Any, steps: int) -> Any:
-        """Steps, then derives what depends on positions and velocities."""
+        """Steps, then (as dm_control does) derives what depends on positions and velocities."""
+        if self._gymnasium:
+            data = jax.lax.fori_loop(0, steps, lambda _, data: _step(model, data), data)
+            if self._post_constraint:
+                data = mjx_smooth.rne_postconstraint(model, data)
+            return data
 
         def substep(_, carried):
             stepped = mjx.step(model, data.replace(**carried))
-            return _carried(stepped)
+            return self._carried(stepped)
 
-        carried = jax.lax.fori_loop(0, steps, substep, _carried(data))
+        carried = jax.lax.fori_loop(0, steps, substep, self._carried(data))
         # The compiler drops whatever of this no field needs, collisions for example.
         data = mjx_forward.fwd_position(model, data.replace(**carried))
         data = mjx_sensor.sensor_pos(model, data)
         data = mjx_forward.fwd_velocity(model, data)
         return mjx_sensor.sensor_vel(model, data)
 
-    def _state(self, data: Any) -> MjxState:
+    def _state(self, data: Any, before: dict[str, jax.Array]) -> MjxState:
         fields = {
-            name: jnp.asarray(getattr(data, name), jnp.float32).reshape(shape)
+            name: jnp.asarray(_field(data, name), jnp.float32).reshape(shape)
             for name, shape in self._shapes.items()
         }
-        return MjxState(carried=_carried(data), fields=fields)
+        for name in self._changes:
+            change = getattr(data, name) - before[name]
+            fields[f"{name}_change"] = change.astype(jnp.float32)
+        return MjxState(carried=self._carried(data), fields=fields)
+
+    def _carried(self, data: Any) -> dict[str, jax.Array]:
+        names = (*_CARRIED, *self._changes)
+        return {name: jnp.asarray(getattr(data, name)) for name in names}
 
     def _load(self) -> tuple[Any, Any, Any]:
         """The model, the model without actuation, and blank data, as constants of a trace.
@@ -124,5 +146,12 @@ class _Constant:
         return cls(np.asarray(leaf)) if isinstance(leaf, jax.Array) else leaf
 
 
-def _carried(data: Any) -> dict[str, jax.Array]:
-    return {name: jnp.asarray(getattr(data, name)) for name in _CARRIED}
+def _step(model: Any, data: Any) -> Any:
+    """A step whose result has the types of what it began with, so that it can be repeated."""
+    stepped = mjx.step(model, data)
+    return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), stepped, data)
+
+
+def _field(data: Any, name: str) -> jax.Array:
+    """A field of `data`, also one that MJX counts among the details of its implementation."""
+    return getattr(data._impl if hasattr(data._impl, name) else data, name)

@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from envs.physics.base import field_shapes
+from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
 
 # Positions, velocities, activations, controls, applied forces, time and solver warm start:
 # everything that the next step depends on.
@@ -41,7 +41,8 @@ class MujocoState:
     """State of one simulation.
 
     Attributes:
-      bits: `(2 * state_size,)` uint32, MuJoCo's integration state, each float64 as two words.
+      bits: `(2 * state_size,)` uint32, MuJoCo's integration state and behind it the fields
+        whose change is wanted, each float64 as two words.
       fields: what the task asked for, see `PhysicsState`.
     """
 
@@ -52,12 +53,13 @@ class MujocoState:
 class _Simulation:
     """One `MjData` with the views that are read and written at every step."""
 
-    __slots__ = ("control", "data", "views")
+    __slots__ = ("changing", "control", "data", "views")
 
-    def __init__(self, model: mujoco.MjModel, fields: tuple[str, ...]):
+    def __init__(self, model: mujoco.MjModel, fields: tuple[str, ...], changes: tuple[str, ...]):
         self.data = mujoco.MjData(model)
         self.control = self.data.ctrl
         self.views = tuple(getattr(self.data, name).reshape(-1) for name in fields)
+        self.changing = tuple(getattr(self.data, name).reshape(-1) for name in changes)
 
 
 class MujocoPhysics:
@@ -73,6 +75,8 @@ class MujocoPhysics:
         fields: tuple[str, ...],
         substeps: int,
         settling_steps: int = 0,
+        reading: Reading = "dm_control",
+        changes: tuple[str, ...] = (),
     ):
         self.model = copy.copy(model)
         # A diverged simulation must come out as NaN instead of restarting by itself.
@@ -80,15 +84,21 @@ class MujocoPhysics:
         # dm_control evaluates the first state of an episode without actuation.
         self._passive_model = copy.copy(self.model)
         self._passive_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION.value
-        self._substeps = substeps
-        self._settling_steps = settling_steps
+        self._gymnasium = reading == "gymnasium"
+        self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))
+        self._substeps, self._settling_steps = substeps, settling_steps
         self._runge_kutta = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
 
-        self._shapes = field_shapes(model, fields)
+        self._fields, self._changes = fields, changes
+        self._shapes = field_shapes(model, fields, changes)
         ends = list(itertools.accumulate(math.prod(s) for s in self._shapes.values()))
         self._slices = [slice(*edges) for edges in itertools.pairwise([0, *ends])]
-        # A row is the state and the fields, padded so that every row is aligned for float64.
-        self._state_words = 2 * mujoco.mj_stateSize(self.model, STATE_SIGNATURE)
+        # A row is the state, the fields whose change is wanted as they are now, and the fields,
+        # padded so that every row is aligned for float64.
+        self._state_size = mujoco.mj_stateSize(self.model, STATE_SIGNATURE)
+        changing = sum(math.prod(self._shapes[f"{name}_change"]) for name in changes)
+        self._change_part = slice(ends[-1] - changing, ends[-1])
+        self._state_words = 2 * (self._state_size + changing)
         self._row_size = self._state_words + 2 * math.ceil(ends[-1] / 2)
 
         # Simulations whose derived quantities belong to a state that was handed out, under the
@@ -150,14 +160,15 @@ class MujocoPhysics:
             simulation = self._take_any()
             data = simulation.data
             mujoco.mj_resetData(self.model, data)
-            mujoco.mj_forward(self._passive_model, data)
+            if not self._gymnasium:
+                mujoco.mj_forward(self._passive_model, data)
             data.qpos[:] = qpos[row]
             data.qvel[:] = qvel[row]
             data.act[:] = act[row]
             if self._settling_steps:
                 self._advance(data, self._settling_steps)
                 data.time = 0.0
-            mujoco.mj_forward(self._passive_model, data)
+            mujoco.mj_forward(self.model if self._gymnasium else self._passive_model, data)
             return simulation
 
         finite = np.isfinite(starts).all(1)
@@ -200,13 +211,19 @@ class MujocoPhysics:
         # The state begins with the time, which a simulation that failed carries as NaN.
         time_words = np.ascontiguousarray(bits[:, :2])
         finite = np.isfinite(control).all(1) & np.isfinite(time_words.view(np.float64)[:, 0])
-        return self._run(step_one, self._step_seconds, finite, words.shape[:-1])
+        before = np.ascontiguousarray(bits[:, 2 * self._state_size :]).view(np.float64)
+        return self._run(step_one, self._step_seconds, finite, words.shape[:-1], before)
 
     def _advance(self, data: mujoco.MjData, steps: int) -> None:
-        """Steps, then derives what depends on positions and velocities.
+        """Steps, then (as dm_control does) derives what depends on positions and velocities.
 
         A step from derived quantities is only its second half. Runge-Kutta has no halves.
         """
+        if self._gymnasium:
+            mujoco.mj_step(self.model, data, steps)
+            if self._post_constraint:
+                mujoco.mj_rnePostConstraint(self.model, data)
+            return
         if self._runge_kutta:
             mujoco.mj_step(self.model, data, steps)
         else:
@@ -216,9 +233,12 @@ class MujocoPhysics:
         mujoco.mj_step1(self.model, data)
 
     def _run(
-        self, simulate, seconds: float, finite: np.ndarray, batch: tuple[int, ...]
+        self, simulate, seconds: float, finite: np.ndarray, batch: tuple[int, ...], before=None
     ) -> np.ndarray:
-        """Runs `simulate(row)`, of so many seconds, where finite; the other rows become NaN."""
+        """Runs `simulate(row)`, of so many seconds, where finite; the other rows become NaN.
+
+        Changes are counted from `before`, `(rows, size)`; without it they are zero.
+        """
         count = len(finite)
         rows = np.empty((count, self._row_size), np.uint32)
         states = rows[:, : self._state_words].view(np.float64)
@@ -230,12 +250,19 @@ class MujocoPhysics:
                 for row in numbers:
                     simulation = simulate(row)
                     state = states[row]
-                    mujoco.mj_getState(self.model, simulation.data, state, STATE_SIGNATURE)
-                    for part, view in zip(self._slices, simulation.views, strict=True):
+                    integration = state[: self._state_size]
+                    mujoco.mj_getState(self.model, simulation.data, integration, STATE_SIGNATURE)
+                    if self._changes:
+                        state[self._state_size :] = np.concatenate(simulation.changing)
+                    for part, view in zip(self._slices, simulation.views, strict=False):
                         fields[row, part] = view
                     self._give_back(simulation, state.tobytes())
 
         self._split(run_rows, finite.nonzero()[0].tolist(), seconds)
+        if self._changes:
+            after = states[:, self._state_size :]
+            with np.errstate(over="ignore", invalid="ignore"):
+                fields[:, self._change_part] = 0.0 if before is None else after - before
         failed = ~np.isfinite(states).all(1)
         if failed.any():
             states[failed] = np.nan
@@ -278,9 +305,10 @@ class MujocoPhysics:
             simulation = self._ready.pop(key, None)
         if simulation is None:
             simulation = self._take_any()
-            state = np.frombuffer(key, np.float64)
+            state = np.frombuffer(key, np.float64)[: self._state_size]
             mujoco.mj_setState(self.model, simulation.data, state, STATE_SIGNATURE)
-            mujoco.mj_step1(self.model, simulation.data)
+            if not self._gymnasium:
+                mujoco.mj_step1(self.model, simulation.data)
         return simulation
 
     def _take_any(self) -> _Simulation:
@@ -292,7 +320,7 @@ class MujocoPhysics:
             if self._ready and self._count >= room:
                 return self._ready.popitem(last=False)[1]
             self._count += 1
-        return _Simulation(self.model, tuple(self._shapes))
+        return _Simulation(self.model, self._fields, self._changes)
 
     def _give_back(self, simulation: _Simulation, key: bytes) -> None:
         with self._lock:

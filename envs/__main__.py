@@ -1,0 +1,132 @@
+"""Lists the tasks, or draws one.
+
+    python -m envs
+    python -m envs mujoco
+    python -m envs render dmc/cheetah-run --policy random --output run.mp4
+
+A command: it stands above all floors, so it may ask `purejax_simba` for a trained policy.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import jax
+
+import envs
+from envs import rendering
+
+_COLUMNS = "{:34} {:>11} {:>6} {:>5} {:>6}  {}"
+
+
+def list_tasks(suite: str | None) -> None:
+    """Prints one line per task: sizes, steps of an episode, engines, or what is missing."""
+    chosen = envs.suites() if suite is None else {suite: envs.tasks(suite)}
+    shown: set[str] = set()
+    for name, members in chosen.items():
+        new = [task for task in members if task not in shown]
+        if not new:
+            print(f"\n{name}: {len(members)} tasks, listed above")
+            continue
+        shown.update(new)
+        print(f"\n{name}")
+        print(_COLUMNS.format("task", "observation", "action", "steps", "repeat", "physics"))
+        for task in new:
+            print(_describe(task), flush=True)
+    print("\nAlso ids beyond these of:", ", ".join(envs.families()))
+
+
+def _describe(task: str) -> str:
+    spec = envs.spec(task)
+    physics = ", ".join(spec.physics) or "its own"
+    try:
+        missing = spec.missing()
+        environment = None if missing else envs.make(task)
+    except envs.TaskError as error:
+        environment, missing = None, str(error)
+    if environment is None:
+        return _COLUMNS.format(task, "", "", "", "", missing)
+    return _COLUMNS.format(
+        task,
+        environment.observation_size,
+        environment.action_size,
+        environment.episode_length or "",
+        spec.action_repeat,
+        physics,
+    )
+
+
+def render(arguments: argparse.Namespace) -> None:
+    """Plays an episode and writes it."""
+    rendering.check_output(arguments.output)
+    rendering.choose_backend()
+    physics = "mujoco" if envs.spec(arguments.task).physics else "auto"
+    options: dict = {}
+    if arguments.policy == "random":
+
+        def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
+            return jax.random.uniform(key, (environment.action_size,), minval=-1.0)
+    else:
+        from purejax_simba.experiment import load_act
+
+        config, act = load_act(Path(arguments.policy))
+        if config.task != arguments.task:
+            raise envs.TaskError(f"{arguments.policy} was trained on {config.task}: draw that")
+        options = {
+            "action_repeat": config.action_repeat,
+            "episode_length": config.episode_length,
+        }
+
+        def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
+            return act(observation)
+
+    environment = envs.make(arguments.task, physics, **options)
+    steps = rendering.render(
+        environment,
+        policy,
+        arguments.output,
+        arguments.seed,
+        arguments.steps,
+        arguments.camera,
+        arguments.width,
+        arguments.height,
+    )
+    print(f"{arguments.output}: {steps} steps of {arguments.task}")
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    try:
+        if sys.argv[1:2] == ["render"]:
+            render(_render_parser().parse_args(sys.argv[2:]))
+        else:
+            parser = argparse.ArgumentParser(
+                prog="python -m envs", description=_summary(list_tasks)
+            )
+            parser.add_argument("suite", nargs="?", help="one suite only; or `render`, see there")
+            list_tasks(parser.parse_args().suite)
+    except ValueError as error:  # of envs and of purejax_simba alike
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _render_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m envs render", description=_summary(render))
+    parser.add_argument("task")
+    parser.add_argument("--policy", default="random", help="`random`, or the directory of a run")
+    parser.add_argument("--output", type=Path, required=True, help="x.mp4, x.gif, or x.png (strip)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="at most; default: the whole episode")
+    parser.add_argument("--camera", help="name or number; default: the model's first")
+    parser.add_argument("--width", type=int, default=480)
+    parser.add_argument("--height", type=int, default=360)
+    return parser
+
+
+def _summary(function) -> str:
+    return function.__doc__.splitlines()[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
