@@ -17,7 +17,8 @@ def use_compilation_cache() -> None:
     A directory that the user has chosen (`JAX_COMPILATION_CACHE_DIR`) is left as it is. JAX never
     keeps programs with host callbacks, such as those that train in C MuJoCo.
     """
-    if jax.config.read("jax_compilation_cache_dir") is not None:
+    chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if chosen is not None:
         return
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(home / "purejax_simba" / _machine()))
