@@ -16,13 +16,12 @@ from jax.sharding import Mesh
 
 from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
 from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.parallel import make_mesh, map_runs, shard_runs
+from purejax_simba.parallel import make_mesh, map_runs, runs_take_turns, shard_runs
 
 REPETITIONS = 7
 # Batches that the updates take in turn, so that nothing in an update is the same every time.
 NUM_BATCHES = 8
 MATMUL_SIZE = 1024
-MATMUL_SECONDS = 0.7
 
 
 class Timing(NamedTuple):
@@ -76,6 +75,7 @@ class Learner(NamedTuple):
       hyperparameters: of one run.
       observation_size, action_size: lengths of the two vectors.
       batch_size: transitions per update.
+      critic_hidden_dim: width of the critics.
     """
 
     agent: SoftActorCritic
@@ -83,6 +83,7 @@ class Learner(NamedTuple):
     observation_size: int
     action_size: int
     batch_size: int
+    critic_hidden_dim: int
 
 
 class Updates:
@@ -120,7 +121,9 @@ class Updates:
         initialise_runs = map_runs(initialise, mesh, (0, 0))
         self._state, self._data = initialise_runs(keys, self._hyperparameters)
 
-        advance_runs = map_runs(advance, mesh, (0, 0, 0, None), donate=(0,))
+        several = runs > mesh.size
+        in_turn = several and runs_take_turns(learner.batch_size, learner.critic_hidden_dim)
+        advance_runs = map_runs(advance, mesh, (0, 0, 0, None), donate=(0,), in_turn=in_turn)
         begin = time.perf_counter()
         self.compiled = advance_runs.lower(
             self._state, self._data, self._hyperparameters, jnp.int32(1)
@@ -158,11 +161,13 @@ class UpdateMeasurement(NamedTuple):
 
     Attributes:
       seconds: per update of all runs at once.
+      matmul_seconds: per floating-point operation of `MatrixProducts`, taken in turns with them.
       compile_seconds: from tracing to machine code.
       program_bytes: see `program_bytes_per_run`.
     """
 
     seconds: Timing
+    matmul_seconds: Timing
     compile_seconds: float
     program_bytes: dict[str, int]
 
@@ -171,29 +176,38 @@ def measure_update(learner: Learner, runs: int, seconds: float) -> UpdateMeasure
     """Times the updates of several runs for about the given seconds."""
     mesh = make_mesh(runs)
     updates = Updates(learner, runs, mesh)
-    (timing,) = measure([updates], seconds)
+    products = MatrixProducts(mesh)
+    timing, products_timing = measure([updates, products], seconds / 2)
+    per_operation = Timing(*(time / products.flops for time in products_timing))
     program_bytes = program_bytes_per_run(updates.compiled, mesh, runs)
-    return UpdateMeasurement(timing, updates.compile_seconds, program_bytes)
+    return UpdateMeasurement(timing, per_operation, updates.compile_seconds, program_bytes)
 
 
-def matmul_rate(mesh: Mesh) -> float:
-    """Floating-point operations per second of float32 matrix products on all devices at once.
+class MatrixProducts:
+    """Float32 matrix products on all devices at once, ready to be timed.
 
-    Every device multiplies square matrices of size `MATMUL_SIZE`; the best repetition counts. The
-    precision is JAX's default for float32, as in an update.
+    Every device multiplies square matrices of size `MATMUL_SIZE`. The precision is JAX's default
+    for float32, as in an update.
+
+    Attributes:
+      flops: floating-point operations of one product on every device.
     """
 
-    def multiply(x: jax.Array, matrix: jax.Array, count: jax.Array) -> jax.Array:
-        return jax.lax.fori_loop(0, count, lambda _, x: x @ matrix, x)
+    def __init__(self, mesh: Mesh):
+        def multiply(x: jax.Array, matrix: jax.Array, count: jax.Array) -> jax.Array:
+            return jax.lax.fori_loop(0, count, lambda _, x: x @ matrix, x)
 
-    multiply_all = map_runs(multiply, mesh, (0, 0, None))
-    shape = (mesh.size, MATMUL_SIZE, MATMUL_SIZE)
-    x = shard_runs(jax.random.normal(jax.random.key(0), shape), mesh)
-    # Such matrices neither grow nor shrink a vector by much, so that numbers stay ordinary ones.
-    matrix = jnp.linalg.qr(jax.random.normal(jax.random.key(1), shape[1:]))[0]
-    matrices = shard_runs(jnp.broadcast_to(matrix, shape), mesh)
-    (timing,) = measure([lambda count: multiply_all(x, matrices, jnp.int32(count))], MATMUL_SECONDS)
-    return 2.0 * MATMUL_SIZE**3 * mesh.size / timing.best
+        self._multiply_all = map_runs(multiply, mesh, (0, 0, None))
+        shape = (mesh.size, MATMUL_SIZE, MATMUL_SIZE)
+        self._x = shard_runs(jax.random.normal(jax.random.key(0), shape), mesh)
+        # Such matrices neither grow nor shrink a vector by much: numbers stay ordinary ones.
+        matrix = jnp.linalg.qr(jax.random.normal(jax.random.key(1), shape[1:]))[0]
+        self._matrices = shard_runs(jnp.broadcast_to(matrix, shape), mesh)
+        self.flops = 2.0 * MATMUL_SIZE**3 * mesh.size
+
+    def __call__(self, count: int) -> jax.Array:
+        """Does `count` products on every device and returns the last ones."""
+        return self._multiply_all(self._x, self._matrices, jnp.int32(count))
 
 
 def program_bytes_per_run(compiled: Any, mesh: Mesh, runs: int) -> dict[str, int]:

@@ -17,7 +17,7 @@ from purejax_simba.config import Config, ConfigError
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.interruption import StopRequest, stop_requests
-from purejax_simba.parallel import make_mesh, map_runs, shard_runs
+from purejax_simba.parallel import make_mesh, map_runs, runs_take_turns, shard_runs
 from purejax_simba.preflight import GIB, check_memory
 from purejax_simba.progress import ProgressDisplay, spread
 from purejax_simba.training import (
@@ -29,6 +29,8 @@ from purejax_simba.training import (
 )
 
 CHUNK_SECONDS = 1.0
+# Runs that take turns are copied out of their common arrays and back once a chunk.
+CHUNK_SECONDS_IN_TURN = 5.0
 FIRST_CHUNK = 8
 
 
@@ -49,7 +51,14 @@ def compile_program(
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
     counters, interactions = Counters.create(), jnp.int32(0)
     init = map_runs(program.init, mesh, (0, 0))
-    advance = map_runs(program.advance, mesh, (None, 0, 0, None), (None, 0), donate=(1,))
+    advance = map_runs(
+        program.advance,
+        mesh,
+        (None, 0, 0, None),
+        (None, 0),
+        donate=(1,),
+        in_turn=_in_turn(program.config, mesh),
+    )
     evaluate_all = map_runs(program.evaluate, mesh, (None, 0, 0))
     lowered = (
         init.lower(keys, hyperparameters),
@@ -58,6 +67,11 @@ def compile_program(
     )
     with ThreadPoolExecutor() as pool:
         return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
+
+
+def _in_turn(config: Config, mesh: jax.sharding.Mesh) -> bool:
+    several = config.num_seeds > mesh.size
+    return several and runs_take_turns(config.replay.batch_size, config.agent.critic_hidden_dim)
 
 
 class Inputs(NamedTuple):
@@ -152,6 +166,8 @@ class _Experiment:
         self.state = compiled.init(*self.inputs)
         self._evaluate(compiled)
         chunk = FIRST_CHUNK
+        in_turn = _in_turn(self.config, self.mesh)
+        chunk_seconds = CHUNK_SECONDS_IN_TURN if in_turn else CHUNK_SECONDS
         while self.interactions < self.config.interactions and request.signal is None:
             size = min(chunk, self._next_boundary() - self.interactions)
             updates = self._updates()
@@ -163,7 +179,7 @@ class _Experiment:
             seconds = time.monotonic() - begin
             self.interactions += size
             self._show(size, self._updates() - updates, seconds)
-            chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
+            chunk = max(1, min(2 * chunk, int(size * chunk_seconds / seconds)))
             if self.interactions % self.config.interactions_per_evaluation == 0:
                 self._evaluate(compiled)
 

@@ -95,6 +95,7 @@ def test_every_run_is_updated_as_often_as_asked():
 def test_update_is_measured():
     measured = measure_update(update.make_learner(TINY), TINY.runs, TINY.seconds)
     assert 0.0 < measured.seconds.best <= measured.seconds.median
+    assert 0.0 < measured.matmul_seconds.best <= measured.matmul_seconds.median
     assert measured.compile_seconds > 0.0
     assert all(size >= 0 for size in measured.program_bytes.values())
 
