@@ -2,7 +2,7 @@
 
     python -m tests.parity dmc/cheetah-run --steps 200 --seed 3
     python -m tests.parity mujoco/Ant-v4 --physics mujoco
-    python -m tests.parity all --physics mujoco
+    python -m tests.parity all --seed 3 --report results/parity.md
 
 One line per check; exit status 1 if any fails. Errors are relative to 1 + |reference|.
 
@@ -14,6 +14,7 @@ float32 and nothing else. How MJX is judged is told in `tests.parity_mjx`.
 import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ from envs.dmc.models import sensor_slice
 from envs.task import TaskState
 from tests.parity_mjx import compare_mjx
 from tests.parity_reference import Check, Reference, bare, relative_error
+from tests.parity_report import Report
 
 C_BOUND = 1e-5
 RESETS = 300
@@ -92,7 +94,8 @@ def check_start(environment: Any, reference: Reference, seed: int) -> Check:
     theirs = reference.start(*map(np.asarray, (qpos, qvel, act)), native.task.settling_steps)
     ours = np.asarray(jax.jit(native.physics.reset)(qpos, qvel, act).bits).view(np.float64)
     error = float(np.abs(ours - theirs).max())
-    return Check("start of an episode, mujoco", error == 0.0, f"max difference {error:.1e}")
+    detail = f"max difference {error:.1e}"
+    return Check("start of an episode, mujoco", error == 0.0, detail, f"{error:.0e}")
 
 
 def check_resets(environment: Any, reference: Reference, seed: int) -> Check:
@@ -110,6 +113,7 @@ def check_resets(environment: Any, reference: Reference, seed: int) -> Check:
         "distribution of resets",
         smallest > SIGNIFICANCE,
         f"smallest corrected p-value {min(smallest, 1.0):.3f} over {len(p_values)} components",
+        f"{min(smallest, 1.0):.2f}",
     )
 
 
@@ -131,10 +135,11 @@ def check_rollout(environment: Any, reference: Reference, steps: int, seed: int)
         terminations_agree &= bool(timestep.terminated) == terminated
     passed = max(errors + reward_errors) < C_BOUND and terminations_agree
     return Check(
-        f"roll-out of {steps} steps, mujoco",
+        "roll-out, mujoco",
         passed,
-        f"max error of observations {max(errors):.1e}, of rewards {max(reward_errors):.1e}, "
-        f"terminations {'agree' if terminations_agree else 'DIFFER'}",
+        f"max error of observations {max(errors):.1e}, of rewards {max(reward_errors):.1e} in "
+        f"{steps} steps, terminations {'agree' if terminations_agree else 'DIFFER'}",
+        f"{max(errors + reward_errors):.0e}",
     )
 
 
@@ -182,9 +187,11 @@ def check_states(environment: Any, reference: Reference, seed: int) -> Check:
         errors.append(relative_error(ours.reward[row], rewards[row]))
     passed = max(errors) < C_BOUND and rewards.max() > 0
     return Check(
-        f"step from {STATES} states, mujoco",
+        "one step, mujoco",
         passed,
-        f"max error {max(errors):.1e}, rewards from {rewards.min():.2f} to {rewards.max():.2f}",
+        f"max error {max(errors):.1e} from {STATES} states, rewards from {rewards.min():.2f} to "
+        f"{rewards.max():.2f}",
+        f"{max(errors):.0e}",
     )
 
 
@@ -220,14 +227,19 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--physics", choices=("mujoco", "mjx", "both"), default="both")
+    parser.add_argument("--report", type=Path, help="write a table of the checks to this file")
     arguments = parser.parse_args()
+    report = Report(arguments.report, arguments.steps, arguments.seed)
     native = tuple(task for task in envs.tasks() if envs.spec(task).physics)
     failures = 0
     for task_id in native if arguments.task == "all" else (envs.spec(arguments.task).id,):
+        checks = []
         for check in compare(task_id, arguments.steps, arguments.seed, arguments.physics):
             verdict = "ok  " if check.passed else "FAIL"
             print(f"{verdict} {task_id}: {check.name}: {check.detail}", flush=True)
-            failures += not check.passed
+            checks.append(check)
+        failures += sum(not check.passed for check in checks)
+        report.add(task_id, checks)
     return 1 if failures else 0
 
 

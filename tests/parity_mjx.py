@@ -209,6 +209,7 @@ def check_model(
         "one interval, mjx in float64",
         bool(error.max() < MODEL_BOUND) and error.size >= approximate.size / 4,
         f"max error {error.max():.1e} over {error.size} states, {approximate.sum()} left out",
+        f"{error.max():.0e}",
     )
     if approximate.any():
         median, most = np.quantile(every[approximate], (0.5, 0.9))
@@ -217,6 +218,7 @@ def check_model(
             bool(median < APPROXIMATE_BOUND),
             f"median error {median:.1e}, 90% {most:.1e}, max {every[approximate].max():.1e} over "
             f"{approximate.sum()} states",
+            f"{median:.0e} ({approximate.sum()} of {approximate.size})",
         )
 
 
@@ -233,9 +235,10 @@ def check_solver(
     error = errors(changed, path.observations[chosen])
     median, most = np.quantile(error, (0.5, 0.9))
     return Check(
-        "one interval, solver of mjx in the original",
+        "one interval, solver of mjx",
         bool(median < SOLVER_BOUNDS[0] and most < SOLVER_BOUNDS[1]),
         f"median error {median:.1e}, 90% {most:.1e}, max {error.max():.1e}",
+        f"{most:.0e}",
     )
 
 
@@ -259,6 +262,7 @@ def check_float32(
         bool((ours <= FLOAT32_FACTOR * theirs).all()),
         f"median error {ours[0]:.1e}, 90% {ours[1]:.1e}, max {error.max():.1e} against "
         f"{theirs[0]:.1e}, {theirs[1]:.1e}, {yardstick.max():.1e} of a disturbed C engine",
+        f"{ours[1]:.0e} ({theirs[1]:.0e})",
     )
 
 
@@ -282,10 +286,11 @@ def check_free_run(reference: Reference, path: Path, step: Any, seed: int) -> Ch
         float(np.median(agreement(errors(values, path.observations)))) for values in (ours, theirs)
     )
     return Check(
-        f"free run of {steps} steps, mjx",
+        "free run, mjx",
         ours_agree >= theirs_agree / 2,
-        f"within {FREE_ERROR:.0e} for {ours_agree:.0f} steps (median of {STARTS} starts), "
-        f"a disturbed C engine for {theirs_agree:.0f}",
+        f"within {FREE_ERROR:.0e} for {ours_agree:.0f} of {steps} steps (median of {STARTS} "
+        f"starts), a disturbed C engine for {theirs_agree:.0f}",
+        f"{ours_agree:.0f} ({theirs_agree:.0f})",
     )
 
 

@@ -13,11 +13,12 @@ from envs.physics.mujoco import STATE_SIGNATURE
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of one comparison."""
+    """Outcome of one comparison; `figure` is what a table has room for."""
 
     name: str
     passed: bool
     detail: str
+    figure: str = ""
 
 
 @dataclass(frozen=True)

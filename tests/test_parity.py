@@ -4,7 +4,8 @@ import pytest
 
 import envs
 from tests.parity import check_compiled_model, check_shape, check_states, compare
-from tests.parity_reference import Reference
+from tests.parity_reference import Check, Reference
+from tests.parity_report import Report
 
 DMC = tuple(task for task in envs.tasks() if task.startswith("dmc/"))
 ONE_PER_DOMAIN = tuple({task.split("-")[0]: task for task in DMC}.values())
@@ -49,3 +50,16 @@ def test_other_tasks_equal_dm_control(task_id):
 def test_mjx_equals_dm_control(task_id):
     for check in compare(task_id, steps=100, seed=3, physics="mjx"):
         assert check.passed, f"{check.name}: {check.detail}"
+
+
+def test_the_report_keeps_what_others_entered(tmp_path):
+    path = tmp_path / "parity.md"
+    Report(path, 200, 3).add("dmc/b-c", [Check("model", True, "", "")])
+    Report(path, 200, 3).add("dmc/a-b", [Check("roll-out, mujoco", False, "", "1e-03")])
+    Report(path, 200, 3).add("dmc/b-c", [Check("roll-out, mujoco", True, "", "2e-07")])
+    rows = [line for line in path.read_text().splitlines() if line.startswith("| `")]
+    assert [row.split("|")[1].strip() for row in rows] == ["`dmc/a-b`", "`dmc/b-c`"]
+    assert "**FAIL** 1e-03" in rows[0]
+    assert " ok " in rows[1] and " 2e-07 " in rows[1]
+    Report(path, 100, 3).add("dmc/a-b", [Check("model", True, "", "")])
+    assert "dmc/b-c" not in path.read_text(), "other arguments, another table"

@@ -1,0 +1,109 @@
+"""The table of the parity checks, one row per task, see `tests.parity`."""
+
+import datetime
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from tests.parity_reference import Check
+
+# Name of a check -> title of its column, and what the column shows.
+COLUMNS = {
+    "sizes, times, ranges": ("sizes", "sizes of observation and action, times, action ranges"),
+    "model": ("model", "every number of the compiled model and its options"),
+    "start of an episode, mujoco": ("start", "largest difference of the state after a reset"),
+    "distribution of resets": (
+        "resets",
+        "smallest p-value of Kolmogorov-Smirnov tests of the components of first observations, "
+        "times the number of components; above 0.001",
+    ),
+    "one step, mujoco": (
+        "step, C",
+        "largest error of observation and reward one step after random states near the default "
+        "pose; below 1e-5",
+    ),
+    "roll-out, mujoco": (
+        "roll-out, C",
+        "largest error of observations and rewards over the whole roll-out; below 1e-5",
+    ),
+    "one interval, solver of mjx": (
+        "solver",
+        "where MJX has to use another solver: 90th percentile of what that changes in the "
+        "original; below 1e-4",
+    ),
+    "one interval, mjx in float64": (
+        "MJX, float64",
+        "largest error after one control interval; below 1e-6",
+    ),
+    "approximate contacts, mjx in float64": (
+        "approximate",
+        "the same where MJX approximates a contact, median (number of such states); below 1e-3",
+    ),
+    "one interval, mjx in float32": (
+        "MJX, float32",
+        "90th percentile of the error after one control interval (that of the C engine disturbed "
+        "by one unit in the last place of float32, of which it may be 10 times)",
+    ),
+    "free run, mjx": (
+        "free run",
+        "steps until the error exceeds 0.01, median over starts (the C engine disturbed in that "
+        "way at every step, of which it may be half)",
+    ),
+}
+VERSIONED = ("mujoco", "mujoco-mjx", "jax", "dm-control", "gymnasium")
+
+
+class Report:
+    """A Markdown file with a cell per task and check. Cells of other runs stay as they are."""
+
+    def __init__(self, path: Path | None, steps: int, seed: int):
+        """Reads what is there, unless other versions or arguments made it; None writes nothing."""
+        self._path = path
+        self._cells: dict[str, dict[str, str]] = {}
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in VERSIONED)
+        self._made_by = (
+            f"Made by `python -m tests.parity all --steps {steps} --seed {seed} "
+            f"--report results/parity.md` with {versions}."
+        )
+        if path is not None and path.exists():
+            lines = path.read_text().splitlines()
+            if self._made_by in lines:
+                for line in lines:
+                    if line.startswith("| `"):
+                        task, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+                        titles = [*(title for title, _ in COLUMNS.values()), "date"]
+                        self._cells[task.strip("`")] = dict(zip(titles, cells, strict=True))
+
+    def add(self, task_id: str, checks: Iterable[Check]) -> None:
+        """Enters the checks of a task and writes the file."""
+        if self._path is None:
+            return
+        cells = self._cells.setdefault(task_id, {})
+        for check in checks:
+            figure = check.figure or ("ok" if check.passed else "")
+            cells[COLUMNS[check.name][0]] = figure if check.passed else f"**FAIL** {figure}"
+        cells["date"] = datetime.date.today().isoformat()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(self._text())
+
+    def _text(self) -> str:
+        titles = [title for title, _ in COLUMNS.values()]
+        rows = [["task", *titles, "date"], ["---"] * (len(titles) + 2)]
+        for task, cells in sorted(self._cells.items()):
+            rows.append([f"`{task}`", *(cells.get(title, "") for title in [*titles, "date"])])
+        table = [f"| {' | '.join(row)} |" for row in rows]
+        legend = [f"- **{title}**: {meaning}" for title, meaning in COLUMNS.values()]
+        return "\n".join(
+            [
+                "# The native tasks against the originals",
+                "",
+                self._made_by,
+                "Errors are relative to 1 + |reference|; `tests/parity.py` and "
+                "`tests/parity_mjx.py` say how they are measured.",
+                "",
+                *table,
+                "",
+                *legend,
+                "",
+            ]
+        )
