@@ -92,13 +92,10 @@ def test_robots_without_their_models_are_refused_without_a_download():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "task", ["brax/inverted_pendulum", "playground/CartpoleBalance", *envs.tasks("mujoco")]
-)
+@pytest.mark.parametrize("task", ["brax/inverted_pendulum", "playground/CartpoleBalance"])
 def test_trains(task, tmp_path):
     config = Config(
         task=task,
-        physics="mujoco" if envs.spec(task).physics else "auto",
         num_seeds=2,
         total_env_steps=400,
         evaluation_interval=200,
