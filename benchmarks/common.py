@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
 from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.parallel import make_mesh, map_runs, runs_take_turns, shard_runs
+from purejax_simba.parallel import make_mesh, map_runs, runs_at_a_time, shard_runs, split_runs
 
 REPETITIONS = 7
 # Batches that the updates take in turn, so that nothing in an update is the same every time.
@@ -92,6 +92,7 @@ class Updates:
     Attributes:
       compile_seconds: from tracing to machine code.
       compiled: the compiled loop of updates.
+      runs_per_device: how many of them a device advances side by side.
     """
 
     def __init__(self, learner: Learner, runs: int, mesh: Mesh):
@@ -117,25 +118,30 @@ class Updates:
         hyperparameters = jax.tree.map(
             lambda x: jnp.broadcast_to(x, (runs,)), learner.hyperparameters
         )
-        keys, self._hyperparameters = shard_runs((keys, hyperparameters), mesh)
+        at_a_time = runs_at_a_time(runs, mesh, learner.batch_size, learner.critic_hidden_dim)
+        self.runs_per_device = at_a_time // mesh.size
         initialise_runs = map_runs(initialise, mesh, (0, 0))
-        self._state, self._data = initialise_runs(keys, self._hyperparameters)
+        self._inputs = []
+        self._states = []
+        for group, numbers in split_runs((keys, hyperparameters), at_a_time, mesh):
+            state, data = initialise_runs(group, numbers)
+            self._states.append(state)
+            self._inputs.append((data, numbers))
 
-        several = runs > mesh.size
-        in_turn = several and runs_take_turns(learner.batch_size, learner.critic_hidden_dim)
-        advance_runs = map_runs(advance, mesh, (0, 0, 0, None), donate=(0,), in_turn=in_turn)
+        advance_runs = map_runs(advance, mesh, (0, 0, 0, None), donate=(0,))
         begin = time.perf_counter()
         self.compiled = advance_runs.lower(
-            self._state, self._data, self._hyperparameters, jnp.int32(1)
+            self._states[0], *self._inputs[0], jnp.int32(1)
         ).compile()
         self.compile_seconds = time.perf_counter() - begin
 
-    def __call__(self, count: int) -> AgentState:
-        """Does `count` updates of every run and returns their new state."""
-        self._state = self.compiled(
-            self._state, self._data, self._hyperparameters, jnp.int32(count)
-        )
-        return self._state
+    def __call__(self, count: int) -> list[AgentState]:
+        """Does `count` updates of every run and returns their new states."""
+        for index, inputs in enumerate(self._inputs):
+            self._states[index] = jax.block_until_ready(
+                self.compiled(self._states[index], *inputs, jnp.int32(count))
+            )
+        return self._states
 
 
 def _draw(key: jax.Array, learner: Learner) -> tuple[Batch, Noise]:
@@ -179,7 +185,7 @@ def measure_update(learner: Learner, runs: int, seconds: float) -> UpdateMeasure
     products = MatrixProducts(mesh)
     timing, products_timing = measure([updates, products], seconds / 2)
     per_operation = Timing(*(time / products.flops for time in products_timing))
-    program_bytes = program_bytes_per_run(updates.compiled, mesh, runs)
+    program_bytes = program_bytes_per_run(updates.compiled, updates.runs_per_device)
     return UpdateMeasurement(timing, per_operation, updates.compile_seconds, program_bytes)
 
 
@@ -210,13 +216,12 @@ class MatrixProducts:
         return self._multiply_all(self._x, self._matrices, jnp.int32(count))
 
 
-def program_bytes_per_run(compiled: Any, mesh: Mesh, runs: int) -> dict[str, int]:
+def program_bytes_per_run(compiled: Any, runs_per_device: int) -> dict[str, int]:
     """Bytes of a compiled program's arguments and temporaries; empty if XLA does not say."""
     analysis = compiled.memory_analysis()
     if analysis is None:
         return {}
     # The analysis is that of one device.
-    runs_per_device = runs // mesh.size
     return {
         "argument_bytes_per_run": analysis.argument_size_in_bytes // runs_per_device,
         "temporary_bytes_per_run": analysis.temp_size_in_bytes // runs_per_device,

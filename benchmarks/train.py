@@ -8,9 +8,6 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import tyro
 
 import envs
@@ -25,9 +22,9 @@ from benchmarks.common import (
     repeat,
 )
 from purejax_simba.config import AgentConfig, Config, ConfigError
-from purejax_simba.experiment import compile_program, make_inputs
-from purejax_simba.parallel import make_mesh, use_all_cores
-from purejax_simba.training import Counters, Program, RunState, make_program
+from purejax_simba.parallel import use_all_cores
+from purejax_simba.runs import Runs
+from purejax_simba.training import Program, make_program
 
 
 @dataclass(frozen=True)
@@ -52,34 +49,28 @@ class Training:
     """Runs under way.
 
     Attributes:
+      runs: the runs.
       compile_seconds: of all of the program's functions together, tracing included.
-      advance: the compiled interaction loop.
     """
 
-    def __init__(self, program: Program, mesh: jax.sharding.Mesh):
-        inputs = make_inputs(program, mesh)
+    def __init__(self, program: Program):
+        self.runs = Runs(program)
         begin = time.perf_counter()
-        compiled = compile_program(program, mesh, *inputs)
+        self.runs.compile()
         self.compile_seconds = time.perf_counter() - begin
-        self.advance: Any = compiled.advance
-        self._hyperparameters = inputs.hyperparameters
-        self._counters = Counters.create()
-        self._state = compiled.init(*inputs)
+        self.runs.start()
 
-    def __call__(self, interactions: int) -> RunState:
-        """Goes on for so many interactions and returns the new state."""
-        self._counters, self._state = self.advance(
-            self._counters, self._state, self._hyperparameters, jnp.int32(interactions)
-        )
-        return self._state
+    def __call__(self, interactions: int) -> None:
+        """Goes on for so many interactions."""
+        self.runs.advance(interactions)
 
     def interactions(self) -> int:
         """Interactions so far, of each environment."""
-        return int(self._counters.interactions)
+        return int(self.runs.counters.interactions)
 
     def updates(self) -> int:
         """Updates so far, of each run."""
-        return int(np.asarray(self._state.agent.updates)[0])
+        return int(self.runs.get(lambda state: state.agent.updates)[0])
 
 
 def make_learner(program: Program) -> Learner:
@@ -125,15 +116,14 @@ def run(arguments: Arguments) -> dict[str, Any]:
             f"--random-interactions is {arguments.random_interactions}: "
             f"give {REPETITIONS + 1} or more"
         )
-    mesh = make_mesh(runs)
     program = make_program(make_config(arguments))
-    training = Training(program, mesh)
+    training = Training(program)
     training(random_count)
     (environment,) = repeat([training], [random_count])
 
     training(program.config.learning_starts - training.interactions())
     peak_memory = peak_memory_bytes()
-    updates = Updates(make_learner(program), runs, mesh)
+    updates = Updates(make_learner(program), runs, training.runs.mesh)
     interactions_before, updates_before = training.interactions(), training.updates()
     learning, update = measure([training, updates], arguments.seconds / 2.0)
     updates_per_interaction = (training.updates() - updates_before) / (
@@ -155,7 +145,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
         "seconds_per_interaction_and_run_learning": learning.median / runs,
         "training_overhead": learning.median / parts,
         "peak_memory_bytes": peak_memory,
-        **program_bytes_per_run(training.advance, mesh, runs),
+        **program_bytes_per_run(training.runs.compiled.advance, updates.runs_per_device),
     }
 
 

@@ -1,5 +1,9 @@
 """Environments for the learner: tasks, engines, wrappers and the registry of task ids."""
 
+from envs import native  # noqa: F401, it fills the registry
+
+# isort: split
+from envs import adapted  # noqa: F401, listed after the native tasks
 from envs.base import Environment, TimeStep
 from envs.host import HostEnvironmentError, clear_errors
 from envs.registry import (
@@ -9,6 +13,7 @@ from envs.registry import (
     families,
     make,
     register,
+    register_family,
     spec,
     suites,
     tasks,
@@ -30,6 +35,7 @@ __all__ = [
     "families",
     "make",
     "register",
+    "register_family",
     "spec",
     "suites",
     "tasks",

@@ -4,20 +4,14 @@ import contextlib
 import difflib
 import importlib
 import importlib.util
-import math
-import os
-import pickle
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 
-from envs import brax, dmc, gym_mujoco
 from envs.base import Environment
-from envs.wrappers import ActionRepeat, RescaleAction, TimeLimit
+from envs.wrappers import ActionRepeat, TimeLimit
 
 
 class TaskError(ValueError):
@@ -75,6 +69,11 @@ class TaskSpec:
 
 _specs: dict[str, TaskSpec] = {}
 
+# Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
+_families: dict[str, Callable[[str], TaskSpec]] = {}
+
+_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard", "mujoco")
+
 
 def spec(task_id: str) -> TaskSpec:
     """Looks up a task.
@@ -84,13 +83,14 @@ def spec(task_id: str) -> TaskSpec:
     """
     if task_id in _specs:
         return _specs[task_id]
-    family = _FAMILIES.get(task_id.partition("/")[0])
+    family = _families.get(task_id.partition("/")[0])
     if family is not None:
         return family(task_id)
-    raise _unknown(task_id, list(_specs))
+    raise unknown_task(task_id, list(_specs))
 
 
-def _unknown(task_id: str, known: list[str]) -> TaskError:
+def unknown_task(task_id: str, known: list[str]) -> TaskError:
+    """The error for an id that is not among the known ones, with the nearest of them."""
     near = difflib.get_close_matches(task_id, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "envs.tasks() lists the known ones"
     return TaskError(f"unknown task {task_id!r}: {hint}")
@@ -112,7 +112,7 @@ def tasks(suite: str | None = None) -> tuple[str, ...]:
 
 def families() -> tuple[str, ...]:
     """Prefixes of ids that are looked up when they are asked for, in `tasks` or not."""
-    return tuple(_FAMILIES)
+    return tuple(_families)
 
 
 def suites() -> dict[str, tuple[str, ...]]:
@@ -154,6 +154,16 @@ def register(
         package=package,
         install=install,
     )
+
+
+def register_family(prefix: str, find: Callable[[str], TaskSpec]) -> None:
+    """Makes ids `<prefix>/...` known that are not registered one by one.
+
+    Args:
+      prefix: what stands before the first slash of an id.
+      find: from an id to what is known about it; raises `TaskError` for an unknown one.
+    """
+    _families[prefix] = find
 
 
 def make(
@@ -209,208 +219,10 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
     return physics
 
 
-def _build_native(module: str, task: str, install: str, physics: str | None) -> Environment:
-    """A task of this package over an engine. Its definition is `TASKS[task]` in `module`."""
-    if physics is None:
-        raise TaskError(f"{task} needs an engine: choose from {', '.join(dmc.PHYSICS)}")
-    with _advice_on_missing_packages(install):
-        from envs.task import TaskEnvironment
-
-        definition = importlib.import_module(module).TASKS[task]()
-    environment = TaskEnvironment(definition, physics)
-    return RescaleAction(environment, environment.action_low, environment.action_high)
-
-
-def _gymnax_spec(task_id: str) -> TaskSpec:
-    """Covers every environment that gymnax knows, also those registered with it at run time."""
-    gymnax = _import_gymnax()
-    name = task_id.removeprefix("gymnax/")
-    if name not in gymnax.registered_envs:
-        raise _unknown(task_id, [f"gymnax/{known}" for known in gymnax.registered_envs])
-    return TaskSpec(id=task_id, suite="gymnax", build=partial(_build_gymnax, name))
-
-
-def _build_gymnax(name: str, physics: str | None) -> Environment:
-    environment, _ = _import_gymnax().make(name)
-    from envs.gymnax import GymnaxEnvironment
-
-    try:
-        return GymnaxEnvironment(environment)
-    except ValueError as error:
-        choices = ", ".join(tasks("gymnax"))
-        raise TaskError(f"gymnax/{name}: {error}: choose from {choices}") from None
-
-
-def _functional_spec(task_id: str) -> TaskSpec:
-    """Covers what Brax or Playground know beyond the tasks that are listed."""
-    library, _, name = task_id.partition("/")
-    with _advice_on_missing_packages(_INSTALL[library]):
-        names = getattr(brax, f"{library}_names")()
-    if name not in names:
-        raise _unknown(task_id, [f"{library}/{known}" for known in names])
-    build = partial(_build_functional, library, name)
-    return TaskSpec(id=task_id, suite=library, build=build, episode_length=brax.EPISODE_LENGTH)
-
-
-def _build_functional(library: str, name: str, physics: str | None) -> Environment:
-    with _advice_on_missing_packages(_INSTALL[library]):
-        try:
-            return getattr(brax, f"make_{library}")(name)
-        except ValueError as error:
-            raise TaskError(f"{library}/{name}: {error}") from error
-
-
-def _import_gymnax() -> Any:
-    with _advice_on_missing_packages(_INSTALL["gymnax"]):
-        return importlib.import_module("gymnax")
-
-
-def _gymnasium_spec(task_id: str) -> TaskSpec:
-    """Covers every environment that gymnasium knows, and `<module>:<id>`."""
-    with _advice_on_missing_packages("pip install gymnasium"):
-        gymnasium = importlib.import_module("gymnasium")
-    module, _, name = task_id.removeprefix("gymnasium/").rpartition(":")
-    try:
-        if module:
-            importlib.import_module(module)
-        known = gymnasium.spec(name)
-    except ModuleNotFoundError as error:
-        raise TaskError(
-            f"{task_id}: no module {error.name!r} here: install it, or start where it is"
-        ) from None
-    except gymnasium.error.Error:
-        raise _unknown(task_id, [f"gymnasium/{known}" for known in gymnasium.registry]) from None
-    try:
-        pickled = pickle.dumps(known)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        raise TaskError(
-            f"{task_id} cannot be sent to worker processes: register it with an entry point "
-            "'<module>:<class>' and arguments that can be pickled"
-        ) from None
-    source = {
-        "kind": "gymnasium",
-        "id": name,
-        "spec": pickled,
-        "path": [os.path.abspath(entry) for entry in sys.path],
-    }
-    return TaskSpec(
-        id=task_id, suite="gymnasium", build=partial(_build_on_host, task_id, source), on_host=True
-    )
-
-
-def _envpool_spec(task_id: str) -> TaskSpec:
-    """Covers every environment that EnvPool knows."""
-    with _advice_on_missing_packages("pip install 'purejax_simba[envpool]'"):
-        envpool = importlib.import_module("envpool")
-    name = task_id.removeprefix("envpool/")
-    known = envpool.list_all_envs()
-    if name not in known:
-        raise _unknown(task_id, [f"envpool/{known}" for known in known])
-    source = {"kind": "envpool", "id": name}
-    return TaskSpec(
-        id=task_id, suite="envpool", build=partial(_build_on_host, task_id, source), on_host=True
-    )
-
-
-def _build_on_host(
-    task_id: str,
-    source: dict[str, Any],
-    physics: str | None,
-    episode_length: int | None,
-    options: HostOptions,
-) -> Environment:
-    from envs.host import HostEnvironment, HostEnvironmentError
-
-    if not 0 < options.time_limit < math.inf:
-        raise TaskError(f"the time limit is {options.time_limit} s: give a finite number above 0")
-    try:
-        environment = HostEnvironment(task_id, source, episode_length, options)
-    except HostEnvironmentError as error:
-        raise TaskError(str(error)) from None
-    return RescaleAction(environment, environment.action_low, environment.action_high)
-
-
 @contextlib.contextmanager
-def _advice_on_missing_packages(command: str) -> Iterator[None]:
+def advice_on_missing_packages(command: str) -> Iterator[None]:
+    """Inside, a package that cannot be imported is reported with the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise TaskError(f"{error.name} is not installed: {command}") from error
-
-
-_INSTALL = {
-    "brax": "pip install brax",
-    "gymnax": "pip install gymnax six",  # gymnax forgets to ask for six
-    "playground": "pip install playground",
-}
-
-_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard", "mujoco")
-
-# Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
-_FAMILIES: dict[str, Callable[[str], TaskSpec]] = {
-    "brax": _functional_spec,
-    "envpool": _envpool_spec,
-    "gymnasium": _gymnasium_spec,
-    "gymnax": _gymnax_spec,
-    "playground": _functional_spec,
-}
-
-for _suite, _domains in (("dmc_easy_medium", dmc.EASY_MEDIUM), ("dmc_hard", dmc.HARD)):
-    for _domain, _tasks in _domains.items():
-        for _task in _tasks:
-            register(
-                f"dmc/{_domain}-{_task}",
-                partial(_build_native, f"envs.dmc.{_domain}", _task, "pip install dm-control"),
-                suite=_suite,
-                action_repeat=dmc.ACTION_REPEAT,
-                episode_length=dmc.EPISODE_LENGTH,
-                terminates=False,
-                physics=dmc.PHYSICS,
-                package="dm_control",
-                install="pip install dm-control",
-            )
-
-for _name, (_module, _terminates) in gym_mujoco.TASKS.items():
-    register(
-        f"mujoco/{_name}",
-        partial(_build_native, f"envs.gym_mujoco.{_module}", _name, "pip install gymnasium"),
-        suite="mujoco",
-        episode_length=gym_mujoco.EPISODE_LENGTH,
-        terminates=_terminates,
-        physics=gym_mujoco.PHYSICS,
-        package="gymnasium",
-        install="pip install gymnasium",
-    )
-
-# The tasks of gymnax with continuous actions: name -> (episode length, may end before it).
-for _name, (_length, _terminates) in {
-    "MountainCarContinuous-v0": (999, True),
-    "Pendulum-v1": (200, False),
-    "PointRobot-misc": (100, False),
-    "Reacher-misc": (100, False),
-    "Swimmer-misc": (500, False),
-}.items():
-    register(
-        f"gymnax/{_name}",
-        partial(_build_gymnax, _name),
-        suite="gymnax",
-        episode_length=_length,
-        terminates=_terminates,
-        package="gymnax",
-        install=_INSTALL["gymnax"],
-    )
-
-for _library, _package, _known in (
-    ("brax", "brax", brax.BRAX),
-    ("playground", "mujoco_playground", dict.fromkeys(brax.PLAYGROUND, False)),
-):
-    for _name, _terminates in _known.items():
-        register(
-            f"{_library}/{_name}",
-            partial(_build_functional, _library, _name),
-            suite=_library,
-            episode_length=brax.EPISODE_LENGTH,
-            terminates=_terminates,
-            package=_package,
-            install=_INSTALL[_library],
-        )

@@ -10,7 +10,7 @@ from purejax_simba.agents.soft_actor_critic import Params
 from purejax_simba.config import ConfigError
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.normalisation import RunningMoments
-from purejax_simba.training import Program, RunState
+from purejax_simba.training import Program
 
 POLICY_DIRECTORY = Path("checkpoints") / "policy"
 
@@ -23,9 +23,8 @@ class Policy(NamedTuple):
     hyperparameters: HyperParameters
 
 
-def save_policy(directory: Path, state: RunState, hyperparameters: HyperParameters) -> None:
+def save_policy(directory: Path, policy: Policy) -> None:
     """Writes the final policies of all runs under a run directory."""
-    policy = Policy(state.agent.actor, state.observation_moments, hyperparameters)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((directory / POLICY_DIRECTORY).absolute(), jax.device_get(policy))
 

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,81 +14,15 @@ import envs
 from purejax_simba import checkpoint, logging
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
-from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.interruption import StopRequest, stop_requests
-from purejax_simba.parallel import make_mesh, map_runs, runs_take_turns, shard_runs
+from purejax_simba.parallel import make_mesh, map_runs
 from purejax_simba.preflight import GIB, check_memory
 from purejax_simba.progress import ProgressDisplay, spread
-from purejax_simba.training import (
-    Counters,
-    Program,
-    RunState,
-    evaluation_policy,
-    make_program,
-)
+from purejax_simba.runs import Runs
+from purejax_simba.training import evaluation_policy, make_program
 
 CHUNK_SECONDS = 1.0
-# Runs that take turns are copied out of their common arrays and back once a chunk.
-CHUNK_SECONDS_IN_TURN = 5.0
 FIRST_CHUNK = 8
-
-
-class CompiledProgram(NamedTuple):
-    """A `Program` compiled for many runs; see there for the functions."""
-
-    init: Callable[..., RunState]
-    advance: Callable[..., tuple[Counters, RunState]]
-    evaluate: Callable[..., EvaluationMetrics]
-
-
-def compile_program(
-    program: Program, mesh: jax.sharding.Mesh, keys: jax.Array, hyperparameters: HyperParameters
-) -> CompiledProgram:
-    """Compiles a program for the runs of `keys` and `hyperparameters`, once and for all chunks."""
-    state = jax.eval_shape(jax.vmap(program.init), keys, hyperparameters)
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("run"))
-    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
-    counters, interactions = Counters.create(), jnp.int32(0)
-    init = map_runs(program.init, mesh, (0, 0))
-    advance = map_runs(
-        program.advance,
-        mesh,
-        (None, 0, 0, None),
-        (None, 0),
-        donate=(1,),
-        in_turn=_in_turn(program.config, mesh),
-    )
-    evaluate_all = map_runs(program.evaluate, mesh, (None, 0, 0))
-    lowered = (
-        init.lower(keys, hyperparameters),
-        advance.lower(counters, state, hyperparameters, interactions),
-        evaluate_all.lower(counters, state, hyperparameters),
-    )
-    with ThreadPoolExecutor() as pool:
-        return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
-
-
-def _in_turn(config: Config, mesh: jax.sharding.Mesh) -> bool:
-    several = config.num_seeds > mesh.size
-    return several and runs_take_turns(config.replay.batch_size, config.agent.critic_hidden_dim)
-
-
-class Inputs(NamedTuple):
-    """The runs of a configuration, one per seed, placed on a mesh."""
-
-    keys: jax.Array
-    hyperparameters: HyperParameters
-
-
-def make_inputs(program: Program, mesh: jax.sharding.Mesh) -> Inputs:
-    """Keys and hyperparameters of the configured seeds."""
-    config = program.config
-    seeds = np.arange(config.seed, config.seed + config.num_seeds)
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    hyperparameters = jax.tree.map(
-        lambda x: jnp.broadcast_to(x, (config.num_seeds,)), program.hyperparameters()
-    )
-    return Inputs(*shard_runs((keys, hyperparameters), mesh))
 
 
 def run(config: Config) -> Path:
@@ -107,28 +40,22 @@ def run(config: Config) -> Path:
       envs.HostEnvironmentError: if an environment fails; the results so far are in the files.
     """
     program = make_program(config)
-    mesh = make_mesh(program.config.num_seeds)
-    memory = check_memory(program, mesh.size)
+    runs = Runs(program)
+    memory = check_memory(program, runs.mesh.size)
     directory = logging.create_run_directory(program.config)
     with envs.clear_errors():
-        return _Experiment(program, mesh, memory, directory).run()
+        return _Experiment(program.config, runs, memory, directory).run()
 
 
 class _Experiment:
-    def __init__(
-        self, program: Program, mesh: jax.sharding.Mesh, memory: dict[str, int], directory: Path
-    ):
-        config = program.config
-        self.program = program
+    def __init__(self, config: Config, runs: Runs, memory: dict[str, int], directory: Path):
         self.config = config
-        self.mesh = mesh
+        self.runs = runs
         self.memory = memory
         self.directory = directory
-        self.inputs = make_inputs(program, mesh)
         self.seeds = range(config.seed, config.seed + config.num_seeds)
         self.metrics = logging.MetricsFile(directory, config)
         self.display = ProgressDisplay(config.total_env_steps)
-        self.counters = Counters.create()
         self.interactions = 0
         self.reported_divergence: set[int] = set()
 
@@ -136,15 +63,17 @@ class _Experiment:
         try:
             self._announce()
             begin = time.monotonic()
-            compiled = compile_program(self.program, self.mesh, *self.inputs)
+            self.runs.compile()
             self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
             begin = time.monotonic()
             with stop_requests() as request:
-                self._train(compiled, request)
+                self._train(request)
             seconds = time.monotonic() - begin
         finally:
             self.display.close()
-        checkpoint.save_policy(self.directory, self.state, self.inputs.hyperparameters)
+        actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
+        policy = checkpoint.Policy(actor, moments, self.runs.inputs.hyperparameters)
+        checkpoint.save_policy(self.directory, policy)
         logging.draw_curve(self.directory, self.config)
         ended = "trained"
         if request.signal is not None:
@@ -158,30 +87,25 @@ class _Experiment:
         config = self.config
         total = sum(self.memory.values()) * config.num_seeds / GIB
         self.display.say(
-            f"{config.task}: {config.num_seeds} seeds on {self.mesh.size} "
+            f"{config.task}: {config.num_seeds} seeds on {self.runs.mesh.size} "
             f"{jax.default_backend()} device(s), {total:.2f} GiB; compiling ..."
         )
 
-    def _train(self, compiled: CompiledProgram, request: StopRequest) -> None:
-        self.state = compiled.init(*self.inputs)
-        self._evaluate(compiled)
+    def _train(self, request: StopRequest) -> None:
+        self.runs.start()
+        self._evaluate()
         chunk = FIRST_CHUNK
-        in_turn = _in_turn(self.config, self.mesh)
-        chunk_seconds = CHUNK_SECONDS_IN_TURN if in_turn else CHUNK_SECONDS
         while self.interactions < self.config.interactions and request.signal is None:
             size = min(chunk, self._next_boundary() - self.interactions)
             updates = self._updates()
             begin = time.monotonic()
-            self.counters, self.state = compiled.advance(
-                self.counters, self.state, self.inputs.hyperparameters, jnp.int32(size)
-            )
-            jax.block_until_ready(self.state)
+            self.runs.advance(size)
             seconds = time.monotonic() - begin
             self.interactions += size
             self._show(size, self._updates() - updates, seconds)
-            chunk = max(1, min(2 * chunk, int(size * chunk_seconds / seconds)))
+            chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
             if self.interactions % self.config.interactions_per_evaluation == 0:
-                self._evaluate(compiled)
+                self._evaluate()
 
     def _next_boundary(self) -> int:
         """The interaction at which a chunk must end: an evaluation, or the first update."""
@@ -195,7 +119,7 @@ class _Experiment:
         return self.interactions * self.config.steps_per_interaction
 
     def _updates(self) -> int:
-        return int(np.asarray(self.state.agent.updates).sum())
+        return int(self.runs.get(lambda state: state.agent.updates).sum())
 
     def _show(self, interactions: int, updates: int, seconds: float) -> None:
         env_steps = interactions * self.config.steps_per_interaction * self.config.num_seeds
@@ -203,14 +127,12 @@ class _Experiment:
             self._env_step(),
             env_steps / seconds,
             updates / seconds,
-            np.asarray(self.state.progress.last_return),
+            self.runs.get(lambda state: state.progress.last_return),
         )
 
-    def _evaluate(self, compiled: CompiledProgram) -> None:
-        metrics = jax.device_get(
-            compiled.evaluate(self.counters, self.state, self.inputs.hyperparameters)
-        )
-        progress = jax.device_get(self.state.progress)
+    def _evaluate(self) -> None:
+        metrics = self.runs.evaluate()
+        progress = self.runs.get(lambda state: state.progress)
         env_step = self._env_step()
         rows: dict[int, dict[str, float]] = {}
         for index, seed in enumerate(self.seeds):

@@ -1,11 +1,10 @@
 """Where runs are computed: how they are spread over the devices of this machine."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax._src import xla_bridge
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -56,14 +55,15 @@ def make_mesh(num_runs: int) -> Mesh:
     return Mesh(np.array(devices[:count]), (RUN_AXIS,))
 
 
-def runs_take_turns(batch_size: int, critic_hidden_dim: int) -> bool:
-    """Whether a device had better train its runs one after another than side by side.
+def runs_at_a_time(num_runs: int, mesh: Mesh, batch_size: int, critic_hidden_dim: int) -> int:
+    """How many runs to train side by side; the others wait for their turn.
 
-    On a CPU an update of more than small networks is bound by the memory that it passes over; what
-    is gained by doing an operation for several runs at once is less than what the cache loses.
+    All of them, but on a CPU one per device as soon as networks are not small: their updates are
+    bound by the memory that they pass over, and what is gained by doing an operation for several
+    runs at once is less than what the cache loses.
     """
     large = batch_size * critic_hidden_dim >= _ELEMENTS_WORTH_A_TURN
-    return large and jax.default_backend() == "cpu"
+    return mesh.size if large and jax.default_backend() == "cpu" else num_runs
 
 
 def map_runs(
@@ -72,7 +72,6 @@ def map_runs(
     in_axes: Sequence[int | None],
     out_axes: Any = 0,
     donate: Sequence[int] = (),
-    in_turn: bool = False,
 ) -> jax.stages.Wrapped:
     """Compiles a function of one run for many, each device computing its own runs.
 
@@ -82,9 +81,6 @@ def map_runs(
       in_axes: per argument 0 if it has a leading axis of runs, None if runs share it.
       out_axes: the same for the output, or for each of a tuple.
       donate: arguments whose memory the outputs may take over.
-      in_turn: let a device compute its runs one after another instead of side by side. The function
-        must return the new value of its first argument with a leading axis of runs as the one
-        output that has it.
     """
 
     def specification(axis: Any) -> Any:
@@ -94,13 +90,9 @@ def map_runs(
             is_leaf=lambda a: a is None,
         )
 
-    if in_turn:
-        mapped = _loop(function, tuple(in_axes), out_axes)
-    else:
-        mapped = jax.vmap(function, in_axes=tuple(in_axes), out_axes=out_axes)
     # Without check_vma each device makes host calls for its own runs only.
     sharded = jax.shard_map(
-        mapped,
+        jax.vmap(function, in_axes=tuple(in_axes), out_axes=out_axes),
         mesh=mesh,
         in_specs=tuple(specification(axis) for axis in in_axes),
         out_specs=specification(out_axes),
@@ -109,48 +101,20 @@ def map_runs(
     return jax.jit(sharded, donate_argnums=tuple(donate))
 
 
-def _loop(
-    function: Callable[..., Any], in_axes: tuple[int | None, ...], out_axes: Any
-) -> Callable[..., Any]:
-    """`jax.vmap` as a loop that updates the state of all runs in place, see `map_runs`."""
-    position = in_axes.index(0)
-
-    def all_runs(*arguments: Any) -> Any:
-        def one_run(index: jax.Array, states: Any) -> tuple[Any, ...]:
-            every = (*arguments[:position], states, *arguments[position + 1 :])
-            own = (
-                argument if axis is None else jax.tree.map(lambda leaf: leaf[index], argument)
-                for argument, axis in zip(every, in_axes, strict=True)
-            )
-            output = function(*own)
-            return output if isinstance(out_axes, tuple) else (output,)
-
-        axes = out_axes if isinstance(out_axes, tuple) else (out_axes,)
-
-        def body(index: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            states = carry[axes.index(0)]
-            return tuple(
-                output
-                if axis is None
-                else jax.tree.map(lambda leaf, new: leaf.at[index].set(new), states, output)
-                for output, axis in zip(one_run(index, states), axes, strict=True)
-            )
-
-        states = arguments[position]
-        shapes = jax.eval_shape(one_run, jnp.int32(0), states)
-        start = tuple(
-            states
-            if axis == 0
-            else jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
-            for axis, shape in zip(axes, shapes, strict=True)
-        )
-        count = jax.tree.leaves(states)[0].shape[0]
-        outputs = jax.lax.fori_loop(0, count, body, start)
-        return outputs if isinstance(out_axes, tuple) else outputs[0]
-
-    return all_runs
-
-
 def shard_runs(tree: Any, mesh: Mesh) -> Any:
     """Places arrays with a leading axis of runs."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(RUN_AXIS)))
+
+
+def split_runs(tree: Any, size: int, mesh: Mesh) -> list[Any]:
+    """Groups of `size` runs of arrays with a leading axis of runs, each placed on the mesh."""
+    count = len(jax.tree.leaves(tree)[0]) // size
+    return [
+        shard_runs(jax.tree.map(lambda leaf, i=i: leaf[i * size : (i + 1) * size], tree), mesh)
+        for i in range(count)
+    ]
+
+
+def join_runs(groups: Iterable[Any]) -> Any:
+    """The opposite of `split_runs`, for numpy arrays."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *groups)

@@ -87,7 +87,7 @@ def test_open_number_of_critics_is_refused():
 def test_every_run_is_updated_as_often_as_asked():
     updates = Updates(update.make_learner(TINY), TINY.runs, make_mesh(TINY.runs))
     updates(2)
-    state = updates(3)
+    (state,) = updates(3)
     assert state.updates.tolist() == [5, 5]
     assert all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.actor))
 

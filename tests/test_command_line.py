@@ -47,7 +47,7 @@ def no_compilation(monkeypatch):
     def fail(*_: object) -> None:
         raise AssertionError("compiled what cannot run")
 
-    monkeypatch.setattr(experiment, "compile_program", fail)
+    monkeypatch.setattr("purejax_simba.runs.compile_program", fail)
 
 
 def _is_one_line_of_advice(error: str, *parts: str) -> None:

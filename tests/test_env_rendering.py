@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import envs
 from envs import rendering
+from tests.parity_reference import Reference, bare
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -36,6 +38,27 @@ def test_a_strip_shows_a_moving_reacher_and_its_target(tmp_path):
     assert first.std() > 10, "not a uniform picture"
     changed = np.abs(first - last).max(-1) > 30
     assert 5 < changed.sum() < changed.size / 2
+
+
+@pytest.mark.parametrize(
+    ("task_id", "fields"),
+    [
+        ("dmc/reacher-hard", ("geom_pos", "geom_size")),
+        ("dmc/fish-swim", ("geom_pos",)),
+        ("dmc/finger-turn_easy", ("site_pos", "site_size")),
+        ("dmc/finger-spin", ("site_rgba",)),
+    ],
+)
+def test_what_is_shown_is_where_the_suite_puts_it(task_id, fields):
+    native, reference = bare(envs.make(task_id, "mujoco")), Reference(task_id, seed=0)
+    _, _, variables = native.task.initialize(jax.random.key(0))
+    reference.place_target(variables)
+    model = native.mujoco_model()
+    native.task.show(model, variables)
+    for field in fields:
+        ours, theirs = getattr(model, field), getattr(reference.model, field)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+        assert not np.allclose(ours, getattr(native.task.model, field))
 
 
 @pytest.mark.parametrize(

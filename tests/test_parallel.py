@@ -1,46 +1,57 @@
 """Runs side by side and in turn."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from purejax_simba.parallel import make_mesh, map_runs, runs_take_turns
+from purejax_simba.config import AgentConfig, Config, ReplayConfig
+from purejax_simba.parallel import join_runs, make_mesh, runs_at_a_time, split_runs
+from purejax_simba.runs import Runs
+from purejax_simba.training import make_program
 
-RUNS = 6
+RUNS = 4
+CONFIG = Config(
+    task="gymnax/Pendulum-v1",
+    num_seeds=RUNS,
+    total_env_steps=80,
+    evaluation_interval=40,
+    num_evaluation_episodes=2,
+    episode_length=20,
+    learning_starts=30,
+    agent=AgentConfig(
+        actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11, num_critics=1
+    ),
+    replay=ReplayConfig(capacity=60, batch_size=16),
+)
 
 
-def _walk(steps: jax.Array, state: dict, scale: jax.Array, count: jax.Array) -> tuple:
-    """A random walk that counts its steps; the count is the same in every run."""
-
-    def body(index: jax.Array, state: dict) -> dict:
-        key = jax.random.fold_in(state["key"], steps + index)
-        return state | {"x": state["x"] + scale * jax.random.normal(key, (3,))}
-
-    return steps + count, jax.lax.fori_loop(0, count, body, state)
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_groups_come_back_in_order(size):
+    tree = {"a": np.arange(8.0).reshape(4, 2), "b": np.arange(4)}
+    groups = split_runs(tree, size, make_mesh(size))
+    assert len(groups) == 4 // size
+    jax.tree.map(np.testing.assert_array_equal, join_runs(jax.device_get(groups)), tree)
 
 
-def test_in_turn_is_side_by_side():
-    mesh = make_mesh(RUNS)
-    scale = jnp.arange(1.0, RUNS + 1)
+def test_in_turn_is_side_by_side(monkeypatch):
     results = []
-    for in_turn in (False, True):
-        state = {
-            "key": jax.vmap(jax.random.key)(jnp.arange(RUNS)),
-            "x": jnp.zeros((RUNS, 3)),
-        }
-        walk = map_runs(_walk, mesh, (None, 0, 0, None), (None, 0), donate=(1,), in_turn=in_turn)
-        steps = jnp.int32(0)
-        for count in (5, 7):
-            steps, state = walk(steps, state, scale, jnp.int32(count))
-        assert int(steps) == 12
-        results.append(state)
-    side_by_side, in_turn = results
-    assert (jax.random.key_data(side_by_side["key"]) == jax.random.key_data(in_turn["key"])).all()
-    np.testing.assert_array_equal(side_by_side["x"], in_turn["x"])
-    assert len(np.unique(np.asarray(in_turn["x"])[:, 0])) == RUNS
+    for at_a_time in (RUNS, 1):
+        monkeypatch.setattr("purejax_simba.runs.runs_at_a_time", lambda *_, n=at_a_time: n)
+        runs = Runs(make_program(CONFIG))
+        runs.compile()
+        runs.start()
+        runs.advance(25)
+        runs.advance(30)
+        state = runs.get(lambda state: (state.agent.actor, state.agent.updates, state.progress))
+        results.append((state, runs.evaluate()))
+    # Only rounding differs between one run and several.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *results)
+    returns = results[0][1].avg_return
+    assert len(np.unique(returns)) == RUNS, "the seeds are different runs"
 
 
 def test_only_small_networks_go_side_by_side():
-    assert runs_take_turns(256, 128)
-    assert runs_take_turns(256, 512)
-    assert not runs_take_turns(128, 64)
+    mesh = make_mesh(1)
+    assert runs_at_a_time(8, mesh, 256, 128) == 1
+    assert runs_at_a_time(8, mesh, 256, 512) == 1
+    assert runs_at_a_time(8, mesh, 128, 64) == 8

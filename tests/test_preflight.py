@@ -5,8 +5,7 @@ import pytest
 
 from purejax_simba import preflight
 from purejax_simba.config import AgentConfig, Config, ConfigError
-from purejax_simba.experiment import compile_program, make_inputs
-from purejax_simba.parallel import make_mesh
+from purejax_simba.runs import Runs
 from purejax_simba.training import make_program
 
 GIB = preflight.GIB
@@ -41,9 +40,10 @@ def test_the_number_of_seeds_advised_fits(monkeypatch):
 @pytest.mark.slow
 def test_the_estimate_is_near_what_the_compiler_needs():
     program = make_program(_config(num_seeds=1))
-    mesh = make_mesh(1)
     estimate = sum(preflight.bytes_per_run(program).values())
-    analysis = compile_program(program, mesh, *make_inputs(program, mesh)).advance.memory_analysis()  # type: ignore[attr-defined]
+    runs = Runs(program)
+    runs.compile()
+    analysis = runs.compiled.advance.memory_analysis()
     if analysis is None:
         pytest.fail(f"{jax.default_backend()} does not say what a program needs")
     needed = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes

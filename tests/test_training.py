@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from jax import monitoring
 
-from purejax_simba import experiment, training
+from purejax_simba import training
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, UpdateMetrics
 from purejax_simba.config import AgentConfig, Config, ReplayConfig, resolve
 from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.parallel import make_mesh
+from purejax_simba.runs import Runs
 from purejax_simba.training import Counters, Program, RunState, make_program, make_train
 from purejax_simba.values import ScalarValue
 
@@ -42,7 +42,7 @@ CONFIG = Config(
 _jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-class Runs(NamedTuple):
+class ReferenceRuns(NamedTuple):
     """A program, compiled for several runs when first called, and their inputs."""
 
     program: Program
@@ -70,9 +70,9 @@ def _inputs(program: Program, count: int) -> tuple[jax.Array, HyperParameters]:
     return keys, numbers
 
 
-def _make_runs(config: Config, count: int) -> Runs:
+def _make_runs(config: Config, count: int) -> ReferenceRuns:
     program = make_program(config)
-    return Runs(
+    return ReferenceRuns(
         program,
         _jit(jax.vmap(program.init)),
         _jit(jax.vmap(program.advance, (None, 0, 0, None), (None, 0))),
@@ -82,7 +82,7 @@ def _make_runs(config: Config, count: int) -> Runs:
 
 
 @functools.cache
-def _simba_runs(count: int = RUNS) -> Runs:
+def _simba_runs(count: int = RUNS) -> ReferenceRuns:
     return _make_runs(CONFIG, count)
 
 
@@ -112,7 +112,7 @@ def _linear_agents() -> Iterator[None]:
 
 
 @functools.cache
-def _linear_runs(config: Config = CONFIG) -> Runs:
+def _linear_runs(config: Config = CONFIG) -> ReferenceRuns:
     with _linear_agents():
         return _make_runs(config, 2)
 
@@ -331,24 +331,23 @@ def compilations() -> Iterator[list[float]]:
     listening = False
 
 
-def test_everything_is_compiled_once(compilations):
+@pytest.mark.parametrize("at_a_time", [RUNS, RUNS // 2])
+def test_everything_is_compiled_once(compilations, monkeypatch, at_a_time):
+    monkeypatch.setattr("purejax_simba.runs.runs_at_a_time", lambda *_: at_a_time)
     with _linear_agents():
         program = make_program(CONFIG)
-    mesh = make_mesh(RUNS)
-    inputs = experiment.make_inputs(program, mesh)
-    counters, sizes = Counters.create(), [jnp.int32(size) for size in (1, 7, 42, 30)]
+    runs = Runs(program)
     compilations.clear()
-    compiled = experiment.compile_program(program, mesh, *inputs)
+    runs.compile()
     assert len(compilations) >= 3
     compilations.clear()
-    state = compiled.init(*inputs)
-    for size in sizes:
-        counters, state = compiled.advance(counters, state, inputs.hyperparameters, size)
-        compiled.evaluate(counters, state, inputs.hyperparameters)
-    jax.block_until_ready(state)
+    runs.start()
+    for interactions in (1, 7, 42, 30):
+        runs.advance(interactions)
+        assert runs.evaluate().avg_return.shape == (RUNS,)
     assert compilations == []
-    assert int(counters.interactions) == 80
-    assert state.agent.updates.tolist() == [31] * RUNS
+    assert int(runs.counters.interactions) == 80
+    assert runs.get(lambda state: state.agent.updates).tolist() == [31] * RUNS
 
 
 def test_types_of_the_state_are_strong_and_never_change():

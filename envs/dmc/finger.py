@@ -82,6 +82,11 @@ class Spin(Finger):
         """One while the spinner turns fast enough, else zero."""
         return (data.sensordata[self._velocities[2]] <= -SPIN_SPEED).astype(jnp.float32)
 
+    def show(self, model: mujoco.MjModel, variables: Any) -> None:
+        """No target, and no mark at the tip that would have to be in it."""
+        for name in ("target", "tip"):
+            model.site_rgba[model.site(name).id, 3] = 0.0
+
 
 class Turn(Finger):
     """Turn the spinner's tip into a target. Observes target and distance, too.
@@ -95,6 +100,9 @@ class Turn(Finger):
         super().__init__()
         self._target_radius = target_radius
         self._tip_radius = float(np.sum(self.model.geom("cap1").size))
+        data = mujoco.MjData(self.model)
+        mujoco.mj_kinematics(self.model, data)
+        self._hinge = data.joint("hinge").xanchor[::2].copy()  # it does not move
 
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
         """Random joints at rest, and a target anywhere on the circle of the tip."""
@@ -117,6 +125,12 @@ class Turn(Finger):
     def reward(self, data: Any, variables: Any) -> jax.Array:
         """One while the tip is in the target, else zero."""
         return (self._distance(data, variables) <= 0).astype(jnp.float32)
+
+    def show(self, model: mujoco.MjModel, variables: Any) -> None:
+        """The target."""
+        target = model.site("target").id
+        model.site_pos[target, ::2] = self._hinge + np.asarray(variables)
+        model.site_size[target, 0] = self._target_radius
 
     def _distance(self, data: Any, variables: Any) -> jax.Array:
         """From the tip to the surface of the target, negative within."""

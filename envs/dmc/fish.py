@@ -79,6 +79,10 @@ class Swim(Task):
         upright = (data.xmat[self._torso, 2, 2] + 1) / 2
         return (7 * in_target + upright) / 8
 
+    def show(self, model: mujoco.MjModel, variables: Any) -> None:
+        """The target."""
+        model.geom_pos[model.geom("target").id] = variables
+
     def _mouth_to_target(self, data: Any, variables: Any) -> jax.Array:
         """In the frame of the mouth, `(3,)`."""
         to_target = variables - data.geom_xpos[self._mouth]

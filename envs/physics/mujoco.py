@@ -10,7 +10,6 @@ import math
 import os
 import threading
 import time
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -20,6 +19,7 @@ import numpy as np
 from flax import struct
 
 from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
+from envs.physics.simulations import Simulation, SimulationPool
 
 # Positions, velocities, activations, controls, applied forces, time and solver warm start:
 # everything that the next step depends on.
@@ -28,9 +28,6 @@ STATE_SIGNATURE = mujoco.mjtState.mjSTATE_INTEGRATION.value
 # Threads meet at the interpreter lock before and after each simulation. It only pays to have
 # several when a simulation takes longer than this.
 _SECONDS_WORTH_A_THREAD = 60e-6
-
-# Each takes some megabytes. In larger batches simulations are set to a state again at every step.
-_MOST_SIMULATIONS = 256
 
 _CORES = os.cpu_count() or 1
 _threads = ThreadPoolExecutor(max_workers=_CORES, thread_name_prefix="mujoco")
@@ -48,18 +45,6 @@ class MujocoState:
 
     bits: jax.Array
     fields: dict[str, jax.Array]
-
-
-class _Simulation:
-    """One `MjData` with the views that are read and written at every step."""
-
-    __slots__ = ("changing", "control", "data", "views")
-
-    def __init__(self, model: mujoco.MjModel, fields: tuple[str, ...], changes: tuple[str, ...]):
-        self.data = mujoco.MjData(model)
-        self.control = self.data.ctrl
-        self.views = tuple(getattr(self.data, name).reshape(-1) for name in fields)
-        self.changing = tuple(getattr(self.data, name).reshape(-1) for name in changes)
 
 
 class MujocoPhysics:
@@ -101,12 +86,7 @@ class MujocoPhysics:
         self._state_words = 2 * (self._state_size + changing)
         self._row_size = self._state_words + 2 * math.ceil(ends[-1] / 2)
 
-        # Simulations whose derived quantities belong to a state that was handed out, under the
-        # bits of that state: whoever continues from it need not derive them again.
-        self._ready: OrderedDict[bytes, _Simulation] = OrderedDict()
-        self._idle: list[_Simulation] = []
-        self._count = 0
-        self._largest_batch = 1
+        self._pool = SimulationPool(self.model, fields, changes)
         self._active_calls = 0
         self._lock = threading.Lock()
         self._step_seconds = self._measure()
@@ -156,8 +136,8 @@ class MujocoPhysics:
         sizes = (self.model.nq, self.model.nv, self.model.na)
         qpos, qvel, act = np.split(starts, np.cumsum(sizes)[:-1], axis=1)
 
-        def reset_one(row: int) -> _Simulation:
-            simulation = self._take_any()
+        def reset_one(row: int) -> Simulation:
+            simulation = self._pool.take_any()
             data = simulation.data
             mujoco.mj_resetData(self.model, data)
             if not self._gymnasium:
@@ -180,7 +160,7 @@ class MujocoPhysics:
         counts = np.zeros(len(rows), np.int32)
 
         def count_rows(numbers: list[int]) -> None:
-            simulation = self._take_any()
+            simulation = self._pool.take_any()
             data = simulation.data
             for row in numbers:
                 data.qpos[:] = rows[row]
@@ -188,8 +168,7 @@ class MujocoPhysics:
                 mujoco.mj_comPos(self.model, data)
                 mujoco.mj_collision(self.model, data)
                 counts[row] = data.ncon
-            with self._lock:
-                self._idle.append(simulation)
+            self._pool.give_back(simulation)
 
         finite = np.isfinite(rows).all(1)
         seconds = self._step_seconds / self._substeps
@@ -202,7 +181,7 @@ class MujocoPhysics:
         bits = rows[:, : self._state_words]
         control = rows[:, self._state_words :].view(np.float32)
 
-        def step_one(row: int) -> _Simulation:
+        def step_one(row: int) -> Simulation:
             simulation = self._take(bits[row].tobytes())
             simulation.control[:] = control[row]
             self._advance(simulation.data, self._substeps)
@@ -256,7 +235,7 @@ class MujocoPhysics:
                         state[self._state_size :] = np.concatenate(simulation.changing)
                     for part, view in zip(self._slices, simulation.views, strict=False):
                         fields[row, part] = view
-                    self._give_back(simulation, state.tobytes())
+                    self._pool.give_back(simulation, state.tobytes())
 
         self._split(run_rows, finite.nonzero()[0].tolist(), seconds)
         if self._changes:
@@ -271,9 +250,9 @@ class MujocoPhysics:
 
     def _split(self, run_rows, numbers: list[int], seconds: float) -> None:
         """Runs all rows, on several threads if rows of so many seconds are worth it."""
+        self._pool.expect(len(numbers))
         with self._lock:
             self._active_calls += 1
-            self._largest_batch = max(self._largest_batch, len(numbers))
             workers = min(len(numbers), _CORES // self._active_calls)
         try:
             if workers < 2 or seconds < _SECONDS_WORTH_A_THREAD:
@@ -299,35 +278,16 @@ class MujocoPhysics:
             seconds.append(time.perf_counter() - begin)
         return min(seconds)
 
-    def _take(self, key: bytes) -> _Simulation:
+    def _take(self, key: bytes) -> Simulation:
         """A simulation in the state with these bits, with positions and velocities derived."""
-        with self._lock:
-            simulation = self._ready.pop(key, None)
+        simulation = self._pool.take_ready(key)
         if simulation is None:
-            simulation = self._take_any()
+            simulation = self._pool.take_any()
             state = np.frombuffer(key, np.float64)[: self._state_size]
             mujoco.mj_setState(self.model, simulation.data, state, STATE_SIGNATURE)
             if not self._gymnasium:
                 mujoco.mj_step1(self.model, simulation.data)
         return simulation
-
-    def _take_any(self) -> _Simulation:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-            # Room for the states in use and those that a reset replaces.
-            room = min(max(16, 2 * self._largest_batch), _MOST_SIMULATIONS)
-            if self._ready and self._count >= room:
-                return self._ready.popitem(last=False)[1]
-            self._count += 1
-        return _Simulation(self.model, self._fields, self._changes)
-
-    def _give_back(self, simulation: _Simulation, key: bytes) -> None:
-        with self._lock:
-            twin = self._ready.pop(key, None)
-            if twin is not None:
-                self._idle.append(twin)
-            self._ready[key] = simulation
 
 
 def _words(numbers: jax.Array) -> jax.Array:
