@@ -35,7 +35,7 @@ def measure(work: Sequence[Callable[[int], Any]], seconds: float) -> list[Timing
     """Times several kinds of work, choosing how many items a repetition has.
 
     Args:
-      work: each does the given number of items and returns arrays to wait for.
+      work: each does the given number of items and returns arrays to wait for, if any.
       seconds: for each kind of work, over all repetitions.
     """
     target = seconds / REPETITIONS

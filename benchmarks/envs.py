@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import jax
@@ -32,7 +32,7 @@ class Arguments:
 
     tasks: tuple[str, ...] = ()
     """Task ids. Default: the native ones."""
-    physics: tuple[str, ...] = ("mujoco", "mjx")
+    physics: tuple[Literal["mujoco", "mjx"], ...] = ("mujoco", "mjx")
     """Engines for the native tasks."""
     environments: tuple[int, ...] = (1, 16, 128)
     """Numbers of environments, one per run."""
@@ -194,22 +194,34 @@ def measure_host_step(runs: int, seconds: float) -> dict[str, float]:
     return {"seconds_per_step": timing.median, "best_seconds_per_step": timing.best}
 
 
+def measure_all(arguments: Arguments) -> None:
+    """Prints a line for each measurement."""
+    if arguments.host_runs:
+        results = measure_host_step(arguments.host_runs, arguments.seconds)
+        print_json({"measured": "host step", "runs": arguments.host_runs}, dict(results))
+    for task_id in arguments.tasks or envs.tasks("all"):
+        for count in arguments.environments:
+            for name, results in measure_task(task_id, count, arguments):
+                line = {"task": task_id, "environments": count, "measured": name}
+                print_json(line, dict(results))
+
+
 def main() -> int:
     """Runs the command line; returns the exit status."""
     arguments = tyro.cli(Arguments)
+    if min(arguments.environments, default=0) < 1:
+        print("error: --environments must be one or more numbers above 0", file=sys.stderr)
+        return 2
     use_all_cores(max((arguments.host_runs, *arguments.environments)))
     try:
-        if arguments.host_runs:
-            results = measure_host_step(arguments.host_runs, arguments.seconds)
-            print_json({"measured": "host step", "runs": arguments.host_runs}, dict(results))
-        for task_id in arguments.tasks or envs.tasks("all"):
-            for count in arguments.environments:
-                for name, results in measure_task(task_id, count, arguments):
-                    line = {"task": task_id, "environments": count, "measured": name}
-                    print_json(line, dict(results))
-    except (envs.TaskError, envs.HostEnvironmentError) as error:
+        with envs.clear_errors():
+            measure_all(arguments)
+    except envs.TaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except envs.HostEnvironmentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

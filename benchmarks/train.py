@@ -154,10 +154,14 @@ def main() -> int:
     arguments = tyro.cli(Arguments)
     use_all_cores(arguments.runs)
     try:
-        print_json(asdict(arguments), run(arguments))
+        with envs.clear_errors():
+            print_json(asdict(arguments), run(arguments))
     except (ConfigError, envs.TaskError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except envs.HostEnvironmentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

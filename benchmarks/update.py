@@ -3,6 +3,7 @@
 `python -m benchmarks.update --help` shows the options.
 """
 
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -110,12 +111,16 @@ def run(arguments: Arguments) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Runs the command line."""
+def main() -> int:
+    """Runs the command line; returns the exit status."""
     arguments = tyro.cli(Arguments)
+    if arguments.runs < 1:
+        print(f"error: --runs is {arguments.runs}: give 1 or more", file=sys.stderr)
+        return 2
     use_all_cores(arguments.runs)
     print_json(asdict(arguments), run(arguments))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

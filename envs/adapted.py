@@ -15,6 +15,7 @@ from envs.registry import (
     TaskError,
     TaskSpec,
     advice_on_missing_packages,
+    one_line,
     register,
     register_family,
     tasks,
@@ -67,11 +68,11 @@ def _build_functional(library: str, name: str, physics: str | None) -> Environme
         except ModuleNotFoundError:
             raise
         except ValueError as error:
-            raise TaskError(f"{library}/{name}: {error}") from error
+            raise TaskError(f"{library}/{name}: {' '.join(str(error).split())}") from error
         except Exception as error:  # a library that is older than MuJoCo or JAX here
             raise TaskError(
                 f"{library}/{name} does not work with the packages installed here "
-                f"({type(error).__name__}: {error}): ask {library} for a newer release"
+                f"({one_line(error)}): ask {library} for a newer release"
             ) from error
 
 
@@ -94,9 +95,10 @@ def _gymnasium_spec(task_id: str) -> TaskSpec:
             f"{task_id}: no module {error.name!r} here: install it, or start where it is"
         ) from None
     except gymnasium.error.Error:
-        raise unknown_task(
-            task_id, [f"gymnasium/{known}" for known in gymnasium.registry]
-        ) from None
+        ids = [f"gymnasium/{known}" for known in gymnasium.registry]
+        raise unknown_task(task_id, ids) from None
+    except Exception as error:
+        raise TaskError(f"{task_id}: importing {module} raised {one_line(error)}") from error
     try:
         pickled = pickle.dumps(known)
     except (pickle.PicklingError, AttributeError, TypeError):

@@ -230,6 +230,7 @@ def clear_errors() -> Iterator[None]:
     Raises:
       HostEnvironmentError: if an environment failed inside a compiled program.
     """
+    _raised.clear()
     try:
         yield
     except jax.errors.JaxRuntimeError:

@@ -166,7 +166,8 @@ class HostPool:
                 route.steps[row] = slot.steps
                 members.append((row, slot, True))
             route.groups = group_by_worker(members)
-            self._routes[key] = route
+            if members:  # or no end of an episode would ever remove it
+                self._routes[key] = route
         return route
 
     def _end_route(self, key: bytes) -> None:

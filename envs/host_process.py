@@ -18,6 +18,7 @@ from envs.host_worker import FLAGS, HEADER, PROTOCOL, map_memory
 
 GOODBYE_SECONDS = 2.0
 START_SECONDS = 120.0
+LONGEST_POLL = 2**31 - 1  # milliseconds
 
 
 class WorkerError(Exception):
@@ -82,7 +83,7 @@ class WorkerProcess:
     def receive(self, time_limit: float | None = None) -> Any:
         """The answer to the last command."""
         seconds = self._time_limit if time_limit is None else time_limit
-        if not self._poller.poll(1000 * seconds):
+        if not self._poller.poll(min(1000 * seconds, LONGEST_POLL)):
             raise WorkerError(int(self._header[0]), f"did not answer within {seconds} s")
         try:
             kind, *answer = pickle.loads(self._connection.recv_bytes())

@@ -226,3 +226,8 @@ def advice_on_missing_packages(command: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise TaskError(f"{error.name} is not installed: {command}") from error
+
+
+def one_line(error: Exception) -> str:
+    """Type and text of somebody else's exception, as part of a message."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

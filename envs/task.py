@@ -12,6 +12,7 @@ from flax import struct
 
 from envs.base import TimeStep
 from envs.physics import PhysicsState, Reading, field_shapes, make_physics
+from envs.registry import TaskError
 
 _ACTIVATIONS = 2**31 - 1  # apart from the number of every attempt, see `Task.retry`
 
@@ -95,7 +96,11 @@ class TaskEnvironment:
     """The `Environment` that a task and an engine make. Actions are MuJoCo controls."""
 
     def __init__(self, task: Task, physics: str):
-        """Joins `task` with the engine called `physics`. Compiles nothing."""
+        """Joins `task` with the engine called `physics`. Compiles nothing.
+
+        Raises:
+          TaskError: if an actuator of the model has no range to take actions from.
+        """
         self.task = task
         self.physics = make_physics(
             physics,
@@ -106,6 +111,7 @@ class TaskEnvironment:
             task.reading,
             task.changes,
         )
+        _check_control_ranges(task.model)
         self.action_size = task.model.nu
         self.action_low = task.model.actuator_ctrlrange[:, 0].copy()
         self.action_high = task.model.actuator_ctrlrange[:, 1].copy()
@@ -184,6 +190,15 @@ class TaskEnvironment:
         size = mujoco.mj_stateSize(model, signature)
         mujoco.mj_setState(model, data, bits[:size], signature)
         self.task.show(model, state.variables)
+
+
+def _check_control_ranges(model: mujoco.MjModel) -> None:
+    low, high = model.actuator_ctrlrange.T
+    for number in np.flatnonzero(~model.actuator_ctrllimited.astype(bool) | (low >= high)):
+        name = model.actuator(number).name or number
+        raise TaskError(
+            f"actuator {name} has no range of controls: give it ctrllimited and ctrlrange"
+        )
 
 
 def _data(physics: PhysicsState) -> SimpleNamespace:

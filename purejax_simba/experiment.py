@@ -41,14 +41,14 @@ def run(config: Config) -> Path:
     """
     program = make_program(config)
     runs = Runs(program)
-    memory = check_memory(program, runs.mesh.size)
+    memory = check_memory(program, runs.mesh.size, runs.at_a_time)
     directory = logging.create_run_directory(program.config)
     with envs.clear_errors():
         return _Experiment(program.config, runs, memory, directory).run()
 
 
 class _Experiment:
-    def __init__(self, config: Config, runs: Runs, memory: dict[str, int], directory: Path):
+    def __init__(self, config: Config, runs: Runs, memory: int, directory: Path):
         self.config = config
         self.runs = runs
         self.memory = memory
@@ -85,10 +85,9 @@ class _Experiment:
 
     def _announce(self) -> None:
         config = self.config
-        total = sum(self.memory.values()) * config.num_seeds / GIB
         self.display.say(
             f"{config.task}: {config.num_seeds} seeds on {self.runs.mesh.size} "
-            f"{jax.default_backend()} device(s), {total:.2f} GiB; compiling ..."
+            f"{jax.default_backend()} device(s), {self.memory / GIB:.2f} GiB; compiling ..."
         )
 
     def _train(self, request: StopRequest) -> None:
@@ -104,6 +103,8 @@ class _Experiment:
             self.interactions += size
             self._show(size, self._updates() - updates, seconds)
             chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
+            if self.interactions == self._first_update():
+                chunk = FIRST_CHUNK  # with updates an interaction takes far longer
             if self.interactions % self.config.interactions_per_evaluation == 0:
                 self._evaluate()
 
@@ -111,8 +112,11 @@ class _Experiment:
         """The interaction at which a chunk must end: an evaluation, or the first update."""
         interval = self.config.interactions_per_evaluation
         boundary = (self.interactions // interval + 1) * interval
-        start = self.config.learning_starts // self.config.num_environments
+        start = self._first_update()
         return start if self.interactions < start < boundary else boundary
+
+    def _first_update(self) -> int:
+        return self.config.learning_starts // self.config.num_environments
 
     def _env_step(self) -> int:
         """Environment steps taken so far, per seed."""

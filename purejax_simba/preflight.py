@@ -48,8 +48,13 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     }
 
 
-def check_memory(program: Program, num_devices: int) -> dict[str, int]:
-    """Refuses a program that cannot fit; returns `bytes_per_run`.
+def check_memory(program: Program, num_devices: int, at_a_time: int) -> int:
+    """Refuses a program that cannot fit; returns the bytes that all runs need together.
+
+    Args:
+      program: of one run.
+      num_devices: among which the runs are spread.
+      at_a_time: runs that are advanced side by side; the others need no memory for an update.
 
     Raises:
       ConfigError: with the memory needed and what would make it smaller.
@@ -58,16 +63,23 @@ def check_memory(program: Program, num_devices: int) -> dict[str, int]:
     runs = program.config.num_seeds
     available = _available_bytes()
     on_host = jax.default_backend() == "cpu"
-    needed = sum(per_run.values()) * (runs if on_host else -(-runs // num_devices))
+    working = per_run["updates"]
+    kept = sum(per_run.values()) - working
+    total = kept * runs + working * at_a_time
+    sharing = 1 if on_host else num_devices
+    needed = -(-total // sharing)
     if available is not None and needed > available:
-        fits = available // sum(per_run.values()) * (1 if on_host else num_devices)
+        if at_a_time < runs:
+            fits = max(0, available - working * at_a_time) // kept
+        else:
+            fits = available // (kept + working) * sharing
         advice = f"--num-seeds {fits}" if fits else "--replay.storage bfloat16"
         raise ConfigError(
             f"{runs} seeds need {needed / GIB:.1f} GiB ({per_run['replay'] / GIB:.2f} GiB of "
             f"replay each) and {available / GIB:.1f} GiB are free: give {advice} or a smaller "
             "--replay.capacity"
         )
-    return per_run
+    return total
 
 
 def _available_bytes() -> int | None:

@@ -10,7 +10,14 @@ import numpy as np
 
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.parallel import join_runs, make_mesh, map_runs, runs_at_a_time, split_runs
+from purejax_simba.parallel import (
+    RUN_AXIS,
+    join_runs,
+    make_mesh,
+    map_runs,
+    runs_at_a_time,
+    split_runs,
+)
 from purejax_simba.training import Counters, Program, RunState
 
 
@@ -45,7 +52,7 @@ def compile_program(
 ) -> CompiledProgram:
     """Compiles a program for the runs of `keys` and `hyperparameters`, once and for all chunks."""
     state = jax.eval_shape(jax.vmap(program.init), keys, hyperparameters)
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("run"))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(RUN_AXIS))
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
     counters, interactions = Counters.create(), jnp.int32(0)
     init = map_runs(program.init, mesh, (0, 0))
@@ -67,13 +74,14 @@ class Runs:
 
     Attributes:
       mesh: the devices.
+      at_a_time: the size of a group.
       inputs: of all runs.
       compiled: the program, for one group.
       counters: see `Counters`.
     """
 
     def __init__(self, program: Program):
-        """Chooses devices and groups. Compiles nothing."""
+        """Chooses devices and groups, before anything of the program is compiled."""
         config = program.config
         self._program = program
         self.mesh = make_mesh(config.num_seeds)

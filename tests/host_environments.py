@@ -154,7 +154,6 @@ def _register(environment, name=None, limit=LIMIT, **arguments):
 
 
 _register(Counting)
-_register(Counting, "Terminating", ends_after=3)
 _register(Counting, "Endless", limit=None)
 for _kind in (Raises, Hangs, Dies, Crashes, ReturnsNaN, ChangesShape):
     _register(_kind, trouble_at=5)

@@ -208,8 +208,8 @@ def test_a_stopped_run_keeps_what_it_did(command, tmp_path, monkeypatch, number)
     evaluations = []
     evaluate = experiment._Experiment._evaluate
 
-    def evaluate_and_stop(self, compiled) -> None:
-        evaluate(self, compiled)
+    def evaluate_and_stop(self) -> None:
+        evaluate(self)
         evaluations.append(self.interactions)
         if len(evaluations) == 2:
             signal.raise_signal(number)

@@ -123,7 +123,7 @@ def test_what_is_missing_is_found_without_importing():
 
 def test_an_environment_that_its_library_cannot_make_is_refused_in_one_line(monkeypatch):
     def fail(name):
-        raise AttributeError("no attribute 'find_body'")
+        raise AttributeError("no attribute\n'find_body'")
 
     monkeypatch.setattr("envs.brax.make_brax", fail)
     with pytest.raises(envs.TaskError, match=r"brax/ant does not work .* 'find_body'\)") as error:

@@ -5,11 +5,13 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
 import envs
 from envs import TaskError
+from envs.task import Task, TaskEnvironment
 
 DMC = envs.tasks("dmc_easy_medium") + envs.tasks("dmc_hard")
 
@@ -27,7 +29,15 @@ def test_defaults_of_the_suite():
     assert spec.physics == ("mujoco", "mjx")
 
 
-@pytest.mark.parametrize("task_id", DMC)
+@pytest.mark.parametrize(
+    "task_id",
+    [  # the dog's model alone takes seconds to load
+        pytest.param(task, marks=pytest.mark.slow)
+        if task.startswith("dmc/dog-") and task != "dmc/dog-run"
+        else task
+        for task in DMC
+    ],
+)
 def test_every_task_can_be_made_without_compiling(task_id, caplog):
     with jax.log_compiles():
         environment = envs.make(task_id)
@@ -64,6 +74,7 @@ def test_suites_hold_known_tasks():
         ({"task_id": "gymnax/Pendulm-v1"}, "did you mean gymnax/Pendulum-v1"),
         ({"task_id": "gymnax/CartPole-v1"}, "Discrete actions"),
         ({"task_id": "dmc/cheetah-run", "physics": "bullet"}, "choose from auto, mujoco, mjx"),
+        ({"task_id": "gymnasium/.broken:Broken-v0"}, "importing .broken raised"),
         ({"task_id": "gymnax/Pendulum-v1", "physics": "mjx"}, "brings its own physics"),
         ({"task_id": "dmc/cheetah-run", "action_repeat": 0}, "give 1 or more"),
         ({"task_id": "dmc/cheetah-run", "episode_length": 0}, "give 1 or more"),
@@ -124,3 +135,19 @@ def test_gymnax_termination_is_not_a_truncation():
     assert 0 < end < 299
     assert timesteps.observation[end, 0] >= 0.45, "the final observation, not a new start"
     assert not timesteps.truncated.any()
+
+
+def test_actuators_without_a_range_are_refused():
+    class Loose(Task):
+        """Its motor may pull as much as it likes."""
+
+        fields = ("qpos",)
+
+        def __init__(self):
+            self.model = mujoco.MjModel.from_xml_string(
+                """<mujoco><worldbody><body><joint name="x" type="slide"/><geom size="1"/></body>
+                </worldbody><actuator><motor name="pull" joint="x"/></actuator></mujoco>"""
+            )
+
+    with pytest.raises(TaskError, match="actuator pull has no range"):
+        TaskEnvironment(Loose(), "mujoco")

@@ -15,6 +15,11 @@ SLOW_TASKS = tuple(task for task in ONE_PER_DOMAIN if task.split("/")[1].split("
 OTHERS = tuple(task for task in DMC if task not in ONE_PER_DOMAIN or task in SLOW_TASKS)
 
 
+def _slow_if_a_dog(task: str):
+    """Its model alone takes seconds to load."""
+    return pytest.param(task, marks=pytest.mark.slow) if task.startswith("dmc/dog") else task
+
+
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
     monkeypatch.setattr("tests.parity.RESETS", 60)
@@ -33,7 +38,7 @@ def test_mujoco_equals_dm_control(task_id):
         assert check.passed, f"{check.name}: {check.detail}"
 
 
-@pytest.mark.parametrize("task_id", OTHERS)
+@pytest.mark.parametrize("task_id", [_slow_if_a_dog(task) for task in OTHERS])
 def test_other_tasks_equal_dm_control(task_id):
     environment = envs.make(task_id, "mujoco", action_repeat=1)
     reference = Reference(task_id, seed=3)

@@ -22,19 +22,21 @@ def test_what_does_not_fit_is_refused_with_advice(monkeypatch, gib, advice):
     monkeypatch.setattr(preflight, "_available_bytes", lambda: int(gib * GIB))
     program = make_program(_config(num_seeds=1000))
     with pytest.raises(ConfigError, match=advice) as refused:
-        preflight.check_memory(program, 1)
+        preflight.check_memory(program, 1, 1000)
     assert "1000 seeds need" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_the_number_of_seeds_advised_fits(monkeypatch):
+@pytest.mark.parametrize("at_a_time", [None, 2])
+def test_the_number_of_seeds_advised_fits(monkeypatch, at_a_time):
     monkeypatch.setattr(preflight, "_available_bytes", lambda: GIB // 2)
     with pytest.raises(ConfigError) as refused:
-        preflight.check_memory(make_program(_config(num_seeds=1000)), 1)
+        preflight.check_memory(make_program(_config(num_seeds=1000)), 1, at_a_time or 1000)
     seeds = int(str(refused.value).split("--num-seeds ")[1].split()[0])
-    preflight.check_memory(make_program(_config(num_seeds=seeds)), 1)
+    preflight.check_memory(make_program(_config(num_seeds=seeds)), 1, at_a_time or seeds)
+    seeds += 1
     with pytest.raises(ConfigError):
-        preflight.check_memory(make_program(_config(num_seeds=seeds + 1)), 1)
+        preflight.check_memory(make_program(_config(num_seeds=seeds)), 1, at_a_time or seeds)
 
 
 @pytest.mark.slow

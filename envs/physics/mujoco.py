@@ -87,6 +87,7 @@ class MujocoPhysics:
         self._row_size = self._state_words + 2 * math.ceil(ends[-1] / 2)
 
         self._pool = SimulationPool(self.model, fields, changes)
+        self._devices = 1
         self._active_calls = 0
         self._lock = threading.Lock()
         self._step_seconds = self._measure()
@@ -113,6 +114,7 @@ class MujocoPhysics:
         return self._call(self._host_step, words)
 
     def _call(self, host_function, words: jax.Array) -> MujocoState:
+        self._devices = jax.local_device_count()
         # One array in and one out: each further one costs about 50 us per call.
         result = jax.pure_callback(
             host_function,
@@ -250,7 +252,8 @@ class MujocoPhysics:
 
     def _split(self, run_rows, numbers: list[int], seconds: float) -> None:
         """Runs all rows, on several threads if rows of so many seconds are worth it."""
-        self._pool.expect(len(numbers))
+        # Every device makes a call of its own.
+        self._pool.expect(len(numbers) * self._devices)
         with self._lock:
             self._active_calls += 1
             workers = min(len(numbers), _CORES // self._active_calls)
