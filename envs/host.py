@@ -1,12 +1,11 @@
 """Adapter for batched stateful environments: ids `gymnasium/<id>` and `envpool/<id>`.
 
 The environments live in worker processes (`envs.host_pool`) for as long as this one does. A state
-names an episode; one host call per step serves all runs and environments of a device.
+names an episode; one host call per step serves all environments of the runs that a device advances.
 """
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from jax._src import dispatch
 from jax.experimental import io_callback
 
 from envs.base import TimeStep
+from envs.cores import count_cores
 from envs.host_pool import REWARD, SUCCESS, TERMINATED, TRUNCATED, HostEnvironmentError, HostPool
 from envs.host_worker import FLAGS
 from envs.registry import HostOptions
@@ -72,8 +72,7 @@ class HostEnvironment:
           HostEnvironmentError: if the environment cannot be made or used.
         """
         options = options or HostOptions()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        cores = cores or 1
+        cores = count_cores()
         self._pool = HostPool(
             name,
             source,

@@ -9,6 +9,8 @@ import numpy as np
 from jax._src import xla_bridge
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from envs.cores import count_cores
+
 RUN_AXIS = "run"
 # On a CPU: fast kernels for matrix products and none of the library's own fusions around them,
 # whose overhead per operation is large at the sizes of a minibatch.
@@ -32,16 +34,12 @@ def use_all_cores(num_runs: int) -> None:
     # A number of runs below one is refused later, with advice.
     num_runs = max(num_runs, 1)
     os.environ["XLA_FLAGS"] = f"{CPU_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
-    jax.config.update("jax_num_cpu_devices", _largest_divisor(num_runs, _cores()))
+    jax.config.update("jax_num_cpu_devices", _largest_divisor(num_runs, count_cores()))
 
 
 def jax_is_initialised() -> bool:
     """Whether JAX has chosen its devices already."""
     return xla_bridge.backends_are_initialized()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _largest_divisor(number: int, limit: int) -> int:

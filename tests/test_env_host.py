@@ -207,6 +207,20 @@ def test_evaluations_use_the_same_sub_environments_again():
     assert sum(slots) == 6
 
 
+def test_ended_batches_leave_nothing_behind():
+    environment = fake("Counting")
+    pool = bare(environment)._pool
+    none, both = np.zeros(2, bool), np.ones(2, bool)
+    actions = np.zeros((2, 1), np.float32)
+    for _ in range(3):
+        episodes, _ = pool.reset(np.arange(2), np.full(2, -1), both)
+        for step in range(LIMIT):
+            pool.step(episodes, np.full(2, step, np.int32), none, actions)
+        after = pool.step(episodes, np.full(2, LIMIT, np.int32), both, actions)
+        assert not after.any()
+    assert not pool._routes
+
+
 def test_a_dictionary_is_flattened_in_gymnasiums_order():
     original = host_environments.Dictionary()
     original.reset(seed=0)
@@ -292,6 +306,7 @@ def test_what_workers_cannot_import_is_refused():
 def test_a_time_limit_that_cannot_be_is_refused():
     with pytest.raises(TaskError, match="finite number above 0"):
         fake("Counting", host=HostOptions(time_limit=0.0))
+    assert play_on_host(fake("Counting", host=HostOptions(time_limit=1e9)), 2).shape[0] == 2
 
 
 def test_no_process_is_left_when_an_environment_is_garbage():

@@ -7,7 +7,6 @@ that MuJoCo would play on its own, and a checkpoint of the bits continues it exa
 import copy
 import itertools
 import math
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import mujoco
 import numpy as np
 from flax import struct
 
+from envs.cores import count_cores
 from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
 from envs.physics.simulations import Simulation, SimulationPool
 
@@ -29,7 +29,7 @@ STATE_SIGNATURE = mujoco.mjtState.mjSTATE_INTEGRATION.value
 # several when a simulation takes longer than this.
 _SECONDS_WORTH_A_THREAD = 60e-6
 
-_CORES = os.cpu_count() or 1
+_CORES = count_cores()
 _threads = ThreadPoolExecutor(max_workers=_CORES, thread_name_prefix="mujoco")
 
 
