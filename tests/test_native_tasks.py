@@ -22,6 +22,7 @@ with (Path(__file__).parent / "data" / "random_returns.csv").open(newline="") as
     LOW = {row["task"]: float(row["low"]) for row in csv.DictReader(_file)}
 TASKS = envs.tasks("all")
 EPISODES = 64
+EPISODES_OF_LARGE_ROBOTS = 16  # whose simulation takes milliseconds
 EPISODES_OF_THE_ORIGINAL = 10
 SIGNIFICANCE = 1e-4
 
@@ -44,7 +45,9 @@ def random_returns(task_id: str) -> np.ndarray:
         keys = jax.random.split(key, environment.episode_length)
         return jax.lax.scan(step, (state, jnp.ones((), bool)), keys)[1].sum()
 
-    return np.asarray(jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), EPISODES)))
+    large = envs.spec(task_id).suite == "dmc_hard"
+    keys = jax.random.split(jax.random.key(0), EPISODES_OF_LARGE_ROBOTS if large else EPISODES)
+    return np.asarray(jax.jit(jax.vmap(episode))(keys))
 
 
 def random_returns_of_dm_control(task_id: str) -> np.ndarray:
