@@ -50,6 +50,7 @@ COLUMNS = {
         "way at every step, of which it may be half)",
     ),
 }
+TITLES = (*(title for title, _ in COLUMNS.values()), "date")
 VERSIONED = ("mujoco", "mujoco-mjx", "jax", "dm-control", "gymnasium")
 
 
@@ -71,8 +72,7 @@ class Report:
                 for line in lines:
                     if line.startswith("| `"):
                         task, *cells = (cell.strip() for cell in line.strip("|").split("|"))
-                        titles = [*(title for title, _ in COLUMNS.values()), "date"]
-                        self._cells[task.strip("`")] = dict(zip(titles, cells, strict=True))
+                        self._cells[task.strip("`")] = dict(zip(TITLES, cells, strict=True))
 
     def add(self, task_id: str, checks: Iterable[Check]) -> None:
         """Enters the checks of a task and writes the file."""
@@ -87,10 +87,9 @@ class Report:
         self._path.write_text(self._text())
 
     def _text(self) -> str:
-        titles = [title for title, _ in COLUMNS.values()]
-        rows = [["task", *titles, "date"], ["---"] * (len(titles) + 2)]
+        rows = [["task", *TITLES], ["---"] * (len(TITLES) + 1)]
         for task, cells in sorted(self._cells.items()):
-            rows.append([f"`{task}`", *(cells.get(title, "") for title in [*titles, "date"])])
+            rows.append([f"`{task}`", *(cells.get(title, "") for title in TITLES)])
         table = [f"| {' | '.join(row)} |" for row in rows]
         legend = [f"- **{title}**: {meaning}" for title, meaning in COLUMNS.values()]
         return "\n".join(

@@ -13,8 +13,7 @@ from dm_control import suite
 from scipy import stats
 
 import envs
-from purejax_simba import experiment
-from purejax_simba.config import AgentConfig, Config, ReplayConfig
+from tests import tiny
 
 with (Path(__file__).parent / "data" / "random_returns.csv").open(newline="") as _file:
     # What the published results count as zero: below any return in DeepMind Control, and the
@@ -119,24 +118,7 @@ def fast_compilation():
 @pytest.mark.parametrize("task_id", TASKS)
 @pytest.mark.usefixtures("fast_compilation")
 def test_trains(task_id, tmp_path):
-    config = Config(
-        task=task_id,
-        physics="mujoco",
-        num_seeds=2,
-        total_env_steps=400,
-        evaluation_interval=200,
-        num_evaluation_episodes=2,
-        episode_length=40,
-        learning_starts=100,
-        agent=AgentConfig(
-            actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11
-        ),
-        replay=ReplayConfig(batch_size=16),
-        output=str(tmp_path),
-    )
-    experiment.run(config)
-    with (tmp_path / config.experiment / task_id / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = tiny.train(task_id, tmp_path, physics="mujoco")
     for metric in ("avg_return", "critic_loss"):
         values = [float(row["value"]) for row in rows if row["metric"] == metric]
         assert len(values) >= 2 * 2

@@ -1,5 +1,6 @@
 """Runs side by side and in turn."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from purejax_simba import runs
-from purejax_simba.config import AgentConfig, Config, ReplayConfig
+from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.parallel import join_runs, make_mesh, runs_at_a_time, split_runs
 from purejax_simba.training import make_program
+from tests import tiny
 
 ROOT = Path(__file__).parent.parent
 RUNS = 4
@@ -25,9 +27,7 @@ CONFIG = Config(
     num_evaluation_episodes=2,
     episode_length=20,
     learning_starts=30,
-    agent=AgentConfig(
-        actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11, num_critics=1
-    ),
+    agent=dataclasses.replace(tiny.AGENT, num_critics=1),
     replay=ReplayConfig(capacity=60, batch_size=16),
 )
 

@@ -8,18 +8,24 @@ from tests.parity_reference import Check, Reference
 from tests.parity_report import Report
 
 DMC = tuple(task for task in envs.tasks() if task.startswith("dmc/"))
-ONE_PER_DOMAIN = tuple({task.split("-")[0]: task for task in DMC}.values())
+
+
+def _domain(task: str) -> str:
+    return task.removeprefix("dmc/").split("-")[0]
+
+
+ONE_PER_DOMAIN = tuple({_domain(task): task for task in DMC}.values())
 # Where all checks of a task take long, or show what those of another task have shown.
 SLOW = ("ball_in_cup", "dog", "finger", "fish", "humanoid")
 # MJX takes minutes to compile for these: `python -m tests.parity` checks them.
 BY_HAND = ("dog", "humanoid", "quadruped")
-SLOW_TASKS = tuple(task for task in ONE_PER_DOMAIN if task.split("/")[1].split("-")[0] in SLOW)
+SLOW_TASKS = tuple(task for task in ONE_PER_DOMAIN if _domain(task) in SLOW)
 OTHERS = tuple(task for task in DMC if task not in ONE_PER_DOMAIN or task in SLOW_TASKS)
 
 
 def _slow_if_a_dog(task: str):
     """Its model alone takes seconds to load."""
-    return pytest.param(task, marks=pytest.mark.slow) if task.startswith("dmc/dog") else task
+    return pytest.param(task, marks=pytest.mark.slow) if _domain(task) == "dog" else task
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +60,7 @@ def test_other_tasks_equal_dm_control(task_id):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "task_id", [task for task in ONE_PER_DOMAIN if task.split("/")[1].split("-")[0] not in BY_HAND]
+    "task_id", [task for task in ONE_PER_DOMAIN if _domain(task) not in BY_HAND]
 )
 def test_mjx_equals_dm_control(task_id):
     for check in compare(task_id, steps=100, seed=3, physics="mjx"):

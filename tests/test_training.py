@@ -15,11 +15,12 @@ from jax import monitoring
 
 from purejax_simba import training
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, UpdateMetrics
-from purejax_simba.config import AgentConfig, Config, ReplayConfig, resolve
+from purejax_simba.config import Config, ReplayConfig, resolve
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.runs import Runs
 from purejax_simba.training import Counters, Program, RunState, make_program, make_train
 from purejax_simba.values import ScalarValue
+from tests import tiny
 
 RUNS = 8
 EPISODE = 20
@@ -31,9 +32,7 @@ CONFIG = Config(
     num_evaluation_episodes=3,
     episode_length=EPISODE,
     learning_starts=50,
-    agent=AgentConfig(
-        actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11, num_critics=1
-    ),
+    agent=dataclasses.replace(tiny.AGENT, num_critics=1),
     replay=ReplayConfig(capacity=60, batch_size=16),
 )
 

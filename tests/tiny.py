@@ -1,0 +1,28 @@
+"""Networks and runs that are as small as they can be."""
+
+import csv
+from pathlib import Path
+
+from purejax_simba import experiment
+from purejax_simba.config import AgentConfig, Config, ReplayConfig
+
+AGENT = AgentConfig(actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11)
+
+
+def train(task: str, output: Path, physics: str = "auto") -> list[dict[str, str]]:
+    """Trains two seeds for a few hundred steps; returns the rows of their results."""
+    config = Config(
+        task=task,
+        physics=physics,
+        num_seeds=2,
+        total_env_steps=400,
+        evaluation_interval=200,
+        num_evaluation_episodes=2,
+        episode_length=40,
+        learning_starts=100,
+        agent=AGENT,
+        replay=ReplayConfig(batch_size=16),
+        output=str(output),
+    )
+    with (experiment.run(config) / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
