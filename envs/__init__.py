@@ -5,7 +5,8 @@ from envs import native  # noqa: F401, it fills the registry
 # isort: split
 from envs import adapted  # noqa: F401, listed after the native tasks
 from envs.base import Environment, TimeStep
-from envs.host import HostEnvironmentError, clear_errors
+from envs.host_call import clear_errors
+from envs.host_pool import HostEnvironmentError
 from envs.registry import (
     HostOptions,
     TaskError,

@@ -138,7 +138,8 @@ def _build_on_host(
     episode_length: int | None,
     options: HostOptions,
 ) -> Environment:
-    from envs.host import HostEnvironment, HostEnvironmentError
+    from envs.host import HostEnvironment
+    from envs.host_pool import HostEnvironmentError
 
     if not 0 < options.time_limit < math.inf:
         raise TaskError(f"the time limit is {options.time_limit} s: give a finite number above 0")

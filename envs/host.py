@@ -4,21 +4,17 @@ The environments live in worker processes (`envs.host_pool`) for as long as this
 names an episode; one host call per step serves all environments of the runs that a device advances.
 """
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax._src import dispatch
-from jax.experimental import io_callback
 
 from envs.base import TimeStep
 from envs.cores import count_cores
-from envs.host_pool import REWARD, SUCCESS, TERMINATED, TRUNCATED, HostEnvironmentError, HostPool
+from envs.host_call import host_call
+from envs.host_pool import REWARD, SUCCESS, TERMINATED, TRUNCATED, HostPool
 from envs.host_worker import FLAGS
 from envs.registry import HostOptions
 
@@ -88,8 +84,6 @@ class HostEnvironment:
         self.observation_size = description.observation_size
         self.action_size = description.low.size
         self.action_low, self.action_high = description.low, description.high
-        self._host_reset = _as_callback(self._reset_rows)
-        self._host_step = _as_callback(self._step_rows)
 
     def reset(self, key: jax.Array) -> tuple[HostState, jax.Array]:
         """See `Environment.reset`."""
@@ -105,7 +99,7 @@ class HostEnvironment:
     def step(self, state: HostState, action: jax.Array) -> tuple[HostState, TimeStep]:
         """See `Environment.step`."""
         words = jnp.concatenate([_words(state.episode, state.steps, state.ended), _bits(action)])
-        row = _call(self._host_step, words, FLAGS + self.observation_size)
+        row = host_call(self._step_rows, words, FLAGS + self.observation_size, jnp.uint32)
         row = jax.lax.bitcast_convert_type(row, jnp.float32)
         terminated, truncated = row[TERMINATED] != 0, row[TRUNCATED] != 0
         timestep = TimeStep(
@@ -130,7 +124,7 @@ class HostEnvironment:
         self, key: jax.Array, previous: jax.Array, wanted: jax.Array
     ) -> tuple[HostState, jax.Array]:
         words = _words(episode_seed(key), previous, wanted)
-        row = _call(self._host_reset, words, 1 + self.observation_size)
+        row = host_call(self._reset_rows, words, 1 + self.observation_size, jnp.uint32)
         state = HostState(
             episode=row[0].astype(jnp.int32),
             steps=jnp.zeros((), jnp.int32),
@@ -141,23 +135,24 @@ class HostEnvironment:
     # What follows runs on the host, inside callbacks: numpy only.
 
     def _reset_rows(self, words: np.ndarray) -> np.ndarray:
-        numbers = words.view(np.int32)
+        numbers = words.view(np.int32).reshape(-1, words.shape[-1])
         episodes, observations = self._pool.reset(
             numbers[:, 0], previous=numbers[:, 1], wanted=numbers[:, 2] != 0
         )
-        return np.concatenate(
+        rows = np.concatenate(
             [episodes.view(np.uint32)[:, None], observations.view(np.uint32)], axis=1
         )
+        return rows.reshape(*words.shape[:-1], -1)
 
     def _step_rows(self, words: np.ndarray) -> np.ndarray:
-        numbers = words.view(np.int32)
+        numbers = words.view(np.int32).reshape(-1, words.shape[-1])
         results = self._pool.step(
             numbers[:, 0],
             numbers[:, 1],
             ended=numbers[:, 2] != 0,
-            actions=words[:, 3:].view(np.float32),
+            actions=numbers[:, 3:].view(np.float32),
         )
-        return results.view(np.uint32)
+        return results.view(np.uint32).reshape(*words.shape[:-1], -1)
 
 
 def episode_seed(key: jax.Array) -> jax.Array:
@@ -171,72 +166,3 @@ def _words(*numbers: jax.Array) -> jax.Array:
 
 def _bits(numbers: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(numbers.astype(jnp.float32), jnp.uint32)
-
-
-def _call(function: Callable[[Any], np.ndarray], words: jax.Array, size: int) -> jax.Array:
-    """Calls the host with a row of words and receives one, both `()` or batched.
-
-    The call has an effect: JAX makes it exactly once. By itself JAX would make one call per row
-    under `vmap`; here every `vmap` adds an axis to the one call.
-    """
-
-    @jax.custom_batching.custom_vmap
-    def call(words):
-        shape = jax.ShapeDtypeStruct((*words.shape[:-1], size), jnp.uint32)
-        return io_callback(function, shape, words)
-
-    @call.def_vmap
-    def batched(axis_size, is_batched, words):
-        return _call(function, words, size), True
-
-    return call(words)
-
-
-# What was raised inside a callback. JAX passes on only its text, within a long one of its own.
-_raised: list[BaseException] = []
-
-
-def _as_callback(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], np.ndarray]:
-    """Makes a function of rows into one of any batch, whose errors `clear_errors` finds."""
-
-    def callback(words: Any) -> np.ndarray:
-        words = np.asarray(words)
-        try:
-            rows = function(words.reshape(-1, words.shape[-1]))
-        except (HostEnvironmentError, KeyboardInterrupt) as error:
-            _raised.append(error)
-            raise
-        return rows.reshape(*words.shape[:-1], -1)
-
-    return callback
-
-
-class _NoTraceback(logging.Filter):
-    """Drops JAX's own report of an error that was explained in one line."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HostEnvironmentError | KeyboardInterrupt)
-
-
-logging.getLogger("jax._src.callback").addFilter(_NoTraceback())
-
-
-@contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
-    """Raises what an environment raised instead of what JAX makes of it.
-
-    Raises:
-      HostEnvironmentError: if an environment failed inside a compiled program.
-    """
-    _raised.clear()
-    try:
-        yield
-    except jax.errors.JaxRuntimeError:
-        if not _raised:
-            raise
-        error = _raised[0]
-        _raised.clear()
-        # JAX would raise the error again at exit.
-        dispatch.runtime_tokens.clear()
-        raise error from None

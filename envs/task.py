@@ -126,21 +126,35 @@ class TaskEnvironment:
 
     def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
         """Starts an episode, see `Environment.reset`."""
-        qpos, qvel, variables = self.draw(key)
+        return self._begin(key, jnp.ones((), bool))
+
+    def restart(
+        self, state: TaskState, key: jax.Array, ended: jax.Array
+    ) -> tuple[TaskState, jax.Array]:
+        """See `envs.wrappers.restart`. The C engine only works where an episode has ended."""
+        fresh, observation = self._begin(key, ended)
+        return jax.tree.map(lambda a, b: jnp.where(ended, a, b), fresh, state), observation
+
+    def _begin(self, key: jax.Array, wanted: jax.Array) -> tuple[TaskState, jax.Array]:
+        qpos, qvel, variables = self.draw(key, wanted)
         act = self.task.activate(jax.random.fold_in(key, _ACTIVATIONS))
         physics = self.physics.reset(qpos, qvel, act)
         observation = self.task.observe(_data(physics), variables)
         return TaskState(physics=physics, variables=variables), observation
 
-    def draw(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+    def draw(
+        self, key: jax.Array, wanted: jax.Array | bool = True
+    ) -> tuple[jax.Array, jax.Array, Any]:
         """The task's draw of a start, see `Task.initialize`; one without contacts if so asked.
 
         Every attempt is made for a whole batch at once, until all of its members have a start.
-        A member that runs out of attempts gets NaN, which its first observation reports.
+        A member that runs out of attempts gets NaN, which its first observation reports; so does
+        one for which no start is wanted.
         """
         task = self.task
         if task.most_attempts == 1:
-            return task.initialize(key)
+            qpos, qvel, variables = task.initialize(key)
+            return jnp.where(wanted, qpos, jnp.nan), qvel, variables
         shapes = jax.eval_shape(task.initialize, key)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
@@ -153,9 +167,10 @@ class TaskEnvironment:
             start = task.retry(key, attempts)
             return attempts + 1, self.physics.contacts(start[0]), start
 
-        begin = (jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32), nothing)
+        contacts = jnp.asarray(wanted, jnp.int32)
+        begin = (jnp.zeros((), jnp.int32), contacts, nothing)
         _, contacts, (qpos, qvel, variables) = jax.lax.while_loop(unfinished, attempt, begin)
-        return jnp.where(contacts > 0, jnp.nan, qpos), qvel, variables
+        return jnp.where(wanted & (contacts == 0), qpos, jnp.nan), qvel, variables
 
     def step(self, state: TaskState, action: jax.Array) -> tuple[TaskState, TimeStep]:
         """Takes one step, see `Environment.step`."""

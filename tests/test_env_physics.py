@@ -5,6 +5,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
@@ -77,6 +78,46 @@ def test_twins_stay_twins():
     assert_equal(path.bits[:, 0], path.bits[:, 2])
 
 
+def test_groups_of_states_that_take_turns_keep_apart():
+    """One engine, and with it its simulations, continues now one group, now the other."""
+    shared, alone = make_hopper(), make_hopper()
+    qpos, qvel = starts(shared, 6)
+    groups = [jax.jit(jax.vmap(shared.reset))(qpos[k::2], qvel[k::2]) for k in range(2)]
+    actions = controls(shared, 10, 2, 3)
+    expected = [roll(alone, groups[k], actions[:, k]) for k in range(2)]
+    step = jax.jit(jax.vmap(shared.step))
+    for index, action in enumerate(actions):
+        for k in range(2):
+            groups[k] = step(groups[k], action[k])
+            assert_equal(groups[k], jax.tree.map(lambda leaf, i=index: leaf[i], expected[k]))
+
+
+def test_more_rows_than_simulations_are_kept(monkeypatch):
+    physics = make_hopper()
+    first = jax.jit(jax.vmap(physics.reset))(*starts(physics, 5))
+    actions = controls(physics, 10, 5)
+    kept = roll(physics, first, actions)
+    monkeypatch.setattr("envs.physics.simulations._MOST_SIMULATIONS", 2)
+    assert_equal(roll(make_hopper(), first, actions), kept)
+
+
+def test_only_episodes_that_have_ended_are_restarted(monkeypatch):
+    environment = envs.make("dmc/hopper-stand", "mujoco", action_repeat=1)
+    keys = jax.random.split(jax.random.key(0), 5)
+    states, _ = jax.vmap(environment.reset)(keys)
+    ended = jnp.arange(5) == 3
+    reset = mujoco.mj_resetData
+    calls = []
+    monkeypatch.setattr("mujoco.mj_resetData", lambda *given: (calls.append(1), reset(*given)))
+    new, observations = jax.vmap(environment.restart)(states, keys[::-1], ended)
+    assert len(calls) == 1
+    expected, observation = environment.reset(keys[1])
+    assert_equal(jax.tree.map(lambda leaf: leaf[3], new), expected)
+    assert_equal(observations[3], observation)
+    others = np.flatnonzero(~ended)
+    assert_equal(*(jax.tree.map(lambda leaf: leaf[others], tree) for tree in (new, states)))
+
+
 def test_nested_vmap_makes_one_call():
     physics = make_hopper()
     calls = []
@@ -93,7 +134,6 @@ def test_threads_change_nothing(monkeypatch):
     first = jax.jit(jax.vmap(physics.reset))(*starts(physics, 7))
     actions = controls(physics, 20, 7)
     serial = roll(physics, first, actions)
-    monkeypatch.setattr("envs.physics.mujoco._SECONDS_WORTH_A_THREAD", 0.0)
     monkeypatch.setattr("envs.physics.mujoco._CORES", 3)
     assert_equal(roll(make_hopper(), first, actions), serial)
 

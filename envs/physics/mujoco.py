@@ -7,8 +7,7 @@ that MuJoCo would play on its own, and a checkpoint of the bits continues it exa
 import copy
 import itertools
 import math
-import threading
-import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -16,18 +15,12 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 from flax import struct
+from mujoco.batch import Batch, SimulationError
 
 from envs.cores import count_cores
+from envs.host_call import host_call
 from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
-from envs.physics.simulations import Simulation, SimulationPool
-
-# Positions, velocities, activations, controls, applied forces, time and solver warm start:
-# everything that the next step depends on.
-STATE_SIGNATURE = mujoco.mjtState.mjSTATE_INTEGRATION.value
-
-# Threads meet at the interpreter lock before and after each simulation. It only pays to have
-# several when a simulation takes longer than this.
-_SECONDS_WORTH_A_THREAD = 60e-6
+from envs.physics.simulations import STATE_SIGNATURE, SimulationPool
 
 _CORES = count_cores()
 _threads = ThreadPoolExecutor(max_workers=_CORES, thread_name_prefix="mujoco")
@@ -48,10 +41,9 @@ class MujocoState:
 
 
 class MujocoPhysics:
-    """`Physics` through one host callback per step for a whole batch.
+    """`Physics` through one host call per step for a whole batch.
 
-    Only numpy and MuJoCo run inside the callbacks. They may run concurrently (one per device,
-    training next to evaluation): simulations are taken from and returned to a common pool.
+    Calls may run concurrently (one per device): simulations are lent by a common pool.
     """
 
     def __init__(
@@ -86,12 +78,13 @@ class MujocoPhysics:
         self._state_words = 2 * (self._state_size + changing)
         self._row_size = self._state_words + 2 * math.ceil(ends[-1] / 2)
 
+        self._value_part = slice(0, ends[-1] - changing)
+
+        # dm_control derives what depends on positions and velocities after the last substep.
+        stage = mujoco.mjtStage.mjSTAGE_NONE if self._gymnasium else mujoco.mjtStage.mjSTAGE_VEL
+        self._stage = stage.value
         self._pool = SimulationPool(self.model, fields, changes)
-        self._devices = 1
-        self._active_calls = 0
-        self._lock = threading.Lock()
-        self._step_seconds = self._measure()
-        self._reset_seconds = self._step_seconds * max(1.0, settling_steps / substeps)
+        self._threads = 1
 
     def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MujocoState:
         """See `Physics.reset`."""
@@ -101,12 +94,7 @@ class MujocoPhysics:
 
     def contacts(self, qpos: jax.Array) -> jax.Array:
         """See `Physics.contacts`."""
-        return jax.pure_callback(
-            self._host_contacts,
-            jax.ShapeDtypeStruct((), jnp.int32),
-            qpos.astype(jnp.float32),
-            vmap_method="broadcast_all",
-        )
+        return host_call(self._host_contacts, qpos.astype(jnp.float32), 1, jnp.int32)[0]
 
     def step(self, state: MujocoState, control: jax.Array) -> MujocoState:
         """See `Physics.step`."""
@@ -114,14 +102,9 @@ class MujocoPhysics:
         return self._call(self._host_step, words)
 
     def _call(self, host_function, words: jax.Array) -> MujocoState:
-        self._devices = jax.local_device_count()
-        # One array in and one out: each further one costs about 50 us per call.
-        result = jax.pure_callback(
-            host_function,
-            jax.ShapeDtypeStruct((self._row_size,), jnp.uint32),
-            words,
-            vmap_method="broadcast_all",
-        )
+        # Every device makes a call of its own.
+        self._threads = max(1, _CORES // jax.local_device_count())
+        result = host_call(host_function, words, self._row_size, jnp.uint32)
         bits = result[: self._state_words]
         packed = jax.lax.bitcast_convert_type(result[self._state_words :], jnp.float32)
         fields = {
@@ -132,165 +115,123 @@ class MujocoPhysics:
 
     # What follows runs on the host, inside callbacks: numpy only.
 
-    def _host_reset(self, words) -> np.ndarray:
-        words = np.asarray(words)
+    def _host_reset(self, words: np.ndarray) -> np.ndarray:
         starts = words.reshape(-1, words.shape[-1]).view(np.float32)
         sizes = (self.model.nq, self.model.nv, self.model.na)
         qpos, qvel, act = np.split(starts, np.cumsum(sizes)[:-1], axis=1)
+        sound = np.isfinite(starts).all(1)
+        rows, states, fields = self._new_rows(len(starts))
 
-        def reset_one(row: int) -> Simulation:
-            simulation = self._pool.take_any()
-            data = simulation.data
-            mujoco.mj_resetData(self.model, data)
-            if not self._gymnasium:
-                mujoco.mj_forward(self._passive_model, data)
-            data.qpos[:] = qpos[row]
-            data.qvel[:] = qvel[row]
-            data.act[:] = act[row]
-            if self._settling_steps:
-                self._advance(data, self._settling_steps)
-                data.time = 0.0
-            mujoco.mj_forward(self.model if self._gymnasium else self._passive_model, data)
-            return simulation
+        def reset_rows(numbers: np.ndarray) -> None:
+            with self._pool.data() as data, np.errstate(over="ignore"):
+                for row in numbers:
+                    mujoco.mj_resetData(self.model, data)
+                    if not self._gymnasium:
+                        mujoco.mj_forward(self._passive_model, data)
+                    data.qpos[:] = qpos[row]
+                    data.qvel[:] = qvel[row]
+                    data.act[:] = act[row]
+                    if self._settling_steps:
+                        self._settle(data)
+                    mujoco.mj_forward(self.model if self._gymnasium else self._passive_model, data)
+                    own = states[row, : self._state_size]
+                    mujoco.mj_getState(self.model, data, own, STATE_SIGNATURE)
+                    states[row, self._state_size :] = _flat(data, self._changes)
+                    fields[row, self._value_part] = _flat(data, self._fields)
+            fields[numbers, self._change_part] = 0.0
 
-        finite = np.isfinite(starts).all(1)
-        return self._run(reset_one, self._reset_seconds, finite, words.shape[:-1])
+        self._split(reset_rows, np.flatnonzero(sound))
+        _fail(np.logical_not(sound), states, fields)
+        return rows.reshape(*words.shape[:-1], -1)
 
-    def _host_contacts(self, qpos) -> np.ndarray:
-        qpos = np.asarray(qpos)
-        rows = qpos.reshape(-1, qpos.shape[-1])
-        counts = np.zeros(len(rows), np.int32)
+    def _settle(self, data: mujoco.MjData) -> None:
+        """Steps without control, at the start of an episode.
 
-        def count_rows(numbers: list[int]) -> None:
-            simulation = self._pool.take_any()
-            data = simulation.data
-            for row in numbers:
-                data.qpos[:] = rows[row]
-                mujoco.mj_kinematics(self.model, data)
-                mujoco.mj_comPos(self.model, data)
-                mujoco.mj_collision(self.model, data)
-                counts[row] = data.ncon
-            self._pool.give_back(simulation)
-
-        finite = np.isfinite(rows).all(1)
-        seconds = self._step_seconds / self._substeps
-        self._split(count_rows, finite.nonzero()[0].tolist(), seconds)
-        return counts.reshape(qpos.shape[:-1])
-
-    def _host_step(self, words) -> np.ndarray:
-        words = np.asarray(words)
-        rows = words.reshape(-1, words.shape[-1])
-        bits = rows[:, : self._state_words]
-        control = rows[:, self._state_words :].view(np.float32)
-
-        def step_one(row: int) -> Simulation:
-            simulation = self._take(bits[row].tobytes())
-            simulation.control[:] = control[row]
-            self._advance(simulation.data, self._substeps)
-            return simulation
-
-        # The state begins with the time, which a simulation that failed carries as NaN.
-        time_words = np.ascontiguousarray(bits[:, :2])
-        finite = np.isfinite(control).all(1) & np.isfinite(time_words.view(np.float64)[:, 0])
-        before = np.ascontiguousarray(bits[:, 2 * self._state_size :]).view(np.float64)
-        return self._run(step_one, self._step_seconds, finite, words.shape[:-1], before)
-
-    def _advance(self, data: mujoco.MjData, steps: int) -> None:
-        """Steps, then (as dm_control does) derives what depends on positions and velocities.
-
-        A step from derived quantities is only its second half. Runge-Kutta has no halves.
+        As in dm_control, where a step begins with its second half, the first of them takes what
+        is derived from positions and velocities from before these were set.
         """
-        if self._gymnasium:
-            mujoco.mj_step(self.model, data, steps)
-            if self._post_constraint:
-                mujoco.mj_rnePostConstraint(self.model, data)
-            return
-        if self._runge_kutta:
-            mujoco.mj_step(self.model, data, steps)
+        if self._gymnasium or self._runge_kutta:
+            mujoco.mj_step(self.model, data, self._settling_steps)
         else:
             mujoco.mj_step2(self.model, data)
-            if steps > 1:
-                mujoco.mj_step(self.model, data, steps - 1)
-        mujoco.mj_step1(self.model, data)
+            mujoco.mj_step(self.model, data, self._settling_steps - 1)
+        data.time = 0.0
 
-    def _run(
-        self, simulate, seconds: float, finite: np.ndarray, batch: tuple[int, ...], before=None
-    ) -> np.ndarray:
-        """Runs `simulate(row)`, of so many seconds, where finite; the other rows become NaN.
+    def _host_contacts(self, qpos: np.ndarray) -> np.ndarray:
+        starts = qpos.reshape(-1, qpos.shape[-1])
+        counts = np.zeros(len(starts), np.int32)
 
-        Changes are counted from `before`, `(rows, size)`; without it they are zero.
-        """
-        count = len(finite)
+        def count_rows(numbers: np.ndarray) -> None:
+            with self._pool.data() as data:
+                for row in numbers:
+                    data.qpos[:] = starts[row]
+                    mujoco.mj_kinematics(self.model, data)
+                    mujoco.mj_comPos(self.model, data)
+                    mujoco.mj_collision(self.model, data)
+                    counts[row] = data.ncon
+
+        self._split(count_rows, np.flatnonzero(np.isfinite(starts).all(1)))
+        return counts.reshape(*qpos.shape[:-1], 1)
+
+    def _split(self, run_rows: Callable[[np.ndarray], None], numbers: np.ndarray) -> None:
+        """Runs all rows, on several threads if there are."""
+        parts = np.array_split(numbers, min(self._threads, len(numbers)) or 1)
+        list(_threads.map(run_rows, parts[1:]) if len(parts) > 1 else ())
+        run_rows(parts[0])
+
+    def _host_step(self, words: np.ndarray) -> np.ndarray:
+        given = words.reshape(-1, words.shape[-1])
+        before = given[:, : self._state_words].view(np.float64)
+        control = given[:, self._state_words :].view(np.float32)
+        # The state begins with the time, which a simulation that failed carries as NaN.
+        sound = np.isfinite(control).all(1) & np.isfinite(before[:, 0])
+        ids = None if sound.all() else np.flatnonzero(sound)
+        rows, states, fields = self._new_rows(len(given))
+        with (
+            self._pool.batch(before[:, : self._state_size], self._threads) as simulations,
+            np.errstate(over="ignore", invalid="ignore"),
+        ):
+            simulations.control[:] = control
+            try:
+                simulations.batch.step(ids, self._substeps, self._stage)
+            except SimulationError as error:
+                sound[error.ids] = False
+            states[:, : self._state_size] = simulations.batch.state
+            for part, view in zip(self._slices, simulations.views, strict=False):
+                fields[:, part] = view
+            if self._post_constraint:
+                self._add_post_constraint(simulations.batch, fields)
+            if self._changes:
+                np.concatenate(simulations.changing, 1, out=states[:, self._state_size :])
+                fields[:, self._change_part] = (states - before)[:, self._state_size :]
+        _fail(np.logical_not(sound), states, fields)
+        return rows.reshape(*words.shape[:-1], -1)
+
+    def _add_post_constraint(self, batch: Batch, fields: np.ndarray) -> None:
+        """Fills in what Gymnasium's environments ask for after their last substep."""
+        with self._pool.data() as data:
+            for row in range(batch.nsim):
+                batch.get_data(row, data)
+                mujoco.mj_rnePostConstraint(self.model, data)
+                fields[row, self._value_part] = _flat(data, self._fields)
+
+    def _new_rows(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Room for results: their words, and views of the two parts."""
         rows = np.empty((count, self._row_size), np.uint32)
         states = rows[:, : self._state_words].view(np.float64)
-        fields = rows[:, self._state_words :].view(np.float32)
-        states[~finite] = np.nan
+        return rows, states, rows[:, self._state_words :].view(np.float32)
 
-        def run_rows(numbers: list[int]) -> None:
-            with np.errstate(over="ignore"):
-                for row in numbers:
-                    simulation = simulate(row)
-                    state = states[row]
-                    integration = state[: self._state_size]
-                    mujoco.mj_getState(self.model, simulation.data, integration, STATE_SIGNATURE)
-                    if self._changes:
-                        state[self._state_size :] = np.concatenate(simulation.changing)
-                    for part, view in zip(self._slices, simulation.views, strict=False):
-                        fields[row, part] = view
-                    self._pool.give_back(simulation, state.tobytes())
 
-        self._split(run_rows, finite.nonzero()[0].tolist(), seconds)
-        if self._changes:
-            after = states[:, self._state_size :]
-            with np.errstate(over="ignore", invalid="ignore"):
-                fields[:, self._change_part] = 0.0 if before is None else after - before
-        failed = ~np.isfinite(states).all(1)
-        if failed.any():
-            states[failed] = np.nan
-            fields[failed] = np.nan
-        return rows.reshape(*batch, -1)
+def _flat(data: mujoco.MjData, names: tuple[str, ...]) -> np.ndarray:
+    return np.concatenate([np.empty(0), *(np.ravel(getattr(data, name)) for name in names)])
 
-    def _split(self, run_rows, numbers: list[int], seconds: float) -> None:
-        """Runs all rows, on several threads if rows of so many seconds are worth it."""
-        # Every device makes a call of its own.
-        self._pool.expect(len(numbers) * self._devices)
-        with self._lock:
-            self._active_calls += 1
-            workers = min(len(numbers), _CORES // self._active_calls)
-        try:
-            if workers < 2 or seconds < _SECONDS_WORTH_A_THREAD:
-                run_rows(numbers)
-                return
-            mine, *others = [numbers[worker::workers] for worker in range(workers)]
-            running = [_threads.submit(run_rows, other) for other in others]
-            run_rows(mine)
-            for other in running:
-                other.result()
-        finally:
-            with self._lock:
-                self._active_calls -= 1
 
-    def _measure(self) -> float:
-        """Seconds that one control interval takes at the least."""
-        data = mujoco.MjData(self.model)
-        mujoco.mj_step1(self.model, data)
-        seconds = []
-        for _ in range(5):
-            begin = time.perf_counter()
-            self._advance(data, self._substeps)
-            seconds.append(time.perf_counter() - begin)
-        return min(seconds)
-
-    def _take(self, key: bytes) -> Simulation:
-        """A simulation in the state with these bits, with positions and velocities derived."""
-        simulation = self._pool.take_ready(key)
-        if simulation is None:
-            simulation = self._pool.take_any()
-            state = np.frombuffer(key, np.float64)[: self._state_size]
-            mujoco.mj_setState(self.model, simulation.data, state, STATE_SIGNATURE)
-            if not self._gymnasium:
-                mujoco.mj_step1(self.model, simulation.data)
-        return simulation
+def _fail(failed: np.ndarray, states: np.ndarray, fields: np.ndarray) -> None:
+    """Makes rows NaN that have failed, or whose state says so."""
+    failed |= ~np.isfinite(states).all(1)
+    if failed.any():
+        states[failed] = np.nan
+        fields[failed] = np.nan
 
 
 def _words(numbers: jax.Array) -> jax.Array:

@@ -1,71 +1,93 @@
-"""Simulations of the C engine that wait to be continued."""
+"""Simulations of the C engine, in batches that are stepped at once."""
 
+import contextlib
 import threading
-from collections import OrderedDict
+from collections.abc import Iterator
 
 import mujoco
+import numpy as np
+from mujoco.batch import Batch
 
-# Each takes some megabytes. In larger batches simulations are set to a state again at every step.
-_MOST_SIMULATIONS = 256
+# Positions, velocities, activations, controls, applied forces, time and solver warm start:
+# everything that the next step depends on, and the rows of `Batch.state`.
+STATE_SIGNATURE = mujoco.mjtState.mjSTATE_INTEGRATION.value
+
+# A larger batch does without a simulation of its own for every row, which takes up to some
+# megabytes, and pays for it by deriving twice what a step begins with.
+_MOST_SIMULATIONS = 512
 
 
-class Simulation:
-    """One `MjData` with the views that are read and written at every step."""
+class SimulationBatch:
+    """Some simulations of one model.
 
-    __slots__ = ("changing", "control", "data", "views")
+    Attributes:
+      batch: the simulations.
+      control: `(count, nu)`, the controls of their next step.
+      views: per field `(count, size)`, its values after the last step.
+      changing: the same for the fields whose change is wanted.
+    """
 
-    def __init__(self, model: mujoco.MjModel, fields: tuple[str, ...], changes: tuple[str, ...]):
-        self.data = mujoco.MjData(model)
-        self.control = self.data.ctrl
-        self.views = tuple(getattr(self.data, name).reshape(-1) for name in fields)
-        self.changing = tuple(getattr(self.data, name).reshape(-1) for name in changes)
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        fields: tuple[str, ...],
+        changes: tuple[str, ...],
+        count: int,
+        threads: int,
+    ):
+        self.batch = Batch(model, count, threads, persistent=count <= _MOST_SIMULATIONS)
+        self.control = self.batch.bind("ctrl")
+        self.views = [self.batch.bind(name).reshape(count, -1) for name in fields]
+        self.changing = [self.batch.bind(name).reshape(count, -1) for name in changes]
 
 
 class SimulationPool:
-    """Simulations of one model. Methods may be called from several threads at once.
-
-    A simulation whose derived quantities belong to a state that was handed out is kept under the
-    bits of that state: whoever continues from it need not derive them again.
-    """
+    """Batches of simulations of one model, for calls from several threads at once."""
 
     def __init__(self, model: mujoco.MjModel, fields: tuple[str, ...], changes: tuple[str, ...]):
         """Makes none yet."""
         self._arguments = (model, fields, changes)
-        self._ready: OrderedDict[bytes, Simulation] = OrderedDict()
-        self._idle: list[Simulation] = []
-        self._count = 0
-        self._largest_batch = 1
+        self._model = model
+        self._free: list[SimulationBatch] = []
+        self._free_data: list[mujoco.MjData] = []
         self._lock = threading.Lock()
 
-    def expect(self, batch: int) -> None:
-        """Announces that so many simulations are in use at a time."""
-        with self._lock:
-            self._largest_batch = max(self._largest_batch, batch)
+    @contextlib.contextmanager
+    def batch(self, states: np.ndarray, threads: int) -> Iterator[SimulationBatch]:
+        """Lends a batch in these states, `(count, state size)`.
 
-    def take_ready(self, key: bytes) -> Simulation | None:
-        """The simulation that is in the state with these bits, if there is one."""
+        It is the one that had them last, if there is one: then nothing needs to be derived again.
+        """
         with self._lock:
-            return self._ready.pop(key, None)
+            fitting = [free for free in self._free if free.batch.nsim == len(states)]
+            if len(fitting) > 1:
+                fitting.sort(key=lambda free: free.batch.state[0].tobytes() == states[0].tobytes())
+            taken = fitting[-1] if fitting else None
+            if taken is not None:
+                self._free.remove(taken)
+        if taken is None:
+            taken = SimulationBatch(*self._arguments, len(states), threads)
+        taken.batch.state[:] = states
+        try:
+            yield taken
+        finally:
+            with self._lock:
+                self._free.append(taken)
+                # Batches of other sizes make way, those that were not used for longest first.
+                while sum(free.batch.nsim for free in self._free) > 2 * _MOST_SIMULATIONS:
+                    if len(self._free) == 1:
+                        break
+                    del self._free[0]
 
-    def take_any(self) -> Simulation:
-        """A simulation in whatever state."""
+    @contextlib.contextmanager
+    def data(self) -> Iterator[mujoco.MjData]:
+        """Lends a single simulation in whatever state."""
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-            # Room for the states in use and those that a reset replaces.
-            room = min(max(16, 2 * self._largest_batch), _MOST_SIMULATIONS)
-            if self._ready and self._count >= room:
-                return self._ready.popitem(last=False)[1]
-            self._count += 1
-        return Simulation(*self._arguments)
-
-    def give_back(self, simulation: Simulation, key: bytes | None = None) -> None:
-        """Returns a simulation, under the bits of its state if somebody may continue from it."""
-        with self._lock:
-            if key is None:
-                self._idle.append(simulation)
-                return
-            twin = self._ready.pop(key, None)
-            if twin is not None:
-                self._idle.append(twin)
-            self._ready[key] = simulation
+            data = self._free_data.pop() if self._free_data else None
+        if data is None:
+            data = mujoco.MjData(self._model)
+        try:
+            yield data
+        finally:
+            with self._lock:
+                self._free_data.append(data)

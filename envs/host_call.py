@@ -1,0 +1,107 @@
+"""Calls from a compiled program to a numpy function on the host, one for a whole batch.
+
+`jax.pure_callback` and `io_callback` turn what they pass on into JAX arrays. That takes a tenth of
+a millisecond per call, and several times as much where calls of several devices meet at Python's
+interpreter lock. Here the function gets the program's own buffers as numpy arrays.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax._src.callback import _callback_op_sharding
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+def host_call(function: Function, row: jax.Array, size: int, dtype: Any) -> jax.Array:
+    """Calls `function` with a row, or under any number of `vmap`s once with all rows.
+
+    The call is made whenever its result is used, exactly once, and never merged with another.
+
+    Args:
+      function: `(..., row size)` -> `(..., size)` of `dtype`. What it gets is only valid until it
+        returns, and it may use numpy, but not JAX, which could wait for the program that waits
+        for it. Calls of several devices may run at the same time.
+      row: `(row size,)`, or more dimensions with the rows in the last.
+      size: entries of the result.
+      dtype: its type.
+
+    Returns:
+      `(..., size)`.
+    """
+    return _host_call.bind(row, function=function, size=size, dtype=jnp.dtype(dtype))
+
+
+_host_call = Primitive("host_call")
+
+
+@_host_call.def_impl
+def _call_now(row: jax.Array, *, function: Function, size: int, dtype: np.dtype) -> jax.Array:
+    return jnp.asarray(function(np.asarray(row)))
+
+
+@_host_call.def_abstract_eval
+def _result(row: Any, *, function: Function, size: int, dtype: np.dtype) -> Any:
+    return jax.core.ShapedArray((*row.shape[:-1], size), dtype)
+
+
+def _batch(rows: Any, axes: Any, **parameters: Any) -> tuple[jax.Array, int]:
+    return _host_call.bind(jnp.moveaxis(rows[0], axes[0], 0), **parameters), 0
+
+
+def _lower(context: Any, row: Any, *, function: Function, size: int, dtype: np.dtype) -> Any:
+    # Inside `shard_map` a call per device for its rows, elsewhere one for all.
+    sharding = _callback_op_sharding(context.module_context.axis_context, None, context.avals_out)
+    results, _, _ = mlir.emit_python_callback(
+        context,
+        partial(_call_in_program, function),
+        None,
+        [row],
+        context.avals_in,
+        context.avals_out,
+        has_side_effect=True,
+        returns_token=False,
+        sharding=sharding,
+    )
+    return results
+
+
+def _call_in_program(function: Function, row: Any) -> tuple[np.ndarray]:
+    try:
+        return (function(np.asarray(row)),)
+    except BaseException as error:
+        _raised.append(error)
+        raise
+
+
+batching.primitive_batchers[_host_call] = _batch
+# Every lowering registers the function with its own program.
+mlir.register_lowering(_host_call, _lower, cacheable=False)
+
+# What was raised inside a call. JAX passes on only its text, within a long one of its own.
+_raised: list[BaseException] = []
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Raises what a function on the host raised in a program, not what JAX makes of it.
+
+    Raises:
+      BaseException: whatever it was.
+    """
+    _raised.clear()
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:
+        if not _raised:
+            raise
+        error = _raised[0]
+        _raised.clear()
+        raise error from None
