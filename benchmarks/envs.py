@@ -1,4 +1,4 @@
-"""Speed of the environments, and what a step on the host costs the learner.
+"""Speed of the environments of a run, next to that of the originals.
 
 `python -m benchmarks.envs --help` shows the options. One line of JSON per measurement.
 """
@@ -7,8 +7,10 @@ import importlib.util
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
@@ -18,12 +20,31 @@ import numpy as np
 import tyro
 
 import envs
-from benchmarks.common import Timing, measure, print_json
+from benchmarks.common import measure, print_json
+from benchmarks.table import Table
+from envs.cores import count_cores
 from purejax_simba.parallel import make_mesh, map_runs, shard_runs, use_all_cores
 
 # Random actions that the steps take in turn.
 NUM_ACTIONS = 64
-NOTHING = "NothingHappens-v0"
+# A loop over more originals is no faster, and some take seconds to load.
+MOST_IN_A_LOOP = 16
+LOOP, ENVPOOL, ADAPTER = "original in a loop", "envpool", "adapter"
+# What is measured -> title of its column in the table, and what the column shows.
+COLUMNS = {
+    "mujoco": ("C engine", "physics `mujoco`"),
+    "mjx": ("MJX", "physics `mjx`"),
+    ADAPTER: ("adapter", "tasks that come through an adapter"),
+    LOOP: ("loop", "dm_control or Gymnasium, one environment after the other (16 at most)"),
+    ENVPOOL: ("EnvPool", "the task in EnvPool, synchronously"),
+    "compile": ("MJX, s", "compilation of the steps with MJX, in seconds"),
+}
+# Title of a ratio -> what is divided by what, and what to aim for.
+RATIOS = {
+    "C / loop": ("mujoco", LOOP, "aim: 3 at 16 environments"),
+    "C / EnvPool": ("mujoco", ENVPOOL, "aim: 0.7"),
+}
+VERSIONED = ("mujoco", "mujoco-mjx", "jax", "dm-control", "gymnasium")
 
 
 @dataclass(frozen=True)
@@ -35,33 +56,17 @@ class Arguments:
     physics: tuple[Literal["mujoco", "mjx"], ...] = ("mujoco", "mjx")
     """Engines for the native tasks."""
     environments: tuple[int, ...] = (1, 16, 128)
-    """Numbers of environments, one per run."""
+    """Numbers of environments of the run."""
     originals: bool = True
     """Measure dm_control, gymnasium and EnvPool (where it is installed and has the task) too."""
-    host_runs: int = 8
-    """Runs of the measurement of a step on the host; 0 leaves it out."""
+    report: str = ""
+    """Markdown file for a table; rows that are in it already stay."""
     seconds: float = 1.0
     """Time for each measurement, compilation excluded."""
 
 
-class NothingHappens(gymnasium.Env):
-    """An environment that costs nothing, with the sizes of a cheetah."""
-
-    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (17,), np.float32)
-    action_space = gymnasium.spaces.Box(-1.0, 1.0, (6,), np.float32)
-    _observation = np.zeros(17, np.float32)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
-        """Begins."""
-        return self._observation, {}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """Goes on."""
-        return self._observation, 0.0, False, False, {}
-
-
 class Steps:
-    """Steps of environments under automatic reset with random actions, one per run.
+    """Steps of environments under automatic reset with random actions.
 
     Attributes:
       compile_seconds: from tracing to machine code.
@@ -159,51 +164,86 @@ def in_envpool(task_id: str, count: int) -> Callable[[int], None] | None:
     return take
 
 
-def rates(timing: Timing, count: int) -> dict[str, float]:
-    """Environment steps per second of `count` environments together."""
+@dataclass(frozen=True)
+class Rate:
+    """How fast something steps a task.
+
+    Attributes:
+      env_steps_per_second: of all environments together, median over repetitions.
+      best_env_steps_per_second: of the best repetition.
+      compile_seconds: from tracing to machine code; None where nothing is compiled.
+    """
+
+    env_steps_per_second: float
+    best_env_steps_per_second: float
+    compile_seconds: float | None = None
+
+
+def measure_task(task_id: str, count: int, arguments: Arguments) -> dict[str, Rate]:
+    """What steps the task -> how fast. All of them take turns."""
+    work: dict[str, tuple[Callable[[int], Any], int]] = {}
+    engines = envs.spec(task_id).physics
+    for engine in [e for e in arguments.physics if e in engines] if engines else [ADAPTER]:
+        physics = engine if engines else "auto"
+        environment = envs.make(task_id, physics=physics, action_repeat=1)
+        work[engine] = Steps(environment, count), count
+    if arguments.originals:
+        in_turn = min(count, MOST_IN_A_LOOP)
+        if loop := in_a_loop(task_id, in_turn):
+            work[LOOP] = loop, in_turn
+        if pool := in_envpool(task_id, count):
+            work[ENVPOOL] = pool, count
+    timings = measure([do for do, _ in work.values()], arguments.seconds)
     return {
-        "env_steps_per_second": count / timing.median,
-        "best_env_steps_per_second": count / timing.best,
+        name: Rate(
+            env_steps_per_second=size / timing.median,
+            best_env_steps_per_second=size / timing.best,
+            compile_seconds=getattr(do, "compile_seconds", None),
+        )
+        for (name, (do, size)), timing in zip(work.items(), timings, strict=True)
     }
 
 
-def measure_task(
-    task_id: str, count: int, arguments: Arguments
-) -> Iterator[tuple[str, dict[str, float]]]:
-    """What steps the task -> results, one after the other."""
-    engines = envs.spec(task_id).physics
-    for engine in [e for e in arguments.physics if e in engines] if engines else ["auto"]:
-        steps = Steps(envs.make(task_id, physics=engine, action_repeat=1), count)
-        (timing,) = measure([steps], arguments.seconds)
-        name = engine if engines else "adapter"
-        yield name, {"compile_seconds": steps.compile_seconds, **rates(timing, count)}
-    if arguments.originals:
-        for name, make in {"original in a loop": in_a_loop, "envpool": in_envpool}.items():
-            work = make(task_id, count)
-            if work is not None:
-                (timing,) = measure([work], arguments.seconds)
-                yield name, rates(timing, count)
+def make_table(path: Path | None) -> Table:
+    """The table that `cells` fills."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in VERSIONED)
+    return Table(
+        path,
+        "Speed of the environments",
+        f"Made by `python -m benchmarks.envs --report results/throughput.md` on {count_cores()} "
+        f"cores with {versions}.",
+        ["Env steps/s of all environments together, without action repeat; random actions."],
+        dict(COLUMNS.values()) | {title: aim for title, (_, _, aim) in RATIOS.items()},
+        name="task, environments",
+    )
 
 
-def measure_host_step(runs: int, seconds: float) -> dict[str, float]:
-    """What a step of all runs costs where the environment itself costs nothing."""
-    if NOTHING not in gymnasium.registry:
-        gymnasium.register(NOTHING, entry_point="benchmarks.envs:NothingHappens")
-    environment = envs.make(f"gymnasium/{NOTHING}", episode_length=2**30)
-    (timing,) = measure([Steps(environment, runs)], seconds)
-    return {"seconds_per_step": timing.median, "best_seconds_per_step": timing.best}
+def cells(rates: dict[str, Rate]) -> dict[str, str]:
+    """The cells of a row of the table, two or three digits each."""
+    numbers = {
+        COLUMNS[name][0]: rate.env_steps_per_second
+        for name, rate in rates.items()
+        if name in COLUMNS
+    }
+    for title, (name, other, _) in RATIOS.items():
+        if name in rates and other in rates:
+            numbers[title] = rates[name].env_steps_per_second / rates[other].env_steps_per_second
+    if "mjx" in rates:
+        numbers[COLUMNS["compile"][0]] = rates["mjx"].compile_seconds or 0.0
+    return {title: f"{float(f'{number:.3g}'):,.12g}" for title, number in numbers.items()}
 
 
 def measure_all(arguments: Arguments) -> None:
     """Prints a line for each measurement."""
-    if arguments.host_runs:
-        results = measure_host_step(arguments.host_runs, arguments.seconds)
-        print_json({"measured": "host step", "runs": arguments.host_runs}, dict(results))
+    table = make_table(Path(arguments.report) if arguments.report else None)
     for task_id in arguments.tasks or envs.tasks("all"):
         for count in arguments.environments:
-            for name, results in measure_task(task_id, count, arguments):
+            rates = measure_task(task_id, count, arguments)
+            for name, rate in rates.items():
                 line = {"task": task_id, "environments": count, "measured": name}
-                print_json(line, dict(results))
+                results = {key: value for key, value in vars(rate).items() if value is not None}
+                print_json(line, results)
+            table.add(f"{task_id}, {count}", cells(rates))
 
 
 def main() -> int:
@@ -212,7 +252,7 @@ def main() -> int:
     if min(arguments.environments, default=0) < 1:
         print("error: --environments must be one or more numbers above 0", file=sys.stderr)
         return 2
-    use_all_cores(max((arguments.host_runs, *arguments.environments)))
+    use_all_cores(num_runs=1)
     try:
         with envs.clear_errors():
             measure_all(arguments)

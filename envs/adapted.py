@@ -15,6 +15,7 @@ from envs.registry import (
     TaskError,
     TaskSpec,
     advice_on_missing_packages,
+    import_for,
     one_line,
     register,
     register_family,
@@ -86,19 +87,13 @@ def _gymnasium_spec(task_id: str) -> TaskSpec:
     with advice_on_missing_packages("pip install gymnasium"):
         gymnasium = importlib.import_module("gymnasium")
     module, _, name = task_id.removeprefix("gymnasium/").rpartition(":")
+    if module:
+        import_for(task_id, module)
     try:
-        if module:
-            importlib.import_module(module)
         known = gymnasium.spec(name)
-    except ModuleNotFoundError as error:
-        raise TaskError(
-            f"{task_id}: no module {error.name!r} here: install it, or start where it is"
-        ) from None
     except gymnasium.error.Error:
         ids = [f"gymnasium/{known}" for known in gymnasium.registry]
         raise unknown_task(task_id, ids) from None
-    except Exception as error:
-        raise TaskError(f"{task_id}: importing {module} raised {one_line(error)}") from error
     try:
         pickled = pickle.dumps(known)
     except (pickle.PicklingError, AttributeError, TypeError):

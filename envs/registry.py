@@ -76,17 +76,38 @@ _PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard", "mujoco")
 
 
 def spec(task_id: str) -> TaskSpec:
-    """Looks up a task.
+    """Looks up a task. `<module>:<id>` imports a module first, which registers it.
 
     Raises:
-      TaskError: for an unknown id, with the nearest known ones.
+      TaskError: for an unknown id, with the nearest known ones, or an import that failed.
     """
     if task_id in _specs:
         return _specs[task_id]
+    module, colon, own_id = task_id.partition(":")
+    if colon and "/" not in module:
+        import_for(task_id, module)
+        return spec(own_id)
     family = _families.get(task_id.partition("/")[0])
     if family is not None:
         return family(task_id)
     raise unknown_task(task_id, list(_specs))
+
+
+def import_for(task_id: str, module: str) -> None:
+    """Imports the module that registers a task.
+
+    Raises:
+      TaskError: if there is none, or importing it raises.
+    """
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise TaskError(
+            f"{task_id}: no module {error.name!r} here: install it, or put its directory on "
+            "PYTHONPATH"
+        ) from None
+    except Exception as error:
+        raise TaskError(f"{task_id}: importing {module} raised {one_line(error)}") from error
 
 
 def unknown_task(task_id: str, known: list[str]) -> TaskError:
@@ -176,7 +197,7 @@ def make(
     """Makes an environment with time limit and action repeat (no automatic reset).
 
     Args:
-      task_id: one of `tasks()`, or an id of an adapted suite.
+      task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
       physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators.
       action_repeat: steps per action; None takes the task's default.
       episode_length: limit in steps before action repeat; None takes the task's default.

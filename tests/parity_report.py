@@ -1,10 +1,10 @@
 """The table of the parity checks, one row per task, see `tests.parity`."""
 
-import datetime
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.table import Table
 from tests.parity_reference import Check
 
 # Name of a check -> title of its column, and what the column shows.
@@ -50,59 +50,31 @@ COLUMNS = {
         "way at every step, of which it may be half)",
     ),
 }
-TITLES = (*(title for title, _ in COLUMNS.values()), "date")
 VERSIONED = ("mujoco", "mujoco-mjx", "jax", "dm-control", "gymnasium")
 
 
 class Report:
-    """A Markdown file with a cell per task and check. Cells of other runs stay as they are."""
+    """The table as a file. Cells of earlier runs stay, if the same arguments made them."""
 
     def __init__(self, path: Path | None, steps: int, seed: int):
-        """Reads what is there, unless other versions or arguments made it; None writes nothing."""
-        self._path = path
-        self._cells: dict[str, dict[str, str]] = {}
+        """Reads what is there; None writes nothing."""
         versions = ", ".join(f"{name} {metadata.version(name)}" for name in VERSIONED)
-        self._made_by = (
+        self._table = Table(
+            path,
+            "The native tasks against the originals",
             f"Made by `python -m tests.parity all --steps {steps} --seed {seed} "
-            f"--report results/parity.md` with {versions}."
+            f"--report results/parity.md` with {versions}.",
+            [
+                "Errors are relative to 1 + |reference|; `tests/parity.py` and "
+                "`tests/parity_mjx.py` say how they are measured."
+            ],
+            dict(COLUMNS.values()),
         )
-        if path is not None and path.exists():
-            lines = path.read_text().splitlines()
-            if self._made_by in lines:
-                for line in lines:
-                    if line.startswith("| `"):
-                        task, *cells = (cell.strip() for cell in line.strip("|").split("|"))
-                        self._cells[task.strip("`")] = dict(zip(TITLES, cells, strict=True))
 
     def add(self, task_id: str, checks: Iterable[Check]) -> None:
         """Enters the checks of a task and writes the file."""
-        if self._path is None:
-            return
-        cells = self._cells.setdefault(task_id, {})
+        cells = {}
         for check in checks:
             figure = check.figure or ("ok" if check.passed else "")
             cells[COLUMNS[check.name][0]] = figure if check.passed else f"**FAIL** {figure}"
-        cells["date"] = datetime.date.today().isoformat()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(self._text())
-
-    def _text(self) -> str:
-        rows = [["task", *TITLES], ["---"] * (len(TITLES) + 1)]
-        for task, cells in sorted(self._cells.items()):
-            rows.append([f"`{task}`", *(cells.get(title, "") for title in TITLES)])
-        table = [f"| {' | '.join(row)} |" for row in rows]
-        legend = [f"- **{title}**: {meaning}" for title, meaning in COLUMNS.values()]
-        return "\n".join(
-            [
-                "# The native tasks against the originals",
-                "",
-                self._made_by,
-                "Errors are relative to 1 + |reference|; `tests/parity.py` and "
-                "`tests/parity_mjx.py` say how they are measured.",
-                "",
-                *table,
-                "",
-                *legend,
-                "",
-            ]
-        )
+        self._table.add(task_id, cells)

@@ -10,9 +10,11 @@ import jax
 import pytest
 from jax.interpreters import partial_eval
 
+from benchmarks import envs as environments
 from benchmarks import train, update
 from benchmarks.common import Learner, Updates, measure_update, print_json
 from benchmarks.flops import flops_per_update
+from benchmarks.table import Table
 from purejax_simba.agents.soft_actor_critic import Batch, Noise
 from purejax_simba.parallel import make_mesh
 
@@ -116,3 +118,37 @@ def test_training_is_measured_and_printed_as_one_line(capsys):
     print_json({"task": arguments.task}, results)
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line).keys() >= {"task", "jax_version", *results}
+
+
+def test_a_table_keeps_its_rows_unless_something_else_made_it(tmp_path):
+    path = tmp_path / "of" / "tables.md"
+
+    def open_table(made_by: str) -> Table:
+        return Table(path, "Speeds", made_by, [], {"slow": "how slow", "fast": "how fast"})
+
+    open_table("by us").add("b", {"fast": "2"})
+    open_table("by us").add("a", {"slow": "1"})
+    open_table("by us").add("b", {"slow": "3"})
+    rows = [line for line in path.read_text().splitlines() if line.startswith("| `")]
+    assert [[cell.strip() for cell in row.split("|")[1:4]] for row in rows] == [
+        ["`a`", "1", ""],
+        ["`b`", "3", "2"],
+    ]
+    open_table("by others").add("c", {"slow": "4"})
+    assert "`a`" not in path.read_text() and "`c`" in path.read_text()
+
+
+def test_ratios_of_environment_rates():
+    rates = {
+        "mujoco": environments.Rate(30_000.0, 31_000.0, 2.0),
+        "mjx": environments.Rate(100.0, 110.0, 12.34),
+        environments.LOOP: environments.Rate(10_000.0, 11_000.0),
+    }
+    cells = environments.cells(rates)
+    assert cells == {
+        "C engine": "30,000",
+        "MJX": "100",
+        "loop": "10,000",
+        "C / loop": "3",
+        "MJX, s": "12.3",
+    }

@@ -34,9 +34,41 @@ def test_the_example_trains(tmp_path):
         timeout=600,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    (metrics,) = tmp_path.rglob("metrics.csv")
+    check_learning(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_commands_take_it_with_its_module(tmp_path):
+    """That its policy is played again, too, where nothing but the run says what it is."""
+    (tmp_path / "ball.py").write_text(example())
+
+    def command(*words: str) -> str:
+        result = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert result.returncode == 0, result.stderr[-2000:]
+        return result.stdout
+
+    options = "--num-seeds 2 --total-env-steps 4000 --evaluation-interval 2000 "
+    options += "--learning-starts 500 --agent.learning-rate 1e-3 "
+    options += "--agent.actor-hidden-dim 32 --agent.critic-hidden-dim 32"
+    train = str(ROOT / "train.py")
+    command(train, "--task", "ball:mine/ball", "--output", "runs", *options.split())
+    run = check_learning(tmp_path)
+    assert command(train, "--evaluate", str(run)).count("return") == 2
+
+
+def check_learning(directory: Path) -> Path:
+    """Checks the returns of the one run below a directory, and finds it."""
+    (metrics,) = directory.rglob("metrics.csv")
     with metrics.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "avg_return"]
     for seed in ("0", "1"):
         returns = [float(row["value"]) for row in rows if row["seed"] == seed]
         assert returns[-1] > returns[0] + 20, "of 100 that are possible"
+    return metrics.parent

@@ -1,0 +1,58 @@
+"""Tables in Markdown files that grow row by row, over several runs of a command."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class Table:
+    """A Markdown file with a row per name. Rows and cells of earlier runs stay as they are."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        title: str,
+        made_by: str,
+        notes: Sequence[str],
+        columns: Mapping[str, str],
+        name: str = "task",
+    ):
+        """Reads what is there, unless it was made by something else.
+
+        Args:
+          path: the file; None writes nothing.
+          title: the heading.
+          made_by: one line that says which command made it, with which versions.
+          notes: further lines above the table.
+          columns: title -> what the column shows.
+          name: title of the first column.
+        """
+        self._path = path
+        self._titles = (*columns, "date")
+        self._head = [f"# {title}", "", made_by, *notes, ""]
+        self._legend = [f"- **{column}**: {meaning}" for column, meaning in columns.items()]
+        self._name = name
+        self._cells: dict[str, dict[str, str]] = {}
+        if path is not None and path.exists():
+            lines = path.read_text().splitlines()
+            if made_by in lines:
+                for line in lines:
+                    if line.startswith("| `"):
+                        row, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+                        self._cells[row.strip("`")] = dict(zip(self._titles, cells, strict=True))
+
+    def add(self, row: str, cells: Mapping[str, str]) -> None:
+        """Enters cells of a row and writes the file."""
+        if self._path is None:
+            return
+        today = datetime.date.today().isoformat()
+        self._cells.setdefault(row, {}).update(cells, date=today)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(self._text())
+
+    def _text(self) -> str:
+        rows = [[self._name, *self._titles], ["---"] * (len(self._titles) + 1)]
+        for row, cells in sorted(self._cells.items()):
+            rows.append([f"`{row}`", *(cells.get(title, "") for title in self._titles)])
+        table = [f"| {' | '.join(row)} |" for row in rows]
+        return "\n".join([*self._head, *table, "", *self._legend, ""])
