@@ -3,7 +3,7 @@
 from envs import native  # noqa: F401, it fills the registry
 
 # isort: split
-from envs import adapted  # noqa: F401, listed after the native tasks
+from envs import adapted, hosted  # noqa: F401, listed after the native tasks
 from envs.base import Environment, TimeStep
 from envs.host_call import clear_errors
 from envs.host_pool import HostEnvironmentError

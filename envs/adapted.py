@@ -1,28 +1,21 @@
-"""Suites of other libraries in the registry, by task or as families of ids."""
+"""Suites of functional environments of other libraries, by task or as families of ids."""
 
 import importlib
-import math
-import os
-import pickle
-import sys
 from functools import partial
 from typing import Any
 
 from envs import brax
 from envs.base import Environment
 from envs.registry import (
-    HostOptions,
     TaskError,
     TaskSpec,
     advice_on_missing_packages,
-    import_for,
     one_line,
     register,
     register_family,
     tasks,
     unknown_task,
 )
-from envs.wrappers import RescaleAction
 
 _INSTALL = {
     "brax": "pip install brax",
@@ -82,73 +75,8 @@ def _import_gymnax() -> Any:
         return importlib.import_module("gymnax")
 
 
-def _gymnasium_spec(task_id: str) -> TaskSpec:
-    """Covers every environment that gymnasium knows, and `<module>:<id>`."""
-    with advice_on_missing_packages("pip install gymnasium"):
-        gymnasium = importlib.import_module("gymnasium")
-    module, _, name = task_id.removeprefix("gymnasium/").rpartition(":")
-    if module:
-        import_for(task_id, module)
-    try:
-        known = gymnasium.spec(name)
-    except gymnasium.error.Error:
-        ids = [f"gymnasium/{known}" for known in gymnasium.registry]
-        raise unknown_task(task_id, ids) from None
-    try:
-        pickled = pickle.dumps(known)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        raise TaskError(
-            f"{task_id} cannot be sent to worker processes: register it with an entry point "
-            "'<module>:<class>' and arguments that can be pickled"
-        ) from None
-    source = {
-        "kind": "gymnasium",
-        "id": name,
-        "spec": pickled,
-        "path": [os.path.abspath(entry) for entry in sys.path],
-    }
-    return TaskSpec(
-        id=task_id, suite="gymnasium", build=partial(_build_on_host, task_id, source), on_host=True
-    )
-
-
-def _envpool_spec(task_id: str) -> TaskSpec:
-    """Covers every environment that EnvPool knows."""
-    with advice_on_missing_packages("pip install 'purejax_simba[envpool]'"):
-        envpool = importlib.import_module("envpool")
-    name = task_id.removeprefix("envpool/")
-    known = envpool.list_all_envs()
-    if name not in known:
-        raise unknown_task(task_id, [f"envpool/{known}" for known in known])
-    source = {"kind": "envpool", "id": name}
-    return TaskSpec(
-        id=task_id, suite="envpool", build=partial(_build_on_host, task_id, source), on_host=True
-    )
-
-
-def _build_on_host(
-    task_id: str,
-    source: dict[str, Any],
-    physics: str | None,
-    episode_length: int | None,
-    options: HostOptions,
-) -> Environment:
-    from envs.host import HostEnvironment
-    from envs.host_pool import HostEnvironmentError
-
-    if not 0 < options.time_limit < math.inf:
-        raise TaskError(f"the time limit is {options.time_limit} s: give a finite number above 0")
-    try:
-        environment = HostEnvironment(task_id, source, episode_length, options)
-    except HostEnvironmentError as error:
-        raise TaskError(str(error)) from None
-    return RescaleAction(environment, environment.action_low, environment.action_high)
-
-
 for _prefix, _find in {
     "brax": _functional_spec,
-    "envpool": _envpool_spec,
-    "gymnasium": _gymnasium_spec,
     "gymnax": _gymnax_spec,
     "playground": _functional_spec,
 }.items():

@@ -4,6 +4,7 @@ The environments live in worker processes (`envs.host_pool`) for as long as this
 names an episode; one host call per step serves all environments of the runs that a device advances.
 """
 
+import sys
 from typing import Any
 
 import jax
@@ -76,6 +77,7 @@ class HostEnvironment:
             num_workers=cores,
             # Every device calls for itself.
             workers_per_call=max(1, cores // jax.local_device_count()),
+            python=options.python or sys.executable,
         )
         limits = [limit for limit in (episode_length, self._pool.episode_length) if limit]
         self._pool.episode_length = min(limits, default=None)

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import dispatch
 from jax._src.callback import _callback_op_sharding
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
@@ -104,4 +105,6 @@ def clear_errors() -> Iterator[None]:
             raise
         error = _raised[0]
         _raised.clear()
+        # JAX would raise the error again at exit.
+        dispatch.runtime_tokens.clear()
         raise error from None

@@ -5,6 +5,7 @@ slot is free again when its episode has ended.
 """
 
 import itertools
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ class HostPool:
         time_limit: float,
         num_workers: int,
         workers_per_call: int,
+        python: str = sys.executable,
     ):
         """Starts a first worker and waits for its description.
 
@@ -62,6 +64,7 @@ class HostPool:
           time_limit: seconds after which a worker that does not answer counts as hung.
           num_workers: processes at most.
           workers_per_call: processes among which the episodes of one `reset` are spread.
+          python: the interpreter that runs them.
 
         Raises:
           HostEnvironmentError: if the environment cannot be made or used.
@@ -72,6 +75,7 @@ class HostPool:
         self._time_limit = time_limit
         self._num_workers = num_workers
         self._workers_per_call = workers_per_call
+        self._python = python
         self._workers = _Workers()
         self._slots: dict[int, Slot] = {}  # by episode, the ended ones until the slot is reused
         self._routes: dict[bytes, Route] = {}
@@ -243,7 +247,7 @@ class HostPool:
             return chosen
 
     def _start(self) -> Worker:
-        return Worker(WorkerProcess(self._source, self._time_limit))
+        return Worker(WorkerProcess(self._source, self._time_limit, self._python))
 
     def _least_busy(self, count: int) -> list[Worker]:
         """The workers for so many new episodes."""

@@ -47,7 +47,7 @@ class Description(NamedTuple):
 class WorkerProcess:
     """A process with sub-environments in numbered places. One thread at a time may speak to it."""
 
-    def __init__(self, source: dict[str, Any], time_limit: float):
+    def __init__(self, source: dict[str, Any], time_limit: float, python: str = sys.executable):
         self._time_limit = time_limit
         self._capacity = 0
         ours, theirs = socket.socketpair()
@@ -57,7 +57,7 @@ class WorkerProcess:
         descriptors = (theirs.fileno(), self._memory, lifeline)
         self._process = subprocess.Popen(
             # Isolated, so that the modules next to the program are not importable by it.
-            [sys.executable, "-I", host_worker.__file__, *map(str, descriptors)],
+            [python, "-I", host_worker.__file__, *map(str, descriptors)],
             pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stdout=2,  # what environments print is not our output
@@ -96,7 +96,9 @@ class WorkerProcess:
     def describe(self) -> Description:
         """Waits until the process has loaded the environment."""
         # Imports may take longer than any step is allowed to.
-        description = Description(**self.receive(max(self._time_limit, START_SECONDS)))
+        said = self.receive(max(self._time_limit, START_SECONDS))
+        said |= {name: np.asarray(said[name], np.float32) for name in ("low", "high")}
+        description = Description(**said)
         self._actions = description.low.size
         self._record = self._actions + FLAGS + description.observation_size
         return description

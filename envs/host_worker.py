@@ -76,8 +76,9 @@ class GymnasiumEnvironments:
         limit = first.spec.max_episode_steps if first.spec is not None else None
         self.description = {
             "observation_size": self._size,
-            "low": self.low,
-            "high": self.high,
+            # Lists, because arrays are pickled in another way by every other numpy.
+            "low": self.low.tolist(),
+            "high": self.high.tolist(),
             "episode_length": limit,
         }
 
@@ -166,8 +167,9 @@ class EnvPoolEnvironments:
         limit = pool.spec.config.max_episode_steps
         self.description = {
             "observation_size": size_of(self._space),
-            "low": self.low,
-            "high": self.high,
+            # Lists, because arrays are pickled in another way by every other numpy.
+            "low": self.low.tolist(),
+            "high": self.high.tolist(),
             "episode_length": int(limit) if 0 < limit < 2**31 - 1 else None,
         }
 
@@ -276,6 +278,7 @@ class Worker:
         """Loads the environments' package and describes the environment."""
         if "path" in make:
             sys.path[:] = make["path"]
+        sys.path.extend(make.get("more_path", ()))
         kind: Any = KINDS[make["kind"]]
         self._environments = kind(make)
         return self._environments.description

@@ -24,9 +24,11 @@ class HostOptions:
 
     Attributes:
       time_limit: seconds after which an environment that does not answer counts as hung.
+      python: the interpreter of the worker processes, with packages of its own; empty for this one.
     """
 
     time_limit: float = 300.0
+    python: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,11 @@ def make(
     build = known.build
     if known.on_host:  # a worker must know where an episode ends
         build = partial(build, episode_length=limit, options=host or HostOptions())
+    elif host is not None and host.python:
+        raise TaskError(
+            f"{task_id} has no processes that another Python interpreter could run: drop it, or "
+            "take an id that begins with gymnasium/ or envpool/"
+        )
     environment = build(chosen)
     own_limit = environment.episode_length
     if limit is not None and (own_limit is None or limit < own_limit):

@@ -106,6 +106,8 @@ class Config:
     """Time limit in environment steps. Default: the task's."""
     host_time_limit: float = 300.0
     """Seconds after which a gymnasium or EnvPool environment that does not answer has hung."""
+    host_python: str = ""
+    """Another Python interpreter for gymnasium or EnvPool environments, with its own packages."""
     update_to_data_ratio: float | None = None
     """Updates per transition. Default: the action repeat."""
     learning_starts: int = 5_000
@@ -209,7 +211,7 @@ def make_environment(config: Config) -> envs.Environment:
         physics=config.physics,
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
-        host=envs.HostOptions(time_limit=config.host_time_limit),
+        host=envs.HostOptions(config.host_time_limit, config.host_python),
     )
 
 

@@ -1,5 +1,8 @@
 """Functions on the host inside compiled programs."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +62,28 @@ def test_what_a_function_raises_comes_out_as_it_is(caplog):
     with pytest.raises(LookupError, match=r"^'?no such row"), envs.clear_errors():
         jax.block_until_ready(run(jnp.zeros(1)))
     assert not caplog.records
+
+
+FAILS = """
+import jax, jax.numpy as jnp, envs
+from envs.host_call import host_call
+
+def fail(row):
+    raise LookupError("no such row")
+
+run = jax.jit(lambda row: host_call(fail, row, 1, jnp.float32))
+try:
+    with envs.clear_errors():
+        jax.block_until_ready(run(jnp.ones(1)))
+except LookupError as error:
+    print("caught", error)
+"""
+
+
+def test_an_error_that_was_caught_does_not_come_back_at_exit():
+    result = subprocess.run([sys.executable, "-c", FAILS], capture_output=True, text=True)
+    assert result.stdout == "caught no such row\n"
+    assert "LookupError" not in result.stderr and result.returncode == 0
 
 
 def test_a_result_of_the_wrong_size_is_refused():

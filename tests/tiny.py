@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from purejax_simba import experiment
 from purejax_simba.config import AgentConfig, Config, ReplayConfig
@@ -9,11 +10,11 @@ from purejax_simba.config import AgentConfig, Config, ReplayConfig
 AGENT = AgentConfig(actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11)
 
 
-def train(task: str, output: Path, physics: str = "auto") -> list[dict[str, str]]:
+def train(task: str, output: Path, **options: Any) -> list[dict[str, str]]:
     """Trains two seeds for a few hundred steps; returns the rows of their results."""
     config = Config(
         task=task,
-        physics=physics,
+        **options,
         num_seeds=2,
         total_env_steps=400,
         evaluation_interval=200,

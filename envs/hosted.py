@@ -1,0 +1,127 @@
+"""Suites whose environments live in worker processes: `gymnasium/<id>` and `envpool/<id>`."""
+
+import importlib
+import math
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from envs.base import Environment
+from envs.registry import (
+    HostOptions,
+    TaskError,
+    TaskSpec,
+    advice_on_missing_packages,
+    import_for,
+    register_family,
+    unknown_task,
+)
+from envs.wrappers import RescaleAction
+
+_INSTALL = {"gymnasium": "pip install gymnasium", "envpool": "pip install 'purejax_simba[envpool]'"}
+# Imports of large packages take long on a cold disk.
+_PROBE_SECONDS = 120.0
+
+
+def _gymnasium_source(task_id: str) -> dict[str, Any]:
+    """Covers every environment that gymnasium knows, and `<module>:<id>`."""
+    with advice_on_missing_packages(_INSTALL["gymnasium"]):
+        gymnasium = importlib.import_module("gymnasium")
+    module, _, name = task_id.removeprefix("gymnasium/").rpartition(":")
+    if module:
+        import_for(task_id, module)
+    try:
+        known = gymnasium.spec(name)
+    except gymnasium.error.Error:
+        ids = [f"gymnasium/{known}" for known in gymnasium.registry]
+        raise unknown_task(task_id, ids) from None
+    try:
+        pickled = pickle.dumps(known)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        raise TaskError(
+            f"{task_id} cannot be sent to worker processes: register it with an entry point "
+            "'<module>:<class>' and arguments that can be pickled"
+        ) from None
+    return {"id": name, "spec": pickled, "path": [os.path.abspath(entry) for entry in sys.path]}
+
+
+def _envpool_source(task_id: str) -> dict[str, Any]:
+    """Covers every environment that EnvPool knows."""
+    with advice_on_missing_packages(_INSTALL["envpool"]):
+        envpool = importlib.import_module("envpool")
+    name = task_id.removeprefix("envpool/")
+    known = envpool.list_all_envs()
+    if name not in known:
+        raise unknown_task(task_id, [f"envpool/{known}" for known in known])
+    return {"id": name}
+
+
+def _source_elsewhere(library: str, task_id: str, python: str) -> dict[str, Any]:
+    """For an interpreter with packages of its own, which alone knows what it has."""
+    check_interpreter(python, library)
+    return {"id": task_id.removeprefix(f"{library}/"), "more_path": [os.getcwd()]}
+
+
+def check_interpreter(python: str, package: str) -> None:
+    """Makes sure that there is such a Python interpreter, with numpy and a package.
+
+    Raises:
+      TaskError: with what to do.
+    """
+    if shutil.which(python) is None:
+        raise TaskError(f"{python} cannot be run: give the path of a Python interpreter")
+    try:
+        probe = subprocess.run(
+            [python, "-I", "-c", f"import numpy, {package}"],
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TaskError(f"{python} does not work as a Python interpreter: {error}") from None
+    if probe.returncode:
+        last = (probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"])[-1]
+        raise TaskError(
+            f"{python} cannot import numpy and {package} ({last}): "
+            f"{python} -m pip install numpy {package}"
+        )
+
+
+def _spec(find_source: Callable[[str], dict[str, Any]], task_id: str) -> TaskSpec:
+    library = task_id.partition("/")[0]
+    build = partial(_build, library, task_id, find_source)
+    return TaskSpec(id=task_id, suite=library, build=build, on_host=True)
+
+
+def _build(
+    library: str,
+    task_id: str,
+    find_source: Callable[[str], dict[str, Any]],
+    physics: str | None,
+    episode_length: int | None,
+    options: HostOptions,
+) -> Environment:
+    from envs.host import HostEnvironment
+    from envs.host_pool import HostEnvironmentError
+
+    if not 0 < options.time_limit < math.inf:
+        raise TaskError(f"the time limit is {options.time_limit} s: give a finite number above 0")
+    if options.python:
+        source = _source_elsewhere(library, task_id, options.python)
+    else:
+        source = find_source(task_id)
+    try:
+        environment = HostEnvironment(task_id, {"kind": library, **source}, episode_length, options)
+    except HostEnvironmentError as error:
+        raise TaskError(str(error)) from None
+    return RescaleAction(environment, environment.action_low, environment.action_high)
+
+
+register_family("gymnasium", partial(_spec, _gymnasium_source))
+register_family("envpool", partial(_spec, _envpool_source))
