@@ -236,7 +236,8 @@ def cells(rates: dict[str, Rate]) -> dict[str, str]:
 def measure_all(arguments: Arguments) -> None:
     """Prints a line for each measurement."""
     table = make_table(Path(arguments.report) if arguments.report else None)
-    for task_id in arguments.tasks or envs.tasks("all"):
+    native = tuple(task for task in envs.tasks("all") if envs.spec(task).physics)
+    for task_id in arguments.tasks or native:
         for count in arguments.environments:
             rates = measure_task(task_id, count, arguments)
             for name, rate in rates.items():

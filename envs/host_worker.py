@@ -22,7 +22,7 @@ import numpy as np
 
 HEADER = 64
 FLAGS = 4  # reward, terminated, truncated, success
-SUCCESS_KEYS = ("success", "is_success")
+SUCCESS_KEYS = ("success", "is_success", "solved")
 PROTOCOL = 4  # the newest that Python 3.7 reads
 
 

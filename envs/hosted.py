@@ -1,9 +1,10 @@
-"""Suites whose environments live in worker processes: `gymnasium/<id>` and `envpool/<id>`."""
+"""Suites whose environments live in worker processes: Gymnasium, EnvPool, MyoSuite."""
 
 import importlib
 import math
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,18 @@ from envs.registry import (
     TaskSpec,
     advice_on_missing_packages,
     import_for,
+    register,
     register_family,
+    spec,
     unknown_task,
 )
 from envs.wrappers import RescaleAction
 
-_INSTALL = {"gymnasium": "pip install gymnasium", "envpool": "pip install 'purejax_simba[envpool]'"}
+_INSTALL = {
+    "gymnasium": "pip install gymnasium",
+    "envpool": "pip install 'purejax_simba[envpool]'",
+    "myosuite": "pip install 'myosuite>=3,<4'",
+}
 # Imports of large packages take long on a cold disk.
 _PROBE_SECONDS = 120.0
 
@@ -65,6 +72,21 @@ def _source_elsewhere(library: str, task_id: str, python: str) -> dict[str, Any]
     """For an interpreter with packages of its own, which alone knows what it has."""
     check_interpreter(python, library)
     return {"id": task_id.removeprefix(f"{library}/"), "more_path": [os.getcwd()]}
+
+
+def _build_myosuite(
+    task_id: str,
+    name: str,
+    physics: str | None,
+    episode_length: int | None,
+    options: HostOptions,
+) -> Environment:
+    if not options.python:
+        missing = spec(task_id).missing()
+        if missing:
+            raise TaskError(f"{missing}, or name another interpreter that has it (--host-python)")
+    in_gymnasium = f"gymnasium/myosuite:{name}"
+    return _build("gymnasium", in_gymnasium, _gymnasium_source, physics, episode_length, options)
 
 
 def check_interpreter(python: str, package: str) -> None:
@@ -125,3 +147,18 @@ def _build(
 
 register_family("gymnasium", partial(_spec, _gymnasium_source))
 register_family("envpool", partial(_spec, _envpool_source))
+
+# The ten tasks of the published results. Hard are those whose goal is drawn for every episode.
+for _task in ("Reach", "Pose", "ObjHold", "KeyTurn", "PenTwirl"):
+    for _goal, _ending in {"Fixed": "", "Random": "-hard"}.items():
+        _id = "myosuite/myo" + re.sub("([A-Z])", r"-\1", _task).lower() + _ending
+        register(
+            _id,
+            partial(_build_myosuite, _id, f"myoHand{_task}{_goal}-v0"),
+            suite="myosuite",
+            action_repeat=2,
+            episode_length=100,
+            on_host=True,
+            package="myosuite",
+            install=_INSTALL["myosuite"],
+        )

@@ -74,7 +74,7 @@ _specs: dict[str, TaskSpec] = {}
 # Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
 _families: dict[str, Callable[[str], TaskSpec]] = {}
 
-_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard", "mujoco")
+_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard", "mujoco", "myosuite")
 
 
 def spec(task_id: str) -> TaskSpec:
@@ -156,6 +156,7 @@ def register(
     episode_length: int | None = None,
     terminates: bool = True,
     physics: tuple[str, ...] = (),
+    on_host: bool = False,
     package: str = "",
     install: str = "",
 ) -> None:
@@ -174,6 +175,7 @@ def register(
         episode_length=episode_length,
         terminates=terminates,
         physics=physics,
+        on_host=on_host,
         package=package,
         install=install,
     )
