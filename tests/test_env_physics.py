@@ -92,13 +92,22 @@ def test_groups_of_states_that_take_turns_keep_apart():
             assert_equal(groups[k], jax.tree.map(lambda leaf, i=index: leaf[i], expected[k]))
 
 
-def test_more_rows_than_simulations_are_kept(monkeypatch):
-    physics = make_hopper()
+def make_humanoid() -> MujocoPhysics:
+    """Gymnasium's, with forces that are derived after the last substep."""
+    environment = envs.make("mujoco/Humanoid-v4", "mujoco")
+    while hasattr(environment, "inner"):
+        environment = environment.inner
+    return environment.physics
+
+
+@pytest.mark.parametrize("make", [make_hopper, make_humanoid])
+def test_more_rows_than_simulations_are_kept(make, monkeypatch):
+    physics = make()
     first = jax.jit(jax.vmap(physics.reset))(*starts(physics, 5))
     actions = controls(physics, 10, 5)
     kept = roll(physics, first, actions)
     monkeypatch.setattr("envs.physics.simulations._MOST_SIMULATIONS", 2)
-    assert_equal(roll(make_hopper(), first, actions), kept)
+    assert_equal(roll(make(), first, actions), kept)
 
 
 def test_only_episodes_that_have_ended_are_restarted(monkeypatch):

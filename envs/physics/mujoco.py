@@ -83,7 +83,7 @@ class MujocoPhysics:
         # dm_control derives what depends on positions and velocities after the last substep.
         stage = mujoco.mjtStage.mjSTAGE_NONE if self._gymnasium else mujoco.mjtStage.mjSTAGE_VEL
         self._stage = stage.value
-        self._pool = SimulationPool(self.model, fields, changes)
+        self._pool = SimulationPool(self.model, fields, changes, keep_all=self._post_constraint)
         self._threads = 1
 
     def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MujocoState:
@@ -175,9 +175,11 @@ class MujocoPhysics:
 
     def _split(self, run_rows: Callable[[np.ndarray], None], numbers: np.ndarray) -> None:
         """Runs all rows, on several threads if there are."""
-        parts = np.array_split(numbers, min(self._threads, len(numbers)) or 1)
-        list(_threads.map(run_rows, parts[1:]) if len(parts) > 1 else ())
-        run_rows(parts[0])
+        mine, *others = np.array_split(numbers, min(self._threads, len(numbers)) or 1)
+        running = [_threads.submit(run_rows, other) for other in others]
+        run_rows(mine)
+        for other in running:
+            other.result()
 
     def _host_step(self, words: np.ndarray) -> np.ndarray:
         given = words.reshape(-1, words.shape[-1])

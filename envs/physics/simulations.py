@@ -32,10 +32,12 @@ class SimulationBatch:
         model: mujoco.MjModel,
         fields: tuple[str, ...],
         changes: tuple[str, ...],
+        keep_all: bool,
         count: int,
         threads: int,
     ):
-        self.batch = Batch(model, count, threads, persistent=count <= _MOST_SIMULATIONS)
+        keep = keep_all or count <= _MOST_SIMULATIONS
+        self.batch = Batch(model, count, threads, persistent=keep)
         self.control = self.batch.bind("ctrl")
         self.views = [self.batch.bind(name).reshape(count, -1) for name in fields]
         self.changing = [self.batch.bind(name).reshape(count, -1) for name in changes]
@@ -44,9 +46,15 @@ class SimulationBatch:
 class SimulationPool:
     """Batches of simulations of one model, for calls from several threads at once."""
 
-    def __init__(self, model: mujoco.MjModel, fields: tuple[str, ...], changes: tuple[str, ...]):
-        """Makes none yet."""
-        self._arguments = (model, fields, changes)
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        fields: tuple[str, ...],
+        changes: tuple[str, ...],
+        keep_all: bool,
+    ):
+        """Makes none yet. With `keep_all` there is a simulation for every row, however many."""
+        self._arguments = (model, fields, changes, keep_all)
         self._model = model
         self._free: list[SimulationBatch] = []
         self._free_data: list[mujoco.MjData] = []
