@@ -38,7 +38,7 @@ def list_tasks(suite: str | None) -> None:
 
 def _describe(task: str) -> str:
     spec = envs.spec(task)
-    physics = ", ".join(spec.physics) or "its own"
+    physics = ", ".join(spec.choices()) or "its own"
     try:
         missing = spec.missing()
         environment = None if missing else envs.make(task)

@@ -5,7 +5,7 @@ import difflib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -49,6 +49,8 @@ class TaskSpec:
         and `options`, see `HostEnvironment`.
       package: name of the Python package that it needs, empty for none.
       install: the command that installs this package.
+      official: `<module>:<id>` of the original in Gymnasium, empty for none. It is the physics
+        `official`, for comparison.
     """
 
     id: str
@@ -61,6 +63,11 @@ class TaskSpec:
     on_host: bool = False
     package: str = ""
     install: str = ""
+    official: str = ""
+
+    def choices(self) -> tuple[str, ...]:
+        """What may be asked for as physics, besides `auto`."""
+        return (*self.physics, *(("official",) if self.official else ()))
 
     def missing(self) -> str:
         """What has to be done before it can be made; empty if nothing."""
@@ -159,6 +166,7 @@ def register(
     on_host: bool = False,
     package: str = "",
     install: str = "",
+    official: str = "",
 ) -> None:
     """Makes a task known under an id; the arguments are the attributes of `TaskSpec`.
 
@@ -178,6 +186,7 @@ def register(
         on_host=on_host,
         package=package,
         install=install,
+        official=official,
     )
 
 
@@ -202,7 +211,8 @@ def make(
 
     Args:
       task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
-      physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators.
+      physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators. Some tasks
+        also have `official`, the original in worker processes.
       action_repeat: steps per action; None takes the task's default.
       episode_length: limit in steps before action repeat; None takes the task's default.
       host: how to run an environment that lives in worker processes.
@@ -212,6 +222,12 @@ def make(
     """
     known = spec(task_id)
     chosen = _choose_physics(known, physics)
+    if chosen == "official":
+        known = replace(
+            spec(f"gymnasium/{known.official}"),
+            action_repeat=known.action_repeat,
+            episode_length=known.episode_length,
+        )
     repeat = known.action_repeat if action_repeat is None else action_repeat
     limit = known.episode_length if episode_length is None else episode_length
     if repeat < 1:
@@ -223,8 +239,8 @@ def make(
         build = partial(build, episode_length=limit, options=host or HostOptions())
     elif host is not None and host.python:
         raise TaskError(
-            f"{task_id} has no processes that another Python interpreter could run: drop it, or "
-            "take an id that begins with gymnasium/ or envpool/"
+            f"{task_id} has no processes that another Python interpreter could run: drop it, "
+            "or take an id that begins with gymnasium/ or envpool/, or the physics `official`"
         )
     environment = build(chosen)
     own_limit = environment.episode_length
@@ -243,8 +259,8 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
     if physics == "auto":
         preferred = "mujoco" if jax.default_backend() == "cpu" else "mjx"
         return preferred if preferred in known.physics else known.physics[0]
-    if physics not in known.physics:
-        choices = ", ".join(("auto", *known.physics))
+    if physics not in known.choices():
+        choices = ", ".join(("auto", *known.choices()))
         raise TaskError(f"{known.id} has no physics {physics!r}: choose from {choices}")
     return physics
 

@@ -87,7 +87,8 @@ class Config:
     task: str = "dmc/cheetah-run"
     """Task id; `python train.py --list-tasks` shows them."""
     physics: str = "auto"
-    """mujoco (C engine, on the host), mjx (in the compiled program) or auto."""
+    """mujoco (C engine, on the host), mjx (in the compiled program), auto, or for some tasks
+    official (the original, in worker processes)."""
     num_seeds: int = 4
     """Seeds trained at once."""
     seed: int = 0
@@ -107,7 +108,7 @@ class Config:
     host_time_limit: float = 300.0
     """Seconds after which a gymnasium or EnvPool environment that does not answer has hung."""
     host_python: str = ""
-    """Another Python interpreter for gymnasium or EnvPool environments, with its own packages."""
+    """Another Python interpreter, with its own packages, for environments in worker processes."""
     update_to_data_ratio: float | None = None
     """Updates per transition. Default: the action repeat."""
     learning_starts: int = 5_000

@@ -139,3 +139,26 @@ def test_what_it_does_not_have_is_refused_in_one_line():
 def test_tasks_without_processes_have_no_use_for_it(task_id):
     with pytest.raises(TaskError, match="has no processes"):
         envs.make(task_id, host=HostOptions(python=sys.executable))
+
+
+def test_the_official_environment_of_a_task_is_a_physics(tmp_path, monkeypatch):
+    monkeypatch.setattr("envs.registry._specs", dict(envs.registry._specs))
+    pendulum = envs.make("gymnax/Pendulum-v1")
+    envs.register(
+        "mine/counting",
+        lambda physics: pendulum,
+        physics=("mujoco",),
+        action_repeat=2,
+        episode_length=6,
+        official="tests.host_environments:test/Counting-v0",
+    )
+    environment = envs.make(
+        "mine/counting", physics="official", host=HostOptions(python=sys.executable)
+    )
+    assert environment.observation_size == 4 and environment.episode_length == 3
+    assert environment.repeat == 2
+    assert envs.make("mine/counting").observation_size == 3
+    with pytest.raises(TaskError, match="choose from auto, mujoco, official"):
+        envs.make("mine/counting", physics="mjx")
+    with pytest.raises(TaskError, match=r"choose from auto, mujoco, mjx$"):
+        envs.make("dmc/cheetah-run", physics="official")
