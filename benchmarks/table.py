@@ -36,10 +36,14 @@ class Table:
         if path is not None and path.exists():
             lines = path.read_text().splitlines()
             if made_by in lines:
-                for line in lines:
-                    if line.startswith("| `"):
-                        row, *cells = (cell.strip() for cell in line.strip("|").split("|"))
-                        self._cells[row.strip("`")] = dict(zip(self._titles, cells, strict=True))
+                # The columns of that time: there may be more of them now.
+                header, _, *rows = (
+                    [*map(str.strip, line.split("|"))][1:-1]
+                    for line in lines
+                    if line.startswith("|")
+                )
+                for row, *cells in rows:
+                    self._cells[row.strip("`")] = dict(zip(header[1:], cells, strict=True))
 
     def add(self, row: str, cells: Mapping[str, str]) -> None:
         """Enters cells of a row and writes the file."""

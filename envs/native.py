@@ -3,7 +3,7 @@
 import importlib
 from functools import partial
 
-from envs import dmc, gym_mujoco
+from envs import dmc, gym_mujoco, humanoid_bench
 from envs.base import Environment
 from envs.registry import TaskError, advice_on_missing_packages, register
 from envs.wrappers import RescaleAction
@@ -46,4 +46,18 @@ for _name, (_module, _terminates) in gym_mujoco.TASKS.items():
         physics=gym_mujoco.PHYSICS,
         package="gymnasium",
         install="pip install gymnasium",
+    )
+
+_install = "pip install 'purejax_simba[humanoid_bench]'"
+for _name, _module in humanoid_bench.TASKS.items():
+    register(
+        f"humanoid_bench/h1-{_name}",
+        partial(_build_native, f"envs.humanoid_bench.{_module}", _name, _install),
+        suite="humanoid_bench",
+        action_repeat=humanoid_bench.ACTION_REPEAT,
+        episode_length=humanoid_bench.EPISODE_LENGTH,
+        physics=humanoid_bench.PHYSICS,
+        package=humanoid_bench.PACKAGE,
+        install=_install,
+        official=f"humanoid_bench:h1-{_name}-v0",
     )

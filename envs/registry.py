@@ -81,7 +81,7 @@ _specs: dict[str, TaskSpec] = {}
 # Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
 _families: dict[str, Callable[[str], TaskSpec]] = {}
 
-_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard", "mujoco", "myosuite")
+_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard", "mujoco", "myosuite", "humanoid_bench")
 
 
 def spec(task_id: str) -> TaskSpec:

@@ -68,6 +68,13 @@ class Task:
         """The flat observation, `(observation_size,)`."""
         raise NotImplementedError
 
+    def advance(self, data: Any, variables: Any) -> Any:
+        """The variables after the step that led to `data`: as before, unless overridden.
+
+        It is these that the other functions receive for this step.
+        """
+        return variables
+
     def reward(self, data: Any, variables: Any) -> jax.Array:
         """The reward of the step that led to `data`, `()`."""
         raise NotImplementedError
@@ -176,18 +183,19 @@ class TaskEnvironment:
         """Takes one step, see `Environment.step`."""
         physics = self.physics.step(state.physics, action)
         data = _data(physics)
-        observation = self.task.observe(data, state.variables)
+        variables = self.task.advance(data, state.variables)
+        observation = self.task.observe(data, variables)
         # An indicator reward would report a diverged simulation as a mere failure.
         diverged = ~jnp.isfinite(observation).all()
-        reward = jnp.where(diverged, jnp.nan, self.task.reward(data, state.variables))
+        reward = jnp.where(diverged, jnp.nan, self.task.reward(data, variables))
         timestep = TimeStep(
             observation=observation,
             reward=reward,
-            terminated=self.task.terminated(data, state.variables),
+            terminated=self.task.terminated(data, variables),
             truncated=jnp.zeros((), bool),
-            success=self.task.success(data, state.variables),
+            success=self.task.success(data, variables),
         )
-        return TaskState(physics=physics, variables=state.variables), timestep
+        return TaskState(physics=physics, variables=variables), timestep
 
     @property
     def interval(self) -> float:

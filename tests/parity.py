@@ -1,4 +1,4 @@
-"""Compares the native tasks with dm_control and Gymnasium.
+"""Compares the native tasks with dm_control, Gymnasium, and what HumanoidBench was recorded to do.
 
     python -m tests.parity dmc/cheetah-run --steps 200 --seed 3
     python -m tests.parity mujoco/Ant-v4 --physics mujoco
@@ -24,6 +24,7 @@ from scipy import stats
 import envs
 from envs.dmc.models import sensor_slice
 from envs.task import TaskState
+from tests.parity_humanoid_bench import compare_recorded
 from tests.parity_mjx import compare_mjx
 from tests.parity_reference import Check, Reference, bare, relative_error
 from tests.parity_report import Report
@@ -207,6 +208,9 @@ def make_reference(task_id: str, seed: int) -> Any:
 
 def compare(task_id: str, steps: int, seed: int, physics: str) -> Iterator[Check]:
     """All checks of one task."""
+    if task_id.startswith("humanoid_bench/"):
+        yield from compare_recorded(bare(envs.make(task_id)), task_id.partition("h1-")[2])
+        return
     reference = make_reference(task_id, seed)
     if physics in ("mujoco", "both"):
         environment = envs.make(task_id, "mujoco", action_repeat=1)

@@ -134,6 +134,9 @@ def test_a_table_keeps_its_rows_unless_something_else_made_it(tmp_path):
         ["`a`", "1", ""],
         ["`b`", "3", "2"],
     ]
+    wider = {"new": "added later", "slow": "how slow", "fast": "how fast"}
+    Table(path, "Speeds", "by us", [], wider).add("a", {"new": "5"})
+    assert "| `a` | 5 | 1 |  |" in path.read_text() and "| `b` |  | 3 | 2 |" in path.read_text()
     open_table("by others").add("c", {"slow": "4"})
     assert "`a`" not in path.read_text() and "`c`" in path.read_text()
 

@@ -57,7 +57,8 @@ def test_every_task_can_be_made_without_compiling(task_id, caplog):
 
 
 def test_suites_are_the_published_ones():
-    assert [len(envs.tasks(suite)) for suite in ("dmc_easy_medium", "dmc_hard")] == [21, 7]
+    suites = ("dmc_easy_medium", "dmc_hard", "mujoco", "myosuite", "humanoid_bench", "all")
+    assert [len(envs.tasks(suite)) for suite in suites] == [21, 7, 5, 10, 14, 57]
 
 
 def test_suites_hold_known_tasks():

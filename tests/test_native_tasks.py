@@ -44,7 +44,7 @@ def random_returns(task_id: str) -> np.ndarray:
         keys = jax.random.split(key, environment.episode_length)
         return jax.lax.scan(step, (state, jnp.ones((), bool)), keys)[1].sum()
 
-    large = envs.spec(task_id).suite == "dmc_hard"
+    large = envs.spec(task_id).suite in ("dmc_hard", "humanoid_bench")
     keys = jax.random.split(jax.random.key(0), EPISODES_OF_LARGE_ROBOTS if large else EPISODES)
     return np.asarray(jax.jit(jax.vmap(episode))(keys))
 
@@ -99,8 +99,10 @@ def test_a_random_policy_earns_what_it_does_in_the_original(task_id):
         theirs = random_returns_of_dm_control(task_id)
         assert LOW[task_id] <= ours.min()
     else:
-        theirs = random_returns_of_gymnasium(task_id)
         assert abs(ours.mean() - LOW[task_id]) < 2 * ours.std()
+        if task_id.startswith("humanoid_bench/"):  # whose original is not installed
+            return
+        theirs = random_returns_of_gymnasium(task_id)
     # Tasks that a random policy never solves only differ by rounding.
     rounded = np.round(ours, 3), np.round(theirs, 3)
     assert stats.ks_2samp(*rounded).pvalue > SIGNIFICANCE, (ours.mean(), theirs.mean())
