@@ -4,9 +4,9 @@ Models, observations, rewards, starts and ends are facts of the official reposit
 https://github.com/carlosferrazza/humanoid-bench (version 0.2). It reads MuJoCo as Gymnasium does:
 derived quantities are left as the last substep used them (`Task.reading`).
 
-The tasks run on the C engine only. The robot touches with the convex hulls of its meshes,
-thousands of vertices each, all against all: MJX would need hulls so coarse, or pairs so few, that
-it were another robot.
+The tasks run on the C engine only. The robot touches with the convex hulls of its meshes, which
+have 390 to 1,020 vertices each and meet all against all; MJX, which tests the faces and edges of
+two hulls against each other, is made for hulls of a few dozen.
 """
 
 # task -> module of this package. Listed here so that the registry knows them without importing
