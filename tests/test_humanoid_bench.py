@@ -28,7 +28,13 @@ def test_equals_what_was_recorded(name):
         assert check.passed, f"{check.name}: {check.detail}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("walk", "maze") else pytest.param(name, marks=pytest.mark.slow)
+        for name in NAMES
+    ],
+)
 def test_runs_in_a_batch(name):
     environment = envs.make(f"humanoid_bench/h1-{name}")
     state, observation = jax.jit(jax.vmap(environment.reset))(jax.random.split(jax.random.key(0)))
