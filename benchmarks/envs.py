@@ -220,11 +220,7 @@ def make_table(path: Path | None) -> Table:
 
 def cells(rates: dict[str, Rate]) -> dict[str, str]:
     """The cells of a row of the table, two or three digits each."""
-    numbers = {
-        COLUMNS[name][0]: rate.env_steps_per_second
-        for name, rate in rates.items()
-        if name in COLUMNS
-    }
+    numbers = {COLUMNS[name][0]: rate.env_steps_per_second for name, rate in rates.items()}
     for title, (name, other, _) in RATIOS.items():
         if name in rates and other in rates:
             numbers[title] = rates[name].env_steps_per_second / rates[other].env_steps_per_second

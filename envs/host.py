@@ -14,7 +14,7 @@ from flax import struct
 
 from envs.base import TimeStep
 from envs.cores import count_cores
-from envs.host_call import host_call
+from envs.host_call import float_words, host_call
 from envs.host_pool import REWARD, SUCCESS, TERMINATED, TRUNCATED, HostPool
 from envs.host_worker import FLAGS
 from envs.registry import HostOptions
@@ -100,7 +100,9 @@ class HostEnvironment:
 
     def step(self, state: HostState, action: jax.Array) -> tuple[HostState, TimeStep]:
         """See `Environment.step`."""
-        words = jnp.concatenate([_words(state.episode, state.steps, state.ended), _bits(action)])
+        words = jnp.concatenate(
+            [_words(state.episode, state.steps, state.ended), float_words(action)]
+        )
         row = host_call(self._step_rows, words, FLAGS + self.observation_size, jnp.uint32)
         row = jax.lax.bitcast_convert_type(row, jnp.float32)
         terminated, truncated = row[TERMINATED] != 0, row[TRUNCATED] != 0
@@ -137,24 +139,23 @@ class HostEnvironment:
     # What follows runs on the host, inside callbacks: numpy only.
 
     def _reset_rows(self, words: np.ndarray) -> np.ndarray:
-        numbers = words.view(np.int32).reshape(-1, words.shape[-1])
+        numbers = words.view(np.int32)
         episodes, observations = self._pool.reset(
             numbers[:, 0], previous=numbers[:, 1], wanted=numbers[:, 2] != 0
         )
-        rows = np.concatenate(
+        return np.concatenate(
             [episodes.view(np.uint32)[:, None], observations.view(np.uint32)], axis=1
         )
-        return rows.reshape(*words.shape[:-1], -1)
 
     def _step_rows(self, words: np.ndarray) -> np.ndarray:
-        numbers = words.view(np.int32).reshape(-1, words.shape[-1])
+        numbers = words.view(np.int32)
         results = self._pool.step(
             numbers[:, 0],
             numbers[:, 1],
             ended=numbers[:, 2] != 0,
             actions=numbers[:, 3:].view(np.float32),
         )
-        return results.view(np.uint32).reshape(*words.shape[:-1], -1)
+        return results.view(np.uint32)
 
 
 def episode_seed(key: jax.Array) -> jax.Array:
@@ -164,7 +165,3 @@ def episode_seed(key: jax.Array) -> jax.Array:
 
 def _words(*numbers: jax.Array) -> jax.Array:
     return jnp.stack([number.astype(jnp.uint32) for number in numbers])
-
-
-def _bits(numbers: jax.Array) -> jax.Array:
-    return jax.lax.bitcast_convert_type(numbers.astype(jnp.float32), jnp.uint32)

@@ -27,7 +27,7 @@ def host_call(function: Function, row: jax.Array, size: int, dtype: Any) -> jax.
     The call is made whenever its result is used, exactly once, and never merged with another.
 
     Args:
-      function: `(..., row size)` -> `(..., size)` of `dtype`. What it gets is only valid until it
+      function: `(rows, row size)` -> `(rows, size)` of `dtype`. What it gets is only valid until it
         returns, and it may use numpy, but not JAX, which could wait for the program that waits
         for it. Calls of several devices may run at the same time.
       row: `(row size,)`, or more dimensions with the rows in the last.
@@ -40,12 +40,17 @@ def host_call(function: Function, row: jax.Array, size: int, dtype: Any) -> jax.
     return _host_call.bind(row, function=function, size=size, dtype=jnp.dtype(dtype))
 
 
+def float_words(numbers: jax.Array) -> jax.Array:
+    """Numbers as float32, in uint32 words of the same bits."""
+    return jax.lax.bitcast_convert_type(numbers.astype(jnp.float32), jnp.uint32)
+
+
 _host_call = Primitive("host_call")
 
 
 @_host_call.def_impl
 def _call_now(row: jax.Array, *, function: Function, size: int, dtype: np.dtype) -> jax.Array:
-    return jnp.asarray(function(np.asarray(row)))
+    return jnp.asarray(_of_rows(function, row, size))
 
 
 @_host_call.def_abstract_eval
@@ -62,7 +67,7 @@ def _lower(context: Any, row: Any, *, function: Function, size: int, dtype: np.d
     sharding = _callback_op_sharding(context.module_context.axis_context, None, context.avals_out)
     results, _, _ = mlir.emit_python_callback(
         context,
-        partial(_call_in_program, function),
+        partial(_call_in_program, function, size),
         None,
         [row],
         context.avals_in,
@@ -74,9 +79,14 @@ def _lower(context: Any, row: Any, *, function: Function, size: int, dtype: np.d
     return results
 
 
-def _call_in_program(function: Function, row: Any) -> tuple[np.ndarray]:
+def _of_rows(function: Function, row: Any, size: int) -> np.ndarray:
+    rows = np.asarray(row)
+    return function(rows.reshape(-1, rows.shape[-1])).reshape(*rows.shape[:-1], size)
+
+
+def _call_in_program(function: Function, size: int, row: Any) -> tuple[np.ndarray]:
     try:
-        return (function(np.asarray(row)),)
+        return (_of_rows(function, row, size),)
     except BaseException as error:
         _raised.append(error)
         raise

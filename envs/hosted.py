@@ -13,6 +13,9 @@ from functools import partial
 from typing import Any
 
 from envs.base import Environment
+from envs.host import HostEnvironment
+from envs.host_pool import HostEnvironmentError
+from envs.host_process import START_SECONDS
 from envs.registry import (
     HostOptions,
     TaskError,
@@ -31,8 +34,6 @@ _INSTALL = {
     "envpool": "pip install 'purejax_simba[envpool]'",
     "myosuite": "pip install 'myosuite>=3,<4'",
 }
-# Imports of large packages take long on a cold disk.
-_PROBE_SECONDS = 120.0
 
 
 def _gymnasium_source(task_id: str) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def check_interpreter(python: str, package: str) -> None:
             [python, "-I", "-c", f"import numpy, {package}"],
             capture_output=True,
             text=True,
-            timeout=_PROBE_SECONDS,
+            timeout=START_SECONDS,
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -129,9 +130,6 @@ def _build(
     episode_length: int | None,
     options: HostOptions,
 ) -> Environment:
-    from envs.host import HostEnvironment
-    from envs.host_pool import HostEnvironmentError
-
     if not 0 < options.time_limit < math.inf:
         raise TaskError(f"the time limit is {options.time_limit} s: give a finite number above 0")
     if options.python:

@@ -72,12 +72,12 @@ def test_attempts_are_made_for_the_whole_batch_at_once():
     shapes = []
     host_contacts = environment.physics._host_contacts
     environment.physics._host_contacts = lambda qpos: (
-        shapes.append(qpos.shape[:-1]),
+        shapes.append(len(qpos)),
         host_contacts(qpos),
     )[1]
     keys = jax.random.split(jax.random.key(0), (2, 24))
     states, _ = jax.block_until_ready(jax.jit(jax.vmap(jax.vmap(environment.reset)))(keys))
-    assert set(shapes) == {(2, 24)}
+    assert set(shapes) == {48}
     assert 1 < len(shapes) < 48, "as many attempts as the least lucky member needs"
     alone, _ = jax.jit(environment.reset)(keys[1, 3])
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[1, 3], b), states, alone)

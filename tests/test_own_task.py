@@ -25,15 +25,7 @@ def test_the_example_has_fewer_than_60_lines():
 @pytest.mark.slow
 def test_the_example_trains(tmp_path):
     (tmp_path / "ball.py").write_text(example())
-    result = subprocess.run(
-        [sys.executable, "ball.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
+    command(tmp_path, "ball.py")
     check_learning(tmp_path)
 
 
@@ -41,26 +33,27 @@ def test_the_example_trains(tmp_path):
 def test_the_commands_take_it_with_its_module(tmp_path):
     """That its policy is played again, too, where nothing but the run says what it is."""
     (tmp_path / "ball.py").write_text(example())
-
-    def command(*words: str) -> str:
-        result = subprocess.run(
-            [sys.executable, *words],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert result.returncode == 0, result.stderr[-2000:]
-        return result.stdout
-
     options = "--num-seeds 2 --total-env-steps 4000 --evaluation-interval 2000 "
     options += "--learning-starts 500 --agent.learning-rate 1e-3 "
     options += "--agent.actor-hidden-dim 32 --agent.critic-hidden-dim 32"
     train = str(ROOT / "train.py")
-    command(train, "--task", "ball:mine/ball", "--output", "runs", *options.split())
+    command(tmp_path, train, "--task", "ball:mine/ball", "--output", "runs", *options.split())
     run = check_learning(tmp_path)
-    assert command(train, "--evaluate", str(run)).count("return") == 2
+    assert command(tmp_path, train, "--evaluate", str(run)).count("return") == 2
+
+
+def command(directory: Path, *words: str) -> str:
+    """Runs Python with the task's module in a directory; returns what it prints."""
+    result = subprocess.run(
+        [sys.executable, *words],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{directory}"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
 
 
 def check_learning(directory: Path) -> Path:

@@ -1,5 +1,6 @@
 """What the tasks share: the start, the observation, and what rewards are made of."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,11 +8,13 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
+from envs.humanoid_bench.models import load_robot
 from envs.rewards import tolerance
 from envs.task import Task
 
 NOISE = 0.01  # half width of the uniform noise on the positions of a start
 STAND_HEIGHT = 1.65  # m, of the head, that counts as standing
+COLLISION_DISCOUNT = 0.1
 FREE_FORCE = 10.0  # N m, the margin within which an actuator's force counts as small
 
 
@@ -30,8 +33,10 @@ class Humanoid(Task):
     reading = "gymnasium"
     lowest: float = 0.2
 
-    def __init__(self, spec: mujoco.MjSpec):
-        """`spec`: the robot in its scene, see `envs.humanoid_bench.models`."""
+    def __init__(self, add_scene: Callable[[mujoco.MjSpec], None] = lambda spec: None):
+        """Loads the robot on its floor; `add_scene` puts something around it."""
+        spec = load_robot()
+        add_scene(spec)
         self.model = spec.compile()
         self._pelvis, self._torso = (self.model.body(name).id for name in ("pelvis", "torso_link"))
         free = self.model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
@@ -80,6 +85,17 @@ class Humanoid(Task):
         cosine = data.xmat[self._torso, 2, 2]
         return _at_least(cosine, least, margin)
 
+    def stand_terms(
+        self, data: Any, standing: jax.Array, upright: jax.Array
+    ) -> dict[str, jax.Array]:
+        """What the rewards of most tasks have in common."""
+        return {
+            "standing": standing,
+            "upright": upright,
+            "stand_reward": standing * upright,
+            "small_control": self.small_control(data),
+        }
+
     def small_control(self, data: Any) -> jax.Array:
         """One without forces of the actuators, at least 4/5."""
         small = tolerance(
@@ -94,6 +110,11 @@ class Humanoid(Task):
     def still(self, data: Any) -> jax.Array:
         """One without horizontal velocity."""
         return tolerance(self.velocity(data)[:2], margin=2).mean()
+
+
+def collision_discount(collided: jax.Array) -> jax.Array:
+    """What a reward is multiplied with, less than one while touching what should not be touched."""
+    return jnp.where(collided, COLLISION_DISCOUNT, 1.0)
 
 
 def _at_least(value: jax.Array, least: float, margin: float) -> jax.Array:

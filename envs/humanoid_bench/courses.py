@@ -1,5 +1,6 @@
 """Hurdles, poles, stairs, hills and a tunnel, to be passed in the direction of x."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -7,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.humanoid_bench import scenes
-from envs.humanoid_bench.base import Humanoid
+from envs.humanoid_bench.base import Humanoid, collision_discount
 from envs.humanoid_bench.locomotion import RUN_SPEED, WALK_SPEED
-from envs.humanoid_bench.models import load_robot
 from envs.rewards import tolerance
 
-COLLISION_DISCOUNT = 0.1  # of the reward while touching what should not be touched
 POLE_SPEED = 0.5  # m/s
 HEAD_ABOVE_FEET = 1.2  # m, that counts as standing on uneven ground
 LEAST_UPRIGHT = 0.1  # cosine below which an episode of climbing ends
@@ -24,24 +23,14 @@ TUNNEL = (-1.0, 1.0)  # m, across
 class Hurdle(Humanoid):
     """Running over hurdles without touching the barriers beside them."""
 
-    def __init__(self) -> None:
-        """Loads the model."""
-        spec = load_robot()
-        scenes.add_hurdles(spec)
-        super().__init__(spec)
-
     def terms(self, data: Any, variables: Any) -> dict[str, jax.Array]:
         """See `Humanoid.terms`."""
-        standing, upright = self.standing(data), self.upright(data, least=0.8)
+        upright = self.upright(data, least=0.8)
         sides = ("right", "left", "rear")
         touches = jnp.stack([self.touches(data, f"{side}_barrier") for side in sides])
-        return {
-            "standing": standing,
-            "upright": upright,
-            "stand_reward": standing * upright,
-            "small_control": self.small_control(data),
+        return self.stand_terms(data, self.standing(data), upright) | {
             "move": self.moving(data, RUN_SPEED),
-            "wall_collision_discount": _discount(touches.any()),
+            "wall_collision_discount": collision_discount(touches.any()),
         }
 
     def reward(self, data: Any, variables: Any) -> jax.Array:
@@ -56,22 +45,11 @@ class Pole(Humanoid):
 
     lowest = 0.5
 
-    def __init__(self) -> None:
-        """Loads the model."""
-        spec = load_robot()
-        scenes.add_poles(spec)
-        super().__init__(spec)
-
     def terms(self, data: Any, variables: Any) -> dict[str, jax.Array]:
         """See `Humanoid.terms`."""
-        standing, upright = self.standing(data), self.upright(data)
-        return {
-            "standing": standing,
-            "upright": upright,
-            "stand_reward": standing * upright,
-            "small_control": self.small_control(data),
+        return self.stand_terms(data, self.standing(data), self.upright(data)) | {
             "move": self.moving(data, POLE_SPEED),
-            "collision_discount": _discount(self.touches(data, "poles") > 0),
+            "collision_discount": collision_discount(self.touches(data, "poles") > 0),
         }
 
     def reward(self, data: Any, variables: Any) -> jax.Array:
@@ -89,13 +67,8 @@ class Climb(Humanoid):
         head = self.site(data, "head")[2]
         feet = jnp.stack([self.site(data, f"{side}_foot")[2] for side in ("left", "right")])
         standing = tolerance(head - feet, bounds=(HEAD_ABOVE_FEET, np.inf), margin=0.45).prod()
-        upright = self.upright(data, least=0.5)
-        return {
-            "standing": standing,
-            "upright": upright,
-            "stand_reward": standing * upright,
-            "small_control": self.small_control(data),
-            "move": self.moving(data, WALK_SPEED),
+        return self.stand_terms(data, standing, self.upright(data, least=0.5)) | {
+            "move": self.moving(data, WALK_SPEED)
         }
 
     def reward(self, data: Any, variables: Any) -> jax.Array:
@@ -108,34 +81,8 @@ class Climb(Humanoid):
         return data.xmat[self._torso, 2, 2] < LEAST_UPRIGHT
 
 
-class Stair(Climb):
-    """Stairs, up and down."""
-
-    def __init__(self) -> None:
-        """Loads the model."""
-        spec = load_robot()
-        scenes.add_stairs(spec)
-        super().__init__(spec)
-
-
-class Slide(Climb):
-    """Hills, up and down."""
-
-    def __init__(self) -> None:
-        """Loads the model."""
-        spec = load_robot()
-        scenes.add_slides(spec)
-        super().__init__(spec)
-
-
 class Crawl(Humanoid):
     """Crawling through a tunnel."""
-
-    def __init__(self) -> None:
-        """Loads the model."""
-        spec = load_robot()
-        scenes.add_tunnel(spec)
-        super().__init__(spec)
 
     def terms(self, data: Any, variables: Any) -> dict[str, jax.Array]:
         """See `Humanoid.terms`. The official repository does not report `reward_xquat`."""
@@ -166,8 +113,10 @@ class Crawl(Humanoid):
         return jnp.zeros((), bool)
 
 
-def _discount(collided: jax.Array) -> jax.Array:
-    return jnp.where(collided, COLLISION_DISCOUNT, 1.0)
-
-
-TASKS = {"hurdle": Hurdle, "pole": Pole, "stair": Stair, "slide": Slide, "crawl": Crawl}
+TASKS = {
+    "hurdle": partial(Hurdle, scenes.add_hurdles),
+    "pole": partial(Pole, scenes.add_poles),
+    "stair": partial(Climb, scenes.add_stairs),
+    "slide": partial(Climb, scenes.add_slides),
+    "crawl": partial(Crawl, scenes.add_tunnel),
+}

@@ -5,29 +5,26 @@ from typing import Any
 
 import jax
 
-from envs.humanoid_bench.base import Humanoid
-from envs.humanoid_bench.models import load_robot
+from envs.humanoid_bench.base import STAND_HEIGHT, Humanoid
 
 WALK_SPEED = 1.0  # m/s
 RUN_SPEED = 5.0  # m/s
 
 
 class Stand(Humanoid):
-    """Pays standing upright and still, with little force."""
+    """Pays standing upright and still, with little force.
 
-    def __init__(self) -> None:
-        """Loads the model."""
-        super().__init__(load_robot())
+    Attributes:
+      head_height: that counts as standing, m.
+    """
+
+    head_height = STAND_HEIGHT
 
     def terms(self, data: Any, variables: Any) -> dict[str, jax.Array]:
         """See `Humanoid.terms`."""
-        standing, upright = self.standing(data), self.upright(data)
-        return {
-            "standing": standing,
-            "upright": upright,
-            "stand_reward": standing * upright,
-            "small_control": self.small_control(data),
-            "dont_move": self.still(data),
+        standing = self.standing(data, self.head_height)
+        return self.stand_terms(data, standing, self.upright(data)) | {
+            "dont_move": self.still(data)
         }
 
     def reward(self, data: Any, variables: Any) -> jax.Array:
@@ -41,18 +38,13 @@ class Move(Humanoid):
 
     def __init__(self, speed: float):
         """`speed`: m/s forwards that earns the full reward."""
-        super().__init__(load_robot())
+        super().__init__()
         self._speed = speed
 
     def terms(self, data: Any, variables: Any) -> dict[str, jax.Array]:
         """See `Humanoid.terms`."""
-        standing, upright = self.standing(data), self.upright(data)
-        return {
-            "standing": standing,
-            "upright": upright,
-            "stand_reward": standing * upright,
-            "small_control": self.small_control(data),
-            "move": self.moving(data, self._speed),
+        return self.stand_terms(data, self.standing(data), self.upright(data)) | {
+            "move": self.moving(data, self._speed)
         }
 
     def reward(self, data: Any, variables: Any) -> jax.Array:

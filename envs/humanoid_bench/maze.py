@@ -1,5 +1,6 @@
 """Walk through a maze, from checkpoint to checkpoint."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -7,8 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs.humanoid_bench import scenes
-from envs.humanoid_bench.base import Humanoid
-from envs.humanoid_bench.models import load_robot
+from envs.humanoid_bench.base import Humanoid, collision_discount
 from envs.rewards import tolerance
 
 SPEED = 2.0  # m/s
@@ -19,7 +19,6 @@ DIRECTIONS = ((1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, 1.0))
 LAST_STAGE = len(CHECKPOINTS) - 1
 CHECKPOINT_DISTANCE = 0.4  # m, at which one is reached
 STAGE_REWARD = 100.0  # times the number of the stage that begins
-COLLISION_DISCOUNT = 0.1  # of the reward while touching the maze
 
 
 @struct.dataclass
@@ -41,12 +40,6 @@ class Maze(Humanoid):
     The variables are the `Progress`.
     """
 
-    def __init__(self) -> None:
-        """Loads the model."""
-        spec = load_robot()
-        scenes.add_maze(spec)
-        super().__init__(spec)
-
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
         """The pose of the keyframe at rest, plus noise, in the first stage."""
         qpos, qvel, _ = super().initialize(key)
@@ -66,12 +59,11 @@ class Maze(Humanoid):
         move = tolerance(off_speed, margin=1, value_at_margin=0, sigmoid="linear").prod()
         move = jnp.where(stage == LAST_STAGE, 1.0, move)
         to_checkpoint = self.site(data, "imu")[:2] - jnp.array(CHECKPOINTS)[stage]
-        touched = self.touches(data, "maze") > 0
         return {
             "stand_reward": self.standing(data) * self.upright(data),
             "small_control": self.small_control(data),
             "move": (5 * move + 1) / 6,
-            "wall_collision_discount": jnp.where(touched, COLLISION_DISCOUNT, 1.0),
+            "wall_collision_discount": collision_discount(self.touches(data, "maze") > 0),
             "stage_convert_reward": jnp.where(variables.advanced, STAGE_REWARD * stage, 0.0),
             "checkpoint_proximity_reward": tolerance(jnp.linalg.norm(to_checkpoint), margin=1),
             "success_subtasks": stage,
@@ -88,4 +80,4 @@ class Maze(Humanoid):
         return mean * terms["wall_collision_discount"] + terms["stage_convert_reward"]
 
 
-TASKS = {"maze": Maze}
+TASKS = {"maze": partial(Maze, scenes.add_maze)}

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import mujoco
 
 from envs.humanoid_bench.base import Humanoid
-from envs.humanoid_bench.models import load_robot
 
 TARGET_LOW, TARGET_HIGH = (-2.0, -2.0, 0.2), (2.0, 2.0, 2.0)  # m
 CLOSE, CLOSE_REWARD = 1.0, 5.0  # m
@@ -24,10 +23,7 @@ class Reach(Humanoid):
 
     def __init__(self) -> None:
         """Loads the model, with a mark for pictures."""
-        spec = load_robot()
-        mark = {"size": (0.05, 0.05, 0.05), "rgba": (0.8, 0.28, 0.28, 1)}
-        spec.worldbody.add_site(name="target", **mark)
-        super().__init__(spec)
+        super().__init__(_add_target)
 
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
         """The pose of the keyframe at rest, plus noise, and a target in a box around it."""
@@ -65,6 +61,11 @@ class Reach(Humanoid):
     def show(self, model: mujoco.MjModel, variables: Any) -> None:
         """The target."""
         model.site_pos[model.site("target").id] = variables
+
+
+def _add_target(spec: mujoco.MjSpec) -> None:
+    mark = {"size": (0.05, 0.05, 0.05), "rgba": (0.8, 0.28, 0.28, 1)}
+    spec.worldbody.add_site(name="target", **mark)
 
 
 TASKS = {"reach": Reach}

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from envs.humanoid_bench import scenes
 from envs.humanoid_bench.base import Humanoid
-from envs.humanoid_bench.models import load_robot
 from envs.rewards import tolerance
 
 SITTING_HEIGHTS = (0.68, 0.72)  # m, of the pelvis
@@ -25,9 +24,7 @@ class Sit(Humanoid):
 
     def __init__(self, hard: bool):
         """`hard`: a loose chair, and a start anywhere in front of it."""
-        spec = load_robot()
-        scenes.add_chair(spec, loose=hard)
-        super().__init__(spec)
+        super().__init__(partial(scenes.add_chair, loose=hard))
         self._chair = self.model.body("chair").id
         self._hard = hard
 

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,9 @@ from flax import struct
 from mujoco.batch import Batch, SimulationError
 
 from envs.cores import count_cores
-from envs.host_call import host_call
+from envs.host_call import float_words, host_call
 from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
-from envs.physics.simulations import STATE_SIGNATURE, SimulationPool
+from envs.physics.simulations import STATE_SIGNATURE, SimulationBatch, SimulationPool
 
 _CORES = count_cores()
 _threads = ThreadPoolExecutor(max_workers=_CORES, thread_name_prefix="mujoco")
@@ -83,14 +84,17 @@ class MujocoPhysics:
         # dm_control derives what depends on positions and velocities after the last substep.
         stage = mujoco.mjtStage.mjSTAGE_NONE if self._gymnasium else mujoco.mjtStage.mjSTAGE_VEL
         self._stage = stage.value
-        self._pool = SimulationPool(self.model, fields, changes, keep_all=self._post_constraint)
+        make_batch = partial(
+            SimulationBatch, self.model, fields, changes, keep_all=self._post_constraint
+        )
+        self._pool = SimulationPool(self.model, make_batch)
         self._threads = 1
 
     def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MujocoState:
         """See `Physics.reset`."""
         act = jnp.zeros(self.model.na) if act is None else act
         start = jnp.concatenate([qpos, qvel, act])
-        return self._call(self._host_reset, _words(start))
+        return self._call(self._host_reset, float_words(start))
 
     def contacts(self, qpos: jax.Array) -> jax.Array:
         """See `Physics.contacts`."""
@@ -98,7 +102,7 @@ class MujocoPhysics:
 
     def step(self, state: MujocoState, control: jax.Array) -> MujocoState:
         """See `Physics.step`."""
-        words = jnp.concatenate([state.bits, _words(control)])
+        words = jnp.concatenate([state.bits, float_words(control)])
         return self._call(self._host_step, words)
 
     def _call(self, host_function, words: jax.Array) -> MujocoState:
@@ -116,7 +120,7 @@ class MujocoPhysics:
     # What follows runs on the host, inside callbacks: numpy only.
 
     def _host_reset(self, words: np.ndarray) -> np.ndarray:
-        starts = words.reshape(-1, words.shape[-1]).view(np.float32)
+        starts = words.view(np.float32)
         sizes = (self.model.nq, self.model.nv, self.model.na)
         qpos, qvel, act = np.split(starts, np.cumsum(sizes)[:-1], axis=1)
         sound = np.isfinite(starts).all(1)
@@ -142,7 +146,7 @@ class MujocoPhysics:
 
         self._split(reset_rows, np.flatnonzero(sound))
         _fail(np.logical_not(sound), states, fields)
-        return rows.reshape(*words.shape[:-1], -1)
+        return rows
 
     def _settle(self, data: mujoco.MjData) -> None:
         """Steps without control, at the start of an episode.
@@ -158,20 +162,19 @@ class MujocoPhysics:
         data.time = 0.0
 
     def _host_contacts(self, qpos: np.ndarray) -> np.ndarray:
-        starts = qpos.reshape(-1, qpos.shape[-1])
-        counts = np.zeros(len(starts), np.int32)
+        counts = np.zeros((len(qpos), 1), np.int32)
 
         def count_rows(numbers: np.ndarray) -> None:
             with self._pool.data() as data:
                 for row in numbers:
-                    data.qpos[:] = starts[row]
+                    data.qpos[:] = qpos[row]
                     mujoco.mj_kinematics(self.model, data)
                     mujoco.mj_comPos(self.model, data)
                     mujoco.mj_collision(self.model, data)
                     counts[row] = data.ncon
 
-        self._split(count_rows, np.flatnonzero(np.isfinite(starts).all(1)))
-        return counts.reshape(*qpos.shape[:-1], 1)
+        self._split(count_rows, np.flatnonzero(np.isfinite(qpos).all(1)))
+        return counts
 
     def _split(self, run_rows: Callable[[np.ndarray], None], numbers: np.ndarray) -> None:
         """Runs all rows, on several threads if there are."""
@@ -182,13 +185,12 @@ class MujocoPhysics:
             other.result()
 
     def _host_step(self, words: np.ndarray) -> np.ndarray:
-        given = words.reshape(-1, words.shape[-1])
-        before = given[:, : self._state_words].view(np.float64)
-        control = given[:, self._state_words :].view(np.float32)
+        before = words[:, : self._state_words].view(np.float64)
+        control = words[:, self._state_words :].view(np.float32)
         # The state begins with the time, which a simulation that failed carries as NaN.
         sound = np.isfinite(control).all(1) & np.isfinite(before[:, 0])
         ids = None if sound.all() else np.flatnonzero(sound)
-        rows, states, fields = self._new_rows(len(given))
+        rows, states, fields = self._new_rows(len(words))
         with (
             self._pool.batch(before[:, : self._state_size], self._threads) as simulations,
             np.errstate(over="ignore", invalid="ignore"),
@@ -207,7 +209,7 @@ class MujocoPhysics:
                 np.concatenate(simulations.changing, 1, out=states[:, self._state_size :])
                 fields[:, self._change_part] = (states - before)[:, self._state_size :]
         _fail(np.logical_not(sound), states, fields)
-        return rows.reshape(*words.shape[:-1], -1)
+        return rows
 
     def _add_post_constraint(self, batch: Batch, fields: np.ndarray) -> None:
         """Fills in what Gymnasium's environments ask for after their last substep."""
@@ -234,7 +236,3 @@ def _fail(failed: np.ndarray, states: np.ndarray, fields: np.ndarray) -> None:
     if failed.any():
         states[failed] = np.nan
         fields[failed] = np.nan
-
-
-def _words(numbers: jax.Array) -> jax.Array:
-    return jax.lax.bitcast_convert_type(numbers.astype(jnp.float32), jnp.uint32)

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import mujoco
 import numpy as np
@@ -32,10 +32,11 @@ class SimulationBatch:
         model: mujoco.MjModel,
         fields: tuple[str, ...],
         changes: tuple[str, ...],
-        keep_all: bool,
         count: int,
         threads: int,
+        keep_all: bool,
     ):
+        """With `keep_all` there is a simulation for every row, however many."""
         keep = keep_all or count <= _MOST_SIMULATIONS
         self.batch = Batch(model, count, threads, persistent=keep)
         self.control = self.batch.bind("ctrl")
@@ -46,16 +47,9 @@ class SimulationBatch:
 class SimulationPool:
     """Batches of simulations of one model, for calls from several threads at once."""
 
-    def __init__(
-        self,
-        model: mujoco.MjModel,
-        fields: tuple[str, ...],
-        changes: tuple[str, ...],
-        keep_all: bool,
-    ):
-        """Makes none yet. With `keep_all` there is a simulation for every row, however many."""
-        self._arguments = (model, fields, changes, keep_all)
-        self._model = model
+    def __init__(self, model: mujoco.MjModel, make_batch: Callable[[int, int], SimulationBatch]):
+        """Makes none yet. `make_batch` does, of so many simulations for so many threads."""
+        self._model, self._make_batch = model, make_batch
         self._free: list[SimulationBatch] = []
         self._free_data: list[mujoco.MjData] = []
         self._lock = threading.Lock()
@@ -68,13 +62,14 @@ class SimulationPool:
         """
         with self._lock:
             fitting = [free for free in self._free if free.batch.nsim == len(states)]
-            if len(fitting) > 1:
-                fitting.sort(key=lambda free: free.batch.state[0].tobytes() == states[0].tobytes())
-            taken = fitting[-1] if fitting else None
+            first = states[:1].tobytes()
+            had_them = [free for free in fitting if free.batch.state[:1].tobytes() == first]
+            candidates = had_them or fitting
+            taken = candidates[-1] if candidates else None
             if taken is not None:
                 self._free.remove(taken)
         if taken is None:
-            taken = SimulationBatch(*self._arguments, len(states), threads)
+            taken = self._make_batch(len(states), threads)
         taken.batch.state[:] = states
         try:
             yield taken
@@ -82,10 +77,11 @@ class SimulationPool:
             with self._lock:
                 self._free.append(taken)
                 # Batches of other sizes make way, those that were not used for longest first.
-                while sum(free.batch.nsim for free in self._free) > 2 * _MOST_SIMULATIONS:
-                    if len(self._free) == 1:
-                        break
+                while len(self._free) > 1 and self._simulations() > 2 * _MOST_SIMULATIONS:
                     del self._free[0]
+
+    def _simulations(self) -> int:
+        return sum(free.batch.nsim for free in self._free)
 
     @contextlib.contextmanager
     def data(self) -> Iterator[mujoco.MjData]:
