@@ -1,5 +1,7 @@
 """Trains many seeds of SimbaV2 at once, or evaluates a finished run."""
 
+import argparse
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -9,9 +11,12 @@ from typing import Annotated
 import tyro
 
 import envs
+from purejax_simba.checkpoint import CheckpointError
 from purejax_simba.compilation_cache import use_compilation_cache
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
+from purejax_simba.logging import ResultsError, read_config
 from purejax_simba.parallel import use_all_cores
+from purejax_simba.processes import ProcessError, ProcessOptions, join
 
 
 def demonstration() -> Config:
@@ -42,20 +47,42 @@ class Arguments:
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+    resume: Path | None = None
+    """Go on with the run in this directory. Flags need not be given again; more env steps and
+    another output may be."""
+    processes: Annotated[ProcessOptions, tyro.conf.arg(name="")] = field(
+        default_factory=ProcessOptions
+    )
     evaluate: Path | None = None
     """Play the trained policies of this run directory instead, and report their returns."""
     list_tasks: bool = False
     """List the known tasks."""
 
 
+def parse(words: list[str]) -> Arguments:
+    """Reads the command line.
+
+    Raises:
+      ConfigError: if there is no run to resume.
+    """
+    if not words:
+        return Arguments(config=demonstration())
+    resumption = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    resumption.add_argument("--resume", type=Path)
+    resume = resumption.parse_known_args(words)[0].resume
+    # Flags that are not given again are as they were.
+    config = Config() if resume is None else read_config(resume)
+    return tyro.cli(Arguments, args=words, default=Arguments(config=config))
+
+
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments) if len(sys.argv) > 1 else Arguments(config=demonstration())
     try:
+        arguments = parse(sys.argv[1:])
         if arguments.list_tasks:
             print("\n".join(envs.tasks()))
         elif arguments.evaluate is not None:
-            from purejax_simba.experiment import evaluate_run
+            from purejax_simba.policies import evaluate_run
 
             for seed, metrics in evaluate_run(arguments.evaluate).items():
                 print(
@@ -65,15 +92,22 @@ def main() -> int:
         else:
             use_all_cores(arguments.config.num_seeds)
             use_compilation_cache()
-            from purejax_simba.experiment import run
+            join(arguments.processes)
+            from purejax_simba import experiment
 
-            run(arguments.config)
+            if arguments.resume is None:
+                experiment.run(arguments.config)
+            else:
+                experiment.resume(arguments.resume, arguments.config)
     except (ConfigError, envs.TaskError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except envs.HostEnvironmentError as error:
+    except (envs.HostEnvironmentError, ResultsError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ProcessError as error:
+        print(f"error: {error}; --resume goes on", file=sys.stderr, flush=True)
+        os._exit(1)  # at a usual exit JAX would wait for the process that is gone
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

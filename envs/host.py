@@ -158,6 +158,12 @@ class HostEnvironment:
         return results.view(np.uint32)
 
 
+def is_elsewhere(state: Any) -> bool:
+    """Whether part of an environment's state is in worker processes, not in its arrays."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, HostState))
+    return any(isinstance(node, HostState) for node in nodes)
+
+
 def episode_seed(key: jax.Array) -> jax.Array:
     """The seed of the episode that begins with `key`: 31 bits, `()` uint32."""
     return jax.random.bits(key, (), jnp.uint32) >> 1

@@ -1,50 +1,221 @@
-"""Saving and restoring the trained policies of a run."""
+"""Saving everything of runs under way, so that they can go on."""
 
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
-from purejax_simba.agents.soft_actor_critic import Params
 from purejax_simba.config import ConfigError
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.normalisation import RunningMoments
-from purejax_simba.training import Program
 
-POLICY_DIRECTORY = Path("checkpoints") / "policy"
-
-
-class Policy(NamedTuple):
-    """What it takes to act; all leaves with a leading axis of runs."""
-
-    actor: Params
-    observation_moments: RunningMoments
-    hyperparameters: HyperParameters
+STATE_DIRECTORY = Path("checkpoints") / "state"
+# A checkpoint is a directory with these, named after its env step.
+_ARRAYS, _NOTES, _CHECKSUMS = "arrays", "notes.json", "checksums.json"
+_UNFINISHED = "unfinished"
 
 
-def save_policy(directory: Path, policy: Policy) -> None:
-    """Writes the final policies of all runs under a run directory."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((directory / POLICY_DIRECTORY).absolute(), jax.device_get(policy))
+class CheckpointError(Exception):
+    """A checkpoint could not be written; the message is one line."""
 
 
-def load_policy(directory: Path, program: Program) -> Policy:
-    """Reads the policies that `save_policy` wrote.
+class Checkpoint(NamedTuple):
+    """What `read_newest` found.
+
+    Attributes:
+      env_step: where it was taken.
+      arrays: name -> array.
+      notes: what was saved beside the arrays.
+      damaged: messages about newer checkpoints that cannot be used.
+    """
+
+    env_step: int
+    arrays: dict[str, np.ndarray]
+    notes: dict[str, Any]
+    damaged: list[str]
+
+
+class CheckpointWriter:
+    """Writes checkpoints in the background, each complete or not at all, and keeps the last ones.
+
+    A context: it waits for the last one to be written.
+    """
+
+    def __init__(self, directory: Path, keep: int):
+        """Writes nothing yet, and nothing ever if `save` is not called."""
+        self._directory, self._keep = directory, keep
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._under_way: Future | None = None
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        try:
+            self.wait()
+        except CheckpointError:
+            # What ends the block already says what is wrong.
+            if kind is None:
+                raise
+        finally:
+            self._thread.shutdown()
+
+    def save(self, env_step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> None:
+        """Begins to write a checkpoint, after the one before is on disk.
+
+        Args:
+          env_step: its name.
+          arrays: name -> array, not to be changed any more.
+          notes: numbers and strings to keep beside them.
+
+        Raises:
+          CheckpointError: if the one before could not be written.
+        """
+        self.wait()
+        self._under_way = self._thread.submit(self._write, env_step, arrays, notes)
+
+    def wait(self) -> None:
+        """Returns when everything is on disk.
+
+        Raises:
+          CheckpointError: if it could not be written.
+        """
+        writing, self._under_way = self._under_way, None
+        if writing is None:
+            return
+        try:
+            writing.result()
+        except Exception as error:  # whatever the libraries below raise where a disk is full
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise CheckpointError(
+                f"cannot write a checkpoint to {self._directory}: {reason}"
+            ) from error
+
+    def _write(self, env_step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> None:
+        unfinished, final = self._directory / _UNFINISHED, self._directory / str(env_step)
+        shutil.rmtree(unfinished, ignore_errors=True)  # what an earlier process left
+        unfinished.mkdir(parents=True)
+        try:
+            _save_tree(unfinished / _ARRAYS, arrays)
+            (unfinished / _NOTES).write_text(json.dumps(notes))
+            (unfinished / _CHECKSUMS).write_text(json.dumps(_checksums(unfinished)))
+            for path in unfinished.rglob("*"):
+                _flush(path)
+            shutil.rmtree(final, ignore_errors=True)
+            unfinished.rename(final)
+            _flush(self._directory)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        for old in _env_steps(self._directory)[: -self._keep]:
+            shutil.rmtree(self._directory / str(old))
+
+
+def read_newest(directory: Path) -> Checkpoint:
+    """Reads the newest checkpoint below `directory` whose files are what was written.
 
     Raises:
-      ConfigError: if there are none, or they do not fit the configuration.
+      ConfigError: if there is none.
     """
-    path = (directory / POLICY_DIRECTORY).absolute()
-    if not path.exists():
-        raise ConfigError(f"{directory} holds no trained policy: its run did not finish")
-    state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
-    one = Policy(state.agent.actor, state.observation_moments, program.hyperparameters())
-    runs = program.config.num_seeds
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((runs, *x.shape), x.dtype), one)
+    damaged: list[str] = []
+    for env_step in reversed(_env_steps(directory)):
+        path = directory / str(env_step)
+        try:
+            if json.loads((path / _CHECKSUMS).read_text()) != _checksums(path):
+                raise ValueError("its files are not as they were written")
+            notes = json.loads((path / _NOTES).read_text())
+            return Checkpoint(env_step, _read_tree(path / _ARRAYS), notes, damaged)
+        except (OSError, ValueError) as error:
+            damaged.append(f"{path} is damaged ({error})")
+    reason = "; ".join(damaged) or "no checkpoint was written"
+    raise ConfigError(f"{directory} holds nothing to go on from: {reason}")
+
+
+def has_checkpoint(directory: Path) -> bool:
+    """Whether there is a checkpoint below `directory`, damaged or not."""
+    return bool(_env_steps(directory))
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree under names like `agent.actor.weight`, empty ones left out."""
+    leaves = jax.tree.leaves_with_path(tree)
+    names = {_name(path): leaf for path, leaf in leaves}
+    return {name: leaf for name, leaf in names.items() if leaf.size}
+
+
+def tree_of(arrays: dict[str, np.ndarray], shapes: Any, fit: Callable[..., np.ndarray]) -> Any:
+    """The opposite of `named_leaves`.
+
+    Args:
+      arrays: name -> array.
+      shapes: a tree of `jax.ShapeDtypeStruct`.
+      fit: `(name, array or None, shape) -> array` of that shape, where it is another or missing.
+    """
+
+    def find(path: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        name = _name(path)
+        array = arrays.get(name)
+        if array is None and 0 in shape.shape:
+            return np.zeros(shape.shape, shape.dtype)
+        if array is not None and (array.shape, array.dtype) == (shape.shape, shape.dtype):
+            return array
+        return fit(name, array, shape)
+
+    return jax.tree.map_with_path(find, shapes)
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _env_steps(directory: Path) -> list[int]:
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
+
+
+def _checksums(directory: Path) -> dict[str, str]:
+    sums = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.name != _CHECKSUMS:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, hashlib.blake2b)
+            sums[str(path.relative_to(directory))] = digest.hexdigest()
+    return sums
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(path, shapes)
-    except (ValueError, KeyError) as error:
-        message = str(error).splitlines()[0]
-        raise ConfigError(f"{path} does not fit {directory}/config.json: {message}") from error
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _save_tree(path: Path, tree: Any) -> None:
+    with _checkpointer() as checkpointer:
+        checkpointer.save(path.absolute(), tree)
+
+
+def _read_tree(path: Path) -> Any:
+    with _checkpointer() as checkpointer:
+        return checkpointer.restore(path.absolute())
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    own = own_process_only()
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=own)
+    return ocp.Checkpointer(handler, multiprocessing_options=own)
+
+
+def own_process_only() -> ocp.options.MultiprocessingOptions:
+    """For orbax: a process that saves or restores does not wait for the others to do it too."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process{index}"
+    )

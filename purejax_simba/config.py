@@ -81,6 +81,18 @@ class ReplayConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """What is kept of a run so that `--resume` can go on with it."""
+
+    interval: int | None = None
+    """Environment steps between checkpoints; 0 for none. Default: the evaluation interval."""
+    keep: int = 2
+    """Checkpoints to keep; older ones are removed."""
+    replay: bool = True
+    """Keep the replay too. Without it a resumed run collects transitions before it updates."""
+
+
+@dataclass(frozen=True)
 class Config:
     """A training run of several seeds."""
 
@@ -122,10 +134,16 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     experiment: str = "simba_v2"
     """Name of the experiment: `exp_name` in the result files."""
     output: str = "results/runs"
     """Results go to <output>/<experiment>/<task>."""
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of all runs."""
+        return range(self.seed, self.seed + self.num_seeds)
 
     @property
     def steps_per_interaction(self) -> int:
@@ -141,6 +159,19 @@ class Config:
     def interactions_per_evaluation(self) -> int:
         """Interactions between two evaluations."""
         return self.evaluation_interval // self.steps_per_interaction
+
+    @property
+    def interactions_per_checkpoint(self) -> int:
+        """Interactions between two checkpoints; 0 for none."""
+        interval = self.checkpoint.interval
+        if interval is None:
+            return self.interactions_per_evaluation
+        return interval // self.steps_per_interaction
+
+    @property
+    def stored_transitions(self) -> int:
+        """Transitions that the replay keeps: one larger than the run fills would waste memory."""
+        return min(self.replay.capacity, self.interactions * self.num_environments)
 
     @property
     def updates_per_interaction(self) -> Fraction:
@@ -194,10 +225,7 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
         discount=default_discount(episode) if given_discount is None else given_discount,
     )
     _check(config, episode)
-    # A replay larger than the run fills would only cost memory.
-    stored = config.interactions * config.num_environments
-    replay = dataclasses.replace(config.replay, capacity=min(config.replay.capacity, stored))
-    return dataclasses.replace(config, replay=replay)
+    return config
 
 
 def default_discount(episode_length: int) -> float:
@@ -323,6 +351,12 @@ def _check(config: Config, episode_length: int) -> None:
         )
     _check_multiple("evaluation-interval", config.evaluation_interval, config.steps_per_interaction)
     _check_multiple("total-env-steps", config.total_env_steps, config.evaluation_interval)
+    if config.checkpoint.interval:
+        _check_multiple(
+            "checkpoint.interval", config.checkpoint.interval, config.steps_per_interaction
+        )
+    if config.checkpoint.keep < 1:
+        raise ConfigError(f"--checkpoint.keep is {config.checkpoint.keep}: give 1 or more")
     if config.learning_starts > config.interactions * config.num_environments:
         raise ConfigError(
             f"--learning-starts {config.learning_starts} is more than the "

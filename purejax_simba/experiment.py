@@ -1,25 +1,24 @@
-"""A whole experiment: compile, train in chunks, evaluate, write files."""
+"""A whole experiment: compile, train in chunks, evaluate, write files, go on later."""
 
+import signal
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import envs
-from purejax_simba import checkpoint, logging
+from purejax_simba import logging, processes, resuming
+from purejax_simba.checkpoint import STATE_DIRECTORY, Checkpoint, CheckpointWriter
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.interruption import StopRequest, stop_requests
-from purejax_simba.parallel import make_mesh, map_runs
+from purejax_simba.members import Member
+from purejax_simba.policies import Policy
 from purejax_simba.preflight import GIB, check_memory
 from purejax_simba.progress import ProgressDisplay, spread
 from purejax_simba.runs import Runs
-from purejax_simba.training import evaluation_policy, make_program
+from purejax_simba.training import Program, make_program
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8
@@ -29,7 +28,8 @@ def run(config: Config) -> Path:
     """Trains all seeds of a configuration and writes their results.
 
     SIGINT (Ctrl-C) and SIGTERM end the training after the chunk under way, at most seconds later.
-    What was trained until then is kept: the policies, the curve and all evaluations.
+    What was trained until then is kept: the policies, the curve, all evaluations, and a checkpoint
+    for `resume`.
 
     Returns:
       The run directory.
@@ -38,63 +38,117 @@ def run(config: Config) -> Path:
       ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
       SystemExit: after a signal, with the status that shells give it (130, 143).
       envs.HostEnvironmentError: if an environment fails; the results so far are in the files.
+      CheckpointError, logging.ResultsError: if files cannot be written; likewise.
     """
-    program = make_program(config)
-    runs = Runs(program)
-    memory = check_memory(program, runs.mesh.size, runs.at_a_time)
-    directory = logging.create_run_directory(program.config)
-    with envs.clear_errors():
-        return _Experiment(program.config, runs, memory, directory).run()
+    experiment = _Experiment(make_program(config))
+    config = experiment.config
+    directory = logging.run_directory(config)
+    processes.first_does(lambda: logging.create_run_directory(config))
+    experiment.run([Member(config, directory)], directory)
+    return directory
+
+
+def resume(directory: Path, config: Config | None = None) -> Path:
+    """Goes on with the run in a directory where its newest checkpoint was taken.
+
+    With environments that are functions the numbers are those of a run that was never interrupted.
+    Environments in worker processes begin new episodes.
+
+    Args:
+      directory: of the run.
+      config: as it is now: with more env steps, say, or another output, to which the results so
+        far are copied. Default: as it was.
+
+    Returns:
+      The run directory, which is `directory` unless the output is another.
+
+    Raises:
+      ConfigError: if there is nothing to go on from, or the configuration is another one.
+      And what `run` raises.
+    """
+    saved = logging.read_config(directory)
+    experiment = _Experiment(make_program(config or saved))
+    config = experiment.config
+    resuming.check_differences(saved, config)
+    checkpoint = resuming.find(directory)
+    (metrics_bytes,) = checkpoint.notes["metrics_bytes"]
+    target = directory
+    if config.output == saved.output:
+        processes.first_does(lambda: logging.write_config(directory, config))
+    else:
+        target = logging.run_directory(config)
+        processes.first_does(lambda: logging.create_run_directory(config))
+        processes.first_does(lambda: logging.copy_metrics(directory, target, metrics_bytes))
+    experiment.run([Member(config, target, metrics_bytes)], target, checkpoint)
+    return target
 
 
 class _Experiment:
-    def __init__(self, config: Config, runs: Runs, memory: int, directory: Path):
-        self.config = config
-        self.runs = runs
-        self.memory = memory
-        self.directory = directory
-        self.seeds = range(config.seed, config.seed + config.num_seeds)
-        self.metrics = logging.MetricsFile(directory, config)
-        self.display = ProgressDisplay(config.total_env_steps)
+    def __init__(self, program: Program):
+        """Refuses what does not fit the memory."""
+        self.config = program.config
+        processes.check_agreement(self.config)
+        self.runs = Runs(program)
+        self.memory = check_memory(program, self.runs.mesh.size, self.runs.at_a_time)
+        self.display = ProgressDisplay(self.config.total_env_steps, processes.is_first())
         self.interactions = 0
         self.reported_divergence: set[int] = set()
 
-    def run(self) -> Path:
-        try:
-            self._announce()
-            begin = time.monotonic()
-            self.runs.compile()
-            self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
-            begin = time.monotonic()
-            with stop_requests() as request:
-                self._train(request)
-            seconds = time.monotonic() - begin
-        finally:
-            self.display.close()
-        actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
-        policy = checkpoint.Policy(actor, moments, self.runs.inputs.hyperparameters)
-        checkpoint.save_policy(self.directory, policy)
-        logging.draw_curve(self.directory, self.config)
-        ended = "trained"
-        if request.signal is not None:
-            ended = f"stopped at env step {self._env_step():,} by {request.signal.name}, trained"
-        self.display.say(f"{ended} in {seconds:.1f} s; results are in {self.directory}")
-        if request.signal is not None:
-            raise SystemExit(128 + request.signal)
-        return self.directory
+    def run(
+        self, members: Sequence[Member], directory: Path, checkpoint: Checkpoint | None = None
+    ) -> None:
+        self.members, self.directory = members, directory
+        keep = self.config.checkpoint.keep
+        writer = CheckpointWriter(directory / STATE_DIRECTORY, keep)
+        with envs.clear_errors(), writer as self.checkpoints:
+            try:
+                taken = 0 if checkpoint is None else checkpoint.notes["interactions"]
+                if taken < self.config.interactions:
+                    self._compile()
+                begin = time.monotonic()
+                with stop_requests() as request:
+                    stopped_by = self._train(request, checkpoint)
+                seconds = time.monotonic() - begin
+            finally:
+                self.display.close()
+            self._finish(stopped_by, seconds)
 
-    def _announce(self) -> None:
-        config = self.config
+    def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:
+        actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
+        policy = Policy(actor, moments, jax.device_get(self.runs.inputs.hyperparameters))
+        for member in self.members:
+            member.finish(policy)
+        self.checkpoints.wait()
+        if stopped_by is None:
+            self.display.say(f"trained in {seconds:.1f} s; results are in {self.directory}")
+            return
         self.display.say(
-            f"{config.task}: {config.num_seeds} seeds on {self.runs.mesh.size} "
+            f"stopped at env step {self._env_step():,} by {stopped_by.name}, trained in "
+            f"{seconds:.1f} s; results are in {self.directory}"
+        )
+        if self.config.interactions_per_checkpoint:
+            self.display.say(f"to go on: python train.py --resume {self.directory}")
+        raise SystemExit(128 + stopped_by)
+
+    def _compile(self) -> None:
+        self.display.say(
+            f"{self.config.task}: {self.runs.count} runs on {self.runs.mesh.size} "
             f"{jax.default_backend()} device(s), {self.memory / GIB:.2f} GiB; compiling ..."
         )
+        begin = time.monotonic()
+        self.runs.compile()
+        self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
 
-    def _train(self, request: StopRequest) -> None:
-        self.runs.start()
-        self._evaluate()
+    def _train(self, request: StopRequest, checkpoint: Checkpoint | None) -> signal.Signals | None:
+        """Trains to the end, or until a signal, which is returned."""
+        if checkpoint is None:
+            self.runs.start()
+            self._evaluate()
+        else:
+            self._go_on(checkpoint)
         chunk = FIRST_CHUNK
-        while self.interactions < self.config.interactions and request.signal is None:
+        _, stopped_by = _agree(0.0, request)
+        while self.interactions < self.config.interactions and stopped_by is None:
             size = min(chunk, self._next_boundary() - self.interactions)
             updates = self._updates()
             begin = time.monotonic()
@@ -102,18 +156,23 @@ class _Experiment:
             seconds = time.monotonic() - begin
             self.interactions += size
             self._show(size, self._updates() - updates, seconds)
+            if self.interactions % self.config.interactions_per_evaluation == 0:
+                self._evaluate()
+            seconds, stopped_by = _agree(seconds, request)
+            if self._is_checkpoint(stopped_by is not None):
+                self._save()
             chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
             if self.interactions == self._first_update():
                 chunk = FIRST_CHUNK  # with updates an interaction takes far longer
-            if self.interactions % self.config.interactions_per_evaluation == 0:
-                self._evaluate()
+        return stopped_by
 
     def _next_boundary(self) -> int:
-        """The interaction at which a chunk must end: an evaluation, or the first update."""
-        interval = self.config.interactions_per_evaluation
-        boundary = (self.interactions // interval + 1) * interval
+        """The interaction at which a chunk must end."""
+        config = self.config
+        intervals = (config.interactions_per_evaluation, config.interactions_per_checkpoint)
+        ends = [(self.interactions // i + 1) * i for i in intervals if i]
         start = self._first_update()
-        return start if self.interactions < start < boundary else boundary
+        return min([*ends, config.interactions, *([start] if self.interactions < start else [])])
 
     def _first_update(self) -> int:
         return self.config.learning_starts // self.config.num_environments
@@ -125,8 +184,37 @@ class _Experiment:
     def _updates(self) -> int:
         return int(self.runs.get(lambda state: state.agent.updates).sum())
 
+    def _is_checkpoint(self, is_stopped: bool) -> bool:
+        interval = self.config.interactions_per_checkpoint
+        last = self.interactions == self.config.interactions or is_stopped
+        return interval > 0 and (last or self.interactions % interval == 0)
+
+    def _save(self) -> None:
+        with_replay = self.config.checkpoint.replay
+        snapshot = self.runs.snapshot(with_replay)
+        if not processes.is_first():
+            return
+        notes = {
+            "interactions": self.interactions,
+            "replay": with_replay,
+            "metrics_bytes": [member.metrics.size() for member in self.members if member.metrics],
+        }
+        self.checkpoints.save(self._env_step(), resuming.arrays_of(snapshot), notes)
+
+    def _go_on(self, checkpoint: Checkpoint) -> None:
+        for message in checkpoint.damaged:
+            self.display.say(message)
+        begins_episodes = resuming.restore(self.runs, checkpoint)
+        self.interactions = checkpoint.notes["interactions"]
+        line = f"{self._env_step():>9,} env steps: resumed"
+        if begins_episodes:
+            line += ", with new episodes"
+        self.display.say(line)
+        diverged = self.runs.get(lambda state: state.progress.diverged_at) >= 0
+        self.reported_divergence = set(np.flatnonzero(diverged).tolist())
+
     def _show(self, interactions: int, updates: int, seconds: float) -> None:
-        env_steps = interactions * self.config.steps_per_interaction * self.config.num_seeds
+        env_steps = interactions * self.config.steps_per_interaction * self.runs.count
         self.display.update(
             self._env_step(),
             env_steps / seconds,
@@ -135,81 +223,32 @@ class _Experiment:
         )
 
     def _evaluate(self) -> None:
-        metrics = self.runs.evaluate()
+        evaluation = self.runs.evaluate()
         progress = self.runs.get(lambda state: state.progress)
         env_step = self._env_step()
-        rows: dict[int, dict[str, float]] = {}
-        for index, seed in enumerate(self.seeds):
-            if progress.diverged_at[index] >= 0:
-                self._report_divergence(seed, int(progress.diverged_at[index]))
-                continue
-            rows[seed] = _row(index, metrics, progress)
-        self.metrics.write(env_step, rows)
-        returns = np.array([row["avg_return"] for row in rows.values()])
-        self.display.say(f"{env_step:>9,} env steps: evaluation return {spread(returns)}")
-        if not rows:
+        returns = []
+        for member in self.members:
+            returns.append(member.write(env_step, evaluation, progress))
+            for index, seed in member.numbered_seeds():
+                if progress.diverged_at[index] >= 0:
+                    self._report_divergence(index, seed, int(progress.diverged_at[index]))
+        together = np.concatenate(returns)
+        self.display.say(f"{env_step:>9,} env steps: evaluation return {spread(together)}")
+        if not together.size:
             raise ConfigError(
                 "every run diverged: lower --agent.learning-rate, or check the task's rewards"
             )
 
-    def _report_divergence(self, seed: int, interaction: int) -> None:
-        if seed not in self.reported_divergence:
-            self.reported_divergence.add(seed)
+    def _report_divergence(self, index: int, seed: int, interaction: int) -> None:
+        if index not in self.reported_divergence:
+            self.reported_divergence.add(index)
             env_step = interaction * self.config.steps_per_interaction
             self.display.say(
                 f"seed {seed} diverged at env step {env_step:,}: its results end there"
             )
 
 
-def _row(index: int, metrics: EvaluationMetrics, progress: Any) -> dict[str, float]:
-    row = {name: float(value[index]) for name, value in metrics._asdict().items()}
-    updates = int(progress.updates[index])
-    if updates:
-        sums = progress.update_sums._asdict()
-        row |= {name: float(total[index]) / updates for name, total in sums.items()}
-    return row
-
-
-def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
-    """Plays the trained policies of a run directory; seed -> metrics over new episodes.
-
-    Raises:
-      ConfigError: if the directory holds no finished run.
-      envs.HostEnvironmentError: if an environment fails.
-    """
-    config = logging.read_config(directory)
-    if num_episodes is not None:
-        config = replace(config, num_evaluation_episodes=num_episodes)
-    program = make_program(config)
-    policy = checkpoint.load_policy(directory, program)
-
-    def play(key: jax.Array, policy: checkpoint.Policy) -> EvaluationMetrics:
-        act = evaluation_policy(config, program.agent, *policy)
-        return evaluate(program.environment, act, key, config.num_evaluation_episodes)
-
-    seeds = range(config.seed, config.seed + config.num_seeds)
-    # Other episodes than those of training.
-    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
-    play_all = map_runs(play, make_mesh(config.num_seeds), (0, 0))
-    with envs.clear_errors():
-        metrics = jax.device_get(play_all(keys, policy))
-    return {
-        seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
-        for index, seed in enumerate(seeds)
-    }
-
-
-def load_act(directory: Path) -> tuple[Config, Callable[[jax.Array], jax.Array]]:
-    """The configuration of a finished run, and the policy of its first seed.
-
-    Returns:
-      The configuration, and the function from an observation `(O,)` to an action `(A,)`.
-
-    Raises:
-      ConfigError: if the directory holds no finished run.
-    """
-    config = logging.read_config(directory)
-    program = make_program(config)
-    policies = checkpoint.load_policy(directory, program)
-    first = jax.tree.map(lambda leaf: leaf[0], policies)
-    return config, evaluation_policy(program.config, program.agent, *first)
+def _agree(seconds: float, request: StopRequest) -> tuple[float, signal.Signals | None]:
+    """The longest time and the signal of all processes, which then go on or stop together."""
+    longest, number = processes.largest(seconds, request.signal or 0)
+    return longest, signal.Signals(int(number)) if number else None

@@ -15,13 +15,22 @@ METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
 
 
+class ResultsError(Exception):
+    """A result file could not be written; the message is one line."""
+
+
+def run_directory(config: Config) -> Path:
+    """`<output>/<experiment>/<task>`."""
+    return Path(config.output) / config.experiment / config.task
+
+
 def create_run_directory(config: Config) -> Path:
-    """Makes `<output>/<experiment>/<task>` and writes `config.json` into it.
+    """Makes `run_directory(config)` and writes `config.json` into it.
 
     Raises:
       ConfigError: if it cannot be written, or holds a run already.
     """
-    directory = Path(config.output) / config.experiment / config.task
+    directory = run_directory(config)
     try:
         if (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
             raise ConfigError(
@@ -29,13 +38,25 @@ def create_run_directory(config: Config) -> Path:
                 "or remove it"
             )
         directory.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dataclasses.asdict(config), indent=2)
-        (directory / CONFIG_FILE).write_text(text + "\n")
+        write_config(directory, config)
     except OSError as error:
         raise ConfigError(
             f"cannot write to {directory} ({error.strerror}): give another --output"
         ) from error
     return directory
+
+
+def write_config(directory: Path, config: Config) -> None:
+    """Writes `config.json`; the one before stays as it was until this one is complete."""
+    text = json.dumps(dataclasses.asdict(config), indent=2)
+    unfinished = directory / f"{CONFIG_FILE}.unfinished"
+    unfinished.write_text(text + "\n")
+    unfinished.rename(directory / CONFIG_FILE)
+
+
+def copy_metrics(directory: Path, target: Path, size: int) -> None:
+    """Copies the first bytes of `metrics.csv` to another run directory."""
+    (target / METRICS_FILE).write_bytes((directory / METRICS_FILE).read_bytes()[:size])
 
 
 def read_config(directory: Path) -> Config:
@@ -71,12 +92,29 @@ def _is_plain(field: dataclasses.Field) -> bool:
 class MetricsFile:
     """`metrics.csv` in long form, the columns of the published result files."""
 
-    def __init__(self, directory: Path, config: Config):
-        """Creates the file with its header."""
+    def __init__(self, directory: Path, config: Config, keep_bytes: int | None = None):
+        """Creates the file with its header, or keeps so much of the one that is there.
+
+        Raises:
+          ConfigError: if there is less of it.
+        """
         self._path = directory / METRICS_FILE
         self._experiment = config.experiment
         self._environment = config.task.partition("/")[2]
-        self._append([METRIC_COLUMNS])
+        if keep_bytes is None:
+            self._append([METRIC_COLUMNS])
+            return
+        present = self._path.stat().st_size if self._path.exists() else 0
+        if present < keep_bytes:
+            raise ConfigError(
+                f"{self._path} has {present} bytes and had {keep_bytes} at the checkpoint: "
+                "restore it from a copy"
+            )
+        os.truncate(self._path, keep_bytes)
+
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._path.stat().st_size
 
     def write(self, env_step: int, values: dict[int, dict[str, float]]) -> None:
         """Appends seed -> metric -> value; the rows are on disk when this returns."""
@@ -88,10 +126,13 @@ class MetricsFile:
         )
 
     def _append(self, rows: Iterable[tuple]) -> None:
-        with self._path.open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._path.open("a", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ResultsError(f"cannot write to {self._path}: {error.strerror}") from error
 
 
 def read_returns(directory: Path) -> dict[int, list[tuple[int, float]]]:

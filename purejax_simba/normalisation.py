@@ -118,6 +118,10 @@ class RewardScale:
             largest=jnp.maximum(self.largest, jnp.abs(discounted_return).max()),
         )
 
+    def forget_episodes(self) -> "RewardScale":
+        """As if every episode had just ended without another reward."""
+        return self.replace(discounted_return=jnp.zeros_like(self.discounted_return))  # type: ignore[attr-defined]
+
     def denominator(self, value_range: jax.Array) -> jax.Array:
         """What rewards are divided by, `()`."""
         deviation = jnp.sqrt(self.moments.variance[0] + EPSILON)

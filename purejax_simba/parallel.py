@@ -34,7 +34,7 @@ def use_all_cores(num_runs: int) -> None:
     # A number of runs below one is refused later, with advice.
     num_runs = max(num_runs, 1)
     os.environ["XLA_FLAGS"] = f"{CPU_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
-    jax.config.update("jax_num_cpu_devices", _largest_divisor(num_runs, count_cores()))
+    jax.config.update("jax_num_cpu_devices", _devices_for(num_runs, count_cores()))
 
 
 def jax_is_initialised() -> bool:
@@ -42,26 +42,30 @@ def jax_is_initialised() -> bool:
     return xla_bridge.backends_are_initialized()
 
 
-def _largest_divisor(number: int, limit: int) -> int:
-    return next(n for n in range(min(number, limit), 0, -1) if number % n == 0)
+def _devices_for(num_runs: int, limit: int) -> int:
+    """The fewest devices on which no device has more runs than it must have."""
+    most_per_device = -(-num_runs // limit)
+    return -(-num_runs // most_per_device)
 
 
 def make_mesh(num_runs: int) -> Mesh:
-    """A mesh of as many local devices as divide the runs evenly."""
+    """A mesh of the local devices that the runs need, as evenly as they can be spread."""
     devices = jax.local_devices()
-    count = _largest_divisor(num_runs, len(devices))
+    count = _devices_for(num_runs, len(devices))
     return Mesh(np.array(devices[:count]), (RUN_AXIS,))
 
 
 def runs_at_a_time(num_runs: int, mesh: Mesh, batch_size: int, critic_hidden_dim: int) -> int:
-    """How many runs to train side by side; the others wait for their turn.
+    """How many runs to train side by side, a multiple of the devices; the others wait for a turn.
 
     All of them, but on a CPU one per device as soon as networks are not small: their updates are
     bound by the memory that they pass over, and what is gained by doing an operation for several
     runs at once is less than what the cache loses.
     """
     large = batch_size * critic_hidden_dim >= _ELEMENTS_WORTH_A_TURN
-    return mesh.size if large and jax.default_backend() == "cpu" else num_runs
+    if large and jax.default_backend() == "cpu":
+        return mesh.size
+    return -(-num_runs // mesh.size) * mesh.size
 
 
 def map_runs(
@@ -105,14 +109,18 @@ def shard_runs(tree: Any, mesh: Mesh) -> Any:
 
 
 def split_runs(tree: Any, size: int, mesh: Mesh) -> list[Any]:
-    """Groups of `size` runs of arrays with a leading axis of runs, each placed on the mesh."""
-    count = len(jax.tree.leaves(tree)[0]) // size
-    return [
-        shard_runs(jax.tree.map(lambda leaf, i=i: leaf[i * size : (i + 1) * size], tree), mesh)
-        for i in range(count)
-    ]
+    """Groups of `size` runs of arrays with a leading axis of runs, each placed on the mesh.
+
+    Where they come out uneven, the last run fills up the last group.
+    """
+    count = len(jax.tree.leaves(tree)[0])
+    groups = []
+    for first in range(0, count, size):
+        numbers = np.minimum(np.arange(first, first + size), count - 1)
+        groups.append(shard_runs(jax.tree.map(lambda leaf, n=numbers: leaf[n], tree), mesh))
+    return groups
 
 
-def join_runs(groups: Iterable[Any]) -> Any:
-    """The opposite of `split_runs`, for numpy arrays."""
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *groups)
+def join_runs(groups: Iterable[Any], count: int) -> Any:
+    """The opposite of `split_runs`, for numpy arrays of `count` runs; a copy."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *groups)

@@ -20,10 +20,11 @@ def spread(values: np.ndarray) -> str:
 class ProgressDisplay:
     """Follows environment steps of one seed; rates count all seeds together."""
 
-    def __init__(self, total_env_steps: int):
+    def __init__(self, total_env_steps: int, is_shown: bool = True):
         """`total_env_steps` is per seed."""
+        self._is_shown = is_shown
         self._total = total_env_steps
-        self._live = sys.stderr.isatty()
+        self._live = is_shown and sys.stderr.isatty()
         self._last_line = time.monotonic()
         self._learning_since: tuple[float, int] | None = None
         self._bar = tqdm(
@@ -38,7 +39,7 @@ class ProgressDisplay:
         """Prints a line above the bar."""
         if self._live:
             self._bar.write(line, file=sys.stderr)
-        else:
+        elif self._is_shown:
             print(line, file=sys.stderr, flush=True)
 
     def update(

@@ -120,12 +120,49 @@ class Replay:
             final_observation=write(self.final_observation, final, slot),
         )
 
-    def complete_steps(self, steps: jax.Array) -> jax.Array:
-        """How many steps can be sampled after `steps` appends, per environment."""
-        return jnp.clip(steps - self.n_step + 1, 0, self.rows - self.n_step)
+    def cut(self, steps: jax.Array, first_observation: jax.Array) -> "Replay":
+        """Truncates the episodes under way after `steps` appends and notes where new ones begin.
+
+        It can be one truncation more in an interval than there is room for. Then the final
+        observation of the other one is lost, and that one transition gets this one's instead.
+
+        Args:
+          steps: `()` int32.
+          first_observation: `(E, O)`.
+        """
+        row = (steps - 1) % self.rows
+        slot = ((steps - 1) // self.truncation_interval) % self.final_observation.shape[0]
+        truncated = self.truncated[row]
+        return self.append(
+            steps - 1,
+            action=self.action[row],
+            reward=self.reward[row],
+            terminated=self.terminated[row],
+            truncated=~self.terminated[row],
+            final_observation=jnp.where(
+                truncated[:, None],
+                self.final_observation[slot],
+                self.observation[steps % self.rows],
+            ),
+            next_observation=first_observation,
+        )
+
+    def complete_steps(self, steps: jax.Array, origin: jax.Array | int = 0) -> jax.Array:
+        """How many steps can be sampled after `steps` appends, per environment.
+
+        Args:
+          steps: `()` int32, counted from zero.
+          origin: `()` int32, how many of them came before this replay was made.
+        """
+        return jnp.clip(steps - origin - self.n_step + 1, 0, self.rows - self.n_step)
 
     def sample(
-        self, key: jax.Array, steps: jax.Array, batch_size: int, discount: jax.Array
+        self,
+        key: jax.Array,
+        steps: jax.Array,
+        batch_size: int,
+        discount: jax.Array,
+        origin: jax.Array | int = 0,
     ) -> Batch:
         """Draws transitions uniformly with replacement, not normalised or scaled yet.
 
@@ -137,8 +174,9 @@ class Replay:
           steps: `()` int32, appends so far, at least `n_step`.
           batch_size: B.
           discount: `()`, per step.
+          origin: see `complete_steps`.
         """
-        choices = jnp.stack([self.complete_steps(steps), jnp.int32(self.reward.shape[1])])
+        choices = jnp.stack([self.complete_steps(steps, origin), jnp.int32(self.reward.shape[1])])
         age, environment = jax.random.randint(key, (2, batch_size), 0, choices[:, None])
         start = steps - self.n_step - age
 

@@ -1,6 +1,7 @@
 """All runs of a configuration on the devices of this machine: compiled, started, advanced."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -8,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purejax_simba import processes
+from purejax_simba.config import Config, hyperparameters
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.parallel import (
@@ -36,15 +39,11 @@ class Inputs(NamedTuple):
     hyperparameters: HyperParameters
 
 
-def make_inputs(program: Program) -> Inputs:
-    """Keys and hyperparameters of the configured seeds."""
-    config = program.config
-    seeds = np.arange(config.seed, config.seed + config.num_seeds)
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    hyperparameters = jax.tree.map(
-        lambda x: jnp.broadcast_to(x, (config.num_seeds,)), program.hyperparameters()
-    )
-    return Inputs(keys, hyperparameters)
+def make_inputs(configs: Sequence[Config], action_size: int) -> Inputs:
+    """Keys and hyperparameters of the seeds of all configurations, one after the other."""
+    keys = [jax.random.key(seed) for config in configs for seed in config.seeds]
+    numbers = [hyperparameters(config, action_size) for config in configs for _ in config.seeds]
+    return Inputs(jnp.stack(keys), jax.tree.map(lambda *leaves: jnp.stack(leaves), *numbers))
 
 
 def compile_program(
@@ -67,29 +66,60 @@ def compile_program(
         return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
 
 
+class Snapshot(NamedTuple):
+    """Everything that changes, as numpy arrays; keys are their words.
+
+    Attributes:
+      counters: see `Counters`.
+      state: `RunState` with a leading axis of runs.
+    """
+
+    counters: Counters
+    state: RunState
+
+
+def _raw(leaf: jax.Array) -> jax.Array:
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+def _like(leaf: np.ndarray, shape: jax.ShapeDtypeStruct) -> Any:
+    is_key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
+    return jax.random.wrap_key_data(jnp.asarray(leaf)) if is_key else leaf
+
+
 class Runs:
-    """The runs of a configuration, in groups that one compiled program advances in turn.
+    """The runs of a program, of one configuration or more, in groups that it advances in turn.
 
     There is one group, except where `runs_at_a_time` says that a device is faster with one run.
 
     Attributes:
-      mesh: the devices.
+      count: the number of runs, in all processes together.
+      mesh: the devices of this process.
       at_a_time: the size of a group.
       inputs: of all runs.
       compiled: the program, for one group.
       counters: see `Counters`.
     """
 
-    def __init__(self, program: Program):
-        """Chooses devices and groups, before anything of the program is compiled."""
+    def __init__(self, program: Program, configs: Sequence[Config] = ()):
+        """Chooses devices and groups, before anything of the program is compiled.
+
+        Args:
+          program: what all runs do.
+          configs: resolved, and equal to the program's own but for hyperparameters, seeds and
+            names; by default that one.
+        """
         config = program.config
         self._program = program
-        self.mesh = make_mesh(config.num_seeds)
+        self.inputs = make_inputs(configs or [config], program.environment.action_size)
+        self.count = len(self.inputs.keys)
+        self._share = processes.share(self.count)
+        self.mesh = make_mesh(len(self._share))
         self.at_a_time = runs_at_a_time(
-            config.num_seeds, self.mesh, config.replay.batch_size, config.agent.critic_hidden_dim
+            len(self._share), self.mesh, config.replay.batch_size, config.agent.critic_hidden_dim
         )
-        self.inputs = make_inputs(program)
-        self._groups = split_runs(self.inputs, self.at_a_time, self.mesh)
+        self._groups = self._split(self.inputs)
         self.counters = Counters.create()
 
     def compile(self) -> None:
@@ -114,11 +144,49 @@ class Runs:
 
     def evaluate(self) -> EvaluationMetrics:
         """Metrics of every run, `(runs,)` numpy arrays."""
-        return join_runs(
+        metrics = [
             jax.device_get(self.compiled.evaluate(self.counters, state, inputs.hyperparameters))
             for state, inputs in zip(self._states, self._groups, strict=True)
-        )
+        ]
+        return self._join(metrics)
 
     def get(self, part: Callable[[RunState], Any]) -> Any:
         """A part of the state of all runs, as numpy arrays."""
-        return join_runs(jax.device_get(part(state)) for state in self._states)
+        return self._join([jax.device_get(part(state)) for state in self._states])
+
+    def _split(self, tree: Any) -> list[Any]:
+        own = jax.tree.map(lambda leaf: leaf[self._share], tree)
+        return split_runs(own, self.at_a_time, self.mesh)
+
+    def _join(self, groups: list[Any]) -> Any:
+        return processes.gather(join_runs(groups, len(self._share)), self.count)
+
+    def snapshot(self, with_replay: bool = True) -> Snapshot:
+        """All that changes, in arrays of its own, whatever is done next."""
+
+        def part(state: RunState) -> RunState:
+            if not with_replay:
+                state = state.replace(replay=None)  # type: ignore[attr-defined]
+            return jax.tree.map(_raw, state)
+
+        return Snapshot(jax.device_get(self.counters), self.get(part))
+
+    def snapshot_shapes(self) -> Snapshot:
+        """Shapes of the arrays of a snapshot."""
+        state = jax.eval_shape(lambda state: jax.tree.map(_raw, state), self._state_shapes)
+        return Snapshot(jax.eval_shape(Counters.create), state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Puts all runs where a snapshot was taken, on whatever devices there are now."""
+        state = jax.tree.map(_like, snapshot.state, self._state_shapes)
+        self._states = self._split(state)
+        self.counters = jax.tree.map(jnp.asarray, snapshot.counters)
+
+    @functools.cached_property
+    def _state_shapes(self) -> RunState:
+        return jax.eval_shape(jax.vmap(self._program.init), *self.inputs)
+
+    def begin_episodes(self) -> None:
+        """Ends the episodes under way and begins new ones, where a snapshot does not hold them."""
+        begin = map_runs(self._program.begin_episodes, self.mesh, (None, 0), donate=(1,))
+        self._states = [begin(self.counters, state) for state in self._states]

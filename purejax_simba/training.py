@@ -35,15 +35,18 @@ class Counters:
     Attributes:
       interactions: steps taken by each environment.
       update_credit: numerator of the fraction of an update that is due.
+      replay_start: interactions of which the replay holds nothing: those before a run was resumed
+        without it.
     """
 
     interactions: jax.Array
     update_credit: jax.Array
+    replay_start: jax.Array
 
     @classmethod
     def create(cls) -> "Counters":
         """Counters of a run that has not begun."""
-        return cls(interactions=jnp.zeros((), jnp.int32), update_credit=jnp.zeros((), jnp.int32))
+        return cls(*(jnp.zeros((), jnp.int32) for _ in range(3)))
 
 
 @struct.dataclass
@@ -90,6 +93,7 @@ class Program(NamedTuple):
       advance: `(counters, state, hyperparameters, interactions) -> (counters, state)`; the number
         of interactions, `()` int32, may be traced.
       evaluate: `(counters, state, hyperparameters) -> EvaluationMetrics`; changes nothing.
+      begin_episodes: `(counters, state) -> state`, with new episodes in place of those under way.
     """
 
     config: Config
@@ -98,6 +102,7 @@ class Program(NamedTuple):
     init: Callable[[jax.Array, HyperParameters], RunState]
     advance: Callable[..., tuple[Counters, RunState]]
     evaluate: Callable[[Counters, RunState, HyperParameters], EvaluationMetrics]
+    begin_episodes: Callable[[Counters, RunState], RunState]
 
     def hyperparameters(self) -> HyperParameters:
         """The configuration's own."""
@@ -159,7 +164,8 @@ def make_program(config: Config) -> Program:
     config = resolve(config, environment)
     agent = make_agent(config, environment)
     loop = _Loop(config, environment, agent)
-    return Program(config, environment, agent, loop.init, loop.advance, loop.evaluate)
+    functions = (loop.init, loop.advance, loop.evaluate, loop.begin_episodes)
+    return Program(config, environment, agent, *functions)
 
 
 def evaluation_policy(
@@ -191,8 +197,7 @@ class _Loop:
 
     def init(self, key: jax.Array, hyperparameters: HyperParameters) -> RunState:
         run_key, evaluation_key, agent_key, environment_key = jax.random.split(key, 4)
-        environment_keys = jax.random.split(environment_key, self.num_environments)
-        environment, observation = jax.vmap(self.environment.reset)(environment_keys)
+        environment, observation = self._reset(environment_key)
         replay = self.config.replay
         return RunState(
             key=run_key,
@@ -202,7 +207,7 @@ class _Loop:
             replay=Replay.create(
                 observation,
                 self.environment.action_size,
-                capacity=replay.capacity,
+                capacity=self.config.stored_transitions,
                 n_step=replay.n_step,
                 truncation_interval=self.environment.episode_length or 1,
                 dtype=jnp.dtype(replay.storage),
@@ -215,6 +220,23 @@ class _Loop:
                 episode_return=jnp.zeros(self.num_environments),
                 last_return=jnp.full(self.num_environments, jnp.nan, jnp.float32),
                 diverged_at=jnp.full((), -1, jnp.int32),
+            ),
+        )
+
+    def _reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
+        return jax.vmap(self.environment.reset)(jax.random.split(key, self.num_environments))
+
+    def begin_episodes(self, counters: Counters, state: RunState) -> RunState:
+        # Interactions take keys by numbers that are not negative.
+        key = jax.random.fold_in(state.key, -1 - counters.interactions)
+        environment, observation = self._reset(key)
+        progress = state.progress
+        return state.replace(  # type: ignore[attr-defined]
+            environment=environment,
+            replay=state.replay.cut(counters.interactions, observation),
+            reward_scale=state.reward_scale.forget_episodes(),
+            progress=progress.replace(  # type: ignore[attr-defined]
+                episode_return=jnp.zeros_like(progress.episode_return)
             ),
         )
 
@@ -283,12 +305,13 @@ class _Loop:
         noise = jax.random.normal(noise_key, shape)
         action = self.agent.act(state.agent.actor, observation, noise, hyperparameters)
         random_action = jax.random.uniform(random_key, shape, minval=-1.0, maxval=1.0)
-        action = jnp.where(self._learning(counters, state.replay), action, random_action)
-        return _finite(action)
+        # A policy that was resumed without its replay fills a new one itself.
+        trained = self._learning(counters, state.replay) | (counters.replay_start > 0)
+        return _finite(jnp.where(trained, action, random_action))
 
     def _learning(self, counters: Counters, replay: Replay) -> jax.Array:
-        transitions = replay.complete_steps(counters.interactions) * self.num_environments
-        return transitions >= self.config.learning_starts
+        steps = replay.complete_steps(counters.interactions, counters.replay_start)
+        return steps * self.num_environments >= self.config.learning_starts
 
     def _track(
         self, counters: Counters, progress: Progress, reward: jax.Array, done: jax.Array
@@ -330,6 +353,7 @@ class _Loop:
                 counters.interactions,
                 self.config.replay.batch_size,
                 hyperparameters.discount,
+                counters.replay_start,
             )
             batch = self._prepare(sampled, state, hyperparameters)
             noise = Noise(*jax.random.normal(noise_key, (2, *batch.action.shape)))

@@ -224,9 +224,33 @@ def test_a_stopped_run_keeps_what_it_did(command, tmp_path, monkeypatch, number)
     directory = tmp_path / "tiny" / TASK
     assert {step for points in read_returns(directory).values() for step, _ in points} == {0, 100}
     assert (directory / "curve.png").exists()
+    assert [path.name for path in (directory / "checkpoints" / "state").iterdir()] == ["100"]
     status, out, error = command("--evaluate", str(directory))
     assert status == 0, error
     assert out.count("return") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ("--agent.tau 0.01", "--agent.tau was 0.005 and is 0.01"),
+        ("--total-env-steps 100", "give as many or more"),
+        ("--total-env-steps 250", "--total-env-steps 250 is no multiple of 100"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another(finished, command, no_compilation, arguments, advice):
+    directory, _ = finished
+    before = (directory / "config.json").read_text()
+    status, _, error = command("--resume", str(directory), *arguments.split())
+    assert status == 2
+    _is_one_line_of_advice(error, advice)
+    assert (directory / "config.json").read_text() == before
+
+
+def test_resuming_what_is_no_run_is_refused(command, no_compilation, tmp_path):
+    status, _, error = command("--resume", str(tmp_path))
+    assert status == 2
+    _is_one_line_of_advice(error, f"{tmp_path} holds no run")
 
 
 def test_a_second_run_into_the_directory_is_refused(finished, command, no_compilation):

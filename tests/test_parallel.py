@@ -37,7 +37,7 @@ def test_groups_come_back_in_order(size):
     tree = {"a": np.arange(8.0).reshape(4, 2), "b": np.arange(4)}
     groups = split_runs(tree, size, make_mesh(size))
     assert len(groups) == 4 // size
-    jax.tree.map(np.testing.assert_array_equal, join_runs(jax.device_get(groups)), tree)
+    jax.tree.map(np.testing.assert_array_equal, join_runs(jax.device_get(groups), 4), tree)
 
 
 def test_in_turn_is_side_by_side():

@@ -369,7 +369,7 @@ def test_defaults_that_depend_on_the_task():
     assert config.episode_length == 200
     assert config.discount == pytest.approx(1 - 5 / 200)
     assert config.update_to_data_ratio == 1.0
-    assert config.replay.capacity == 80  # no more than the run fills
+    assert config.stored_transitions == 80  # no more than the run fills
     assert config.interactions == 80
     with pytest.raises(ValueError, match="call resolve"):
         _ = CONFIG.interactions

@@ -1,0 +1,78 @@
+"""What belongs to one configuration among the runs of a program: its seeds and its files."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from purejax_simba import logging, policies, processes
+from purejax_simba.config import Config
+from purejax_simba.evaluation import EvaluationMetrics
+from purejax_simba.training import Progress
+
+
+class Member:
+    """A configuration, its directory, and which of the runs are its seeds.
+
+    Attributes:
+      config: resolved.
+      directory: of its files.
+      metrics: `metrics.csv` in there; None in other processes than the first.
+      runs: the indices of its runs.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        directory: Path,
+        metrics_bytes: int | None = None,
+        first_run: int = 0,
+    ):
+        """Opens `metrics.csv`: a new one, or so many bytes of the one that is there.
+
+        Of several processes only the first writes.
+        """
+        self.config = config
+        self.directory = directory
+        self.metrics = None
+        if processes.is_first():
+            self.metrics = logging.MetricsFile(directory, config, metrics_bytes)
+        self.runs = slice(first_run, first_run + config.num_seeds)
+
+    def write(self, env_step: int, evaluation: EvaluationMetrics, progress: Progress) -> np.ndarray:
+        """Appends an evaluation to the file, but for diverged runs; returns its returns.
+
+        Args:
+          env_step: environment steps taken.
+          evaluation: of all runs, not only of this member's; as numpy arrays.
+          progress: likewise.
+        """
+        rows: dict[int, dict[str, float]] = {}
+        for index, seed in self.numbered_seeds():
+            if progress.diverged_at[index] < 0:
+                rows[seed] = _row(index, evaluation, progress)
+        if self.metrics:
+            self.metrics.write(env_step, rows)
+        return np.array([row["avg_return"] for row in rows.values()])
+
+    def numbered_seeds(self) -> list[tuple[int, int]]:
+        """`(index among all runs, seed)` of each."""
+        return list(enumerate(self.config.seeds, start=self.runs.start))
+
+    def finish(self, policy: policies.Policy) -> None:
+        """Saves the policies and draws the curve. `policy` is that of all runs."""
+        if not processes.is_first():
+            return
+        own = jax.tree.map(lambda leaf: leaf[self.runs], policy)
+        policies.save_policy(self.directory, own)
+        logging.draw_curve(self.directory, self.config)
+
+
+def _row(index: int, evaluation: NamedTuple, progress: Any) -> dict[str, float]:
+    row = {name: float(value[index]) for name, value in evaluation._asdict().items()}
+    updates = int(progress.updates[index])
+    if updates:
+        sums = progress.update_sums._asdict()
+        row |= {name: float(total[index]) / updates for name, total in sums.items()}
+    return row

@@ -1,0 +1,108 @@
+"""The trained policies of a run: saving, restoring and playing them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+import envs
+from purejax_simba.agents.soft_actor_critic import Params
+from purejax_simba.checkpoint import own_process_only
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.evaluation import EvaluationMetrics, evaluate
+from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.logging import read_config
+from purejax_simba.normalisation import RunningMoments
+from purejax_simba.parallel import join_runs, make_mesh, map_runs, split_runs
+from purejax_simba.training import Program, evaluation_policy, make_program
+
+POLICY_DIRECTORY = Path("checkpoints") / "policy"
+
+
+class Policy(NamedTuple):
+    """What it takes to act; all leaves with a leading axis of runs."""
+
+    actor: Params
+    observation_moments: RunningMoments
+    hyperparameters: HyperParameters
+
+
+def save_policy(directory: Path, policy: Policy) -> None:
+    """Writes the final policies of all runs under a run directory."""
+    with ocp.StandardCheckpointer(multiprocessing_options=own_process_only()) as checkpointer:
+        path = (directory / POLICY_DIRECTORY).absolute()
+        checkpointer.save(path, jax.device_get(policy), force=True)
+
+
+def load_policy(directory: Path, program: Program) -> Policy:
+    """Reads the policies that `save_policy` wrote.
+
+    Raises:
+      ConfigError: if there are none, or they do not fit the configuration.
+    """
+    path = (directory / POLICY_DIRECTORY).absolute()
+    if not path.exists():
+        raise ConfigError(
+            f"{directory} holds no trained policy: its run did not finish (--resume goes on)"
+        )
+    state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
+    one = Policy(state.agent.actor, state.observation_moments, program.hyperparameters())
+    runs = program.config.num_seeds
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((runs, *x.shape), x.dtype), one)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(path, shapes)
+    except (ValueError, KeyError) as error:
+        message = str(error).splitlines()[0]
+        raise ConfigError(f"{path} does not fit {directory}/config.json: {message}") from error
+
+
+def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
+    """Plays the trained policies of a run directory; seed -> metrics over new episodes.
+
+    Raises:
+      ConfigError: if the directory holds no finished run.
+      envs.HostEnvironmentError: if an environment fails.
+    """
+    config = read_config(directory)
+    if num_episodes is not None:
+        config = replace(config, num_evaluation_episodes=num_episodes)
+    program = make_program(config)
+    policy = load_policy(directory, program)
+
+    def play(key: jax.Array, policy: Policy) -> EvaluationMetrics:
+        act = evaluation_policy(config, program.agent, *policy)
+        return evaluate(program.environment, act, key, config.num_evaluation_episodes)
+
+    # Other episodes than those of training.
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in config.seeds])
+    mesh = make_mesh(config.num_seeds)
+    play_all = map_runs(play, mesh, (0, 0))
+    with envs.clear_errors():
+        groups = split_runs((keys, policy), mesh.size, mesh)
+        played = [jax.device_get(play_all(*group)) for group in groups]
+    metrics = join_runs(played, config.num_seeds)
+    return {
+        seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
+        for index, seed in enumerate(config.seeds)
+    }
+
+
+def load_act(directory: Path) -> tuple[Config, Callable[[jax.Array], jax.Array]]:
+    """The configuration of a finished run, and the policy of its first seed.
+
+    Returns:
+      The configuration, and the function from an observation `(O,)` to an action `(A,)`.
+
+    Raises:
+      ConfigError: if the directory holds no finished run.
+    """
+    config = read_config(directory)
+    program = make_program(config)
+    policies = load_policy(directory, program)
+    first = jax.tree.map(lambda leaf: leaf[0], policies)
+    return config, evaluation_policy(program.config, program.agent, *first)

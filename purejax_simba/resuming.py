@@ -1,0 +1,108 @@
+"""Taking runs up again from a checkpoint, on whatever devices there are."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from envs.host import is_elsewhere
+from purejax_simba.checkpoint import (
+    STATE_DIRECTORY,
+    Checkpoint,
+    named_leaves,
+    read_newest,
+    tree_of,
+)
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.runs import Runs, Snapshot
+
+# What may be another after a resume, because no number of the results depends on it.
+HARMLESS = ("total_env_steps", "output", "checkpoint", "host_time_limit")
+_REPLAY = "state.replay."
+
+
+def check_differences(saved: Config, config: Config) -> None:
+    """Makes sure that a run goes on as it began.
+
+    Raises:
+      ConfigError: with all that differs and should not.
+    """
+    before, now = _flat(saved), _flat(config)
+    differences = [
+        f"--{name.replace('_', '-')} was {before[name]} and is {now[name]}"
+        for name in before
+        if before[name] != now[name] and name.partition(".")[0] not in HARMLESS
+    ]
+    if differences:
+        raise ConfigError(f"a run goes on only as it began: {'; '.join(differences)}")
+    if config.total_env_steps < saved.total_env_steps:
+        raise ConfigError(
+            f"--total-env-steps was {saved.total_env_steps} and is {config.total_env_steps}: "
+            "give as many or more"
+        )
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            values |= _flat(value, f"{prefix}{field.name}.")
+        else:
+            values[prefix + field.name] = value
+    return values
+
+
+def find(directory: Path) -> Checkpoint:
+    """The newest sound checkpoint of the run in a directory.
+
+    Raises:
+      ConfigError: if there is none.
+    """
+    return read_newest(directory / STATE_DIRECTORY)
+
+
+def arrays_of(snapshot: Snapshot) -> dict[str, np.ndarray]:
+    """A snapshot as named arrays."""
+    return {name: np.asarray(leaf) for name, leaf in named_leaves(snapshot).items()}
+
+
+def restore(runs: Runs, checkpoint: Checkpoint) -> bool:
+    """Puts all runs where the checkpoint was taken; returns whether they had to begin new episodes.
+
+    They must where environments are in worker processes, or the replay was not saved.
+
+    Raises:
+      ConfigError: if the checkpoint is of other runs.
+    """
+    steps = checkpoint.notes["interactions"]
+    has_replay = checkpoint.notes["replay"]
+
+    def fit(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        if name.startswith(_REPLAY) and array is None and not has_replay:
+            return np.zeros(shape.shape, shape.dtype)
+        if name.startswith(_REPLAY) and array is not None:
+            # With more env steps the ring is longer; until it is full, its end is what is free.
+            missing = [(0, n - m) for n, m in zip(shape.shape, array.shape, strict=True)]
+            extra = missing.pop(1)[1]
+            if extra > 0 and not any(m for _, m in missing) and array.dtype == shape.dtype:
+                widths = [(0, 0)] * array.ndim
+                widths[1] = (0, extra)
+                return np.pad(array, widths)
+        found = "nothing" if array is None else f"{array.dtype}{array.shape}"
+        raise ConfigError(
+            f"{name} of the checkpoint is {found}, and {shape.dtype}{shape.shape} is needed: "
+            "it was made with another version or other physics"
+        )
+
+    snapshot: Snapshot = tree_of(checkpoint.arrays, runs.snapshot_shapes(), fit)
+    if not has_replay:
+        counters = snapshot.counters.replace(replay_start=np.int32(steps))  # type: ignore[attr-defined]
+        snapshot = snapshot._replace(counters=counters)
+    runs.restore(snapshot)
+    begins_episodes = not has_replay or is_elsewhere(snapshot.state.environment)
+    if begins_episodes:
+        runs.begin_episodes()
+    return begins_episodes

@@ -1,0 +1,144 @@
+"""Two processes that train together, over the loopback interface."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from purejax_simba.config import ConfigError
+from purejax_simba.processes import ProcessOptions, join
+
+ROOT = Path(__file__).parent.parent
+TASK = "gymnax/Pendulum-v1"
+TINY = (
+    f"--task {TASK} --num-seeds 3 --total-env-steps 240 --evaluation-interval 60 "
+    "--num-evaluation-episodes 2 --episode-length 50 --learning-starts 40 --experiment tiny "
+    "--agent.actor-hidden-dim 8 --agent.critic-hidden-dim 8 --agent.critic-num-blocks 1 "
+    "--agent.num-bins 11 --agent.num-critics 1 --replay.batch-size 16 --checkpoint.interval 40"
+).split()
+# Runs the command line; with KILL_AT set, dies after the chunk that reaches this interaction.
+COMMAND = """
+import os, signal, sys
+import train
+from purejax_simba import experiment
+experiment.CHUNK_SECONDS = 0.0
+show = experiment._Experiment._show
+def show_and_die(self, *arguments):
+    show(self, *arguments)
+    if self.interactions >= int(os.environ.get("KILL_AT", 10**9)):
+        os.kill(os.getpid(), signal.SIGKILL)
+experiment._Experiment._show = show_and_die
+sys.exit(train.main())
+"""
+SECONDS = 300
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _start(index: int, port: int, cwd: Path, *arguments: str, **more: str) -> subprocess.Popen:
+    environment = os.environ | more
+    # Less optimised code is compiled in half the time.
+    environment |= {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment["XDG_CACHE_HOME"] = str(cwd / "cache")
+    together = f"--distributed --coordinator-address 127.0.0.1:{port} --num-processes 2"
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments, *together.split(), "--process-id", str(index)],
+        cwd=cwd,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def _train(cwd: Path, *arguments: str) -> list[tuple[int, str]]:
+    """Status and messages of each of two processes."""
+    port = _free_port()
+    started = [_start(index, port, cwd, *arguments) for index in (0, 1)]
+    return [(process.wait(), process.stderr.read()) for process in started]
+
+
+def _values(directory: Path) -> dict[tuple[str, ...], float]:
+    with (directory / "tiny" / TASK / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    values = {(r["seed"], r["metric"], r["env_step"]): float(r["value"]) for r in rows}
+    assert len(values) == len(rows), "no row is there twice"
+    return values
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> Path:
+    """The output of a run of two processes."""
+    output = tmp_path_factory.mktemp("together")
+    for status, messages in _train(output, *TINY, "--output", "."):
+        assert status == 0, messages
+    return output
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(together, tmp_path):
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    command = [sys.executable, str(ROOT / "train.py"), *TINY, "--output", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    alone, both = _values(tmp_path), _values(together)
+    assert both.keys() == alone.keys()
+    for name, value in alone.items():
+        assert both[name] == pytest.approx(value, rel=1e-2, abs=1e-3), name
+    files = [
+        {path.relative_to(output / "tiny") for path in (output / "tiny" / TASK).glob("*")}
+        for output in (together, tmp_path)
+    ]
+    assert files[0] == files[1]
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_other_and_both_go_on_later(together, tmp_path):
+    port = _free_port()
+    first = _start(0, port, tmp_path, *TINY, "--output", ".")
+    second = _start(1, port, tmp_path, *TINY, "--output", ".", KILL_AT="130")
+    try:
+        assert second.wait(SECONDS) == -signal.SIGKILL
+        dead = time.monotonic()
+        status = first.wait(60)
+    finally:
+        first.kill()
+    assert status != 0
+    assert time.monotonic() - dead < 60
+    assert "another process of this run has ended" in first.stderr.read()
+    for status, messages in _train(tmp_path, "--resume", f"tiny/{TASK}"):
+        assert status == 0, messages
+    assert _values(tmp_path) == _values(together)
+
+
+@pytest.mark.slow
+def test_processes_that_disagree_are_refused(tmp_path):
+    port = _free_port()
+    started = [_start(i, port, tmp_path, *TINY, "--output", ".", "--seed", str(i)) for i in (0, 1)]
+    for process in started:
+        assert process.wait(SECONDS) == 2
+        assert "error: process 1 has another configuration" in process.stderr.read()
+    assert not (tmp_path / "tiny").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (ProcessOptions(num_processes=2), "need --distributed"),
+        (ProcessOptions(distributed=True, num_processes=2), "give all of --coordinator-address"),
+        (ProcessOptions(distributed=True), "cannot join other processes"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options, advice):
+    with pytest.raises(ConfigError, match=advice) as refused:
+        join(options)
+    assert "\n" not in str(refused.value)

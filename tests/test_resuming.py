@@ -1,0 +1,267 @@
+"""Going on with runs that were stopped, killed or moved."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from purejax_simba import experiment, runs
+from purejax_simba.checkpoint import STATE_DIRECTORY, read_newest
+from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
+from purejax_simba.logging import read_config, read_returns
+from tests import tiny
+
+ROOT = Path(__file__).parent.parent
+STEPS, INTERVAL = 240, 60
+CONFIG = Config(
+    task="gymnax/Pendulum-v1",
+    num_seeds=3,
+    total_env_steps=STEPS,
+    evaluation_interval=INTERVAL,
+    num_evaluation_episodes=2,
+    episode_length=50,
+    learning_starts=40,
+    agent=dataclasses.replace(tiny.AGENT, num_critics=1),
+    replay=ReplayConfig(batch_size=16),
+    checkpoint=CheckpointConfig(interval=40),
+)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Steps of the whole run -> compiled program."""
+    return {}
+
+
+@pytest.fixture
+def compiled_once(compiled, monkeypatch):
+    """Equal runs share a compiled program, which is what takes time here."""
+    compile_program = runs.compile_program
+
+    def compile_or_find(program, *arguments):
+        steps = program.config.total_env_steps
+        if steps not in compiled:
+            compiled[steps] = compile_program(program, *arguments)
+        return compiled[steps]
+
+    monkeypatch.setattr(runs, "compile_program", compile_or_find)
+
+
+def _config(output: Path, **changes) -> Config:
+    return dataclasses.replace(CONFIG, output=str(output), **changes)
+
+
+def _results(directory: Path) -> tuple[str, dict[str, np.ndarray]]:
+    return (directory / "metrics.csv").read_text(), read_newest(directory / STATE_DIRECTORY).arrays
+
+
+def _assert_same(directory: Path, expected: Path) -> None:
+    (text, arrays), (expected_text, expected_arrays) = map(_results, (directory, expected))
+    assert text == expected_text
+    assert arrays.keys() == expected_arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, expected_arrays[name], err_msg=name)
+
+
+def _stop_at(monkeypatch, interactions: list[int], stop: Callable[[], None]) -> None:
+    """Calls `stop` after the first chunk that reaches each of these interactions."""
+    show = experiment._Experiment._show
+
+    def show_and_stop(self, *arguments) -> None:
+        show(self, *arguments)
+        if interactions and self.interactions >= interactions[0]:
+            interactions.pop(0)
+            stop()
+
+    monkeypatch.setattr(experiment._Experiment, "_show", show_and_stop)
+    # Stops are to be anywhere, not only where a second is over.
+    monkeypatch.setattr(experiment, "CHUNK_SECONDS", 0.0)
+
+
+def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(
+    compiled_once, monkeypatch, tmp_path
+):
+    straight = experiment.run(_config(tmp_path / "straight"))
+    generator = np.random.default_rng(0)
+    moments = sorted(generator.choice(np.arange(1, STEPS), 20, replace=False).tolist())
+    _stop_at(monkeypatch, moments, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit) as stopped:
+        experiment.run(_config(tmp_path / "stopped"))
+    assert stopped.value.code == 128 + signal.SIGTERM
+    directory = tmp_path / "stopped" / CONFIG.experiment / CONFIG.task
+    for _ in range(19):
+        with pytest.raises(SystemExit):
+            experiment.resume(directory)
+    assert experiment.resume(directory) == directory
+    assert moments == []
+    _assert_same(directory, straight)
+
+
+def test_what_was_written_after_the_checkpoint_is_written_anew(
+    compiled_once, monkeypatch, tmp_path
+):
+    straight = experiment.run(_config(tmp_path / "straight"))
+
+    class PowerCut(BaseException):
+        pass
+
+    def cut() -> None:
+        raise PowerCut
+
+    _stop_at(monkeypatch, [150], cut)
+    with pytest.raises(PowerCut):
+        experiment.run(_config(tmp_path / "cut"))
+    directory = tmp_path / "cut" / CONFIG.experiment / CONFIG.task
+    with (directory / "metrics.csv").open("a") as file:
+        file.write("simba_v2,Pendulum-v1,0,avg_re")
+    experiment.resume(directory)
+    _assert_same(directory, straight)
+
+
+@pytest.mark.slow
+def test_more_steps_and_another_output(compiled_once, monkeypatch, tmp_path):
+    first = experiment.run(_config(tmp_path / "first", total_env_steps=STEPS // 2))
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    config = dataclasses.replace(
+        read_config(first), total_env_steps=STEPS, output=str(tmp_path / "second")
+    )
+    second = experiment.resume(first, config)
+    assert second == tmp_path / "second" / CONFIG.experiment / CONFIG.task
+    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before
+    assert (second / "metrics.csv").read_bytes().startswith((first / "metrics.csv").read_bytes())
+    steps = list(range(0, STEPS + 1, INTERVAL))
+    assert {tuple(dict(points)) for points in read_returns(second).values()} == {tuple(steps)}
+    # The replay holds all transitions of the longer run, those of the first part unchanged.
+    old, new = (_results(directory)[1]["state.replay.reward"] for directory in (first, second))
+    assert old.shape[1] < new.shape[1]
+    np.testing.assert_array_equal(new[:, : STEPS // 2], old[:, : STEPS // 2])
+    # Once more: nothing is left to do, and nothing is lost.
+    monkeypatch.setattr(runs, "compile_program", None)
+    text = (second / "metrics.csv").read_text()
+    experiment.resume(second)
+    assert (second / "metrics.csv").read_text() == text
+
+
+def test_without_the_replay_a_policy_fills_a_new_one(compiled_once, monkeypatch, tmp_path, capsys):
+    config = _config(tmp_path, checkpoint=CheckpointConfig(interval=60, replay=False))
+    first = experiment.run(dataclasses.replace(config, total_env_steps=STEPS // 2))
+    arrays = _results(first)[1]
+    assert not [name for name in arrays if name.startswith("state.replay")]
+    updates = int(arrays["state.agent.updates"][0])
+    experiment.resume(first, dataclasses.replace(read_config(first), total_env_steps=STEPS))
+    assert "resumed, with new episodes" in capsys.readouterr().err
+    later = _results(first)[1]
+    assert later["counters.replay_start"] == STEPS // 2
+    # No update before the new replay holds what the first one began with.
+    missing = CONFIG.learning_starts - 1
+    assert int(later["state.agent.updates"][0]) == updates + STEPS // 2 - missing
+
+
+@pytest.mark.slow
+def test_environments_in_worker_processes_begin_new_episodes(monkeypatch, tmp_path, capsys):
+    task = "gymnasium/tests.host_environments:test/Counting-v0"
+    config = _config(tmp_path, task=task, num_seeds=2, episode_length=7)
+    _stop_at(monkeypatch, [100], lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        experiment.run(config)
+    directory = tmp_path / CONFIG.experiment / task
+    stopped = _results(directory)[1]
+    steps = int(stopped["counters.interactions"])
+    capsys.readouterr()
+    experiment.resume(directory)
+    assert f"{steps} env steps: resumed, with new episodes" in capsys.readouterr().err
+    replay = {
+        name.removeprefix("state.replay."): array
+        for name, array in _results(directory)[1].items()
+        if name.startswith("state.replay.")
+    }
+    # An observation of this environment counts the steps of its episode.
+    counts = replay["observation"][:, : STEPS + 1, 0, 1]
+    cut = replay["truncated"][:, :STEPS, 0]
+    assert cut[:, steps - 1].all() and (counts[:, steps] == 0).all()
+    assert (counts[:, 1:][~cut] == counts[:, :-1][~cut] + 1).all()
+    assert (counts[:, 1:][cut] == 0).all()
+
+
+REFUSED = {
+    "task": ("dmc/cheetah-run", "--task was gymnax/Pendulum-v1 and is dmc/cheetah-run"),
+    "num_seeds": (4, "--num-seeds was 3 and is 4"),
+    "agent": (
+        dataclasses.replace(CONFIG.agent, critic_hidden_dim=16),
+        "--agent.critic-hidden-dim was 8 and is 16",
+    ),
+    "total_env_steps": (STEPS // 2, "give as many or more"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_run_does_not_go_on_as_another(compiled_once, monkeypatch, tmp_path, name):
+    directory = experiment.run(_config(tmp_path))
+    before = (directory / "config.json").read_text()
+    value, message = REFUSED[name]
+    monkeypatch.setattr(runs, "compile_program", None)
+    with pytest.raises(ConfigError, match=message):
+        experiment.resume(directory, dataclasses.replace(read_config(directory), **{name: value}))
+    assert (directory / "config.json").read_text() == before
+
+
+def test_what_has_no_checkpoint_cannot_go_on(compiled_once, monkeypatch, tmp_path):
+    directory = experiment.run(_config(tmp_path, checkpoint=CheckpointConfig(interval=0)))
+    assert not (directory / STATE_DIRECTORY).exists()
+    with pytest.raises(ConfigError, match="nothing to go on from: no checkpoint was written"):
+        experiment.resume(directory)
+
+
+KILLED = """
+import os, signal, sys
+from purejax_simba import experiment
+from tests.test_resuming import CONFIG, _config
+show = experiment._Experiment._show
+experiment.CHUNK_SECONDS = 0.0
+def show_and_die(self, *arguments):
+    show(self, *arguments)
+    if self.interactions >= 130:
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "killed":
+    experiment._Experiment._show = show_and_die
+task = dict(task=sys.argv[3], physics=sys.argv[4], action_repeat=1)
+experiment.run(_config(sys.argv[1], **task))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "physics"), [("gymnax/Pendulum-v1", "auto"), ("dmc/cartpole-balance", "mujoco")]
+)
+def test_a_killed_run_is_as_one_that_never_was(tmp_path, task, physics):
+    """Processes of their own, with a device per core."""
+
+    def python(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "PYTHONPATH": str(ROOT),
+        }
+        return subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+
+    for name in ("straight", "killed"):
+        result = python("-c", KILLED, name, name, task, physics)
+        assert result.returncode == (0 if name == "straight" else -signal.SIGKILL), result.stderr
+    straight, killed = (
+        tmp_path / name / CONFIG.experiment / task for name in ("straight", "killed")
+    )
+    result = python(
+        "-c",
+        "import pathlib; from purejax_simba import experiment; "
+        f"experiment.resume(pathlib.Path({str(killed)!r}))",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "resumed" in result.stderr
+    _assert_same(killed, straight)
