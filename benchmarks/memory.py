@@ -1,0 +1,72 @@
+"""Memory of a run at the published sizes: what XLA says of the compiled program, and the estimate.
+
+`python -m benchmarks.memory --help` shows the options. One line of JSON per task. Nothing is run,
+so it takes the memory of compiling only.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+import envs
+from benchmarks.common import print_json, program_bytes_per_run
+from purejax_simba.config import Config, ConfigError, ReplayConfig
+from purejax_simba.parallel import use_all_cores
+from purejax_simba.preflight import bytes_per_run
+from purejax_simba.runs import Runs
+from purejax_simba.training import make_program
+
+DEVICE_GIGABYTES = (16, 40, 80)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Say how much memory a run takes, and how many runs fit a device."""
+
+    tasks: tuple[str, ...] = ("dmc/humanoid-run", "dmc/dog-run")
+    """Task ids."""
+    physics: str = "auto"
+    """Engine."""
+    storage: Literal["float32", "bfloat16"] = "float32"
+    """Type of stored observations and actions."""
+
+
+def measure(task: str, arguments: Arguments) -> dict[str, int | float]:
+    """Bytes of one run by kind, and runs per device by its size.
+
+    Returns:
+      `argument_bytes_per_run` and `temporary_bytes_per_run` of the compiled steps,
+      `estimated_bytes_per_run` before compilation, their ratio, and `runs_in_16_gb` and so on.
+
+    Raises:
+      ConfigError, envs.TaskError: for what cannot be trained.
+    """
+    replay = ReplayConfig(storage=arguments.storage)
+    program = make_program(Config(task, arguments.physics, num_seeds=1, replay=replay))
+    runs = Runs(program)
+    runs.compile()
+    compiled = program_bytes_per_run(runs.compiled.advance, 1)
+    per_run = sum(compiled.values())
+    estimated = sum(bytes_per_run(program).values())
+    fits = {f"runs_in_{size}_gb": size * 10**9 // per_run for size in DEVICE_GIGABYTES}
+    ratio = {"estimated_bytes_per_run": estimated, "estimate_over_compiled": estimated / per_run}
+    return compiled | ratio | fits
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = tyro.cli(Arguments)
+    use_all_cores(num_runs=1)
+    try:
+        for task in arguments.tasks:
+            print_json({"task": task, "storage": arguments.storage}, measure(task, arguments))
+    except (ConfigError, envs.TaskError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
