@@ -16,7 +16,8 @@ import pytest
 import envs
 from envs import HostEnvironmentError, HostOptions, TaskError
 from tests import tiny
-from tests.test_env_host import KEYS, SHAPE, play, play_on_host, wait_until_gone, worker_pids
+from tests.host_play import KEYS, SHAPE, play
+from tests.test_env_host import play_on_host, wait_until_gone, worker_pids
 
 OLD = ("gymnasium==0.29.1", "numpy==1.26.4")
 MODULE = """

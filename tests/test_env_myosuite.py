@@ -13,7 +13,7 @@ import pytest
 import envs
 from envs import HostOptions, TaskError
 from tests import tiny
-from tests.test_env_host import SHAPE, play
+from tests.host_play import SHAPE, play
 
 TASKS = envs.tasks("myosuite")
 STAND_IN = """
