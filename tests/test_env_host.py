@@ -243,11 +243,13 @@ def test_a_failure_ends_a_compiled_program_without_a_traceback(caplog, capfd):
         (f"{FAKES}Unbounded-v0", "RescaleAction"),
         (f"{FAKES}Words-v0", "Sequence observations, which have no fixed length"),
         (f"{FAKES}Unmakeable-v0", "raised RuntimeError: no screen"),
+        (f"{FAKES}Draws-v0", "without a screen it needs MUJOCO_GL=egl"),
         ("envpool/Pendulum-v1", "pip install 'purejax_simba[envpool]'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(task_id, advice, monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool", None)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
     with pytest.raises(TaskError) as error:
         envs.make(task_id)
     assert task_id.partition("/")[0] in str(error.value)
@@ -281,7 +283,9 @@ SCRIPT = """
 import signal
 import jax, jax.numpy as jnp, envs
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
-environment = envs.make("gymnasium/tests.host_environments:test/{name}-v0")
+environment = envs.make(
+    "gymnasium/tests.host_environments:test/{name}-v0", host=envs.HostOptions(python="{python}")
+)
 state, observation = environment.reset(jax.random.key(0))
 inner = environment.inner._pool._workers
 print(*[worker.process.pid for worker in inner], flush=True)
@@ -294,10 +298,16 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize(("name", "number"), [("Slow", signal.SIGINT), ("Hangs", signal.SIGKILL)])
-def test_no_process_is_left_by_a_parent_that_is_stopped(name, number):
+def shared_files(pid: int) -> set[str]:
+    """The files behind the memory that a process writes to and shares with others."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.split(maxsplit=5)[5] for line in lines if line.split()[1] == "rw-s"}
+
+
+def check_nothing_is_left(name: str, number: int, python: str = "") -> None:
+    """Steps an environment in a program, which is sent a signal."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(name=name)],
+        [sys.executable, "-c", SCRIPT.format(name=name, python=python)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -307,6 +317,8 @@ def test_no_process_is_left_by_a_parent_that_is_stopped(name, number):
     pids = [int(pid) for pid in process.stdout.readline().split()]
     time.sleep(1.0)
     assert pids and not any(gone(pid) for pid in pids)
+    for pid in pids:  # it has no name under which it could be left behind
+        assert shared_files(pid) == {"/memfd:environments (deleted)"}
     process.send_signal(number)
     try:
         out, error = process.communicate(timeout=60)
@@ -315,6 +327,11 @@ def test_no_process_is_left_by_a_parent_that_is_stopped(name, number):
     wait_until_gone(pids)
     if number == signal.SIGINT:
         assert (process.returncode, out, error) == (0, "interrupted\n", "")
+
+
+@pytest.mark.parametrize(("name", "number"), [("Slow", signal.SIGINT), ("Hangs", signal.SIGKILL)])
+def test_nothing_is_left_by_a_parent_that_is_stopped(name, number):
+    check_nothing_is_left(name, number)
 
 
 def train(task: str, output: Path) -> tuple[subprocess.CompletedProcess[str], list[dict]]:
