@@ -314,13 +314,13 @@ def check_nothing_is_left(name: str, number: int, python: str = "") -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    pids = [int(pid) for pid in process.stdout.readline().split()]
-    time.sleep(1.0)
-    assert pids and not any(gone(pid) for pid in pids)
-    for pid in pids:  # it has no name under which it could be left behind
-        assert shared_files(pid) == {"/memfd:environments (deleted)"}
-    process.send_signal(number)
     try:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        time.sleep(1.0)
+        assert pids and not any(gone(pid) for pid in pids)
+        for pid in pids:  # it has no name under which it could be left behind
+            assert shared_files(pid) == {"/memfd:environments (deleted)"}
+        process.send_signal(number)
         out, error = process.communicate(timeout=60)
     finally:
         process.kill()
