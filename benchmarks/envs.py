@@ -3,8 +3,6 @@
 `python -m benchmarks.envs --help` shows the options. One line of JSON per measurement.
 """
 
-import importlib.util
-import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -13,20 +11,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import gymnasium
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tyro
 
 import envs
 from benchmarks.common import measure, print_json
+from benchmarks.gymnasium_loop import NUM_ACTIONS
+from benchmarks.originals import available, in_a_loop, in_envpool
 from benchmarks.table import Table
 from envs.cores import count_cores
 from purejax_simba.parallel import make_mesh, map_runs, shard_runs, use_all_cores
 
-# Random actions that the steps take in turn.
-NUM_ACTIONS = 64
 # A loop over more originals is no faster, and some take seconds to load.
 MOST_IN_A_LOOP = 16
 LOOP, ENVPOOL, ADAPTER = "original in a loop", "envpool", "adapter"
@@ -35,7 +31,11 @@ COLUMNS = {
     "mujoco": ("C engine", "physics `mujoco`"),
     "mjx": ("MJX", "physics `mjx`"),
     ADAPTER: ("adapter", "tasks that come through an adapter"),
-    LOOP: ("loop", "dm_control or Gymnasium, one environment after the other (16 at most)"),
+    LOOP: (
+        "loop",
+        "dm_control, Gymnasium, MyoSuite or the official HumanoidBench, one environment after the "
+        "other (16 at most)",
+    ),
     ENVPOOL: ("EnvPool", "the task in EnvPool, synchronously"),
     "compile": ("MJX, s", "compilation of the steps with MJX, in seconds"),
 }
@@ -43,6 +43,7 @@ COLUMNS = {
 RATIOS = {
     "C / loop": ("mujoco", LOOP, "aim: 3 at 16 environments"),
     "C / EnvPool": ("mujoco", ENVPOOL, "aim: 0.7"),
+    "adapter / loop": (ADAPTER, LOOP, "above 1 where worker processes gain more than they cost"),
 }
 VERSIONED = ("mujoco", "mujoco-mjx", "jax", "dm-control", "gymnasium")
 
@@ -52,13 +53,15 @@ class Arguments:
     """Measure environment steps per second, without action repeat and without a learner."""
 
     tasks: tuple[str, ...] = ()
-    """Task ids. Default: the native ones."""
+    """Task ids. Default: those of the published suites whose packages are here."""
     physics: tuple[Literal["mujoco", "mjx"], ...] = ("mujoco", "mjx")
     """Engines for the native tasks."""
     environments: tuple[int, ...] = (1, 16, 128)
     """Numbers of environments of the run."""
     originals: bool = True
-    """Measure dm_control, gymnasium and EnvPool (where it is installed and has the task) too."""
+    """Measure dm_control, Gymnasium and EnvPool (where it is installed and has the task) too."""
+    host_python: str = ""
+    """Interpreter that has MyoSuite, or the original HumanoidBench to compare with."""
     report: str = ""
     """Markdown file for a table; rows that are in it already stay."""
     seconds: float = 1.0
@@ -101,69 +104,6 @@ class Steps:
         return self._state
 
 
-def in_a_loop(task_id: str, count: int) -> Callable[[int], None] | None:
-    """Steps the original Python environments one after the other; None where there is none."""
-    family, _, name = task_id.partition("/")
-    generator = np.random.default_rng(0)
-    if family == "dmc":
-        from dm_control import suite
-
-        domain, task = name.split("-")
-        loaded = [suite.load(domain, task, task_kwargs={"random": i}) for i in range(count)]
-        specification = loaded[0].action_spec()
-        shape = (NUM_ACTIONS, *specification.shape)
-        actions = generator.uniform(specification.minimum, specification.maximum, shape)
-        for environment in loaded:
-            environment.reset()
-
-        def take_dmc(steps: int) -> None:
-            for step, environment in itertools.product(range(steps), loaded):
-                # This begins a new episode by itself after the last step of one.
-                environment.step(actions[step % NUM_ACTIONS])
-
-        return take_dmc
-    if family not in ("gymnasium", "mujoco"):
-        return None
-    made = [gymnasium.make(name, disable_env_checker=True) for _ in range(count)]
-    space: Any = made[0].action_space
-    actions = generator.uniform(space.low, space.high, (NUM_ACTIONS, *space.shape))
-    actions = actions.astype(space.dtype)
-    for seed, environment in enumerate(made):
-        environment.reset(seed=seed)
-
-    def take_gymnasium(steps: int) -> None:
-        for step, environment in itertools.product(range(steps), made):
-            _, _, terminated, truncated, _ = environment.step(actions[step % NUM_ACTIONS])
-            if terminated or truncated:
-                environment.reset()
-
-    return take_gymnasium
-
-
-def in_envpool(task_id: str, count: int) -> Callable[[int], None] | None:
-    """Steps EnvPool's environments; None where it is not installed or has no such task."""
-    family, _, name = task_id.partition("/")
-    if family == "dmc":
-        name = "".join(part.title() for part in name.replace("-", "_").split("_")) + "-v1"
-    if importlib.util.find_spec("envpool") is None:
-        return None
-    import envpool
-
-    if name not in envpool.list_all_envs():
-        return None
-    pool = envpool.make(name, env_type="gymnasium", num_envs=count, seed=0)
-    space: Any = pool.action_space
-    shape = (NUM_ACTIONS, count, *space.shape)
-    actions = np.random.default_rng(0).uniform(space.low, space.high, shape).astype(space.dtype)
-    pool.reset()
-
-    def take(steps: int) -> None:
-        for step in range(steps):
-            pool.step(actions[step % NUM_ACTIONS])  # it begins new episodes by itself
-
-    return take
-
-
 @dataclass(frozen=True)
 class Rate:
     """How fast something steps a task.
@@ -183,13 +123,14 @@ def measure_task(task_id: str, count: int, arguments: Arguments) -> dict[str, Ra
     """What steps the task -> how fast. All of them take turns."""
     work: dict[str, tuple[Callable[[int], Any], int]] = {}
     engines = envs.spec(task_id).physics
+    host = None if engines else envs.HostOptions(python=arguments.host_python)
     for engine in [e for e in arguments.physics if e in engines] if engines else [ADAPTER]:
         physics = engine if engines else "auto"
-        environment = envs.make(task_id, physics=physics, action_repeat=1)
+        environment = envs.make(task_id, physics=physics, action_repeat=1, host=host)
         work[engine] = Steps(environment, count), count
     if arguments.originals:
         in_turn = min(count, MOST_IN_A_LOOP)
-        if loop := in_a_loop(task_id, in_turn):
+        if loop := in_a_loop(task_id, in_turn, arguments.host_python):
             work[LOOP] = loop, in_turn
         if pool := in_envpool(task_id, count):
             work[ENVPOOL] = pool, count
@@ -212,7 +153,11 @@ def make_table(path: Path | None) -> Table:
         "Speed of the environments",
         f"Made by `python -m benchmarks.envs --report results/throughput.md` on {count_cores()} "
         f"cores with {versions}.",
-        ["Env steps/s of all environments together, without action repeat; random actions."],
+        [
+            "Env steps/s of all environments together, without action repeat; random actions. "
+            "MyoSuite and the loop of HumanoidBench run in interpreters of their own "
+            "(`--host-python`), with the MuJoCo that these packages ask for.",
+        ],
         dict(COLUMNS.values()) | {title: aim for title, (_, _, aim) in RATIOS.items()},
         name="task, environments",
     )
@@ -232,8 +177,7 @@ def cells(rates: dict[str, Rate]) -> dict[str, str]:
 def measure_all(arguments: Arguments) -> None:
     """Prints a line for each measurement."""
     table = make_table(Path(arguments.report) if arguments.report else None)
-    native = tuple(task for task in envs.tasks("all") if envs.spec(task).physics)
-    for task_id in arguments.tasks or native:
+    for task_id in arguments.tasks or available(arguments.host_python):
         for count in arguments.environments:
             rates = measure_task(task_id, count, arguments)
             for name, rate in rates.items():

@@ -1,7 +1,8 @@
 """Lists the tasks, or draws one.
 
     python -m envs
-    python -m envs mujoco
+    python -m envs brax
+    python -m envs myosuite --host-python ~/myo/bin/python
     python -m envs render dmc/cheetah-run --policy random --output run.mp4
 
 A command: it stands above all floors, so it may ask `purejax_simba` for a trained policy.
@@ -9,6 +10,7 @@ A command: it stands above all floors, so it may ask `purejax_simba` for a train
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 
 import jax
@@ -19,9 +21,14 @@ from envs import rendering
 _COLUMNS = "{:34} {:>11} {:>6} {:>5} {:>6}  {}"
 
 
-def list_tasks(suite: str | None) -> None:
-    """Prints one line per task: sizes, steps of an episode, engines, or what is missing."""
+def list_tasks(suite: str | None, host_python: str) -> None:
+    """Prints one line per task: sizes, steps of an episode, engines, or what is missing.
+
+    Of other libraries' tasks only the names, unless a suite is asked for: to learn what they
+    observe, each has to be traced, which takes minutes for all of them.
+    """
     chosen = envs.suites() if suite is None else {suite: envs.tasks(suite)}
+    published = set(envs.tasks("all"))
     shown: set[str] = set()
     for name, members in chosen.items():
         new = [task for task in members if task not in shown]
@@ -30,18 +37,29 @@ def list_tasks(suite: str | None) -> None:
             continue
         shown.update(new)
         print(f"\n{name}")
+        if suite is None and not published.issuperset(new):
+            _list_names(name, new)
+            continue
         print(_COLUMNS.format("task", "observation", "action", "steps", "repeat", "physics"))
         for task in new:
-            print(_describe(task), flush=True)
+            print(_describe(task, host_python), flush=True)
     print("\nAlso ids beyond these of:", ", ".join(envs.families()))
 
 
-def _describe(task: str) -> str:
+def _list_names(suite: str, tasks: list[str]) -> None:
+    print(textwrap.fill(" ".join(tasks), 100, break_on_hyphens=False))
+    missing = {envs.spec(task).missing() for task in tasks} - {""}
+    print(*missing or [f"Sizes: python -m envs {suite}"], sep="\n")
+
+
+def _describe(task: str, host_python: str) -> str:
     spec = envs.spec(task)
-    physics = ", ".join(spec.choices()) or "its own"
+    own = "its own, in worker processes" if spec.on_host else "its own"
+    physics = ", ".join(spec.choices()) or own
+    host = envs.HostOptions(python=host_python) if spec.on_host else None
     try:
-        missing = spec.missing()
-        environment = None if missing else envs.make(task)
+        missing = spec.missing(host_python)
+        environment = None if missing else envs.make(task, host=host)
     except envs.TaskError as error:
         environment, missing = None, str(error)
     if environment is None:
@@ -104,7 +122,9 @@ def main() -> int:
                 prog="python -m envs", description=_summary(list_tasks)
             )
             parser.add_argument("suite", nargs="?", help="one suite only; or `render`, see there")
-            list_tasks(parser.parse_args().suite)
+            parser.add_argument("--host-python", default="", help="interpreter that has MyoSuite")
+            arguments = parser.parse_args()
+            list_tasks(arguments.suite, arguments.host_python)
     except ValueError as error:  # of envs and of purejax_simba alike
         print(f"error: {error}", file=sys.stderr)
         return 2

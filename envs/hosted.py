@@ -77,16 +77,14 @@ def _source_elsewhere(library: str, task_id: str, python: str) -> dict[str, Any]
 
 def _build_myosuite(
     task_id: str,
-    name: str,
     physics: str | None,
     episode_length: int | None,
     options: HostOptions,
 ) -> Environment:
-    if not options.python:
-        missing = spec(task_id).missing()
-        if missing:
-            raise TaskError(f"{missing}, or name another interpreter that has it (--host-python)")
-    in_gymnasium = f"gymnasium/myosuite:{name}"
+    known = spec(task_id)
+    if missing := known.missing(options.python):
+        raise TaskError(f"{missing}, or name another interpreter that has it (--host-python)")
+    in_gymnasium = f"gymnasium/{known.official}"
     return _build("gymnasium", in_gymnasium, _gymnasium_source, physics, episode_length, options)
 
 
@@ -139,7 +137,9 @@ def _build(
     try:
         environment = HostEnvironment(task_id, {"kind": library, **source}, episode_length, options)
     except HostEnvironmentError as error:
-        raise TaskError(str(error)) from None
+        blind = "OpenGL" in str(error) and "MUJOCO_GL" not in os.environ
+        hint = ": without a screen it needs MUJOCO_GL=egl (or osmesa) to be set" if blind else ""
+        raise TaskError(f"{error}{hint}") from None
     return RescaleAction(environment, environment.action_low, environment.action_high)
 
 
@@ -152,11 +152,12 @@ for _task in ("Reach", "Pose", "ObjHold", "KeyTurn", "PenTwirl"):
         _id = "myosuite/myo" + re.sub("([A-Z])", r"-\1", _task).lower() + _ending
         register(
             _id,
-            partial(_build_myosuite, _id, f"myoHand{_task}{_goal}-v0"),
+            partial(_build_myosuite, _id),
             suite="myosuite",
             action_repeat=2,
             episode_length=100,
             on_host=True,
             package="myosuite",
             install=_INSTALL["myosuite"],
+            official=f"myosuite:myoHand{_task}{_goal}-v0",
         )

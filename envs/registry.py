@@ -49,8 +49,8 @@ class TaskSpec:
         and `options`, see `HostEnvironment`.
       package: name of the Python package that it needs, empty for none.
       install: the command that installs this package.
-      official: `<module>:<id>` of the original in Gymnasium, empty for none. It is the physics
-        `official`, for comparison.
+      official: `<module>:<id>` of the original in Gymnasium, empty for none. Where there are
+        engines to choose from, it is the physics `official`, for comparison.
     """
 
     id: str
@@ -67,11 +67,16 @@ class TaskSpec:
 
     def choices(self) -> tuple[str, ...]:
         """What may be asked for as physics, besides `auto`."""
-        return (*self.physics, *(("official",) if self.official else ()))
+        return (*self.physics, *(("official",) if self.physics and self.official else ()))
 
-    def missing(self) -> str:
-        """What has to be done before it can be made; empty if nothing."""
-        if not self.package or importlib.util.find_spec(self.package) is not None:
+    def missing(self, python: str = "") -> str:
+        """What has to be done before it can be made; empty if nothing.
+
+        Args:
+          python: see `HostOptions`. What another interpreter has is found out when it is asked.
+        """
+        elsewhere = self.on_host and bool(python)
+        if elsewhere or not self.package or importlib.util.find_spec(self.package) is not None:
             return ""
         return f"{self.package} is not installed: {self.install}"
 

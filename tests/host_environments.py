@@ -144,6 +144,13 @@ class Unmakeable(Counting):
         raise RuntimeError("no screen")
 
 
+class Draws(Counting):
+    """Fails as MuJoCo does where there is no screen."""
+
+    def __init__(self):
+        raise RuntimeError("an OpenGL platform library has not been loaded")
+
+
 def _register(environment, name=None, limit=LIMIT, **arguments):
     gymnasium.register(
         f"test/{name or environment.__name__}-v0",
@@ -158,5 +165,5 @@ _register(Counting, "Endless", limit=None)
 for _kind in (Raises, Hangs, Dies, Crashes, ReturnsNaN, ChangesShape):
     _register(_kind, trouble_at=5)
 _register(Dies, "DiesLate", trouble_at=5, trouble_after_episodes=20)
-for _kind in (Staggered, Slow, Dictionary, Unbounded, Words, Unmakeable):
+for _kind in (Staggered, Slow, Dictionary, Unbounded, Words, Unmakeable, Draws):
     _register(_kind)

@@ -1,14 +1,17 @@
-"""Compares the native tasks with dm_control, Gymnasium, and what HumanoidBench was recorded to do.
+"""Compares the tasks with dm_control, Gymnasium, MyoSuite, and recordings of HumanoidBench.
 
     python -m tests.parity dmc/cheetah-run --steps 200 --seed 3
     python -m tests.parity mujoco/Ant-v4 --physics mujoco
+    python -m tests.parity myosuite/myo-reach --host-python ~/myo/bin/python
     python -m tests.parity all --seed 3 --report results/parity.md
 
 One line per check; exit status 1 if any fails. Errors are relative to 1 + |reference|.
 
 With the C engine everything is the same computation: an episode starts with the same bits, and
 whole roll-outs agree to `C_BOUND`, which leaves room for the rounding of observations to
-float32 and nothing else. How MJX is judged is told in `tests.parity_mjx`.
+float32 and nothing else. How MJX is judged is told in `tests.parity_mjx`, how recordings are used
+in `tests.parity_humanoid_bench`, and what is asked of tasks that are not native in
+`tests.parity_hosted`.
 """
 
 import argparse
@@ -22,8 +25,10 @@ import numpy as np
 from scipy import stats
 
 import envs
+from benchmarks.originals import available
 from envs.dmc.models import sensor_slice
 from envs.task import TaskState
+from tests.parity_hosted import compare_hosted
 from tests.parity_humanoid_bench import compare_recorded
 from tests.parity_mjx import compare_mjx
 from tests.parity_reference import Check, Reference, bare, relative_error
@@ -206,8 +211,13 @@ def make_reference(task_id: str, seed: int) -> Any:
     return GymnasiumReference(task_id, seed, native.task.changes)
 
 
-def compare(task_id: str, steps: int, seed: int, physics: str) -> Iterator[Check]:
+def compare(
+    task_id: str, steps: int, seed: int, physics: str, host_python: str = ""
+) -> Iterator[Check]:
     """All checks of one task."""
+    if envs.spec(task_id).on_host:
+        yield from compare_hosted(task_id, steps, seed, host_python)
+        return
     if task_id.startswith("humanoid_bench/"):
         yield from compare_recorded(bare(envs.make(task_id)), task_id.partition("h1-")[2])
         return
@@ -231,20 +241,35 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--physics", choices=("mujoco", "mjx", "both"), default="both")
+    parser.add_argument("--host-python", default="", help="interpreter that has MyoSuite")
     parser.add_argument("--report", type=Path, help="write a table of the checks to this file")
     arguments = parser.parse_args()
+    try:
+        return 1 if compare_all(arguments) else 0
+    except envs.TaskError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def compare_all(arguments: argparse.Namespace) -> int:
+    """Prints a line per check; returns how many failed."""
     report = Report(arguments.report, arguments.steps, arguments.seed)
-    native = tuple(task for task in envs.tasks() if envs.spec(task).physics)
+    if arguments.task == "all":
+        chosen = available(arguments.host_python)
+    else:
+        chosen = (envs.spec(arguments.task).id,)
     failures = 0
-    for task_id in native if arguments.task == "all" else (envs.spec(arguments.task).id,):
+    for task_id in chosen:
         checks = []
-        for check in compare(task_id, arguments.steps, arguments.seed, arguments.physics):
+        for check in compare(
+            task_id, arguments.steps, arguments.seed, arguments.physics, arguments.host_python
+        ):
             verdict = "ok  " if check.passed else "FAIL"
             print(f"{verdict} {task_id}: {check.name}: {check.detail}", flush=True)
             checks.append(check)
         failures += sum(not check.passed for check in checks)
         report.add(task_id, checks)
-    return 1 if failures else 0
+    return failures
 
 
 if __name__ == "__main__":

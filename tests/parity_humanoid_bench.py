@@ -127,7 +127,7 @@ def check_formulas(environment: TaskEnvironment, name: str) -> Iterator[Check]:
         exact < BOUND and loose < VELOCITY_BOUND and steps_back >= FEWEST_STEPS_BACK,
         f"largest error {exact:.1e}, {loose:.1e} of what depends on velocities in the "
         f"{count - steps_back} of {count} rows where these are not known",
-        f"{exact:.0e}",
+        f"{exact:.0e} ({loose:.0e})",
     )
     yield Check("recorded ends", ends == count, f"{ends} of {count} agree", f"{ends}/{count}")
 
@@ -155,7 +155,7 @@ def check_steps(environment: TaskEnvironment, name: str) -> Check:
         free < FREE_BOUND and median < MEDIAN_BOUND,
         f"error of positions {free:.1e} in the air, with contacts median {median:.1e}, "
         f"largest {max(errors):.1e}",
-        f"{median:.0e}",
+        f"{median:.0e} ({max(errors):.0e})",
     )
 
 

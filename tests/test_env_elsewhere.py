@@ -16,7 +16,13 @@ import pytest
 import envs
 from envs import HostEnvironmentError, HostOptions, TaskError
 from tests import tiny
-from tests.test_env_host import KEYS, SHAPE, play, play_on_host, wait_until_gone, worker_pids
+from tests.host_play import KEYS, SHAPE, play
+from tests.test_env_host import (
+    check_nothing_is_left,
+    play_on_host,
+    wait_until_gone,
+    worker_pids,
+)
 
 OLD = ("gymnasium==0.29.1", "numpy==1.26.4")
 MODULE = """
@@ -108,6 +114,15 @@ def test_a_stopped_worker_is_an_error_within_the_time_limit():
         play_on_host(environment, 100)
     assert time.monotonic() - begin < 10.0
     wait_until_gone(pids)
+
+
+def test_nothing_is_left_by_a_parent_that_is_killed():
+    check_nothing_is_left("Hangs", signal.SIGKILL, sys.executable)
+
+
+@pytest.mark.slow
+def test_nothing_is_left_with_old_packages(old_python):
+    check_nothing_is_left("Hangs", signal.SIGKILL, old_python)
 
 
 def test_an_interpreter_that_cannot_do_it_is_refused_in_one_line(tmp_path):

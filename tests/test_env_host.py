@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import gymnasium
 import jax
@@ -17,16 +16,15 @@ import numpy as np
 import pytest
 
 import envs
-from envs import AutoReset, HostEnvironmentError, HostOptions, TaskError
-from envs.host import HostEnvironment, episode_seed
+from envs import HostEnvironmentError, HostOptions, TaskError
+from envs.host import HostEnvironment
 from envs.host_worker import FLAGS
 from purejax_simba.evaluation import evaluate
 from tests import host_environments
+from tests.host_play import SHAPE, play
 
 ROOT = Path(__file__).parent.parent
 FAKES = "gymnasium/tests.host_environments:test/"
-SHAPE = (2, 2)  # runs and environments
-KEYS = jax.random.split(jax.random.key(3), SHAPE)
 LIMIT = host_environments.LIMIT
 
 
@@ -39,45 +37,6 @@ def bare(environment) -> HostEnvironment:
     while not isinstance(environment, HostEnvironment):
         environment = environment.inner
     return environment
-
-
-class Played(NamedTuple):
-    """Episodes one after the other; leaves after `first` begin with an axis of steps.
-
-    Attributes:
-      first: the observations after the first reset.
-      timesteps: what the steps returned.
-      following: the observations to act on after each step.
-      seeds: of an episode begun after so many steps.
-    """
-
-    first: np.ndarray
-    timesteps: envs.TimeStep
-    following: np.ndarray
-    seeds: np.ndarray
-
-
-def play(environment, actions) -> Played:
-    """All runs and environments under automatic reset, in one compiled program."""
-    environment = AutoReset(environment)
-
-    def one(key, actions):
-        def body(carry, action):
-            state, key = carry
-            state, timestep = environment.step(state, action)
-            key, reset_key = jax.random.split(key)
-            return (state, key), (timestep, state.observation, episode_seed(reset_key))
-
-        state, first = environment.reset(key)
-        key, reset_key = jax.random.split(key)
-        _, (timesteps, following, seeds) = jax.lax.scan(body, (state, key), actions)
-        return first, timesteps, following, jnp.append(episode_seed(reset_key), seeds)
-
-    of_run = jax.vmap(one, in_axes=(0, 1), out_axes=(0, 1, 1, 1))
-    of_all = jax.vmap(of_run, in_axes=(0, 1), out_axes=(0, 1, 1, 1))
-    # What is optimised in the generated code is rounding; it runs for milliseconds.
-    run = jax.jit(of_all, compiler_options={"xla_backend_optimization_level": 0})
-    return Played(*jax.tree.map(np.asarray, run(KEYS, actions)))
 
 
 def play_on_host(environment, steps: int) -> np.ndarray:
@@ -284,11 +243,13 @@ def test_a_failure_ends_a_compiled_program_without_a_traceback(caplog, capfd):
         (f"{FAKES}Unbounded-v0", "RescaleAction"),
         (f"{FAKES}Words-v0", "Sequence observations, which have no fixed length"),
         (f"{FAKES}Unmakeable-v0", "raised RuntimeError: no screen"),
+        (f"{FAKES}Draws-v0", "without a screen it needs MUJOCO_GL=egl"),
         ("envpool/Pendulum-v1", "pip install 'purejax_simba[envpool]'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(task_id, advice, monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool", None)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
     with pytest.raises(TaskError) as error:
         envs.make(task_id)
     assert task_id.partition("/")[0] in str(error.value)
@@ -322,7 +283,9 @@ SCRIPT = """
 import signal
 import jax, jax.numpy as jnp, envs
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
-environment = envs.make("gymnasium/tests.host_environments:test/{name}-v0")
+environment = envs.make(
+    "gymnasium/tests.host_environments:test/{name}-v0", host=envs.HostOptions(python="{python}")
+)
 state, observation = environment.reset(jax.random.key(0))
 inner = environment.inner._pool._workers
 print(*[worker.process.pid for worker in inner], flush=True)
@@ -335,27 +298,40 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize(("name", "number"), [("Slow", signal.SIGINT), ("Hangs", signal.SIGKILL)])
-def test_no_process_is_left_by_a_parent_that_is_stopped(name, number):
+def shared_files(pid: int) -> set[str]:
+    """The files behind the memory that a process writes to and shares with others."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.split(maxsplit=5)[5] for line in lines if line.split()[1] == "rw-s"}
+
+
+def check_nothing_is_left(name: str, number: int, python: str = "") -> None:
+    """Steps an environment in a program, which is sent a signal."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(name=name)],
+        [sys.executable, "-c", SCRIPT.format(name=name, python=python)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    pids = [int(pid) for pid in process.stdout.readline().split()]
-    time.sleep(1.0)
-    assert pids and not any(gone(pid) for pid in pids)
-    process.send_signal(number)
     try:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        time.sleep(1.0)
+        assert pids and not any(gone(pid) for pid in pids)
+        for pid in pids:  # it has no name under which it could be left behind
+            assert shared_files(pid) == {"/memfd:environments (deleted)"}
+        process.send_signal(number)
         out, error = process.communicate(timeout=60)
     finally:
         process.kill()
     wait_until_gone(pids)
     if number == signal.SIGINT:
         assert (process.returncode, out, error) == (0, "interrupted\n", "")
+
+
+@pytest.mark.parametrize(("name", "number"), [("Slow", signal.SIGINT), ("Hangs", signal.SIGKILL)])
+def test_nothing_is_left_by_a_parent_that_is_stopped(name, number):
+    check_nothing_is_left(name, number)
 
 
 def train(task: str, output: Path) -> tuple[subprocess.CompletedProcess[str], list[dict]]:

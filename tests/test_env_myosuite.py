@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 
 import envs
+from benchmarks import envs as benchmark
+from benchmarks.originals import available
 from envs import HostOptions, TaskError
 from tests import tiny
-from tests.test_env_host import SHAPE, play
+from tests.host_play import SHAPE, play
+from tests.parity import compare
 
 TASKS = envs.tasks("myosuite")
 STAND_IN = """
-import gymnasium, numpy
+import gymnasium, numpy, sys
+
+BIAS = 0 if "gymnasium_loop" in sys.argv[0] else {bias}
 
 class Hand(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(-9, 9, (2,))
@@ -25,15 +30,30 @@ class Hand(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         self.steps = 0
-        return numpy.zeros(2, numpy.float32), {}
+        return numpy.full(2, seed % 7, numpy.float32), {{}}
 
     def step(self, action):
         self.steps += 1
         observation = numpy.array([self.steps, action[0]], numpy.float32)
-        return observation, 1.0, False, False, {"solved": self.steps == 3}
+        return observation, 1.0 + BIAS, False, False, {{"solved": self.steps == 3}}
 
 gymnasium.register("myoHandKeyTurnRandom-v0", entry_point="myosuite:Hand")
 """
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Writes a package to where interpreters look for modules: the working directory."""
+
+    def write(bias: float = 0.0) -> None:
+        (tmp_path / "myosuite.py").write_text(STAND_IN.format(bias=bias))
+
+    metadata = tmp_path / "myosuite-3.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: myosuite\nVersion: 3.0\n")
+    monkeypatch.chdir(tmp_path)
+    write()
+    return write
 
 
 def test_they_are_the_ten_of_the_published_results():
@@ -47,9 +67,14 @@ def test_the_package_is_named_where_it_is_missing(monkeypatch):
         envs.make("myosuite/myo-reach")
 
 
-def test_lengths_repeats_and_successes(tmp_path, monkeypatch):
-    (tmp_path / "myosuite.py").write_text(STAND_IN)
-    monkeypatch.chdir(tmp_path)
+def test_another_interpreter_may_have_what_is_left_out_here(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not available("")
+    assert "left out: myosuite/myo-reach: myosuite is not installed" in capsys.readouterr().err
+    assert available("/another/python") == TASKS
+
+
+def test_lengths_repeats_and_successes(stand_in):
     options = HostOptions(python=sys.executable)
     environment = envs.make("myosuite/myo-key-turn-hard", host=options)
     assert (environment.observation_size, environment.action_size) == (2, 3)
@@ -60,6 +85,24 @@ def test_lengths_repeats_and_successes(tmp_path, monkeypatch):
     np.testing.assert_array_equal(timesteps.success[:, 0, 0], np.arange(51) % 50 == 1)
     np.testing.assert_array_equal(timesteps.truncated[:, 0, 0], np.arange(51) == 49)
     assert (timesteps.observation[..., 1] == 0).all(), "-1 is the lowest action"
+
+
+def test_the_adapter_is_compared_with_a_plain_loop(stand_in):
+    task = "myosuite/myo-key-turn-hard"
+    versions, adapter, ends = compare(task, 110, 3, "both", host_python=sys.executable)
+    assert versions.detail.startswith("myosuite 3.0, mujoco ")
+    assert adapter.passed and adapter.detail.endswith("in 4 times 110 steps")
+    assert ends.passed and "0 terminated, 4 truncated, 8 solved" in ends.detail
+    stand_in(bias=1e-3)
+    _, adapter, ends = compare(task, 10, 3, "both", host_python=sys.executable)
+    assert not adapter.passed and "of rewards 5.0e-04" in adapter.detail
+
+
+def test_the_speed_of_adapter_and_loop_is_measured(stand_in):
+    arguments = benchmark.Arguments(host_python=sys.executable, seconds=0.1)
+    rates = benchmark.measure_task("myosuite/myo-key-turn-hard", 2, arguments)
+    assert list(rates) == [benchmark.ADAPTER, benchmark.LOOP]
+    assert benchmark.cells(rates).keys() == {"adapter", "loop", "adapter / loop"}
 
 
 @pytest.mark.slow

@@ -112,6 +112,27 @@ def test_the_list_shows_sizes_and_what_is_missing(monkeypatch, capsys):
     assert " ".join(lines["mine/lost"][1:]) == "no_such is not installed: pip install x"
 
 
+def test_the_list_of_everything_makes_published_tasks_only(monkeypatch, capsys):
+    from envs.__main__ import main
+
+    made = []
+
+    def make(task, host):
+        made.append(task)
+        raise envs.TaskError("not now")
+
+    monkeypatch.setattr(envs, "make", make)
+    monkeypatch.setattr(sys, "argv", ["envs", "--host-python", "/some/python"])
+    assert main() == 0
+    assert set(made) == set(envs.tasks("all")), "MyoSuite too: the other interpreter may have it"
+    listed = capsys.readouterr().out.split()
+    assert set(envs.tasks()) <= set(listed)
+    made.clear()
+    monkeypatch.setattr(sys, "argv", ["envs", "brax"])
+    assert main() == 0
+    assert tuple(made) == envs.tasks("brax")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "gif"])
 def test_films_have_the_frames_of_an_episode(suffix, tmp_path):
