@@ -14,7 +14,7 @@ import envs
 from purejax_simba.checkpoint import CheckpointError
 from purejax_simba.compilation_cache import use_compilation_cache
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
-from purejax_simba.logging import ResultsError, read_config
+from purejax_simba.logging import ResultsError, read_config, read_config_file
 from purejax_simba.parallel import use_all_cores
 from purejax_simba.processes import ProcessError, ProcessOptions, join
 
@@ -50,6 +50,9 @@ class Arguments:
     resume: Path | None = None
     """Go on with the run in this directory. Flags need not be given again; more env steps and
     another output may be."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """Begin with the values in this file, a config.json or the best.json of a sweep, in place of
+    the defaults. Other flags change them."""
     processes: Annotated[ProcessOptions, tyro.conf.arg(name="")] = field(
         default_factory=ProcessOptions
     )
@@ -63,15 +66,20 @@ def parse(words: list[str]) -> Arguments:
     """Reads the command line.
 
     Raises:
-      ConfigError: if there is no run to resume.
+      ConfigError: if there is no run to resume, or no configuration in the file.
     """
     if not words:
         return Arguments(config=demonstration())
-    resumption = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    resumption.add_argument("--resume", type=Path)
-    resume = resumption.parse_known_args(words)[0].resume
-    # Flags that are not given again are as they were.
-    config = Config() if resume is None else read_config(resume)
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    files.add_argument("--resume", type=Path)
+    files.add_argument("--config", type=Path)
+    given = files.parse_known_args(words)[0]
+    config = Config()
+    if given.config is not None:
+        config = read_config_file(given.config, f"--config {given.config}:")
+    elif given.resume is not None:
+        # Flags that are not given again are as they were.
+        config = read_config(given.resume)
     return tyro.cli(Arguments, args=words, default=Arguments(config=config))
 
 

@@ -4,13 +4,19 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import envs
 from purejax_simba import logging, processes, resuming
-from purejax_simba.checkpoint import STATE_DIRECTORY, Checkpoint, CheckpointWriter
+from purejax_simba.checkpoint import (
+    STATE_DIRECTORY,
+    Checkpoint,
+    CheckpointWriter,
+    has_checkpoint,
+)
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.members import Member
@@ -22,6 +28,22 @@ from purejax_simba.training import Program, make_program
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8
+
+
+class AllDivergedError(ConfigError):
+    """No run is left to train."""
+
+
+class Origin(NamedTuple):
+    """Where runs were trained until now, some of them to go on.
+
+    Attributes:
+      directory: of the checkpoints.
+      members: which of the configurations go on, as indices.
+    """
+
+    directory: Path
+    members: Sequence[int]
 
 
 def run(config: Config) -> Path:
@@ -83,14 +105,77 @@ def resume(directory: Path, config: Config | None = None) -> Path:
     return target
 
 
+def run_together(
+    configs: Sequence[Config],
+    directory: Path,
+    until: int | None = None,
+    origin: Origin | None = None,
+) -> None:
+    """Trains the seeds of several configurations as one program; each has its own run directory.
+
+    If that was begun in `directory`, it goes on where the newest checkpoint was taken.
+
+    Args:
+      configs: resolved, and equal but for hyperparameters, seeds and names.
+      directory: for the checkpoints of all.
+      until: environment steps after which to stop; default: those of the configurations.
+      origin: where these configurations were trained before, together with others.
+
+    Raises:
+      AllDivergedError: if no run is left; the results until then are in the files.
+      And what `run` raises.
+    """
+    experiment = _Experiment(
+        make_program(configs[0]), configs, "give the same command again", until
+    )
+    checkpoint = None
+    if has_checkpoint(directory / STATE_DIRECTORY):
+        checkpoint = resuming.find(directory)
+    elif origin is not None:
+        checkpoint = resuming.select(resuming.find(origin.directory), origin.members)
+    if checkpoint is None:
+        begun = directory.exists()
+        directory.mkdir(parents=True, exist_ok=True)
+        directories = [logging.create_run_directory(config, again=begun) for config in configs]
+        metrics_bytes = [None] * len(configs)
+    else:
+        directory.mkdir(parents=True, exist_ok=True)
+        directories = [logging.run_directory(config) for config in configs]
+        metrics_bytes = checkpoint.notes["metrics_bytes"]
+    members = []
+    first_run = 0
+    for config, place, size in zip(configs, directories, metrics_bytes, strict=True):
+        members.append(Member(config, place, size, first_run))
+        first_run += config.num_seeds
+    experiment.run(members, directory, checkpoint)
+
+
 class _Experiment:
-    def __init__(self, program: Program):
-        """Refuses what does not fit the memory."""
+    def __init__(
+        self,
+        program: Program,
+        configs: Sequence[Config] = (),
+        advice: str = "",
+        until: int | None = None,
+    ):
+        """Refuses what does not fit the memory.
+
+        Args:
+          program: what all runs do.
+          configs: see `Runs`.
+          advice: how to go on after an interruption; default: the command for a single run.
+          until: environment steps after which to stop.
+        """
         self.config = program.config
         processes.check_agreement(self.config)
-        self.runs = Runs(program)
-        self.memory = check_memory(program, self.runs.mesh.size, self.runs.at_a_time)
-        self.display = ProgressDisplay(self.config.total_env_steps, processes.is_first())
+        self.advice = advice
+        steps = self.config.total_env_steps if until is None else until
+        self.end = steps // self.config.steps_per_interaction
+        self.runs = Runs(program, configs)
+        self.memory = check_memory(
+            program, self.runs.mesh.size, self.runs.at_a_time, self.runs.count
+        )
+        self.display = ProgressDisplay(steps, processes.is_first())
         self.interactions = 0
         self.reported_divergence: set[int] = set()
 
@@ -103,7 +188,7 @@ class _Experiment:
         with envs.clear_errors(), writer as self.checkpoints:
             try:
                 taken = 0 if checkpoint is None else checkpoint.notes["interactions"]
-                if taken < self.config.interactions:
+                if taken < self.end:
                     self._compile()
                 begin = time.monotonic()
                 with stop_requests() as request:
@@ -116,23 +201,30 @@ class _Experiment:
     def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:
         actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
         policy = Policy(actor, moments, jax.device_get(self.runs.inputs.hyperparameters))
+        # Two writers at once have been seen to wait for each other in orbax.
+        self.checkpoints.wait()
         for member in self.members:
             member.finish(policy)
-        self.checkpoints.wait()
+        where = f"results are in {self.members[0].directory}"
+        if len(self.members) > 1:
+            where += f" ... {self.members[-1].directory}"
         if stopped_by is None:
-            self.display.say(f"trained in {seconds:.1f} s; results are in {self.directory}")
+            self.display.say(f"trained in {seconds:.1f} s; {where}")
             return
         self.display.say(
             f"stopped at env step {self._env_step():,} by {stopped_by.name}, trained in "
-            f"{seconds:.1f} s; results are in {self.directory}"
+            f"{seconds:.1f} s; {where}"
         )
         if self.config.interactions_per_checkpoint:
-            self.display.say(f"to go on: python train.py --resume {self.directory}")
+            advice = self.advice or f"python train.py --resume {self.directory}"
+            self.display.say(f"to go on: {advice}")
         raise SystemExit(128 + stopped_by)
 
     def _compile(self) -> None:
+        several = len(self.members)
+        of_several = f" of {several} configurations" if several > 1 else ""
         self.display.say(
-            f"{self.config.task}: {self.runs.count} runs on {self.runs.mesh.size} "
+            f"{self.config.task}: {self.runs.count} runs{of_several} on {self.runs.mesh.size} "
             f"{jax.default_backend()} device(s), {self.memory / GIB:.2f} GiB; compiling ..."
         )
         begin = time.monotonic()
@@ -148,7 +240,7 @@ class _Experiment:
             self._go_on(checkpoint)
         chunk = FIRST_CHUNK
         _, stopped_by = _agree(0.0, request)
-        while self.interactions < self.config.interactions and stopped_by is None:
+        while self.interactions < self.end and stopped_by is None:
             size = min(chunk, self._next_boundary() - self.interactions)
             updates = self._updates()
             begin = time.monotonic()
@@ -172,7 +264,7 @@ class _Experiment:
         intervals = (config.interactions_per_evaluation, config.interactions_per_checkpoint)
         ends = [(self.interactions // i + 1) * i for i in intervals if i]
         start = self._first_update()
-        return min([*ends, config.interactions, *([start] if self.interactions < start else [])])
+        return min([*ends, self.end, *([start] if self.interactions < start else [])])
 
     def _first_update(self) -> int:
         return self.config.learning_starts // self.config.num_environments
@@ -186,7 +278,7 @@ class _Experiment:
 
     def _is_checkpoint(self, is_stopped: bool) -> bool:
         interval = self.config.interactions_per_checkpoint
-        last = self.interactions == self.config.interactions or is_stopped
+        last = self.interactions == self.end or is_stopped
         return interval > 0 and (last or self.interactions % interval == 0)
 
     def _save(self) -> None:
@@ -198,6 +290,7 @@ class _Experiment:
             "interactions": self.interactions,
             "replay": with_replay,
             "metrics_bytes": [member.metrics.size() for member in self.members if member.metrics],
+            "num_seeds": [member.config.num_seeds for member in self.members],
         }
         self.checkpoints.save(self._env_step(), resuming.arrays_of(snapshot), notes)
 
@@ -231,21 +324,22 @@ class _Experiment:
             returns.append(member.write(env_step, evaluation, progress))
             for index, seed in member.numbered_seeds():
                 if progress.diverged_at[index] >= 0:
-                    self._report_divergence(index, seed, int(progress.diverged_at[index]))
+                    name = f"{member.config.experiment}, " if len(self.members) > 1 else ""
+                    self._report_divergence(
+                        index, f"{name}seed {seed}", int(progress.diverged_at[index])
+                    )
         together = np.concatenate(returns)
         self.display.say(f"{env_step:>9,} env steps: evaluation return {spread(together)}")
         if not together.size:
-            raise ConfigError(
+            raise AllDivergedError(
                 "every run diverged: lower --agent.learning-rate, or check the task's rewards"
             )
 
-    def _report_divergence(self, index: int, seed: int, interaction: int) -> None:
+    def _report_divergence(self, index: int, run: str, interaction: int) -> None:
         if index not in self.reported_divergence:
             self.reported_divergence.add(index)
             env_step = interaction * self.config.steps_per_interaction
-            self.display.say(
-                f"seed {seed} diverged at env step {env_step:,}: its results end there"
-            )
+            self.display.say(f"{run} diverged at env step {env_step:,}: its results end there")
 
 
 def _agree(seconds: float, request: StopRequest) -> tuple[float, signal.Signals | None]:

@@ -13,6 +13,7 @@ from purejax_simba.config import Config, ConfigError
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
+DIVERGED_FILE = "diverged.json"
 
 
 class ResultsError(Exception):
@@ -24,15 +25,22 @@ def run_directory(config: Config) -> Path:
     return Path(config.output) / config.experiment / config.task
 
 
-def create_run_directory(config: Config) -> Path:
-    """Makes `run_directory(config)` and writes `config.json` into it.
+def create_run_directory(config: Config, again: bool = False) -> Path:
+    """Makes the run directory and writes `config.json` into it.
+
+    Args:
+      config: of the run.
+      again: the run has begun before and begins anew; what it had written is dropped.
 
     Raises:
       ConfigError: if it cannot be written, or holds a run already.
     """
     directory = run_directory(config)
     try:
-        if (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
+        if again:
+            for file in (METRICS_FILE, DIVERGED_FILE):
+                (directory / file).unlink(missing_ok=True)
+        elif (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
@@ -47,11 +55,15 @@ def create_run_directory(config: Config) -> Path:
 
 
 def write_config(directory: Path, config: Config) -> None:
-    """Writes `config.json`; the one before stays as it was until this one is complete."""
-    text = json.dumps(dataclasses.asdict(config), indent=2)
-    unfinished = directory / f"{CONFIG_FILE}.unfinished"
-    unfinished.write_text(text + "\n")
-    unfinished.rename(directory / CONFIG_FILE)
+    """Writes `config.json`."""
+    replace_text(directory / CONFIG_FILE, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file; the one before stays as it was until this one is complete."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(text)
+    unfinished.rename(path)
 
 
 def copy_metrics(directory: Path, target: Path, size: int) -> None:
@@ -65,12 +77,20 @@ def read_config(directory: Path) -> Config:
     Raises:
       ConfigError: if there is none, or it does not fit this version.
     """
-    path = directory / CONFIG_FILE
+    return read_config_file(directory / CONFIG_FILE, f"{directory} holds no run: {CONFIG_FILE}")
+
+
+def read_config_file(path: Path, what: str) -> Config:
+    """A configuration as `write_config` writes it; `what` says what is missing if there is none.
+
+    Raises:
+      ConfigError: if there is none, or it does not fit this version.
+    """
     try:
         values = json.loads(path.read_text())
         return _from_dictionary(Config, values)
     except OSError as error:
-        raise ConfigError(f"{directory} holds no run: {CONFIG_FILE} {error.strerror}") from error
+        raise ConfigError(f"{what} {error.strerror}") from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path} is not a configuration of this version: {error}") from error
 
@@ -133,6 +153,27 @@ class MetricsFile:
                 os.fsync(file.fileno())
         except OSError as error:
             raise ResultsError(f"cannot write to {self._path}: {error.strerror}") from error
+
+
+def write_diverged(directory: Path, env_steps: dict[int, int]) -> None:
+    """Writes `diverged.json`: seed -> env step of the first non-finite update.
+
+    Raises:
+      ResultsError: if it cannot be written.
+    """
+    path = directory / DIVERGED_FILE
+    try:
+        replace_text(path, json.dumps(env_steps) + "\n")
+    except OSError as error:
+        raise ResultsError(f"cannot write to {path}: {error.strerror}") from error
+
+
+def read_diverged(directory: Path) -> dict[int, int]:
+    """What `write_diverged` wrote; empty if no seed diverged."""
+    path = directory / DIVERGED_FILE
+    if not path.exists():
+        return {}
+    return {int(seed): env_step for seed, env_step in json.loads(path.read_text()).items()}
 
 
 def read_returns(directory: Path) -> dict[int, list[tuple[int, float]]]:

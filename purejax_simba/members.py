@@ -49,10 +49,16 @@ class Member:
           progress: likewise.
         """
         rows: dict[int, dict[str, float]] = {}
+        diverged: dict[int, int] = {}
         for index, seed in self.numbered_seeds():
-            if progress.diverged_at[index] < 0:
+            interaction = int(progress.diverged_at[index])
+            if interaction < 0:
                 rows[seed] = _row(index, evaluation, progress)
+            else:
+                diverged[seed] = interaction * self.config.steps_per_interaction
         if self.metrics:
+            if diverged != logging.read_diverged(self.directory):
+                logging.write_diverged(self.directory, diverged)
             self.metrics.write(env_step, rows)
         return np.array([row["avg_return"] for row in rows.values()])
 

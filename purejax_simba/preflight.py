@@ -1,11 +1,13 @@
 """Will it fit? Answered from shapes alone, before anything is compiled."""
 
+import bisect
 from typing import Any
 
 import jax
 import numpy as np
 
 from purejax_simba.config import ConfigError
+from purejax_simba.parallel import make_mesh, runs_at_a_time
 from purejax_simba.training import Program
 
 GIB = 2**30
@@ -48,25 +50,27 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     }
 
 
-def check_memory(program: Program, num_devices: int, at_a_time: int) -> int:
+def check_memory(
+    program: Program, num_devices: int, at_a_time: int, num_runs: int | None = None
+) -> int:
     """Refuses a program that cannot fit; returns the bytes that all runs need together.
 
     Args:
       program: of one run.
       num_devices: among which the runs are spread.
       at_a_time: runs that are advanced side by side; the others need no memory for an update.
+      num_runs: of all configurations; default: the seeds of the program's own.
 
     Raises:
       ConfigError: with the memory needed and what would make it smaller.
     """
     per_run = bytes_per_run(program)
-    runs = program.config.num_seeds
+    runs = program.config.num_seeds if num_runs is None else num_runs
     available = _available_bytes()
-    on_host = jax.default_backend() == "cpu"
     working = per_run["updates"]
     kept = sum(per_run.values()) - working
     total = kept * runs + working * at_a_time
-    sharing = 1 if on_host else num_devices
+    sharing = _sharing(num_devices)
     needed = -(-total // sharing)
     if available is not None and needed > available:
         if at_a_time < runs:
@@ -80,6 +84,32 @@ def check_memory(program: Program, num_devices: int, at_a_time: int) -> int:
             "--replay.capacity"
         )
     return total
+
+
+def runs_that_fit(program: Program, limit: int) -> int:
+    """How many runs, up to a limit, have room at the same time; 0 if not even one has."""
+    per_run = bytes_per_run(program)
+    available = _available_bytes()
+    if available is None:
+        return limit
+    sizes = program.config
+
+    def fits(runs: int) -> bool:
+        mesh = make_mesh(runs)
+        at_a_time = runs_at_a_time(
+            runs, mesh, sizes.replay.batch_size, sizes.agent.critic_hidden_dim
+        )
+        working = per_run["updates"]
+        places = -(-runs // at_a_time) * at_a_time  # uneven groups are filled up
+        total = (sum(per_run.values()) - working) * places + working * at_a_time
+        return -(-total // _sharing(mesh.size)) <= available
+
+    return bisect.bisect_left(range(1, limit + 1), True, key=lambda runs: not fits(runs))
+
+
+def _sharing(num_devices: int) -> int:
+    """Devices with memory of their own."""
+    return 1 if jax.default_backend() == "cpu" else num_devices
 
 
 def _available_bytes() -> int | None:

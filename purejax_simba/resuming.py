@@ -1,8 +1,7 @@
 """Taking runs up again from a checkpoint, on whatever devices there are."""
 
-import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from purejax_simba.checkpoint import (
     tree_of,
 )
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.names import flatten
 from purejax_simba.runs import Runs, Snapshot
 
 # What may be another after a resume, because no number of the results depends on it.
@@ -29,7 +29,7 @@ def check_differences(saved: Config, config: Config) -> None:
     Raises:
       ConfigError: with all that differs and should not.
     """
-    before, now = _flat(saved), _flat(config)
+    before, now = flatten(saved), flatten(config)
     differences = [
         f"--{name.replace('_', '-')} was {before[name]} and is {now[name]}"
         for name in before
@@ -44,17 +44,6 @@ def check_differences(saved: Config, config: Config) -> None:
         )
 
 
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            values |= _flat(value, f"{prefix}{field.name}.")
-        else:
-            values[prefix + field.name] = value
-    return values
-
-
 def find(directory: Path) -> Checkpoint:
     """The newest sound checkpoint of the run in a directory.
 
@@ -62,6 +51,22 @@ def find(directory: Path) -> Checkpoint:
       ConfigError: if there is none.
     """
     return read_newest(directory / STATE_DIRECTORY)
+
+
+def select(checkpoint: Checkpoint, members: Sequence[int]) -> Checkpoint:
+    """The part of a checkpoint that belongs to some of its members, as indices."""
+    seeds = checkpoint.notes["num_seeds"]
+    ends = np.cumsum(seeds)
+    runs = np.concatenate([np.arange(ends[i] - seeds[i], ends[i]) for i in members])
+    arrays = {
+        name: array[runs] if name.startswith("state.") else array
+        for name, array in checkpoint.arrays.items()
+    }
+    notes = checkpoint.notes | {
+        name: [checkpoint.notes[name][i] for i in members]
+        for name in ("metrics_bytes", "num_seeds")
+    }
+    return checkpoint._replace(arrays=arrays, notes=notes)
 
 
 def arrays_of(snapshot: Snapshot) -> dict[str, np.ndarray]:

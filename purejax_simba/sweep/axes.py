@@ -1,0 +1,79 @@
+"""What a sweep varies: `agent.learning-rate=1e-4,3e-4` as an axis."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from purejax_simba.config import ConfigError
+from purejax_simba.names import find_name, parse_value
+from purejax_simba.sweep.grouping import BOOKKEEPING, TRACED
+
+Kind = Literal["grid", "uniform", "log_uniform"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One hyperparameter and where its values come from.
+
+    Attributes:
+      name: dotted, with underscores.
+      kind: a grid takes every value; the others are sampled.
+      values: of a grid; or the lowest and the highest that are sampled.
+    """
+
+    name: str
+    kind: Kind
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        values = ",".join(str(value) for value in self.values)
+        return f"--{self.kind.replace('_', '-')} {self.name.replace('_', '-')}={values}"
+
+    def at(self, position: float) -> float:
+        """The value of a sampled axis at a position in [0, 1), to six digits."""
+        low, high = self.values
+        if self.kind == "log_uniform":
+            value = low * (high / low) ** position
+        else:
+            value = low + (high - low) * position
+        return min(max(float(f"{value:.6g}"), low), high)
+
+
+def parse_axis(kind: Kind, text: str) -> Axis:
+    """Reads `name=value,value,...`.
+
+    Raises:
+      ConfigError: for an unknown name, a value of another type, or an axis that cannot be.
+    """
+    flag = f"--{kind.replace('_', '-')}"
+    name, equals, values = text.partition("=")
+    if not equals:
+        form = "value,value,..." if kind == "grid" else "low,high"
+        raise ConfigError(f"{flag} {text!r} is no axis: write <name>={form}")
+    name = find_name(name)
+    if name == "task":
+        raise ConfigError(f"{flag} {text}: give the tasks as --task <id> <id> ...")
+    if name.partition(".")[0] in BOOKKEEPING:
+        option = name.replace("_", "-")
+        raise ConfigError(f"{flag} {text}: {name} is no hyperparameter, give --{option} instead")
+    parsed = tuple(parse_value(name, value) for value in values.split(","))
+    if kind == "grid":
+        if len(set(parsed)) < len(parsed):
+            raise ConfigError(f"{flag} {text} has a value twice")
+    else:
+        _check_range(flag, text, name, parsed)
+    return Axis(name, kind, parsed)
+
+
+def _check_range(flag: str, text: str, name: str, values: tuple[Any, ...]) -> None:
+    if name not in TRACED:
+        raise ConfigError(
+            f"{flag} {text}: {name} is static, every value of it is compiled anew: "
+            f"list the values, --grid {name.replace('_', '-')}=..."
+        )
+    if len(values) != 2 or not all(isinstance(v, float) and math.isfinite(v) for v in values):
+        raise ConfigError(f"{flag} {text}: give the lowest and the highest value, two numbers")
+    if values[0] >= values[1]:
+        raise ConfigError(f"{flag} {text}: the first value must be lower than the second")
+    if flag == "--log-uniform" and values[0] <= 0:
+        raise ConfigError(f"{flag} {text}: both values must be above 0")

@@ -1,0 +1,212 @@
+"""What a sweep is: a configuration, tasks, axes, and the configurations that follow from them."""
+
+import dataclasses
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.names import flatten, replace_values
+from purejax_simba.sweep.axes import Axis
+from purejax_simba.sweep.halving import Halving
+from purejax_simba.sweep.sampling import Sampler, sample_positions
+
+DEFINITION_FILE = "sweep.json"
+# What may be another when a sweep goes on, because no number of the results depends on it.
+_HARMLESS = ("output", "task", "checkpoint.interval", "checkpoint.keep", "host_time_limit")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One choice of hyperparameters.
+
+    Attributes:
+      name: its number as text; empty if it is the only one.
+      values: dotted name -> value, of all axes.
+    """
+
+    name: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A point on a task: what one configuration trains.
+
+    Attributes:
+      point: the choice of hyperparameters.
+      config: not resolved; its experiment is `<experiment of the sweep>/<name of the point>`.
+    """
+
+    point: Point
+    config: Config
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep; all points of all axes on all tasks.
+
+    Attributes:
+      config: what configurations have in common; its task does not count.
+      tasks: task ids.
+      axes: what is varied. Every combination of grid values meets every sample.
+      samples: of the sampled axes together.
+      sampler: how samples are chosen.
+      sampler_seed: of the random numbers for that.
+      halving: when to stop the worst; None for never.
+    """
+
+    config: Config
+    tasks: tuple[str, ...]
+    axes: tuple[Axis, ...] = ()
+    samples: int = 0
+    sampler: Sampler = "random"
+    sampler_seed: int = 0
+    halving: Halving | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what is contradictory.
+
+        Raises:
+          ConfigError: with what to change.
+        """
+        names = [axis.name for axis in self.axes]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{name} is on two axes: give it one")
+        for task in self.tasks:
+            if self.tasks.count(task) > 1:
+                raise ConfigError(f"task {task} is given twice")
+        if self._sampled() and self.samples < 1:
+            raise ConfigError(f"--samples is {self.samples}: say how many samples {names[-1]} gets")
+        if self.samples and not self._sampled():
+            raise ConfigError("--samples is of no use without --uniform or --log-uniform")
+        if self.halving is not None and len(self.tasks) > 1:
+            raise ConfigError("--halving compares configurations on one task: give one --task")
+
+    def _sampled(self) -> list[Axis]:
+        return [axis for axis in self.axes if axis.kind != "grid"]
+
+    def points(self) -> list[Point]:
+        """All choices of hyperparameters, the last axis changing fastest."""
+        sampled = self._sampled()
+        grids = [axis for axis in self.axes if axis.kind == "grid"]
+        samples: list[dict[str, Any]] = [{}]
+        if sampled:
+            positions = sample_positions(
+                self.sampler, self.samples, len(sampled), self.sampler_seed
+            )
+            samples = [
+                {axis.name: axis.at(x) for axis, x in zip(sampled, row, strict=True)}
+                for row in positions
+            ]
+        combinations = [
+            dict(zip([axis.name for axis in grids], values, strict=True)) | sample
+            for values in itertools.product(*(axis.values for axis in grids))
+            for sample in samples
+        ]
+        if not self.axes:
+            return [Point("", {})]
+        digits = max(3, len(str(len(combinations) - 1)))
+        return [Point(f"{i:0{digits}d}", values) for i, values in enumerate(combinations)]
+
+    def trials(self) -> list[Trial]:
+        """All points on all tasks, one task after the other."""
+        return [
+            Trial(point, replace_values(self.config, point.values | self._place(point, task)))
+            for task in self.tasks
+            for point in self.points()
+        ]
+
+    def _place(self, point: Point, task: str) -> dict[str, str]:
+        name = self.config.experiment
+        return {"task": task, "experiment": f"{name}/{point.name}" if point.name else name}
+
+    @property
+    def directory(self) -> Path:
+        """Where the tables and everything else of the sweep are."""
+        return Path(self.config.output) / self.config.experiment
+
+    def description(self) -> dict[str, Any]:
+        """All that the results depend on, as plain values under their names."""
+        config = flatten(self.config)
+        for name in _HARMLESS:
+            del config[name]
+        return {
+            "config": config,
+            "task": list(self.tasks),
+            "axes": [str(axis) for axis in self.axes],
+            "samples": self.samples,
+            "sampler": self.sampler,
+            "sampler-seed": self.sampler_seed,
+            "halving": None if self.halving is None else dataclasses.asdict(self.halving),
+        }
+
+
+def check_directory(sweep: Sweep) -> bool:
+    """Whether this sweep has begun in its directory.
+
+    Raises:
+      ConfigError: if another one has, with the differences.
+    """
+    path = sweep.directory / DEFINITION_FILE
+    if not path.exists():
+        return False
+    differences = _differences(read_description(sweep.directory), sweep.description())
+    if differences:
+        raise ConfigError(
+            f"{sweep.directory} holds another sweep: give another --experiment or --output "
+            f"({'; '.join(differences)})"
+        )
+    return True
+
+
+def check_same(directories: list[Path]) -> dict[str, Any]:
+    """The description of the sweep that has parts in all these directories.
+
+    Raises:
+      ConfigError: if they are parts of different ones, or of none.
+    """
+    first = read_description(directories[0])
+    for directory in directories[1:]:
+        differences = _differences(first, read_description(directory))
+        if differences:
+            raise ConfigError(
+                f"{directories[0]} and {directory} hold different sweeps: {'; '.join(differences)}"
+            )
+    return first
+
+
+def read_description(directory: Path) -> dict[str, Any]:
+    """What `description` said of the sweep in a directory.
+
+    Raises:
+      ConfigError: if there is none.
+    """
+    path = directory / DEFINITION_FILE
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        message = f"{directory} holds no sweep: {DEFINITION_FILE} {error.strerror}"
+        raise ConfigError(message) from error
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    before = before | before["config"]
+    # What was written went through JSON.
+    now = json.loads(json.dumps(now))
+    now = now | now["config"]
+    names = [name for name in {**before, **now} if name != "config"]
+    return [
+        f"{name.replace('_', '-')} was {_text(before.get(name))} and is {_text(now.get(name))}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _text(value: Any) -> str:
+    return (" ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)

@@ -1,0 +1,74 @@
+"""Which configurations can train as one program: those that differ in traced numbers only."""
+
+from collections.abc import Sequence
+
+import envs
+from purejax_simba.config import Config, make_environment, resolve
+from purejax_simba.names import flatten, replace_values
+
+# What becomes a part of `HyperParameters` and is used nowhere else.
+TRACED = frozenset(
+    {
+        "discount",
+        "agent.value_range",
+        "agent.shift",
+        "agent.scaler_init",
+        "agent.scaler_scale",
+        "agent.alpha_init",
+        "agent.alpha_scale",
+        "agent.learning_rate",
+        "agent.learning_rate_end",
+        "agent.tau",
+        "agent.behaviour_cloning_weight",
+        "temperature.initial",
+        "temperature.target_entropy_coefficient",
+    }
+)
+# What no program knows of.
+_NAMES = frozenset({"seed", "num_seeds", "experiment", "output"})
+# No hyperparameters: what is learned does not depend on them, but by chance.
+BOOKKEEPING = _NAMES | {"checkpoint", "host_time_limit", "host_python"}
+
+_DEFAULTS = flatten(Config())
+
+
+def static_part(config: Config) -> Config:
+    """The configuration with defaults for all that may differ within a program."""
+    return replace_values(config, {name: _DEFAULTS[name] for name in TRACED | _NAMES})
+
+
+def resolve_all(configs: Sequence[Config]) -> list[Config]:
+    """`resolve` for many, making an environment only where it is another one.
+
+    Raises:
+      ConfigError, envs.TaskError: as `resolve`.
+    """
+    resolved = []
+    key, environment = None, None
+    for config in configs:
+        wanted = _environment_options(config)
+        if environment is None or wanted != key:
+            # An unknown task comes before anything else that may be wrong with it.
+            envs.spec(config.task)
+            key, environment = wanted, make_environment(config)
+        resolved.append(resolve(config, environment))
+    return resolved
+
+
+def _environment_options(config: Config) -> tuple:
+    return (
+        config.task,
+        config.physics,
+        config.action_repeat,
+        config.episode_length,
+        config.host_time_limit,
+        config.host_python,
+    )
+
+
+def group(configs: Sequence[Config]) -> list[list[int]]:
+    """Indices of resolved configurations that can train together, in order of appearance."""
+    groups: dict[Config, list[int]] = {}
+    for index, config in enumerate(configs):
+        groups.setdefault(static_part(config), []).append(index)
+    return list(groups.values())

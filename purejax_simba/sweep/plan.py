@@ -1,0 +1,169 @@
+"""Which programs a sweep is made of, and what trains in each."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.logging import replace_text, run_directory
+from purejax_simba.preflight import GIB, bytes_per_run, runs_that_fit
+from purejax_simba.sweep.definition import Sweep, Trial
+from purejax_simba.sweep.grouping import TRACED, group, resolve_all
+from purejax_simba.sweep.halving import rungs_of
+from purejax_simba.training import make_program
+
+_PARTS_FILE = "parts.json"
+_NO_LIMIT = 1_000_000
+
+
+class Member(NamedTuple):
+    """What one configuration of a sweep trains.
+
+    Attributes:
+      trial: where it comes from.
+      config: resolved.
+    """
+
+    trial: Trial
+    config: Config
+
+    @property
+    def directory(self) -> Path:
+        """Of its files."""
+        return run_directory(self.config)
+
+
+class Group(NamedTuple):
+    """Configurations that differ in traced numbers only.
+
+    Attributes:
+      number: its place among the groups of the sweep.
+      members: of the group.
+      directory: for the checkpoints.
+    """
+
+    number: int
+    members: list[Member]
+    directory: Path
+
+    @property
+    def runs(self) -> int:
+        """Seeds of all members."""
+        return sum(member.config.num_seeds for member in self.members)
+
+
+def make_groups(sweep: Sweep) -> list[Group]:
+    """All groups of a sweep, each to be one program if it fits the memory.
+
+    Raises:
+      ConfigError, envs.TaskError: if one of the configurations cannot be run.
+    """
+    trials = sweep.trials()
+    configs = resolve_all([trial.config for trial in trials])
+    members = [Member(trial, config) for trial, config in zip(trials, configs, strict=True)]
+    groups = [
+        Group(number, [members[i] for i in indices], sweep.directory / "programs" / f"{number:03d}")
+        for number, indices in enumerate(group(configs))
+    ]
+    for each in groups:
+        rungs_of(sweep.halving, each.members[0].config, len(each.members))
+    return groups
+
+
+def choose_shard(groups: Sequence[Group], shard: str | None) -> list[Group]:
+    """Every n-th group, for `i/n` with i from 1 to n; all for None.
+
+    Raises:
+      ConfigError: for anything else.
+    """
+    if shard is None:
+        return list(groups)
+    index, _, count = shard.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise ConfigError(f"--shard {shard}: give 1/4, for example, up to 4/4")
+    return list(groups[int(index) - 1 :: int(count)])
+
+
+def parts_of(group: Group) -> list[list[Member]]:
+    """The members that have room in memory at the same time; a group that was begun stays as it is.
+
+    Raises:
+      ConfigError: if a single configuration is too large.
+    """
+    path = group.directory / _PARTS_FILE
+    if path.exists():
+        sizes = json.loads(path.read_text())
+    else:
+        fit = runs_that_fit(make_program(group.members[0].config), group.runs)
+        sizes = _divide([member.config.num_seeds for member in group.members], fit)
+        group.directory.mkdir(parents=True, exist_ok=True)
+        replace_text(path, json.dumps(sizes))
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return [group.members[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def _divide(seeds: Sequence[int], fit: int) -> list[int]:
+    """Sizes of parts, about equally large, of configurations with so many seeds.
+
+    A configuration that does not fit is a part of its own, and is refused when its turn comes.
+    """
+    count = max(1, -(-sum(seeds) // max(fit, 1)))
+    most = max(1, min(fit, max(-(-sum(seeds) // count), max(seeds))))
+    sizes, runs = [0], 0
+    for number in seeds:
+        if sizes[-1] and runs + number > most:
+            sizes.append(0)
+            runs = 0
+        sizes[-1] += 1
+        runs += number
+    return sizes
+
+
+def describe(groups: Sequence[Group], sweep: Sweep) -> str:
+    """The groups as text: members, runs, memory, and what of it fits at a time."""
+    lines = []
+    programs = 0
+    for each in groups:
+        config = each.members[0].config
+        program = make_program(config)
+        per_run = sum(bytes_per_run(program).values())
+        fit = runs_that_fit(program, _NO_LIMIT)
+        sizes = _divide([member.config.num_seeds for member in each.members], fit)
+        rungs = [rungs_of(sweep.halving, config, size) for size in sizes]
+        programs += sum(1 + len(steps) for steps in rungs)
+        parts = f", in {len(sizes)} parts" if len(sizes) > 1 else ""
+        steps = ", ".join(f"{step:,}" for step in rungs[0])
+        compared = f", compared at env steps {steps}" if steps else ""
+        lines.append(
+            f"group {each.number}: {config.task}{_static_values(each)}, "
+            f"{count_of(len(each.members), 'configuration')}, {count_of(each.runs, 'run')}, "
+            f"{each.runs * per_run / GIB:.2f} GiB ({per_run / GIB:.3f} GiB per run), "
+            f"{_fitting(each, fit)}{parts}{compared}"
+        )
+    members = sum(len(each.members) for each in groups)
+    runs = sum(each.runs for each in groups)
+    lines.append(
+        f"{count_of(len(groups), 'group')}, {count_of(programs, 'compiled program')}, "
+        f"{count_of(members, 'configuration')}, {count_of(runs, 'run')}"
+    )
+    return "\n".join(lines)
+
+
+def count_of(number: int, thing: str) -> str:
+    """`3 runs`, `1 run`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _static_values(group: Group) -> str:
+    """Values of static axes."""
+    values = group.members[0].trial.point.values
+    return "".join(f", {name}={values[name]}" for name in values if name not in TRACED)
+
+
+def _fitting(group: Group, fit: int) -> str:
+    if fit == _NO_LIMIT:
+        return "any number of runs fits"
+    largest = max(member.config.num_seeds for member in group.members)
+    advice = f", too few for a configuration of {largest} seeds" if fit < largest else ""
+    return f"{fit:,} fit at a time{advice}"

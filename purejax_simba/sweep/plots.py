@@ -1,0 +1,96 @@
+"""Each hyperparameter against how good configurations with it were."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from purejax_simba.sweep.axes import Axis
+from purejax_simba.sweep.results import Results, Row
+
+PLOTS_DIRECTORY = "plots"
+
+
+def draw_plots(results: Results, directory: Path) -> list[Path]:
+    """Draws `plots/<name>.png` for every axis.
+
+    On one task the score is the interquartile mean of the returns with its interval, on several
+    the mean rank. Returns the files.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    place = directory / PLOTS_DIRECTORY
+    place.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for axis in results.axes:
+        figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+        _draw(axes, axis, results)
+        path = place / f"{axis.name}.png"
+        figure.savefig(path, dpi=150)
+        pyplot.close(figure)
+        paths.append(path)
+    return paths
+
+
+def _draw(axes: Any, axis: Axis, results: Results) -> None:
+    rows = {row.name: row for row in results.rows}
+    if _is_number(axis):
+        positions = {name: row.values[axis.name] for name, row in rows.items()}
+        if _is_wide(axis):
+            axes.set_xscale("log")
+        if axis.kind == "grid":
+            axes.set_xticks(axis.values, [f"{value:g}" for value in axis.values])
+            axes.set_xticks([], minor=True)
+    else:
+        labels = [str(value) for value in axis.values]
+        positions = {name: labels.index(str(row.values[axis.name])) for name, row in rows.items()}
+        axes.set_xticks(range(len(labels)), labels)
+    if len(results.tasks) > 1:
+        axes.scatter([positions[n] for n in rows], [row.mean_rank for row in rows.values()])
+        axes.set(ylabel=f"mean rank over {len(results.tasks)} tasks")
+        axes.invert_yaxis()
+    else:
+        _draw_returns(axes, rows, positions)
+        axes.set(ylabel="return, interquartile mean and 95% interval", title=results.tasks[0])
+    axes.set(xlabel=axis.name)
+    axes.grid(alpha=0.3)
+
+
+def _draw_returns(axes: Any, rows: dict[str, Row], positions: dict[str, float]) -> None:
+    last = max(row.score.env_step for row in rows.values())
+    # Returns at an earlier step do not compare with those at the end.
+    for stopped, color, label in (
+        (False, "tab:blue", f"at env step {last:,}"),
+        (True, "0.7", "stopped earlier"),
+    ):
+        chosen = [name for name in rows if (rows[name].score.env_step < last) == stopped]
+        if not chosen:
+            continue
+        means = [rows[name].score.mean for name in chosen]
+        intervals = [rows[name].score.interval() for name in chosen]
+        errors = [
+            [
+                0.0 if math.isnan(low) else max(0.0, mean - low)
+                for mean, (low, _) in zip(means, intervals, strict=True)
+            ],
+            [
+                0.0 if math.isnan(high) else max(0.0, high - mean)
+                for mean, (_, high) in zip(means, intervals, strict=True)
+            ],
+        ]
+        xs = [positions[name] for name in chosen]
+        axes.errorbar(xs, means, errors, fmt="o", color=color, capsize=3, alpha=0.8, label=label)
+    axes.legend()
+
+
+def _is_number(axis: Axis) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in axis.values)
+
+
+def _is_wide(axis: Axis) -> bool:
+    """Whether values differ so much that only their ratios matter."""
+    return axis.kind == "log_uniform" or (
+        axis.kind == "grid" and min(axis.values) > 0 and max(axis.values) >= 5 * min(axis.values)
+    )
