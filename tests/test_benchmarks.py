@@ -86,6 +86,7 @@ def test_open_number_of_critics_is_refused():
         flops_per_update(agent, 3, 2, 5)
 
 
+@pytest.mark.slow
 def test_every_run_is_updated_as_often_as_asked():
     updates = Updates(update.make_learner(TINY), TINY.runs, make_mesh(TINY.runs))
     updates(2)
@@ -94,6 +95,7 @@ def test_every_run_is_updated_as_often_as_asked():
     assert all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.actor))
 
 
+@pytest.mark.slow
 def test_update_is_measured():
     measured = measure_update(update.make_learner(TINY), TINY.runs, TINY.seconds)
     assert 0.0 < measured.seconds.best <= measured.seconds.median

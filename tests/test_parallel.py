@@ -40,6 +40,7 @@ def test_groups_come_back_in_order(size):
     jax.tree.map(np.testing.assert_array_equal, join_runs(jax.device_get(groups), 4), tree)
 
 
+@pytest.mark.slow
 def test_in_turn_is_side_by_side():
     """On two devices, which only a process of its own can have."""
     result = subprocess.run(

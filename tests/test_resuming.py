@@ -148,6 +148,7 @@ def test_more_steps_and_another_output(compiled_once, monkeypatch, tmp_path):
     assert (second / "metrics.csv").read_text() == text
 
 
+@pytest.mark.slow
 def test_without_the_replay_a_policy_fills_a_new_one(compiled_once, monkeypatch, tmp_path, capsys):
     config = _config(tmp_path, checkpoint=CheckpointConfig(interval=60, replay=False))
     first = experiment.run(dataclasses.replace(config, total_env_steps=STEPS // 2))

@@ -103,6 +103,7 @@ def finished(tmp_path_factory) -> Sweep:
     return sweep
 
 
+@pytest.mark.slow
 def test_configurations_train_as_when_alone():
     """In a process of its own, whose code is less optimised and compiled in half the time."""
     result = subprocess.run(
@@ -155,6 +156,7 @@ def compare_with_single_runs() -> None:
     assert len(distinct) == 36
 
 
+@pytest.mark.slow
 def test_a_group_is_one_program(programs, tmp_path):
     running.run_sweep(_sweep(tmp_path, RATES, BINS))
     assert [bins for bins, _ in programs] == [11, 13]
@@ -283,6 +285,7 @@ def test_an_interrupted_sweep_goes_on(
     assert _files(sweep.directory) == _files(finished.directory)
 
 
+@pytest.mark.slow
 def test_shards_are_merged(finished, tmp_path, capsys):
     parts = [_sweep(tmp_path / str(shard), RATES, BINS) for shard in (1, 2)]
     for shard, sweep in enumerate(parts, start=1):
@@ -336,6 +339,7 @@ def test_a_group_without_survivors_is_finished(tmp_path, programs):
     assert len(programs) == 1
 
 
+@pytest.mark.slow
 def test_tasks_are_ranked_each_and_together(tmp_path, capsys):
     tasks = (TASK, "gymnax/MountainCarContinuous-v0")
     commands.train(_sweep(tmp_path, RATES, tasks=tasks))
@@ -359,6 +363,7 @@ def test_tasks_without_axes_are_single_runs(tmp_path, capsys):
     assert len(read_results([tmp_path / "sweep"]).rows) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted", [None, 5])
 def test_halving_keeps_the_best(finished, programs, tmp_path, monkeypatch, capsys, interrupted):
     """What goes on does so as if it had never been with others."""

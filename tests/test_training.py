@@ -330,7 +330,7 @@ def compilations() -> Iterator[list[float]]:
     listening = False
 
 
-@pytest.mark.parametrize("at_a_time", [RUNS, RUNS // 2])
+@pytest.mark.parametrize("at_a_time", [RUNS, pytest.param(RUNS // 2, marks=pytest.mark.slow)])
 def test_everything_is_compiled_once(compilations, monkeypatch, at_a_time):
     monkeypatch.setattr("purejax_simba.runs.runs_at_a_time", lambda *_: at_a_time)
     with _linear_agents():
