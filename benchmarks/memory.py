@@ -49,7 +49,8 @@ def measure(task: str, arguments: Arguments) -> dict[str, int | float]:
     runs.compile()
     compiled = program_bytes_per_run(runs.compiled.advance, 1)
     per_run = sum(compiled.values())
-    estimated = sum(bytes_per_run(program).values())
+    estimate = bytes_per_run(program)
+    estimated = sum(estimate.values()) - estimate["checkpoint"]
     fits = {f"runs_in_{size}_gb": size * 10**9 // per_run for size in DEVICE_GIGABYTES}
     ratio = {"estimated_bytes_per_run": estimated, "estimate_over_compiled": estimated / per_run}
     return compiled | ratio | fits

@@ -30,6 +30,7 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     `updates` is what a gradient step needs besides its state: the activations of a batch, kept for
     the backward pass, and the gradients. How many arrays of a layer's width live at a time is
     counted generously; the sum was within 10% of XLA's own figure at critic widths 128 and 512.
+    `checkpoint` is the copy from which one is written, where that is in the memory of the runs.
     """
     state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
     agent, config = state.agent, program.config
@@ -41,12 +42,17 @@ def bytes_per_run(program: Program) -> dict[str, int]:
         16 * sizes.critic_num_blocks + 12
     ) * sizes.critic_hidden_dim * critics
     activations = 4 * config.replay.batch_size * widths
+    replay, environment = tree_bytes(state.replay), tree_bytes(state.environment)
+    copy = 0
+    if jax.default_backend() == "cpu" and config.interactions_per_checkpoint:
+        copy = parameters + optimizer + environment + replay * config.checkpoint.replay
     return {
-        "replay": tree_bytes(state.replay),
+        "replay": replay,
         "parameters": parameters,
         "optimizer": optimizer,
         "updates": activations + tree_bytes((agent.actor, agent.critic)),
-        "environment": tree_bytes(state.environment),
+        "environment": environment,
+        "checkpoint": copy,
     }
 
 
@@ -64,11 +70,9 @@ def check_memory(
     Raises:
       ConfigError: with the memory needed and what would make it smaller.
     """
-    per_run = bytes_per_run(program)
     runs = program.config.num_seeds if num_runs is None else num_runs
     available = _available_bytes()
-    working = per_run["updates"]
-    kept = sum(per_run.values()) - working
+    kept, working = _kept_and_working(program)
     total = kept * runs + working * at_a_time
     sharing = _sharing(num_devices)
     needed = -(-total // sharing)
@@ -79,8 +83,8 @@ def check_memory(
             fits = available // (kept + working) * sharing
         advice = f"--num-seeds {fits}" if fits else "--replay.storage bfloat16"
         raise ConfigError(
-            f"{runs} seeds need {needed / GIB:.1f} GiB ({per_run['replay'] / GIB:.2f} GiB of "
-            f"replay each) and {available / GIB:.1f} GiB are free: give {advice} or a smaller "
+            f"{runs} seeds need {needed / GIB:.1f} GiB ({kept / GIB:.2f} GiB each for good, most "
+            f"of it replay) and {available / GIB:.1f} GiB are free: give {advice} or a smaller "
             "--replay.capacity"
         )
     return total
@@ -88,10 +92,10 @@ def check_memory(
 
 def runs_that_fit(program: Program, limit: int) -> int:
     """How many runs, up to a limit, have room at the same time; 0 if not even one has."""
-    per_run = bytes_per_run(program)
     available = _available_bytes()
     if available is None:
         return limit
+    kept, working = _kept_and_working(program)
     sizes = program.config
 
     def fits(runs: int) -> bool:
@@ -99,12 +103,18 @@ def runs_that_fit(program: Program, limit: int) -> int:
         at_a_time = runs_at_a_time(
             runs, mesh, sizes.replay.batch_size, sizes.agent.critic_hidden_dim
         )
-        working = per_run["updates"]
         places = -(-runs // at_a_time) * at_a_time  # uneven groups are filled up
-        total = (sum(per_run.values()) - working) * places + working * at_a_time
+        total = kept * places + working * at_a_time
         return -(-total // _sharing(mesh.size)) <= available
 
     return bisect.bisect_left(range(1, limit + 1), True, key=lambda runs: not fits(runs))
+
+
+def _kept_and_working(program: Program) -> tuple[int, int]:
+    """Bytes of one run that last, and those that only an update needs."""
+    per_run = bytes_per_run(program)
+    working = per_run["updates"]
+    return sum(per_run.values()) - working, working
 
 
 def _sharing(num_devices: int) -> int:

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from purejax_simba import preflight
-from purejax_simba.config import AgentConfig, Config, ConfigError
+from purejax_simba.config import AgentConfig, CheckpointConfig, Config, ConfigError
 from purejax_simba.runs import Runs
 from purejax_simba.training import make_program
 
@@ -42,7 +42,9 @@ def test_the_number_of_seeds_advised_fits(monkeypatch, at_a_time):
 @pytest.mark.slow
 def test_the_estimate_is_near_what_the_compiler_needs():
     program = make_program(_config(num_seeds=1))
-    estimate = sum(preflight.bytes_per_run(program).values())
+    by_purpose = preflight.bytes_per_run(program)
+    # The copy for a checkpoint is no part of the program.
+    estimate = sum(by_purpose.values()) - by_purpose["checkpoint"]
     runs = Runs(program)
     runs.compile()
     analysis = runs.compiled.advance.memory_analysis()
@@ -50,3 +52,15 @@ def test_the_estimate_is_near_what_the_compiler_needs():
         pytest.fail(f"{jax.default_backend()} does not say what a program needs")
     needed = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
     assert estimate == pytest.approx(needed, rel=0.1)
+
+
+def test_a_checkpoint_needs_room_for_a_copy():
+    def sizes(**settings) -> dict[str, int]:
+        checkpoint = CheckpointConfig(**settings)
+        return preflight.bytes_per_run(make_program(_config(checkpoint=checkpoint)))
+
+    whole, small, none = sizes(), sizes(replay=False), sizes(interval=0)
+    state = sum(none[name] for name in ("replay", "parameters", "optimizer", "environment"))
+    assert whole["checkpoint"] == state
+    assert small["checkpoint"] == state - none["replay"]
+    assert none["checkpoint"] == 0
