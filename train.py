@@ -110,8 +110,11 @@ def main() -> int:
     except (ConfigError, envs.TaskError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (envs.HostEnvironmentError, ResultsError, CheckpointError) as error:
+    except envs.HostEnvironmentError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (ResultsError, CheckpointError) as error:
+        print(f"error: {error}: make room there, then --resume goes on", file=sys.stderr)
         return 1
     except ProcessError as error:
         print(f"error: {error}; --resume goes on", file=sys.stderr, flush=True)

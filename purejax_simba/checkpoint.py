@@ -1,7 +1,9 @@
 """Saving everything of runs under way, so that they can go on."""
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +21,7 @@ STATE_DIRECTORY = Path("checkpoints") / "state"
 # A checkpoint is a directory with these, named after its env step.
 _ARRAYS, _NOTES, _CHECKSUMS = "arrays", "notes.json", "checksums.json"
 _UNFINISHED = "unfinished"
+_FULL = os.strerror(errno.ENOSPC)
 
 
 class CheckpointError(Exception):
@@ -92,7 +95,8 @@ class CheckpointWriter:
         try:
             writing.result()
         except Exception as error:  # whatever the libraries below raise where a disk is full
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            lines = str(error).strip().splitlines() or [repr(error)]
+            reason = _FULL if _FULL in str(error) else lines[0]
             raise CheckpointError(
                 f"cannot write a checkpoint to {self._directory}: {reason}"
             ) from error
@@ -198,8 +202,14 @@ def _flush(path: Path) -> None:
 
 
 def _save_tree(path: Path, tree: Any) -> None:
-    with _checkpointer() as checkpointer:
-        checkpointer.save(path.absolute(), tree)
+    # What fails is raised; orbax would print the traceback of each of its threads as well.
+    log = logging.getLogger("absl")
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        with _checkpointer() as checkpointer:
+            checkpointer.save(path.absolute(), tree)
+    finally:
+        log.disabled = was_disabled
 
 
 def _read_tree(path: Path) -> Any:
