@@ -221,6 +221,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_several_devices_and_large_batches():
     """In a process of its own, because the number of devices is fixed at the start."""
     result = subprocess.run(

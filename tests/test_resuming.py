@@ -84,6 +84,7 @@ def _stop_at(monkeypatch, interactions: list[int], stop: Callable[[], None]) -> 
     monkeypatch.setattr(experiment, "CHUNK_SECONDS", 0.0)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(
     compiled_once, monkeypatch, tmp_path
 ):
