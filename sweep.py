@@ -15,6 +15,7 @@ from purejax_simba.compilation_cache import use_compilation_cache
 from purejax_simba.config import ConfigError
 from purejax_simba.logging import ResultsError
 from purejax_simba.parallel import use_all_cores
+from purejax_simba.preflight import OutOfMemoryError
 from purejax_simba.sweep.options import SweepOptions, make_sweep, read_file
 from purejax_simba.sweep.running import SweepError
 
@@ -69,7 +70,7 @@ def main() -> int:
     except (ConfigError, envs.TaskError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (SweepError, ResultsError, CheckpointError) as error:
+    except (SweepError, ResultsError, CheckpointError, OutOfMemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from purejax_simba.compilation_cache import use_compilation_cache
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.logging import ResultsError, read_config, read_config_file
 from purejax_simba.parallel import use_all_cores
+from purejax_simba.preflight import OutOfMemoryError
 from purejax_simba.processes import ProcessError, ProcessOptions, join
 
 
@@ -110,7 +111,7 @@ def main() -> int:
     except (ConfigError, envs.TaskError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except envs.HostEnvironmentError as error:
+    except (envs.HostEnvironmentError, OutOfMemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (ResultsError, CheckpointError) as error:

@@ -21,7 +21,7 @@ from purejax_simba.config import Config, ConfigError
 from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.members import Member
 from purejax_simba.policies import Policy
-from purejax_simba.preflight import GIB, check_memory
+from purejax_simba.preflight import GIB, check_memory, clear_memory_errors
 from purejax_simba.progress import ProgressDisplay, spread
 from purejax_simba.runs import Runs
 from purejax_simba.training import Program, make_program
@@ -61,6 +61,7 @@ def run(config: Config) -> Path:
       SystemExit: after a signal, with the status that shells give it (130, 143).
       envs.HostEnvironmentError: if an environment fails; the results so far are in the files.
       CheckpointError, logging.ResultsError: if files cannot be written; likewise.
+      OutOfMemoryError: if a device has less memory than it said; likewise.
     """
     experiment = _Experiment(make_program(config))
     config = experiment.config
@@ -166,7 +167,7 @@ class _Experiment:
           advice: how to go on after an interruption; default: the command for a single run.
           until: environment steps after which to stop.
         """
-        self.config = program.config
+        self.program, self.config = program, program.config
         processes.check_agreement(self.config)
         self.advice = advice
         steps = self.config.total_env_steps if until is None else until
@@ -185,7 +186,8 @@ class _Experiment:
         self.members, self.directory = members, directory
         keep = self.config.checkpoint.keep
         writer = CheckpointWriter(directory / STATE_DIRECTORY, keep)
-        with envs.clear_errors(), writer as self.checkpoints:
+        memory_errors = clear_memory_errors(self.program, self.runs.count)
+        with envs.clear_errors(), memory_errors, writer as self.checkpoints:
             try:
                 taken = 0 if checkpoint is None else checkpoint.notes["interactions"]
                 if taken < self.end:

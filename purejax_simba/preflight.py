@@ -1,6 +1,8 @@
 """Will it fit? Answered from shapes alone, before anything is compiled."""
 
 import bisect
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -90,9 +92,40 @@ def check_memory(
     return total
 
 
-def runs_that_fit(program: Program, limit: int) -> int:
-    """How many runs, up to a limit, have room at the same time; 0 if not even one has."""
-    available = _available_bytes()
+class OutOfMemoryError(Exception):
+    """A device ran out of memory all the same; the message is one line."""
+
+
+@contextlib.contextmanager
+def clear_memory_errors(program: Program, num_runs: int) -> Iterator[None]:
+    """Says how many of the runs would fit where a device runs out of memory.
+
+    Raises:
+      OutOfMemoryError: in place of JAX's own error.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        statistics = jax.local_devices()[0].memory_stats() or {}
+        # What is in use now are these runs; some other program may have taken the rest.
+        fits = runs_that_fit(program, num_runs - 1, statistics.get("bytes_limit"))
+        raise OutOfMemoryError(
+            f"a device ran out of memory with {num_runs} runs: train {fits} at a time at most, or "
+            "give --replay.storage bfloat16 or a smaller --replay.capacity"
+        ) from error
+
+
+def runs_that_fit(program: Program, limit: int, available: int | None = None) -> int:
+    """How many runs, up to a limit, have room at the same time; 0 if not even one has.
+
+    Args:
+      program: of one run.
+      limit: of the answer.
+      available: bytes of a device; default: those that are free.
+    """
+    available = _available_bytes() if available is None else available
     if available is None:
         return limit
     kept, working = _kept_and_working(program)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 import train
@@ -130,6 +131,18 @@ def test_evaluating_what_is_no_run_is_refused(command, tmp_path, file, text):
     status, _, error = command("--evaluate", str(tmp_path))
     assert status == 2
     _is_one_line_of_advice(error, str(tmp_path))
+
+
+def test_a_device_without_memory_says_how_many_runs_fit(command, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 5 bytes")
+
+    monkeypatch.setattr("purejax_simba.runs.compile_program", fail)
+    monkeypatch.setattr("purejax_simba.preflight._available_bytes", lambda: 2**40)
+    status, _, error = command(*TINY, "--output", str(tmp_path))
+    assert status == 1
+    last = error.splitlines()[-1]
+    assert last.startswith("error: a device ran out of memory with 2 runs: train 1 at a time at ")
 
 
 def test_tasks_are_listed(command):
