@@ -150,10 +150,9 @@ def check_agreement(config: Config) -> None:
     Raises:
       ConfigError: if one does not.
     """
-    digest = hashlib.sha256(json.dumps(asdict(config)).encode()).digest()
     if jax.process_count() == 1:
         return
-    rows = _exchange(digest)
+    rows = _exchange(hashlib.sha256(json.dumps(asdict(config)).encode()).digest())
     others = [index for index, row in enumerate(rows) if (row != rows[0]).any()]
     if others:
         raise ConfigError(

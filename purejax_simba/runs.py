@@ -42,7 +42,9 @@ class Inputs(NamedTuple):
 def make_inputs(configs: Sequence[Config], action_size: int) -> Inputs:
     """Keys and hyperparameters of the seeds of all configurations, one after the other."""
     keys = [jax.random.key(seed) for config in configs for seed in config.seeds]
-    numbers = [hyperparameters(config, action_size) for config in configs for _ in config.seeds]
+    numbers: list[HyperParameters] = []
+    for config in configs:
+        numbers += [hyperparameters(config, action_size)] * config.num_seeds
     return Inputs(jnp.stack(keys), jax.tree.map(lambda *leaves: jnp.stack(leaves), *numbers))
 
 

@@ -1,11 +1,8 @@
 """Runs on several devices: the numbers of one, whatever the counts, and no talk between devices."""
 
 import dataclasses
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -19,7 +16,6 @@ from purejax_simba.runs import Runs, Snapshot
 from purejax_simba.training import make_program
 from tests import tiny
 
-ROOT = Path(__file__).parent.parent
 DEVICES = 8
 CONFIG = Config(
     task="gymnax/Pendulum-v1",
@@ -38,15 +34,7 @@ COLLECTIVES = re.compile("all-reduce|all-gather|all-to-all|collective|reduce-sca
 @pytest.mark.parametrize("name", ["compare_counts", "compare_moves"])
 def test_on_eight_devices(name):
     """In a process of its own, which alone can have so many."""
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.test_devices", name],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        # What is optimised in the generated code is rounding; this runs for milliseconds.
-        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
+    tiny.run_module("tests.test_devices", name)
 
 
 def make_runs(num_seeds: int, devices: int) -> Runs:

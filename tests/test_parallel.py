@@ -1,10 +1,6 @@
 """Runs side by side and in turn."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 from unittest import mock
 
 import jax
@@ -17,7 +13,6 @@ from purejax_simba.parallel import join_runs, make_mesh, runs_at_a_time, split_r
 from purejax_simba.training import make_program
 from tests import tiny
 
-ROOT = Path(__file__).parent.parent
 RUNS = 4
 CONFIG = Config(
     task="gymnax/Pendulum-v1",
@@ -43,15 +38,7 @@ def test_groups_come_back_in_order(size):
 @pytest.mark.slow
 def test_in_turn_is_side_by_side():
     """On two devices, which only a process of its own can have."""
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.test_parallel"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        # What is optimised in the generated code is rounding; this runs for milliseconds.
-        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
+    tiny.run_module("tests.test_parallel")
 
 
 def compare_groups() -> None:

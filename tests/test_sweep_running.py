@@ -3,10 +3,7 @@
 import contextlib
 import csv
 import dataclasses
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +30,6 @@ from purejax_simba.training import make_program
 from tests import tiny
 from tests.test_training import _linear_agents
 
-ROOT = Path(__file__).parent.parent
 TASK = "gymnax/Pendulum-v1"
 STEPS, INTERVAL = 120, 40
 CONFIG = Config(
@@ -106,14 +102,7 @@ def finished(tmp_path_factory) -> Sweep:
 @pytest.mark.slow
 def test_configurations_train_as_when_alone():
     """In a process of its own, whose code is less optimised and compiled in half the time."""
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.test_sweep_running"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
+    tiny.run_module("tests.test_sweep_running")
 
 
 def compare_with_single_runs() -> None:

@@ -1,13 +1,30 @@
 """Networks and runs that are as small as they can be."""
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from purejax_simba import experiment
 from purejax_simba.config import AgentConfig, Config, ReplayConfig
 
+ROOT = Path(__file__).parent.parent
 AGENT = AgentConfig(actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11)
+
+
+def run_module(name: str, *words: str) -> None:
+    """Runs a module of tests as a program, in a process of its own; it has to succeed."""
+    result = subprocess.run(
+        [sys.executable, "-m", name, *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        # What is optimised in the generated code is rounding; such programs run for milliseconds.
+        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
 
 
 def train(task: str, output: Path, **options: Any) -> list[dict[str, str]]:
