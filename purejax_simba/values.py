@@ -1,6 +1,6 @@
-"""How critics represent values: as a categorical distribution or as one number.
+"""How critics represent values: as a categorical distribution, as quantiles or as one number.
 
-Both follow the same interface. `output` is what a critic network returns, `(..., outputs)`;
+All follow the same interface. `output` is what a critic network returns, `(..., outputs)`;
 `Target` is what a critic is trained towards.
 """
 
@@ -56,6 +56,40 @@ class CategoricalValue(NamedTuple):
     def loss(self, output: jax.Array, target: jax.Array) -> jax.Array:
         """Cross entropy against a target distribution, `(...)`."""
         return -jnp.sum(target * jax.nn.log_softmax(output), axis=-1)
+
+
+class QuantileValue(NamedTuple):
+    """Quantiles at the levels (i + 1/2) / num_quantiles (arXiv 1710.10044)."""
+
+    num_quantiles: int
+
+    @property
+    def outputs(self) -> int:
+        """Length of a critic's output."""
+        return self.num_quantiles
+
+    def mean(self, output: jax.Array, value_range: jax.Array) -> jax.Array:
+        """Expected value, `(...)`."""
+        del value_range
+        return output.mean(-1)
+
+    def target(self, output: jax.Array, bootstrap: Bootstrap, value_range: jax.Array) -> jax.Array:
+        """Quantiles of the bootstrapped value, `(B, num_quantiles)`."""
+        del value_range
+        reward, discount, cost = (x[:, None] for x in bootstrap)
+        return reward + discount * (output - cost)
+
+    def loss(self, output: jax.Array, target: jax.Array) -> jax.Array:
+        """Quantile Huber loss, `(...)`: summed over quantiles, averaged over the target's.
+
+        Equation 10 of the paper, with kappa = 1.
+        """
+        levels = (jnp.arange(self.num_quantiles) + 0.5) / self.num_quantiles
+        error = target[..., None, :] - output[..., :, None]
+        bounded = error.clip(-1.0, 1.0)
+        huber = bounded * (error - 0.5 * bounded)
+        weight = jnp.where(error < 0.0, 1.0 - levels[:, None], levels[:, None])
+        return (weight * huber).mean(-1).sum(-1)
 
 
 class ScalarValue(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purejax_simba import values
-from purejax_simba.values import Bootstrap, CategoricalValue, ScalarValue
+from purejax_simba.values import Bootstrap, CategoricalValue, QuantileValue, ScalarValue
 
 BATCH, BINS, RANGE = 16, 21, 5.0
 FORMS = [values._project_scatter, values._project_dense]
@@ -152,3 +152,51 @@ def test_scalar_value_against_numpy():
     expected = reward + discount * (output[:, 0] - cost)
     np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-6)
     assert value.outputs == 1
+
+
+def test_quantile_loss_is_a_double_sum():
+    critics, quantiles = 2, 7
+    generator = np.random.default_rng(8)
+    output = generator.normal(size=(critics, BATCH, quantiles)) * 2
+    target = generator.normal(size=(BATCH, quantiles)) * 2
+    target[0, 0] = output[0, 0, 0]
+    loss, gradient = np.zeros((critics, BATCH)), np.zeros(output.shape)
+    for critic, row in np.ndindex(critics, BATCH):
+        for i in range(quantiles):
+            level = (2 * i + 1) / (2 * quantiles)
+            for j in range(quantiles):
+                error = target[row, j] - output[critic, row, i]
+                weight = abs(level - (1.0 if error < 0 else 0.0)) / quantiles
+                near = abs(error) <= 1.0
+                loss[critic, row] += weight * (0.5 * error**2 if near else abs(error) - 0.5)
+                gradient[critic, row, i] -= weight * (error if near else np.sign(error))
+    value = QuantileValue(quantiles)
+    arrays = jnp.asarray(output, jnp.float32), jnp.asarray(target, jnp.float32)
+    np.testing.assert_allclose(value.loss(*arrays), loss, rtol=1e-5)
+    ours = jax.grad(lambda *arrays: value.loss(*arrays).sum())(*arrays)
+    np.testing.assert_allclose(ours, gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_quantile_loss_is_least_at_the_quantiles_of_the_target():
+    # Far apart, so that the rounded corner of the loss (one wide) does not matter.
+    target = 1e4 * np.arange(9.0, dtype=np.float32)[None]
+    value = QuantileValue(3)
+    best = jnp.asarray(np.quantile(target, [1 / 6, 1 / 2, 5 / 6], method="inverted_cdf")[None])
+    for quantile in range(3):
+        for shift in (-5e3, 5e3):
+            assert value.loss(best, target) < value.loss(best.at[:, quantile].add(shift), target)
+
+
+def test_quantile_mean_and_target_against_numpy():
+    generator = np.random.default_rng(9)
+    output = generator.normal(size=(BATCH, 5)).astype(np.float32)
+    value = QuantileValue(5)
+    mean = value.mean(jnp.asarray(output), jnp.float32(RANGE))
+    np.testing.assert_allclose(mean, output.mean(-1), rtol=1e-5, atol=1e-6)
+    _, bootstrap = _bootstrap(10, 1.0)
+    ours = value.target(jnp.asarray(output), bootstrap, jnp.float32(RANGE))
+    for row in range(BATCH):
+        reward, discount, cost = (float(x[row]) for x in bootstrap)
+        theirs = reward + discount * (output[row].astype(np.float64) - cost)
+        np.testing.assert_allclose(ours[row], theirs, rtol=1e-5, atol=1e-5)
+    assert value.outputs == 5

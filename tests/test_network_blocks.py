@@ -1,0 +1,171 @@
+"""Layers of the agents SimbaV2 is compared with, against numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purejax_simba.networks import bro
+from purejax_simba.networks.batch_renorm import BatchRenorm
+from purejax_simba.networks.dense import Dense
+
+ROWS, FEATURES = 6, 3
+
+
+def _draw(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def _norm(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+
+
+def test_dense_and_its_gradients_against_numpy():
+    x, upstream = _draw(0, 2, ROWS, 4), _draw(1, 2, ROWS, FEATURES)
+    layer = Dense(FEATURES)
+    params = layer.init(jax.random.key(0), x)["params"]
+    assert set(Dense(FEATURES, use_bias=False).init(jax.random.key(0), x)["params"]) == {"kernel"}
+    params = {"kernel": params["kernel"], "bias": jnp.asarray(_draw(2, FEATURES))}
+
+    def loss(params: dict, x: jax.Array) -> jax.Array:
+        return (layer.apply({"params": params}, x) * upstream).sum()
+
+    kernel = np.asarray(params["kernel"])
+    np.testing.assert_allclose(
+        layer.apply({"params": params}, x), x @ kernel + params["bias"], rtol=1e-5, atol=1e-6
+    )
+    gradient, x_gradient = jax.grad(loss, argnums=(0, 1))(params, x)
+    np.testing.assert_allclose(x_gradient, upstream @ kernel.T, rtol=1e-5, atol=1e-6)
+    expected = np.einsum("abn,abm->nm", x, upstream)
+    np.testing.assert_allclose(gradient["kernel"], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient["bias"], upstream.sum((0, 1)), rtol=1e-5, atol=1e-6)
+
+
+def _renormalised(x: np.ndarray, stats: dict, params: dict, warm_up: int) -> tuple[np.ndarray, ...]:
+    """Arrays after one training batch, written as arXiv 1702.03275 has it, in float64."""
+    x = x.astype(np.float64)
+    mean = x.sum(0) / len(x)
+    variance = ((x - mean) ** 2).sum(0) / len(x)
+    std, running_std = np.sqrt(variance + 1e-3), np.sqrt(stats["variance"] + 1e-3)
+    r, d = np.ones(FEATURES), np.zeros(FEATURES)
+    if stats["batches"] >= warm_up:
+        r = np.minimum(np.maximum(std / running_std, 1 / 3), 3)
+        d = np.minimum(np.maximum((mean - stats["mean"]) / running_std, -5), 5)
+    y = params["scale"] * ((x - mean) / std * r + d) + params["bias"]
+    new_mean = 0.99 * stats["mean"] + 0.01 * mean
+    return y, new_mean, 0.99 * stats["variance"] + 0.01 * variance, r, d
+
+
+@pytest.mark.parametrize("batches", [4, 5], ids=["warming up", "warm"])
+def test_batch_renormalisation_against_numpy(batches):
+    # One feature like its running statistics, one clipped below in r, one above in r and d.
+    x = _draw(3, ROWS, FEATURES) * np.float32([1.0, 0.01, 40.0]) + np.float32([0.5, 0.0, 90.0])
+    stats = {
+        "mean": np.float32([0.1, 0.2, 0.3]),
+        "variance": np.float32([1.2, 1.0, 0.5]),
+        "batches": np.int32(batches),
+    }
+    params = {"scale": np.float32([0.5, 1.0, 2.0]), "bias": np.float32([0.1, -0.2, 0.3])}
+    layer = BatchRenorm(warm_up=5)
+    variables = {"params": params, "batch_stats": stats}
+    y, changed = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    expected, mean, variance, r, d = _renormalised(x, stats, params, 5)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(changed["batch_stats"]["mean"], mean, rtol=1e-5)
+    np.testing.assert_allclose(changed["batch_stats"]["variance"], variance, rtol=1e-5)
+    assert int(changed["batch_stats"]["batches"]) == batches + 1
+    if batches >= 5:
+        np.testing.assert_allclose(r[1:], [1 / 3, 3])
+        assert 0.3 < r[0] < 3
+        assert abs(d[0]) < 5
+        assert d[2] == 5
+
+
+def test_no_gradient_passes_through_the_corrections():
+    x = _draw(4, ROWS, FEATURES)
+    stats = {
+        "mean": np.full(FEATURES, 0.3, np.float32),
+        "variance": np.full(FEATURES, 2.0, np.float32),
+        "batches": np.int32(9),
+    }
+    params = {"scale": np.ones(FEATURES, np.float32), "bias": np.zeros(FEATURES, np.float32)}
+    upstream = _draw(5, ROWS, FEATURES).astype(np.float64)
+    _, _, _, r, d = _renormalised(x, stats, params, 0)
+
+    def loss(x: np.ndarray) -> float:
+        std = np.sqrt(x.var(0) + 1e-3)
+        return float((upstream * ((x - x.mean(0)) / std * r + d)).sum())
+
+    def ours(x: jax.Array) -> jax.Array:
+        variables = {"params": params, "batch_stats": stats}
+        layer = BatchRenorm(warm_up=0)
+        y, _ = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+        return (y * upstream).sum()
+
+    gradient = np.zeros(x.shape)
+    for index in np.ndindex(*x.shape):
+        step = np.zeros(x.shape)
+        step[index] = 1e-5
+        gradient[index] = (loss(x + step) - loss(x - step)) / 2e-5
+    np.testing.assert_allclose(jax.grad(ours)(jnp.asarray(x)), gradient, rtol=1e-3, atol=1e-4)
+
+
+def test_batch_renormalisation_in_use_takes_the_running_statistics():
+    x = _draw(6, ROWS, FEATURES)
+    layer = BatchRenorm()
+    variables = layer.init(jax.random.key(0), x, train=True)
+    start = variables["batch_stats"]
+    np.testing.assert_array_equal(start["mean"], np.zeros(FEATURES))
+    np.testing.assert_array_equal(start["variance"], np.ones(FEATURES))
+    assert start["batches"].dtype == jnp.int32
+    assert int(start["batches"]) == 0
+    stats = start | {"mean": jnp.float32([1, 2, 3]), "variance": jnp.float32([4, 9, 16])}
+    y = layer.apply({"params": variables["params"], "batch_stats": stats}, x, train=False)
+    expected = (x - [1, 2, 3]) / np.sqrt(np.array([4, 9, 16]) + 1e-3)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
+def _bronet(params: dict, x: np.ndarray, blocks: int) -> np.ndarray:
+    def linear(layer: dict, x: np.ndarray) -> np.ndarray:
+        return x @ np.asarray(layer["kernel"], np.float64) + np.asarray(layer["bias"], np.float64)
+
+    x = np.maximum(_norm(linear(params["embedder"], x)), 0)
+    for index in range(blocks):
+        block = params[f"block_{index}"]
+        h = np.maximum(_norm(linear(block["dense_in"], x)), 0)
+        x = x + _norm(linear(block["dense_out"], h))
+    return x
+
+
+def test_bronet_against_numpy():
+    observation, action = _draw(7, ROWS, 5), _draw(8, ROWS, 2)
+    critic = bro.Critic(outputs=4, hidden_dim=8, num_blocks=2)
+    params = critic.init(jax.random.key(1), observation, action)["params"]
+    x = _bronet(params["encoder"], np.concatenate([observation, action], -1), 2)
+    expected = x @ np.asarray(params["value"]["kernel"])
+    np.testing.assert_allclose(
+        critic.apply({"params": params}, observation, action), expected, rtol=1e-4, atol=1e-4
+    )
+    for layer in (params["encoder"]["embedder"], params["encoder"]["block_1"]["dense_in"]):
+        kernel = np.asarray(layer["kernel"])
+        short = kernel if kernel.shape[0] <= kernel.shape[1] else kernel.T
+        np.testing.assert_allclose(short @ short.T, 2 * np.eye(len(short)), atol=1e-5)
+
+
+def test_bronet_actors_against_numpy():
+    observation, mean = _draw(9, ROWS, 5), _draw(10, ROWS, 2)
+    actor = bro.Actor(action_size=2, hidden_dim=8, num_blocks=1)
+    params = actor.init(jax.random.key(2), observation)["params"]
+    x = _bronet(params["encoder"], observation, 1)
+    ours = actor.apply({"params": params}, observation)
+    np.testing.assert_allclose(ours[0], x @ params["mean"]["kernel"], rtol=1e-4, atol=1e-4)
+    raw = x @ np.asarray(params["log_std"]["kernel"])
+    np.testing.assert_allclose(ours[1], -4 + 6 * np.tanh(raw), rtol=1e-4, atol=1e-4)
+
+    optimistic = bro.OptimisticActor(action_size=2, hidden_dim=8, num_blocks=1)
+    params = optimistic.init(jax.random.key(3), observation, mean)["params"]
+    x = _bronet(params["encoder"], np.concatenate([observation, mean], -1), 1)
+    shift = optimistic.apply({"params": params}, observation, mean)
+    np.testing.assert_allclose(shift, x @ params["shift"]["kernel"], rtol=1e-4, atol=1e-4)
+    assert set(params["shift"]) == {"kernel"}
+    assert np.abs(shift).max() < 0.2
