@@ -8,16 +8,11 @@ from typing import Annotated
 
 import tyro
 
-import envs
 from envs.cores import count_cores
-from purejax_simba.checkpoint import CheckpointError
+from purejax_simba.command import one_line_errors
 from purejax_simba.compilation_cache import use_compilation_cache
-from purejax_simba.config import ConfigError
-from purejax_simba.logging import ResultsError
 from purejax_simba.parallel import use_all_cores
-from purejax_simba.preflight import OutOfMemoryError
 from purejax_simba.sweep.options import SweepOptions, make_sweep, read_file
-from purejax_simba.sweep.running import SweepError
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ def parse(words: list[str]) -> Arguments:
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    try:
+    with one_line_errors("the same command goes on") as outcome:
         arguments = parse(sys.argv[1:])
         use_all_cores(count_cores())
         use_compilation_cache()
@@ -67,16 +62,7 @@ def main() -> int:
             commands.show(make_sweep(arguments.options), arguments.shard)
         else:
             commands.train(make_sweep(arguments.options), arguments.shard)
-    except (ConfigError, envs.TaskError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (SweepError, ResultsError, CheckpointError, OutOfMemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return outcome.status
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Trains many seeds of SimbaV2 at once, or evaluates a finished run."""
 
 import argparse
-import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -11,13 +10,12 @@ from typing import Annotated
 import tyro
 
 import envs
-from purejax_simba.checkpoint import CheckpointError
+from purejax_simba.command import one_line_errors
 from purejax_simba.compilation_cache import use_compilation_cache
-from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
-from purejax_simba.logging import ResultsError, read_config, read_config_file
+from purejax_simba.config import AgentConfig, Config, ReplayConfig
+from purejax_simba.logging import read_config, read_config_file
 from purejax_simba.parallel import use_all_cores
-from purejax_simba.preflight import OutOfMemoryError
-from purejax_simba.processes import ProcessError, ProcessOptions, join
+from purejax_simba.processes import ProcessOptions, join
 
 
 def demonstration() -> Config:
@@ -86,7 +84,7 @@ def parse(words: list[str]) -> Arguments:
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    try:
+    with one_line_errors("--resume goes on") as outcome:
         arguments = parse(sys.argv[1:])
         if arguments.list_tasks:
             print("\n".join(envs.tasks()))
@@ -108,22 +106,7 @@ def main() -> int:
                 experiment.run(arguments.config)
             else:
                 experiment.resume(arguments.resume, arguments.config)
-    except (ConfigError, envs.TaskError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (envs.HostEnvironmentError, OutOfMemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (ResultsError, CheckpointError) as error:
-        print(f"error: {error}: make room there, then --resume goes on", file=sys.stderr)
-        return 1
-    except ProcessError as error:
-        print(f"error: {error}; --resume goes on", file=sys.stderr, flush=True)
-        os._exit(1)  # at a usual exit JAX would wait for the process that is gone
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return outcome.status
 
 
 if __name__ == "__main__":
