@@ -348,7 +348,6 @@ def train(task: str, output: Path) -> tuple[subprocess.CompletedProcess[str], li
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
     )
     with (output / "tiny" / task / "metrics.csv").open(newline="") as file:
         return result, list(csv.DictReader(file))

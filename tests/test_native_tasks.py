@@ -108,17 +108,8 @@ def test_a_random_policy_earns_what_it_does_in_the_original(task_id):
     assert stats.ks_2samp(*rounded).pvalue > SIGNIFICANCE, (ours.mean(), theirs.mean())
 
 
-@pytest.fixture
-def fast_compilation():
-    """What is optimised in the generated code is rounding; these programs run for seconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("task_id", TASKS)
-@pytest.mark.usefixtures("fast_compilation")
 def test_trains(task_id, tmp_path):
     rows = tiny.train(task_id, tmp_path, physics="mujoco")
     for metric in ("avg_return", "critic_loss"):

@@ -10,6 +10,9 @@ import pytest
 
 from purejax_simba.normalisation import PRIOR_COUNT, RewardScale, RunningMoments
 
+# Optimisation must not undo what keeps the sums accurate.
+pytestmark = pytest.mark.optimised
+
 STEPS = 1_000_000
 BOUND = 1e-5
 # Mean and standard deviation of each component.

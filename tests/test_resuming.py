@@ -245,10 +245,7 @@ def test_a_killed_run_is_as_one_that_never_was(tmp_path, task, physics):
     """Processes of their own, with a device per core."""
 
     def python(*words: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
-            "PYTHONPATH": str(ROOT),
-        }
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.run(
             [sys.executable, *words], capture_output=True, text=True, env=environment, cwd=tmp_path
         )

@@ -1,7 +1,6 @@
 """Networks and runs that are as small as they can be."""
 
 import csv
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +20,6 @@ def run_module(name: str, *words: str) -> None:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        # What is optimised in the generated code is rounding; such programs run for milliseconds.
-        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
     )
     assert result.returncode == 0, result.stderr[-2000:]
 
