@@ -1,0 +1,1 @@
+"""Datasets of transitions: reading, checking and writing them."""

@@ -1,0 +1,139 @@
+"""D4RL's layout (arXiv 2004.07219): flat arrays over all steps in one HDF5 file.
+
+`observations`, `actions`, `rewards`, `terminals` and `timeouts`; `next_observations` may be there
+too. Without them the successor of a step is the next row, and a step that a time limit cut has none
+and is left out.
+"""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from purejax_simba.config import ConfigError
+from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector
+from purejax_simba.datasets.packages import require
+
+SUFFIXES = (".hdf5", ".h5")
+_KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
+
+# Mean returns of random actions and of the expert, the same for all datasets of a robot: the
+# reference scores of D4RL's `infos.py`.
+REFERENCE_RETURNS = {
+    "halfcheetah": (-280.178953, 12135.0),
+    "hopper": (-20.272305, 3234.3),
+    "walker2d": (1.629008, 4592.3),
+}
+_TASKS = {
+    "halfcheetah": "mujoco/HalfCheetah-v4",
+    "hopper": "mujoco/Hopper-v4",
+    "walker2d": "mujoco/Walker2d-v4",
+}
+_NAME = re.compile(rf"({'|'.join(_TASKS)})-(random|medium|expert|full)(-replay|-expert)?(-v\d)?")
+
+
+def origin_of(name: str) -> Origin:
+    """What the name of one of D4RL's MuJoCo datasets says: `hopper-medium-replay-v2`."""
+    match = _NAME.fullmatch(name.lower().replace("_", "-"))
+    if match is None:
+        return Origin()
+    robot = match[1]
+    return Origin(_TASKS[robot], 1, 1000, *REFERENCE_RETURNS[robot])
+
+
+def read(path: Path) -> Dataset:
+    """Reads a file.
+
+    Raises:
+      ConfigError: if there is none, or it is not as it should be.
+    """
+    h5py = require("h5py")
+    name = str(path)
+    try:
+        with h5py.File(path) as file:
+            missing = [key for key in _KEYS if key not in file]
+            if missing:
+                raise ConfigError(
+                    f"{name} has no {' and no '.join(missing)}: D4RL's layout is "
+                    f"{', '.join(_KEYS)} and maybe next_observations"
+                )
+            keys = [*_KEYS, *(["next_observations"] if "next_observations" in file else [])]
+            arrays = {key: np.asarray(file[key]) for key in keys}
+            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+    except FileNotFoundError:
+        raise ConfigError(f"{name}: no such file") from None
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{name} cannot be read as HDF5 ({reason})") from error
+    known = {field.name for field in dataclasses.fields(Origin)}
+    own = {key: value for key, value in attributes.items() if key in known}
+    origin = dataclasses.replace(origin_of(path.stem), **own)
+    return _assemble(name, arrays, origin)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _assemble(name: str, arrays: dict[str, np.ndarray], origin: Origin) -> Dataset:
+    observation = as_matrix(name, "observations", arrays["observations"])
+    rows = len(observation)
+    action = as_matrix(name, "actions", arrays["actions"], rows)
+    reward, terminals, timeouts = (
+        as_vector(name, key, arrays[key], rows) for key in ("rewards", "terminals", "timeouts")
+    )
+    terminated = terminals > 0
+    ended = terminated | (timeouts > 0)
+    if "next_observations" in arrays:
+        following = as_matrix(name, "next_observations", arrays["next_observations"], rows)
+        if following.shape != observation.shape:
+            raise ConfigError(
+                f"{name}: next_observations have {following.shape[1]} numbers and observations "
+                f"{observation.shape[1]}: they must be of one length"
+            )
+        kept = np.ones(rows, bool)
+    else:
+        following = np.concatenate([observation[1:], observation[-1:]])
+        following[terminated] = observation[terminated]
+        kept = ~ended | terminated
+        kept[-1:] &= terminated[-1:]
+        # An episode ends with the last step of it that is left.
+        ended = ended | np.append(~kept[1:], True)
+    return Dataset(
+        name,
+        observation=observation[kept],
+        action=action[kept],
+        reward=reward[kept],
+        terminated=terminated[kept],
+        ended=ended[kept],
+        next_observation=following[kept],
+        origin=origin,
+    )
+
+
+def write(path: Path, dataset: Dataset) -> None:
+    """Writes a dataset, with `next_observations` and what is known of its origin.
+
+    Raises:
+      ConfigError: if the file exists or cannot be written.
+    """
+    h5py = require("h5py")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "x") as file:
+            file["observations"] = dataset.observation
+            file["actions"] = dataset.action
+            file["rewards"] = dataset.reward
+            file["terminals"] = dataset.terminated
+            file["timeouts"] = dataset.ended & ~dataset.terminated
+            file["next_observations"] = dataset.next_observation
+            for key, value in dataclasses.asdict(dataset.origin).items():
+                if value is not None:
+                    file.attrs[key] = value
+    except FileExistsError:
+        raise ConfigError(f"{path} exists already: give another --output, or remove it") from None
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise ConfigError(f"cannot write {path} ({reason}): give another --output") from error

@@ -1,0 +1,229 @@
+"""Minari's datasets (minari.farama.org), local or, where there is a network, remote ones."""
+
+import dataclasses
+import difflib
+import importlib
+import socket
+import urllib.parse
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+import envs
+from purejax_simba.config import ConfigError
+from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector
+from purejax_simba.datasets.packages import require
+
+PREFIX = "minari/"
+# Under this name the metadata of our own datasets say where they come from.
+_METADATA = "purejax_simba"
+_NETWORK_SECONDS = 3.0
+
+
+def read(name: str) -> Dataset:
+    """Reads `minari/<id>`; one that is not here is downloaded, if that can be.
+
+    Raises:
+      ConfigError: if there is none of this id, or it is not as it should be.
+    """
+    minari = require("minari")
+    require("h5py")
+    source = _find(minari, name)
+    spaces = source.observation_space, source.action_space
+    parts: dict[str, list[np.ndarray]] = {key: [] for key in _PARTS}
+    for episode in source.iterate_episodes():
+        for key, value in _transitions(name, episode, *spaces).items():
+            parts[key].append(value)
+    if not parts["reward"]:
+        raise ConfigError(f"{name} holds no episodes: record some")
+    arrays = {key: np.concatenate(values) for key, values in parts.items()}
+    return Dataset(name, **arrays, origin=_origin(source))
+
+
+_PARTS = ("observation", "action", "reward", "terminated", "ended", "next_observation")
+
+
+def _find(minari: Any, name: str) -> Any:
+    own_id = name.removeprefix(PREFIX)
+    _check_id(minari, name, own_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        local = list(minari.list_local_datasets())
+        near = difflib.get_close_matches(own_id, local, n=3, cutoff=0.8)
+        if own_id not in local and (near or not _is_remote_reachable()):
+            advice = (
+                f"did you mean {' or '.join(PREFIX + other for other in near)}?"
+                if near
+                else f"`minari list local` shows those that are here; where there is a network, "
+                f"`minari download {own_id}` fetches it"
+            )
+            raise ConfigError(f"unknown dataset {name!r}: {advice}")
+        try:
+            return minari.load_dataset(own_id, download=True)
+        except Exception as error:
+            raise ConfigError(f"{name}: Minari cannot load it: {_line(error)}") from error
+
+
+def _check_id(minari: Any, name: str, own_id: str) -> None:
+    try:
+        minari.dataset.minari_dataset.parse_dataset_id(own_id)
+    except (ValueError, TypeError):
+        raise ConfigError(
+            f"{name!r} is no id of Minari's: give {PREFIX}<name>-v0, or with names before it "
+            f"{PREFIX}<name>/<name>-v0"
+        ) from None
+
+
+def _is_remote_reachable() -> bool:
+    """Asked first, because the client tries for half a minute where there is no network."""
+    try:
+        endpoint = importlib.import_module("huggingface_hub.constants").ENDPOINT
+        host = urllib.parse.urlparse(endpoint).hostname
+        socket.create_connection((host, 443), _NETWORK_SECONDS).close()
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) < 200 else f"{text[:200]} ..."
+
+
+def _transitions(name: str, episode: Any, observations: Any, actions: Any) -> dict[str, np.ndarray]:
+    """One episode's transitions; it has one observation more than steps."""
+    reward = as_vector(name, "rewards", np.asarray(episode.rewards))
+    steps = len(reward)
+    seen = as_matrix(name, "observations", _flatten(name, observations, episode.observations))
+    action = as_matrix(name, "actions", _flatten(name, actions, episode.actions), steps)
+    if len(seen) != steps + 1:
+        raise ConfigError(
+            f"{name}: episode {episode.id} has {len(seen)} observations and {steps} steps: "
+            f"{steps + 1} observations are needed"
+        )
+    ended = np.zeros(steps, bool)
+    ended[-1:] = True
+    return {
+        "observation": seen[:-1],
+        "action": _rescale(action, actions),
+        "reward": reward,
+        "terminated": as_vector(name, "terminations", np.asarray(episode.terminations), steps) > 0,
+        "ended": ended,
+        "next_observation": seen[1:],
+    }
+
+
+def _flatten(name: str, space: Any, values: Any) -> np.ndarray:
+    """Values of all steps of a space as rows, in the order of `gymnasium.spaces.flatten`."""
+    if isinstance(space, gymnasium.spaces.Box):
+        values = np.asarray(values)
+        return values.reshape(len(values), -1)
+    if isinstance(space, gymnasium.spaces.Dict):
+        parts = [_flatten(name, inner, values[key]) for key, inner in space.spaces.items()]
+        return np.concatenate(parts, axis=1)
+    kind = type(space).__name__
+    raise ConfigError(f"{name} has a space of type {kind}: boxes, or dictionaries of them, only")
+
+
+def _rescale(action: np.ndarray, space: Any) -> np.ndarray:
+    """From the range of the space to [-1, 1], the range of all tasks here."""
+    low, high = np.ravel(space.low), np.ravel(space.high)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return action
+    center, half_width = (high + low) / 2, (high - low) / 2
+    return ((action - center) / half_width).astype(np.float32)
+
+
+def _origin(source: Any) -> Origin:
+    metadata = source.storage.metadata
+    scores = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    if _METADATA in metadata:
+        origin = Origin(**metadata[_METADATA])
+    else:
+        spec = getattr(source, "_eval_env_spec", None) or source.env_spec
+        origin = Origin(_task_of(spec), 1, spec.max_episode_steps) if spec else Origin()
+    if None in scores:
+        return origin
+    return dataclasses.replace(origin, random_return=scores[0], expert_return=scores[1])
+
+
+def _task_of(spec: Any) -> str:
+    """The id of the task here; empty for an environment with arguments of its own."""
+    if f"mujoco/{spec.id}" in envs.tasks("mujoco"):
+        return f"mujoco/{spec.id}"
+    if spec.kwargs:
+        return ""
+    package = str(spec.entry_point).partition(":")[0].partition(".")[0]
+    return f"gymnasium/{spec.id}" if package == "gymnasium" else f"gymnasium/{package}:{spec.id}"
+
+
+def check_new(name: str) -> str:
+    """The id of a dataset to be written as `minari/<id>`; without a version it gets `-v0`.
+
+    Raises:
+      ConfigError: if it exists, or is no id.
+    """
+    minari = require("minari")
+    require("h5py")
+    own_id = name.removeprefix(PREFIX)
+    if not own_id.rpartition("-v")[2].isdecimal():
+        own_id += "-v0"
+    _check_id(minari, name, own_id)
+    if own_id in minari.list_local_datasets():
+        raise ConfigError(f"{PREFIX}{own_id} exists already: give another --output, or a version")
+    return own_id
+
+
+def write(own_id: str, dataset: Dataset, description: str) -> None:
+    """Writes a dataset, episode by episode, with what is known of its origin.
+
+    Raises:
+      ConfigError: if it cannot be written.
+    """
+    minari = require("minari")
+    origin = dataset.origin
+    scores = {"ref_min_score": origin.random_return, "ref_max_score": origin.expert_return}
+    try:
+        with warnings.catch_warnings():
+            # What it would like to know besides: an author, an address.
+            warnings.simplefilter("ignore")
+            created = minari.create_dataset_from_buffers(
+                own_id,
+                list(_episodes(dataset)),
+                observation_space=_box(np.inf, dataset.observation.shape[1]),
+                action_space=_box(1.0, dataset.action.shape[1]),
+                description=description,
+            )
+        known = {key: value for key, value in scores.items() if value is not None}
+        created.storage.update_metadata({_METADATA: dataclasses.asdict(origin), **known})
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {PREFIX}{own_id} ({error.strerror}): MINARI_DATASETS_PATH says where "
+            "datasets go"
+        ) from error
+
+
+def _episodes(dataset: Dataset) -> Iterator[Any]:
+    from minari.data_collector import EpisodeBuffer
+
+    ends = np.flatnonzero(dataset.ended) + 1
+    for number, (first, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        part = slice(first, end)
+        final = dataset.next_observation[end - 1 : end]
+        truncated = np.zeros(end - first, bool)
+        truncated[-1] = not dataset.terminated[end - 1]
+        yield EpisodeBuffer(
+            id=number,
+            observations=np.concatenate([dataset.observation[part], final]),
+            actions=dataset.action[part],
+            rewards=dataset.reward[part],
+            terminations=dataset.terminated[part],
+            truncations=truncated,
+        )
+
+
+def _box(limit: float, size: int) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(-limit, limit, (size,), np.float32)

@@ -1,0 +1,241 @@
+"""Datasets in both formats: the same batches from each, and advice on what cannot be read."""
+
+import dataclasses
+import sys
+import warnings
+from pathlib import Path
+
+import gymnasium
+import h5py
+import jax
+import jax.numpy as jnp
+import minari
+import numpy as np
+import pytest
+
+from purejax_simba.config import ConfigError
+from purejax_simba.datasets import d4rl, loading, minari_format
+from purejax_simba.datasets.dataset import Dataset, Origin
+from purejax_simba.transitions import Transitions
+
+SIZE = 50
+ORIGIN = Origin("gymnax/Pendulum-v1", 1, 200, -1200.0, -150.0)
+LAYOUT = ("observations", "actions", "rewards", "terminals", "timeouts")
+
+
+@pytest.fixture(autouse=True)
+def _minari_root(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    monkeypatch.setattr(minari_format, "_is_remote_reachable", lambda: False)
+    loading.load.cache_clear()
+
+
+def _dataset() -> Dataset:
+    """Two episodes that a time limit cut and one that terminated, between them."""
+    random = np.random.default_rng(0)
+    stream = random.normal(size=(SIZE + 1, 3)).astype(np.float32)
+    ended, terminated = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
+    ended[[19, 29, 49]] = terminated[29] = True
+    following = stream[1:].copy()
+    following[ended] += 1.0
+    return Dataset(
+        "made here",
+        observation=stream[:-1],
+        action=random.uniform(-1.0, 1.0, (SIZE, 2)).astype(np.float32),
+        reward=random.normal(size=SIZE).astype(np.float32),
+        terminated=terminated,
+        ended=ended,
+        next_observation=following,
+        origin=ORIGIN,
+    )
+
+
+def _write_layout(path: Path, **changes: np.ndarray | None) -> Path:
+    """A file as D4RL has them, without `next_observations`; None leaves an array out."""
+    dataset = _dataset()
+    arrays = dict(
+        zip(
+            LAYOUT,
+            (
+                dataset.observation,
+                dataset.action,
+                dataset.reward,
+                dataset.terminated,
+                dataset.ended & ~dataset.terminated,
+            ),
+            strict=True,
+        )
+    )
+    with h5py.File(path, "w") as file:
+        for key, array in (arrays | changes).items():
+            if array is not None:
+                file[key] = array
+    return path
+
+
+def _batch(dataset: Dataset) -> dict[str, np.ndarray]:
+    arrays = {f.name: getattr(dataset, f.name) for f in dataclasses.fields(dataset)}
+    del arrays["name"], arrays["origin"]
+    transitions = jax.tree.map(jnp.asarray, Transitions.create(**arrays))
+    batch = transitions.sample(jax.random.key(0), jnp.int32(0), 256, jnp.float32(0.9))
+    return jax.device_get(batch._asdict())
+
+
+def test_both_formats_of_the_same_data_give_identical_batches(tmp_path):
+    written = _dataset()
+    d4rl.write(tmp_path / "data.hdf5", written)
+    minari_format.write(minari_format.check_new("minari/pendulum/mine"), written, "a test")
+    from_file = loading.load(str(tmp_path / "data.hdf5"))
+    from_minari = loading.load("minari/pendulum/mine-v0")
+    expected = _batch(written)
+    for read in (from_file, from_minari):
+        assert read.origin == ORIGIN
+        for name, values in _batch(read).items():
+            np.testing.assert_array_equal(values, expected[name], err_msg=name)
+            assert values.dtype == np.float32
+
+
+def test_without_next_observations_a_truncated_step_has_no_successor_and_is_left_out(tmp_path):
+    whole = _dataset()
+    read = loading.load(str(_write_layout(tmp_path / "data.hdf5")))
+    kept = np.delete(np.arange(SIZE), [19, 49])
+    assert read.size == len(kept)
+    np.testing.assert_array_equal(read.observation, whole.observation[kept])
+    np.testing.assert_array_equal(read.reward, whole.reward[kept])
+    followed = ~read.terminated
+    np.testing.assert_array_equal(
+        read.next_observation[followed], whole.next_observation[kept][followed]
+    )
+    # Episodes end where they did, at the last step that is left of each.
+    np.testing.assert_array_equal(np.flatnonzero(read.ended), [18, 28, 47])
+    np.testing.assert_array_equal(np.flatnonzero(read.terminated), [28])
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "expert"),
+    [
+        ("halfcheetah_medium-v2", "mujoco/HalfCheetah-v4", 12135.0),
+        ("hopper-medium-replay-v2", "mujoco/Hopper-v4", 3234.3),
+        ("walker2d_medium_expert-v2", "mujoco/Walker2d-v4", 4592.3),
+    ],
+)
+def test_the_name_of_a_file_says_its_environment(tmp_path, name, task, expert):
+    origin = loading.load(str(_write_layout(tmp_path / f"{name}.hdf5"))).origin
+    assert (origin.task, origin.expert_return) == (task, expert)
+
+
+def test_all_nine_published_datasets_are_known():
+    origins = {
+        d4rl.origin_of(f"{robot}-{kind}-v2")
+        for robot in ("halfcheetah", "hopper", "walker2d")
+        for kind in ("medium", "medium-replay", "medium-expert")
+    }
+    assert len(origins) == 3
+    assert all(origin.random_return < origin.expert_return for origin in origins)
+    assert d4rl.origin_of("cheetah") == Origin()
+
+
+def test_a_dataset_that_minari_collected_is_read_in_the_range_of_the_task():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        collector = minari.DataCollector(gymnasium.make("Pendulum-v1", max_episode_steps=7))
+        actions = []
+        for _ in range(2):
+            collector.reset(seed=0)
+            for _ in range(7):
+                actions.append(collector.action_space.sample())
+                collector.step(actions[-1])
+        collector.create_dataset("pendulum/random-v0")
+        collector.close()
+    read = loading.load("minari/pendulum/random-v0")
+    assert read.origin == Origin("gymnasium/Pendulum-v1", 1, 7)
+    np.testing.assert_allclose(2.0 * read.action, actions, rtol=1e-6)
+    np.testing.assert_array_equal(np.flatnonzero(read.ended), [6, 13])
+    assert not read.terminated.any()
+    np.testing.assert_array_equal(read.next_observation[:6], read.observation[1:7])
+
+
+def _nan_at(row: int) -> np.ndarray:
+    observation = _dataset().observation.copy()
+    observation[row] = np.nan
+    return observation
+
+
+BAD = {
+    "missing": ({"actions": None, "timeouts": None}, ["no actions and no timeouts", "rewards"]),
+    "nan": ({"observations": _nan_at(7)}, ["observation of transition 7 is not finite", "remove"]),
+    "flat": (
+        {"observations": np.zeros(SIZE)},
+        ["observations has shape (50,)", "(steps, numbers)"],
+    ),
+    "rows": ({"rewards": np.zeros(SIZE - 1)}, ["rewards has 49 rows", "need 50"]),
+    "range": ({"actions": np.full((SIZE, 2), 2.0)}, ["actions reach 2", "rescale"]),
+    "text": ({"rewards": np.full(SIZE, b"x")}, ["rewards is of type", "numbers"]),
+    "length": ({"next_observations": np.zeros((SIZE, 4))}, ["4 numbers", "3"]),
+    "empty": (
+        {
+            "observations": np.zeros((0, 3)),
+            "actions": np.zeros((0, 2)),
+            **{key: np.zeros(0) for key in LAYOUT[2:]},
+        },
+        ["holds no transitions"],
+    ),
+}
+
+
+def _is_one_line(error: pytest.ExceptionInfo, *parts: str) -> None:
+    message = str(error.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_file_that_cannot_be_trained_on_is_refused(tmp_path, case):
+    changes, parts = BAD[case]
+    path = _write_layout(tmp_path / "data.hdf5", **changes)
+    with pytest.raises(ConfigError) as refused:
+        loading.load(str(path))
+    _is_one_line(refused, str(path), *parts)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    for name, advice in (("absent.hdf5", "no such file"), ("text.hdf5", "cannot be read as HDF5")):
+        (tmp_path / "text.hdf5").write_text("no HDF5")
+        with pytest.raises(ConfigError) as refused:
+            loading.load(str(tmp_path / name))
+        _is_one_line(refused, name, advice)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("minari/pendulum/mime-v0", "did you mean minari/pendulum/mine-v0?"),
+        ("minari/nothing/like-v0", "`minari list local`"),
+        ("minari/pendulum mine", "is no id of Minari's"),
+        ("pendulum", "give minari/<id>"),
+    ],
+)
+def test_an_unknown_dataset_is_refused_with_the_nearest(name, advice):
+    minari_format.write(minari_format.check_new("minari/pendulum/mine"), _dataset(), "a test")
+    with pytest.raises(ConfigError) as refused:
+        loading.load(name)
+    _is_one_line(refused, advice)
+
+
+@pytest.mark.parametrize("package", ["minari", "h5py"])
+def test_a_missing_package_is_named_with_its_command(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError) as refused:
+        loading.load("minari/pendulum/mine-v0" if package == "minari" else "data.hdf5")
+    _is_one_line(refused, f"{package} is not installed", "pip install 'purejax_simba[offline]'")
+
+
+def test_nothing_is_overwritten(tmp_path):
+    path = tmp_path / "data.hdf5"
+    d4rl.write(path, _dataset())
+    with pytest.raises(ConfigError, match="exists already"):
+        d4rl.write(path, _dataset())
+    minari_format.write(minari_format.check_new("minari/mine"), _dataset(), "a test")
+    with pytest.raises(ConfigError, match="exists already"):
+        minari_format.check_new("minari/mine")
