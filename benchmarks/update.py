@@ -15,9 +15,9 @@ from benchmarks.common import (
     peak_memory_bytes,
     print_json,
 )
-from benchmarks.flops import flops_per_update
 from purejax_simba.agents import simba_v2
 from purejax_simba.config import AgentConfig, Config, default_discount, hyperparameters
+from purejax_simba.flops import flops_per_update
 from purejax_simba.parallel import use_all_cores
 
 

@@ -23,6 +23,7 @@ from purejax_simba.members import Member
 from purejax_simba.policies import Policy
 from purejax_simba.preflight import GIB, check_memory, clear_memory_errors
 from purejax_simba.progress import ProgressDisplay, spread
+from purejax_simba.record import SessionRecord
 from purejax_simba.runs import Runs
 from purejax_simba.training import Program, make_program
 
@@ -187,9 +188,19 @@ class _Experiment:
         keep = self.config.checkpoint.keep
         writer = CheckpointWriter(directory / STATE_DIRECTORY, keep)
         memory_errors = clear_memory_errors(self.program, self.runs.count)
-        with envs.clear_errors(), memory_errors, writer as self.checkpoints:
+        taken = 0 if checkpoint is None else checkpoint.notes["interactions"]
+        record = SessionRecord(
+            [member.directory for member in members],
+            self.runs.count,
+            taken * self.config.steps_per_interaction,
+        )
+        with (
+            record as self.record,
+            envs.clear_errors(),
+            memory_errors,
+            writer as self.checkpoints,
+        ):
             try:
-                taken = 0 if checkpoint is None else checkpoint.notes["interactions"]
                 if taken < self.end:
                     self._compile()
                 begin = time.monotonic()
@@ -203,6 +214,7 @@ class _Experiment:
     def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:
         actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
         policy = Policy(actor, moments, jax.device_get(self.runs.inputs.hyperparameters))
+        self.record.update(self._env_step(), self._updates())
         # Two writers at once have been seen to wait for each other in orbax.
         self.checkpoints.wait()
         for member in self.members:
@@ -237,9 +249,11 @@ class _Experiment:
         """Trains to the end, or until a signal, which is returned."""
         if checkpoint is None:
             self.runs.start()
+            self.record.training_begins(0)
             self._evaluate()
         else:
             self._go_on(checkpoint)
+            self.record.training_begins(self._updates())
         chunk = FIRST_CHUNK
         _, stopped_by = _agree(0.0, request)
         while self.interactions < self.end and stopped_by is None:
@@ -330,6 +344,7 @@ class _Experiment:
                     self._report_divergence(
                         index, f"{name}seed {seed}", int(progress.diverged_at[index])
                     )
+        self.record.update(env_step, self._updates())
         together = np.concatenate(returns)
         self.display.say(f"{env_step:>9,} env steps: evaluation return {spread(together)}")
         if not together.size:

@@ -161,9 +161,17 @@ def write_diverged(directory: Path, env_steps: dict[int, int]) -> None:
     Raises:
       ResultsError: if it cannot be written.
     """
-    path = directory / DIVERGED_FILE
+    write_json(directory / DIVERGED_FILE, env_steps)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes a result file; the one before stays as it was until this one is complete.
+
+    Raises:
+      ResultsError: if it cannot be written.
+    """
     try:
-        replace_text(path, json.dumps(env_steps) + "\n")
+        replace_text(path, json.dumps(values, indent=2) + "\n")
     except OSError as error:
         raise ResultsError(f"cannot write to {path}: {error.strerror}") from error
 

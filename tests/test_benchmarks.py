@@ -13,9 +13,9 @@ from jax.interpreters import partial_eval
 from benchmarks import envs as environments
 from benchmarks import train, update
 from benchmarks.common import Learner, Updates, measure_update, print_json
-from benchmarks.flops import flops_per_update
 from benchmarks.table import Table
 from purejax_simba.agents.soft_actor_critic import Batch, Noise
+from purejax_simba.flops import flops_per_update
 from purejax_simba.parallel import make_mesh
 
 TINY = update.Arguments(

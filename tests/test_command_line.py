@@ -14,6 +14,7 @@ import pytest
 import train
 from purejax_simba import experiment
 from purejax_simba.logging import read_returns
+from purejax_simba.record import read_sessions
 
 ROOT = Path(train.__file__).parent
 TASK = "gymnax/Pendulum-v1"
@@ -196,6 +197,20 @@ def test_a_run_writes_its_files(finished):
     assert sorted(losses) == ["100", "100", "200", "200"]
 
 
+def test_a_run_records_its_session(finished):
+    directory, _ = finished
+    (session,) = read_sessions(directory)
+    assert session["command"].endswith(f"train.py {' '.join(TINY)} --output .")
+    assert session["status"] == "finished"
+    assert (session["first_env_step"], session["env_step"], session["runs_together"]) == (0, 200, 2)
+    # An update per step of each seed after the 60 random ones, the 60th included.
+    assert session["updates"] == 2 * 141
+    assert 0 < session["seconds"] < 600
+    assert 0 < session["startup_seconds"] < 600
+    assert session["versions"]["jax"] == jax.__version__
+    assert session["devices"].endswith("x cpu")
+
+
 def test_compiled_programs_are_kept(finished):
     directory, _ = finished
     kept = [file.name for file in (directory.parents[2] / "cache" / "purejax_simba").rglob("*")]
@@ -238,6 +253,8 @@ def test_a_stopped_run_keeps_what_it_did(command, tmp_path, monkeypatch, number)
     assert {step for points in read_returns(directory).values() for step, _ in points} == {0, 100}
     assert (directory / "curve.png").exists()
     assert [path.name for path in (directory / "checkpoints" / "state").iterdir()] == ["100"]
+    (session,) = read_sessions(directory)
+    assert (session["status"], session["env_step"]) == ("stopped", 100)
     status, out, error = command("--evaluate", str(directory))
     assert status == 0, error
     assert out.count("return") == 2

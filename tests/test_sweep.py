@@ -1,14 +1,12 @@
 """What a sweep is: axes, samples, configurations, groups, and the advice on what cannot be."""
 
 import dataclasses
-import math
 import re
 import sys
 
 import jax
 import numpy as np
 import pytest
-import scipy.stats
 
 import envs
 import sweep as command_line
@@ -22,7 +20,6 @@ from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep, read_file
 from purejax_simba.sweep.plan import choose_shard, describe, make_groups, parts_of
 from purejax_simba.sweep.sampling import sample_positions
-from purejax_simba.sweep.scores import bootstrap_interval, interquartile_mean
 from purejax_simba.training import Counters, make_program
 from tests import tiny
 
@@ -336,29 +333,6 @@ def test_rungs():
     late = dataclasses.replace(config, learning_starts=500)
     assert rungs_of(Halving(3), late, 27) == [900]
     assert [Halving(3).keep(n) for n in (27, 8, 2, 1)] == [9, 2, 1, 1]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 10, 17])
-def test_interquartile_mean(count):
-    values = np.random.default_rng(count).normal(size=count)
-    expected = scipy.stats.trim_mean(values, 0.25)
-    assert interquartile_mean(list(values)) == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize("count", [3, 5, 10])
-def test_bootstrap_interval(count):
-    values = np.random.default_rng(count).normal(size=count)
-    expected = scipy.stats.bootstrap(
-        (values,),
-        lambda x, axis: scipy.stats.trim_mean(x, 0.25, axis=axis),
-        n_resamples=20_000,
-        method="percentile",
-        rng=np.random.default_rng(1),
-    ).confidence_interval
-    # Two estimates of the same quantiles, from different random numbers.
-    assert bootstrap_interval(list(values)) == pytest.approx(tuple(expected), abs=0.03)
-    assert bootstrap_interval([3.0, 3.0, 3.0]) == (3.0, 3.0)
-    assert all(math.isnan(bound) for bound in bootstrap_interval([3.0]))
 
 
 def test_contradictions_are_refused():
