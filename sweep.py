@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from envs.cores import count_cores
+from purejax_simba import command_line
 from purejax_simba.command import one_line_errors
 from purejax_simba.compilation_cache import use_compilation_cache
 from purejax_simba.parallel import use_all_cores
@@ -45,7 +46,8 @@ def parse(words: list[str]) -> Arguments:
     parser.add_argument("--file", type=Path)
     file = parser.parse_known_args(words)[0].file
     options = SweepOptions() if file is None else read_file(file)
-    return tyro.cli(Arguments, args=words, default=Arguments(options=options))
+    config = command_line.for_help(options.config, words)
+    return command_line.read(Arguments, words, Arguments(options=replace(options, config=config)))
 
 
 def main() -> int:

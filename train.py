@@ -10,9 +10,10 @@ from typing import Annotated
 import tyro
 
 import envs
+from purejax_simba import command_line
 from purejax_simba.command import one_line_errors
 from purejax_simba.compilation_cache import use_compilation_cache
-from purejax_simba.config import AgentConfig, Config, ReplayConfig
+from purejax_simba.config import AgentConfig, Config, ConfigError, Part, ReplayConfig
 from purejax_simba.logging import read_config, read_config_file
 from purejax_simba.parallel import use_all_cores
 from purejax_simba.processes import ProcessOptions, join
@@ -39,10 +40,10 @@ def demonstration() -> Config:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train many seeds of SimbaV2 at once as one compiled program.
+    """Train many seeds of SimbaV2, or of another agent, at once as one compiled program.
 
     Without arguments: a demonstration of a few minutes on a laptop. Everything else has the
-    published defaults.
+    published defaults, of SimbaV2 or, with --agent.name, of that agent: --help shows them.
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
@@ -55,6 +56,8 @@ class Arguments:
     processes: Annotated[ProcessOptions, tyro.conf.arg(name="")] = field(
         default_factory=ProcessOptions
     )
+    reset: tuple[Part, ...] = ()
+    """With --resume: parts of the agent that begin anew, with new optimisers; the replay stays."""
     evaluate: Path | None = None
     """Play the trained policies of this run directory instead, and report their returns."""
     list_tasks: bool = False
@@ -79,7 +82,8 @@ def parse(words: list[str]) -> Arguments:
     elif given.resume is not None:
         # Flags that are not given again are as they were.
         config = read_config(given.resume)
-    return tyro.cli(Arguments, args=words, default=Arguments(config=config))
+    config = command_line.for_help(config, words)
+    return command_line.read(Arguments, words, Arguments(config=config))
 
 
 def main() -> int:
@@ -102,10 +106,12 @@ def main() -> int:
             join(arguments.processes)
             from purejax_simba import experiment
 
+            if arguments.reset and arguments.resume is None:
+                raise ConfigError("--reset is of no use without --resume: new runs are new")
             if arguments.resume is None:
                 experiment.run(arguments.config)
             else:
-                experiment.resume(arguments.resume, arguments.config)
+                experiment.resume(arguments.resume, arguments.config, arguments.reset)
     return outcome.status
 
 

@@ -106,13 +106,14 @@ class Updates:
             state: AgentState,
             data: tuple[Batch, Noise],
             hyperparameters: HyperParameters,
+            first: jax.Array,
             count: jax.Array,
         ) -> AgentState:
             def body(index: jax.Array, state: AgentState) -> AgentState:
                 batch, noise = jax.tree.map(lambda x: x[index % NUM_BATCHES], data)
-                return learner.agent.update(state, batch, noise, hyperparameters)[0]
+                return learner.agent.update(state, batch, noise, hyperparameters, index)[0]
 
-            return jax.lax.fori_loop(0, count, body, state)
+            return jax.lax.fori_loop(first, first + count, body, state)
 
         keys = jax.random.split(jax.random.key(0), runs)
         hyperparameters = jax.tree.map(
@@ -121,6 +122,7 @@ class Updates:
         at_a_time = runs_at_a_time(runs, mesh, learner.batch_size, learner.critic_hidden_dim)
         self.runs_per_device = at_a_time // mesh.size
         initialise_runs = map_runs(initialise, mesh, (0, 0))
+        self._done = 0
         self._inputs = []
         self._states = []
         for group, numbers in split_runs((keys, hyperparameters), at_a_time, mesh):
@@ -128,10 +130,10 @@ class Updates:
             self._states.append(state)
             self._inputs.append((data, numbers))
 
-        advance_runs = map_runs(advance, mesh, (0, 0, 0, None), donate=(0,))
+        advance_runs = map_runs(advance, mesh, (0, 0, 0, None, None), donate=(0,))
         begin = time.perf_counter()
         self.compiled = advance_runs.lower(
-            self._states[0], *self._inputs[0], jnp.int32(1)
+            self._states[0], *self._inputs[0], jnp.int32(0), jnp.int32(1)
         ).compile()
         self.compile_seconds = time.perf_counter() - begin
 
@@ -139,8 +141,9 @@ class Updates:
         """Does `count` updates of every run and returns their new states."""
         for index, inputs in enumerate(self._inputs):
             self._states[index] = jax.block_until_ready(
-                self.compiled(self._states[index], *inputs, jnp.int32(count))
+                self.compiled(self._states[index], *inputs, jnp.int32(self._done), jnp.int32(count))
             )
+        self._done += count
         return self._states
 
 
@@ -159,7 +162,8 @@ def _draw(key: jax.Array, learner: Learner) -> tuple[Batch, Noise]:
         discount=jnp.broadcast_to(learner.hyperparameters.discount, shape),
         next_observation=normal(learner.observation_size),
     )
-    return batch, Noise(normal(learner.action_size), normal(learner.action_size))
+    action_noise, next_action_noise = normal(learner.action_size), normal(learner.action_size)
+    return batch, Noise(action_noise, next_action_noise, jax.random.split(key, NUM_BATCHES))
 
 
 class UpdateMeasurement(NamedTuple):

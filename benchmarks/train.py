@@ -80,8 +80,8 @@ def make_learner(program: Program) -> Learner:
         hyperparameters=program.hyperparameters(),
         observation_size=program.environment.observation_size,
         action_size=program.environment.action_size,
-        batch_size=program.config.replay.batch_size,
-        critic_hidden_dim=program.config.agent.critic_hidden_dim,
+        batch_size=program.config.batch_size,
+        critic_hidden_dim=program.config.critic_width,
     )
 
 

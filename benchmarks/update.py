@@ -1,10 +1,10 @@
-"""Speed of the SimbaV2 update alone, compared with the machine's speed at matrix products.
+"""Speed of an agent's update alone, compared with the machine's speed at matrix products.
 
 `python -m benchmarks.update --help` shows the options.
 """
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import tyro
@@ -15,25 +15,34 @@ from benchmarks.common import (
     peak_memory_bytes,
     print_json,
 )
-from purejax_simba.agents import simba_v2
-from purejax_simba.config import AgentConfig, Config, default_discount, hyperparameters
+from purejax_simba.agents import registry
+from purejax_simba.agents.settings import AgentConfig, AgentName
+from purejax_simba.config import (
+    Config,
+    ReplayConfig,
+    default_discount,
+    hyperparameters,
+    with_agent_defaults,
+)
 from purejax_simba.flops import flops_per_update
 from purejax_simba.parallel import use_all_cores
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure the update alone: no environment, no replay."""
+    """Measure the update alone: no environment, no replay. Sizes not given are the agent's own."""
 
+    agent: AgentName = "simba_v2"
+    """Whose update."""
     runs: int = 4
     """Runs updated at once."""
-    critic_hidden_dim: int = 512
+    critic_hidden_dim: int | None = None
     """Width of each critic."""
-    actor_hidden_dim: int = 128
+    actor_hidden_dim: int | None = None
     """Width of the actor."""
-    num_critics: int = 1
-    """Critics of each run."""
-    batch_size: int = 256
+    num_critics: int | None = None
+    """Critics of each run. Where the agent leaves it to the task: 1."""
+    batch_size: int | None = None
     """Transitions per update."""
     observation_size: int = 17
     """Length of an observation."""
@@ -43,39 +52,37 @@ class Arguments:
     """Time to measure for, compilation excluded."""
 
 
-def agent_config(arguments: Arguments) -> AgentConfig:
-    """The agent with the given sizes and all else as published."""
-    return AgentConfig(
-        actor_hidden_dim=arguments.actor_hidden_dim,
-        critic_hidden_dim=arguments.critic_hidden_dim,
-        num_critics=arguments.num_critics,
+def make_config(arguments: Arguments) -> Config:
+    """A configuration with the given sizes and all else as published."""
+    config = Config(
+        # Of the task's numbers only schedules and the discount matter here, and not to the speed.
+        action_repeat=2,
+        discount=default_discount(500),
+        agent=AgentConfig(
+            name=arguments.agent,
+            actor_hidden_dim=arguments.actor_hidden_dim,
+            critic_hidden_dim=arguments.critic_hidden_dim,
+            num_critics=arguments.num_critics,
+        ),
+        replay=ReplayConfig(batch_size=arguments.batch_size),
     )
+    config = with_agent_defaults(config)
+    agent = config.agent
+    if agent.num_critics is None:
+        agent = replace(agent, num_critics=1)
+    return replace(config, agent=agent, update_to_data_ratio=config.update_to_data_ratio or 2.0)
 
 
 def make_learner(arguments: Arguments) -> Learner:
     """The learner with the given sizes and all else as published."""
-    sizes = agent_config(arguments)
-    # Of the task's numbers only schedules and the discount matter here, and not to the speed.
-    config = Config(
-        action_repeat=2, update_to_data_ratio=2.0, discount=default_discount(500), agent=sizes
-    )
-    agent = simba_v2.make(
-        arguments.observation_size,
-        arguments.action_size,
-        actor_hidden_dim=sizes.actor_hidden_dim,
-        actor_num_blocks=sizes.actor_num_blocks,
-        critic_hidden_dim=sizes.critic_hidden_dim,
-        critic_num_blocks=sizes.critic_num_blocks,
-        num_bins=sizes.num_bins,
-        num_critics=arguments.num_critics,
-    )
+    config = make_config(arguments)
     return Learner(
-        agent=agent,
+        agent=registry.make(arguments.observation_size, arguments.action_size, config.agent),
         hyperparameters=hyperparameters(config, arguments.action_size),
         observation_size=arguments.observation_size,
         action_size=arguments.action_size,
-        batch_size=arguments.batch_size,
-        critic_hidden_dim=arguments.critic_hidden_dim,
+        batch_size=config.batch_size,
+        critic_hidden_dim=config.critic_width,
     )
 
 
@@ -87,12 +94,14 @@ def run(arguments: Arguments) -> dict[str, Any]:
     update's matrix products take at the machine's own rate, which is measured in turns with the
     updates, so that other load on the machine meets both: median by median, and best by best.
     """
-    update = measure_update(make_learner(arguments), arguments.runs, arguments.seconds)
+    learner = make_learner(arguments)
+    update = measure_update(learner, arguments.runs, arguments.seconds)
     flops = flops_per_update(
-        agent_config(arguments),
-        arguments.observation_size,
-        arguments.action_size,
-        arguments.batch_size,
+        learner.agent,
+        learner.hyperparameters,
+        learner.observation_size,
+        learner.action_size,
+        learner.batch_size,
     )
     seconds, best_seconds = (time / arguments.runs for time in update.seconds)
     return {
@@ -116,6 +125,9 @@ def main() -> int:
     arguments = tyro.cli(Arguments)
     if arguments.runs < 1:
         print(f"error: --runs is {arguments.runs}: give 1 or more", file=sys.stderr)
+        return 2
+    if arguments.agent == "random":
+        print("error: --agent random has no updates to measure", file=sys.stderr)
         return 2
     use_all_cores(arguments.runs)
     print_json(asdict(arguments), run(arguments))

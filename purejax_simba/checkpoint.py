@@ -148,7 +148,7 @@ def has_checkpoint(directory: Path) -> bool:
 def named_leaves(tree: Any) -> dict[str, Any]:
     """The leaves of a tree under names like `agent.actor.weight`, empty ones left out."""
     leaves = jax.tree.leaves_with_path(tree)
-    names = {_name(path): leaf for path, leaf in leaves}
+    names = {leaf_name(path): leaf for path, leaf in leaves}
     return {name: leaf for name, leaf in names.items() if leaf.size}
 
 
@@ -162,7 +162,7 @@ def tree_of(arrays: dict[str, np.ndarray], shapes: Any, fit: Callable[..., np.nd
     """
 
     def find(path: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
-        name = _name(path)
+        name = leaf_name(path)
         array = arrays.get(name)
         if array is None and 0 in shape.shape:
             return np.zeros(shape.shape, shape.dtype)
@@ -173,7 +173,8 @@ def tree_of(arrays: dict[str, np.ndarray], shapes: Any, fit: Callable[..., np.nd
     return jax.tree.map_with_path(find, shapes)
 
 
-def _name(path: Any) -> str:
+def leaf_name(path: Any) -> str:
+    """A path in a tree as a name."""
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 

@@ -4,66 +4,23 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import jax.numpy as jnp
+import tyro
 
 import envs
-from purejax_simba.agents import simba_v2
+from purejax_simba.agents import registry
+from purejax_simba.agents.settings import AgentConfig, TemperatureConfig, fill, unused
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.hyperparameters import HyperParameters, SphereScales
+
+# On the command line --name and --no-name.
+Switch = Annotated[bool | None, tyro.conf.arg(constructor=bool)]
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message is one line and says what to do."""
-
-
-@dataclass(frozen=True)
-class AgentConfig:
-    """SimbaV2 (arXiv 2502.15280, appendix)."""
-
-    actor_hidden_dim: int = 128
-    """Width of the actor."""
-    actor_num_blocks: int = 1
-    """Residual blocks of the actor."""
-    critic_hidden_dim: int = 512
-    """Width of each critic."""
-    critic_num_blocks: int = 2
-    """Residual blocks of each critic."""
-    num_critics: int | None = None
-    """Critics; the smallest value counts. Default: 2 where episodes can terminate, else 1."""
-    num_bins: int = 101
-    """Bins of the value distribution."""
-    value_range: float = 5.0
-    """g_max: values live on [-g_max, g_max] and rewards are scaled to fit."""
-    shift: float = 3.0
-    """Constant appended to the input before it is normalised."""
-    scaler_init: float | None = None
-    """Start value of scalers. Default: sqrt(2 / width)."""
-    scaler_scale: float | None = None
-    """Scale of scalers. Default: sqrt(2 / width)."""
-    alpha_init: float | None = None
-    """Start value of the blocks' step sizes. Default: 1 / (blocks + 1)."""
-    alpha_scale: float | None = None
-    """Scale of the blocks' step sizes. Default: 1 / sqrt(width)."""
-    learning_rate: float = 1e-4
-    """Learning rate of the first update."""
-    learning_rate_end: float = 5e-5
-    """Learning rate of the last update; it falls linearly."""
-    tau: float = 0.005
-    """Weight of the new critic in the target critic's moving average."""
-    behaviour_cloning_weight: float = 0.0
-    """Weight of the pull towards actions in the replay."""
-
-
-@dataclass(frozen=True)
-class TemperatureConfig:
-    """The entropy coefficient, tuned towards a target entropy."""
-
-    initial: float = 0.01
-    """Value before the first update."""
-    target_entropy_coefficient: float = -0.5
-    """Target entropy in nats per action dimension."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +29,7 @@ class ReplayConfig:
 
     capacity: int = 1_000_000
     """Transitions kept."""
-    batch_size: int = 256
+    batch_size: int | None = None
     """Transitions per update."""
     n_step: int = 1
     """Steps per transition."""
@@ -90,6 +47,23 @@ class CheckpointConfig:
     """Checkpoints to keep; older ones are removed."""
     replay: bool = True
     """Keep the replay too. Without it a resumed run collects transitions before it updates."""
+
+
+Part = Literal["actor", "critic", "temperature"]
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """An earlier run to begin from, in place of new networks."""
+
+    run: str = ""
+    """Its directory; its newest checkpoint counts. Environments and replay begin anew."""
+    parts: tuple[Part, ...] = ("actor", "critic", "temperature")
+    """What to take from it."""
+    optimizers: bool = False
+    """Take the state of their optimisers too."""
+    normalizers: bool = True
+    """Take the running statistics of observations and returns too."""
 
 
 @dataclass(frozen=True)
@@ -122,21 +96,24 @@ class Config:
     host_python: str = ""
     """Another Python interpreter, with its own packages, for environments in worker processes."""
     update_to_data_ratio: float | None = None
-    """Updates per transition. Default: the action repeat."""
+    """Updates per transition. simba_v2, simba: the action repeat."""
     learning_starts: int = 5_000
     """Transitions with random actions before the first update."""
     discount: float | None = None
     """Per interaction. Default: 1 - 5 / interactions per episode, clipped to [0.95, 0.995]."""
-    normalize_observations: bool = True
+    normalize_observations: Switch = None
     """Normalise observations by running statistics."""
-    normalize_rewards: bool = True
+    normalize_rewards: Switch = None
     """Scale rewards by running statistics of returns."""
+    bound_returns: bool = True
+    """With normalize-rewards: scale rewards further, so that returns stay within value-range."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    experiment: str = "simba_v2"
-    """Name of the experiment: `exp_name` in the result files."""
+    start: StartConfig = field(default_factory=StartConfig)
+    experiment: str = ""
+    """Name of the experiment: `exp_name` in the result files. Default: the agent's name."""
     output: str = "results/runs"
     """Results go to <output>/<experiment>/<task>."""
 
@@ -148,7 +125,7 @@ class Config:
     @property
     def steps_per_interaction(self) -> int:
         """Environment steps of one interaction of all environments of a run."""
-        return _known(self.action_repeat) * self.num_environments
+        return known(self.action_repeat) * self.num_environments
 
     @property
     def interactions(self) -> int:
@@ -169,6 +146,16 @@ class Config:
         return interval // self.steps_per_interaction
 
     @property
+    def batch_size(self) -> int:
+        """Transitions per update."""
+        return known(self.replay.batch_size)
+
+    @property
+    def critic_width(self) -> int:
+        """Width of each critic; 0 without one."""
+        return self.agent.critic_hidden_dim or 0
+
+    @property
     def stored_transitions(self) -> int:
         """Transitions that the replay keeps: one larger than the run fills would waste memory."""
         return min(self.replay.capacity, self.interactions * self.num_environments)
@@ -176,28 +163,30 @@ class Config:
     @property
     def updates_per_interaction(self) -> Fraction:
         """Updates that follow one interaction of all environments."""
-        ratio = Fraction(_known(self.update_to_data_ratio)).limit_denominator(10_000)
+        ratio = Fraction(known(self.update_to_data_ratio)).limit_denominator(10_000)
         return ratio * self.num_environments
 
 
 _T = TypeVar("_T")
+_Config = TypeVar("_Config", bound=Config)
 
 
-def _known(value: _T | None) -> _T:
+def known(value: _T | None) -> _T:
+    """The value of a setting, which `resolve` has filled in."""
     if value is None:
         raise ConfigError("the configuration still has open defaults: call resolve(config) first")
     return value
 
 
 def resolve(config: Config, environment: envs.Environment | None = None) -> Config:
-    """Fills in what depends on the task, and checks everything.
+    """Fills in what depends on the agent and on the task, and checks everything.
 
     Args:
       config: as given by the user.
       environment: the task's environment, if it is made already.
 
     Raises:
-      ConfigError: for numbers that cannot work.
+      ConfigError: for numbers that cannot work, and settings that the agent does not have.
       envs.TaskError: for an unknown task or physics.
     """
     spec = envs.spec(config.task)
@@ -208,24 +197,61 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     episode = environment.episode_length
     if episode is None:
         raise ConfigError(f"{config.task} has no time limit of its own: give --episode-length")
-    repeat = _known(config.action_repeat)
+    repeat = known(config.action_repeat)
+    config = with_agent_defaults(config)
     agent = config.agent
-    if agent.num_critics is None:
+    if agent.num_critics is None and "num_critics" in registry.defaults(agent.name).open:
         agent = dataclasses.replace(agent, num_critics=2 if spec.terminates else 1)
-    given_length, given_ratio, given_discount = (
-        config.episode_length,
-        config.update_to_data_ratio,
-        config.discount,
-    )
+    ratio, discount = config.update_to_data_ratio, config.discount
     config = dataclasses.replace(
         config,
         agent=agent,
-        episode_length=given_length or spec.episode_length or episode * repeat,
-        update_to_data_ratio=float(repeat) if given_ratio is None else given_ratio,
-        discount=default_discount(episode) if given_discount is None else given_discount,
+        episode_length=config.episode_length or spec.episode_length or episode * repeat,
+        update_to_data_ratio=float(repeat) if ratio is None else ratio,
+        discount=default_discount(episode) if discount is None else discount,
     )
     _check(config, episode)
     return config
+
+
+def with_agent_defaults(config: _Config) -> _Config:
+    """Fills in what the agent has in its paper, whatever the task.
+
+    Raises:
+      ConfigError: for a setting that the agent does not have.
+    """
+    name = config.agent.name
+    if name not in registry.NAMES:
+        raise ConfigError(f"--agent.name is {name!r}: choose from {', '.join(registry.NAMES)}")
+    defaults = registry.defaults(name)
+    useless = {
+        "agent": unused(config.agent, defaults.agent, ("name", *defaults.open)),
+        "temperature": unused(config.temperature, defaults.temperature),
+    }
+    for group, settings in useless.items():
+        for setting, value in settings.items():
+            flag = f"--{group}.{setting.replace('_', '-')}"
+            raise ConfigError(f"{flag} {value} is of no use to --agent.name {name}: drop it")
+    agent = fill(config.agent, defaults.agent)
+    if agent.learning_rate_end is None:
+        agent = dataclasses.replace(agent, learning_rate_end=agent.learning_rate)
+
+    def choose(given: _T | None, default: _T) -> _T:
+        return default if given is None else given
+
+    batch_size = choose(config.replay.batch_size, defaults.batch_size)
+    return dataclasses.replace(
+        config,
+        agent=agent,
+        temperature=fill(config.temperature, defaults.temperature),
+        replay=dataclasses.replace(config.replay, batch_size=batch_size),
+        update_to_data_ratio=choose(config.update_to_data_ratio, defaults.update_to_data_ratio),
+        normalize_observations=choose(
+            config.normalize_observations, defaults.normalize_observations
+        ),
+        normalize_rewards=choose(config.normalize_rewards, defaults.normalize_rewards),
+        experiment=config.experiment or name,
+    )
 
 
 def default_discount(episode_length: int) -> float:
@@ -246,50 +272,47 @@ def make_environment(config: Config) -> envs.Environment:
 
 def make_agent(config: Config, environment: envs.Environment) -> SoftActorCritic:
     """The configured agent for an environment."""
-    agent = config.agent
-    return simba_v2.make(
-        environment.observation_size,
-        environment.action_size,
-        actor_hidden_dim=agent.actor_hidden_dim,
-        actor_num_blocks=agent.actor_num_blocks,
-        critic_hidden_dim=agent.critic_hidden_dim,
-        critic_num_blocks=agent.critic_num_blocks,
-        num_bins=agent.num_bins,
-        num_critics=_known(agent.num_critics),
-    )
+    return registry.make(environment.observation_size, environment.action_size, config.agent)
 
 
 def hyperparameters(config: Config, action_size: int) -> HyperParameters:
     """The traced numbers of one run of a resolved configuration."""
-    agent = config.agent
+    agent, temperature = config.agent, config.temperature
 
-    def scales(hidden_dim: int, num_blocks: int) -> SphereScales:
-        def choose(given: float | None, default: float) -> jnp.ndarray:
-            return jnp.float32(default if given is None else given)
+    def number(value: float | None, unused: float = 0.0) -> jnp.ndarray:
+        return jnp.float32(unused if value is None else value)
 
+    def scales(hidden_dim: int | None, num_blocks: int | None) -> SphereScales:
+        hidden_dim, num_blocks = hidden_dim or 1, num_blocks or 0
         scaler = (2.0 / hidden_dim) ** 0.5
         return SphereScales(
-            shift=jnp.float32(agent.shift),
-            scaler_init=choose(agent.scaler_init, scaler),
-            scaler_scale=choose(agent.scaler_scale, scaler),
-            alpha_init=choose(agent.alpha_init, 1.0 / (num_blocks + 1)),
-            alpha_scale=choose(agent.alpha_scale, hidden_dim**-0.5),
+            shift=number(agent.shift),
+            scaler_init=number(agent.scaler_init, scaler),
+            scaler_scale=number(agent.scaler_scale, scaler),
+            alpha_init=number(agent.alpha_init, 1.0 / (num_blocks + 1)),
+            alpha_scale=number(agent.alpha_scale, hidden_dim**-0.5),
         )
 
     decay_updates = max(int(config.interactions * config.updates_per_interaction), 1)
+    entropy_per_dimension = temperature.target_entropy_coefficient or 0.0
     return HyperParameters(
-        learning_rate=jnp.float32(agent.learning_rate),
-        learning_rate_end=jnp.float32(agent.learning_rate_end),
-        learning_rate_decay_updates=jnp.float32(decay_updates),
-        discount=jnp.float32(_known(config.discount)),
-        tau=jnp.float32(agent.tau),
-        target_entropy=jnp.float32(config.temperature.target_entropy_coefficient * action_size),
-        initial_temperature=jnp.float32(config.temperature.initial),
-        value_range=jnp.float32(agent.value_range),
-        behaviour_cloning_weight=jnp.float32(agent.behaviour_cloning_weight),
-        weight_decay=jnp.float32(0.0),
+        learning_rate=number(agent.learning_rate),
+        learning_rate_end=number(agent.learning_rate_end),
+        learning_rate_decay_updates=number(decay_updates),
+        discount=number(known(config.discount)),
+        tau=number(agent.tau),
+        target_entropy=number(entropy_per_dimension * action_size),
+        initial_temperature=number(temperature.initial, 1.0),
+        value_range=number(agent.value_range, 1.0),
+        behaviour_cloning_weight=number(agent.behaviour_cloning_weight),
+        weight_decay=number(agent.weight_decay),
         actor=scales(agent.actor_hidden_dim, agent.actor_num_blocks),
         critic=scales(agent.critic_hidden_dim, agent.critic_num_blocks),
+        return_bound=number(agent.value_range if config.bound_returns else math.inf, 1.0),
+        target_update_interval=jnp.int32(agent.target_update_interval or 1),
+        exploration_noise=number(agent.exploration_noise),
+        target_noise=number(agent.target_noise),
+        target_noise_clip=number(agent.target_noise_clip),
     )
 
 
@@ -311,25 +334,27 @@ def _check(config: Config, episode_length: int) -> None:
         "agent.num-critics": agent.num_critics,
         "agent.value-range": agent.value_range,
         "agent.learning-rate": agent.learning_rate,
+        "agent.target-update-interval": agent.target_update_interval,
+        "agent.policy-delay": agent.policy_delay,
         "temperature.initial": config.temperature.initial,
         "replay.capacity": replay.capacity,
         "replay.batch-size": replay.batch_size,
         "replay.n-step": replay.n_step,
     }
     for name, value in positive.items():
-        if not 0 < _known(value) < math.inf:
+        if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"--{name} is {value}: give a finite number above 0")
-    if not 0.0 <= _known(config.discount) < 1.0:
+    if not 0.0 <= known(config.discount) < 1.0:
         raise ConfigError(f"--discount is {config.discount}: give a number in [0, 1)")
-    if not 0.0 < agent.tau <= 1.0:
+    if agent.tau is not None and not 0.0 < agent.tau <= 1.0:
         raise ConfigError(f"--agent.tau is {agent.tau}: give a number in (0, 1]")
-    if agent.num_bins < 2:
+    if agent.num_bins is not None and agent.num_bins < 2:
         raise ConfigError(f"--agent.num-bins is {agent.num_bins}: give 2 or more")
     if config.updates_per_interaction == 0:
         raise ConfigError(
             f"--update-to-data-ratio is {config.update_to_data_ratio}: give at least 0.0001"
         )
-    if replay.batch_size > replay.capacity:
+    if config.batch_size > replay.capacity:
         raise ConfigError(
             f"--replay.batch-size {replay.batch_size} is larger than --replay.capacity "
             f"{replay.capacity}: make the replay larger or the batch smaller"
@@ -350,6 +375,11 @@ def _check(config: Config, episode_length: int) -> None:
             f"{replay.n_step}: make the episode longer or n-step smaller"
         )
     _check_multiple("evaluation-interval", config.evaluation_interval, config.steps_per_interaction)
+    for step in agent.reset_env_steps or ():
+        _check_multiple("agent.reset-env-steps", step, config.steps_per_interaction)
+    for count in (*(agent.reset_env_steps or ()), *(agent.reset_updates or ())):
+        if count < 1:
+            raise ConfigError(f"a reset cannot be at {count}: give 1 or more")
     _check_multiple("total-env-steps", config.total_env_steps, config.evaluation_interval)
     if config.checkpoint.interval:
         _check_multiple(

@@ -19,7 +19,7 @@ class EvaluationMetrics(NamedTuple):
 
 def evaluate(
     environment: envs.Environment,
-    policy: Callable[[jax.Array], jax.Array],
+    policy: Callable[[jax.Array, jax.Array], jax.Array],
     key: jax.Array,
     num_episodes: int,
 ) -> EvaluationMetrics:
@@ -27,16 +27,18 @@ def evaluate(
 
     Args:
       environment: without automatic reset, with a known `episode_length`.
-      policy: observations `(num_episodes, O)` to actions `(num_episodes, A)`.
+      policy: observations `(num_episodes, O)` and a PRNG key to actions `(num_episodes, A)`.
       key: PRNG key.
       num_episodes: episodes to average over. An episode succeeds if any of its steps does.
     """
     state, observation = jax.vmap(environment.reset)(jax.random.split(key, num_episodes))
+    policy_key = jax.random.fold_in(key, num_episodes)  # the next one after theirs
     zeros = jnp.zeros(num_episodes)
 
-    def step(carry: tuple, _: None) -> tuple[tuple, None]:
+    def step(carry: tuple, time: jax.Array) -> tuple[tuple, None]:
         state, observation, running, totals = carry
-        state, timestep = jax.vmap(environment.step)(state, policy(observation))
+        action = policy(observation, jax.random.fold_in(policy_key, time))
+        state, timestep = jax.vmap(environment.step)(state, action)
         returns, lengths, successes = totals
         totals = (
             returns + jnp.where(running, timestep.reward, 0.0),
@@ -48,5 +50,5 @@ def evaluate(
 
     running = jnp.ones(num_episodes, bool)
     start = (state, observation, running, (zeros, zeros, ~running))
-    (*_, totals), _ = jax.lax.scan(step, start, length=environment.episode_length)
+    (*_, totals), _ = jax.lax.scan(step, start, jnp.arange(environment.episode_length))
     return EvaluationMetrics(*(total.astype(jnp.float32).mean() for total in totals))

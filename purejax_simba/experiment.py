@@ -10,14 +10,14 @@ import jax
 import numpy as np
 
 import envs
-from purejax_simba import logging, processes, resuming
+from purejax_simba import logging, processes, resuming, starting
 from purejax_simba.checkpoint import (
     STATE_DIRECTORY,
     Checkpoint,
     CheckpointWriter,
     has_checkpoint,
 )
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import Config, ConfigError, Part, with_agent_defaults
 from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.members import Member
 from purejax_simba.policies import Policy
@@ -66,13 +66,14 @@ def run(config: Config) -> Path:
     """
     experiment = _Experiment(make_program(config))
     config = experiment.config
+    experiment.beginning = starting.read(experiment.runs, [config])
     directory = logging.run_directory(config)
     processes.first_does(lambda: logging.create_run_directory(config))
     experiment.run([Member(config, directory)], directory)
     return directory
 
 
-def resume(directory: Path, config: Config | None = None) -> Path:
+def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] = ()) -> Path:
     """Goes on with the run in a directory where its newest checkpoint was taken.
 
     With environments that are functions the numbers are those of a run that was never interrupted.
@@ -82,6 +83,7 @@ def resume(directory: Path, config: Config | None = None) -> Path:
       directory: of the run.
       config: as it is now: with more env steps, say, or another output, to which the results so
         far are copied. Default: as it was.
+      reset: parts of the agent that begin anew, with new optimisers.
 
     Returns:
       The run directory, which is `directory` unless the output is another.
@@ -92,8 +94,9 @@ def resume(directory: Path, config: Config | None = None) -> Path:
     """
     saved = logging.read_config(directory)
     experiment = _Experiment(make_program(config or saved))
+    experiment.reset = reset
     config = experiment.config
-    resuming.check_differences(saved, config)
+    resuming.check_differences(with_agent_defaults(saved), config)
     checkpoint = resuming.find(directory)
     (metrics_bytes,) = checkpoint.notes["metrics_bytes"]
     target = directory
@@ -136,6 +139,7 @@ def run_together(
     elif origin is not None:
         checkpoint = resuming.select(resuming.find(origin.directory), origin.members)
     if checkpoint is None:
+        experiment.beginning = starting.read(experiment.runs, configs)
         begun = directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
         directories = [logging.create_run_directory(config, again=begun) for config in configs]
@@ -179,6 +183,8 @@ class _Experiment:
         )
         self.display = ProgressDisplay(steps, processes.is_first())
         self.interactions = 0
+        self.reset: Sequence[Part] = ()
+        self.beginning: dict[str, np.ndarray] = {}
         self.reported_divergence: set[int] = set()
 
     def run(
@@ -249,6 +255,7 @@ class _Experiment:
         """Trains to the end, or until a signal, which is returned."""
         if checkpoint is None:
             self.runs.start()
+            self.runs.replace(self.beginning)
             self.record.training_begins(0)
             self._evaluate()
         else:
@@ -318,6 +325,9 @@ class _Experiment:
         line = f"{self._env_step():>9,} env steps: resumed"
         if begins_episodes:
             line += ", with new episodes"
+        if self.reset:
+            starting.begin_anew(self.runs, self.reset, self.interactions)
+            line += f", with a new {' and '.join(self.reset)}"
         self.display.say(line)
         diverged = self.runs.get(lambda state: state.progress.diverged_at) >= 0
         self.reported_divergence = set(np.flatnonzero(diverged).tolist())

@@ -1,57 +1,61 @@
-"""Floating-point operations of the matrix products of one SimbaV2 update."""
+"""Floating-point operations of the matrix products of one update of any agent."""
 
-from purejax_simba.config import AgentConfig
-from purejax_simba.networks.simba_v2 import EXPANSION
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.interpreters import partial_eval
+
+from purejax_simba.agents.soft_actor_critic import Batch, Noise, SoftActorCritic
+from purejax_simba.hyperparameters import HyperParameters
 
 
 def flops_per_update(
-    agent: AgentConfig, observation_size: int, action_size: int, batch_size: int
-) -> int:
+    agent: SoftActorCritic,
+    hyperparameters: HyperParameters,
+    observation_size: int,
+    action_size: int,
+    batch_size: int,
+) -> float:
     """Multiplications and additions of all linear layers in one update of one run.
 
-    A layer from n to m features costs 2 B n m for its output, the same for the gradient with
-    respect to its kernel, and the same for the gradient with respect to its input. Counted are:
-
-    - actor loss: actor forward; every critic forward and backward, with respect to the input
-      alone, because the gradient passes through the action; actor backward;
-    - target: actor forward, every target critic forward;
-    - critic loss: every critic forward and backward.
-
-    Backward passes with respect to the kernels leave out the input of the first layer. Nothing is
-    counted for what is not a product of two matrices: normalisations, activations, the mean of the
-    value distribution and its projection, the optimiser and the moving average.
-
-    Args:
-      agent: sizes of the networks, `num_critics` given.
-      observation_size, action_size: lengths of the two vectors.
-      batch_size: B.
+    They are counted in the trace of the update: 2 n m k for every product of a matrix `(n, m)` with
+    one `(m, k)` whose result is used. What is not a product of two matrices does not count:
+    normalisations, activations, the optimiser and the moving average. An update of the policy
+    that comes only every d-th time counts as a d-th.
     """
-    if agent.num_critics is None:
-        raise ValueError("num_critics is open: give a number")
-    actor = _Network(
-        inputs=observation_size + 1,  # the shift is appended to the input
-        hidden_dim=agent.actor_hidden_dim,
-        num_blocks=agent.actor_num_blocks,
-        outputs=(action_size, action_size),  # mean and log std
-    )
-    critic = _Network(
-        inputs=observation_size + action_size + 1,
-        hidden_dim=agent.critic_hidden_dim,
-        num_blocks=agent.critic_num_blocks,
-        outputs=(agent.num_bins,),
-    )
-    # The actor goes forward twice; its backward costs two products a layer.
-    actor_products = 4 * actor.weights - actor.first_weights
-    # Forward in the actor loss, the target and the critic loss; backward to the input; backward.
-    critic_products = 6 * critic.weights - critic.first_weights
-    return 2 * batch_size * (actor_products + agent.num_critics * critic_products)
+    key = jax.random.key(0)
+    state = jax.eval_shape(agent.init, key, hyperparameters)
+
+    def zeros(*features: int) -> jax.Array:
+        return jax.numpy.zeros((batch_size, *features))
+
+    observation, action = zeros(observation_size), zeros(action_size)
+    batch = Batch(observation, action, zeros(), zeros(), observation)
+    closed = jax.make_jaxpr(agent.update)(state, batch, Noise(action, action, key), hyperparameters)
+    # A trace may hold products whose results nobody uses; no compiler keeps them.
+    used, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    return sum(_flops(used, 1.0 / agent.policy_delay))
 
 
-class _Network:
-    """Weights in the kernels of an encoder with one head per output."""
+def _flops(jaxpr: Any, share: float) -> Iterator[float]:
+    """Of all equations of a jaxpr and of those inside; `share` is how often a branch is taken."""
+    for equation in jaxpr.eqns:
+        yield _matmul_flops(equation)
+        weight = share if equation.primitive.name == "cond" else 1.0
+        for inner in jax.tree.leaves(tuple(equation.params.values())):
+            if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+                yield weight * sum(_flops(getattr(inner, "jaxpr", inner), share))
 
-    def __init__(self, inputs: int, hidden_dim: int, num_blocks: int, outputs: tuple[int, ...]):
-        block = 2 * EXPANSION * hidden_dim**2
-        heads = sum(hidden_dim**2 + hidden_dim * features for features in outputs)
-        self.first_weights = inputs * hidden_dim
-        self.weights = self.first_weights + num_blocks * block + heads
+
+def _matmul_flops(equation: Any) -> int:
+    """Operations of a product of two (batches of) matrices; 0 for every other equation."""
+    if equation.primitive.name != "dot_general":
+        return 0
+    (contracted, _), (batched, _) = equation.params["dimension_numbers"]
+    left, right = (variable.aval.shape for variable in equation.invars)
+    if min(len(left), len(right)) < len(batched) + 2:
+        return 0
+    outputs = math.prod(equation.outvars[0].aval.shape)
+    return 2 * outputs * math.prod(left[axis] for axis in contracted)

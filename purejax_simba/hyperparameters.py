@@ -1,6 +1,9 @@
 """The numbers of an agent that can differ between runs of one compiled program."""
 
+from typing import Any
+
 import jax
+import numpy as np
 from flax import struct
 
 
@@ -22,7 +25,10 @@ class SphereScales:
 
 @struct.dataclass
 class HyperParameters:
-    """Traced scalars, `()` float32 each; `vmap` over a leading axis for many runs.
+    """Traced scalars, `()` each; `vmap` over a leading axis for many runs.
+
+    All are float32 but for `target_update_interval`, int32. What an agent does not use is there
+    all the same, and costs nothing.
 
     Attributes:
       learning_rate: of the first update; it falls linearly to `learning_rate_end` over
@@ -31,12 +37,17 @@ class HyperParameters:
       tau: weight of the online critic in the moving average that is the target critic.
       target_entropy: in nats, for the whole action vector.
       initial_temperature: entropy coefficient before the first update.
-      value_range: g_max; values are represented on [-g_max, g_max] and rewards are scaled so
-        that returns stay inside.
+      value_range: g_max; values are represented on [-g_max, g_max].
       behaviour_cloning_weight: lambda of the loss that pulls policy actions to the batch's
         actions, relative to the mean absolute value (arXiv 2306.02451).
       weight_decay: decoupled, as in AdamW.
       actor, critic: scales of the hyperspherical networks.
+      return_bound: rewards are scaled so that returns stay within [-return_bound, return_bound];
+        g_max, or infinity for no bound.
+      target_update_interval: target networks move at every so many updates.
+      exploration_noise: standard deviation of noise on actions while training (TD3).
+      target_noise: of noise on the actions of the target, which is clipped to
+        [-target_noise_clip, target_noise_clip] (TD3).
     """
 
     learning_rate: jax.Array
@@ -51,6 +62,11 @@ class HyperParameters:
     weight_decay: jax.Array
     actor: SphereScales
     critic: SphereScales
+    return_bound: Any = np.float32(np.inf)
+    target_update_interval: Any = np.int32(1)
+    exploration_noise: Any = np.float32(0.0)
+    target_noise: Any = np.float32(0.0)
+    target_noise_clip: Any = np.float32(0.0)
 
     def learning_rate_at(self, updates: jax.Array) -> jax.Array:
         """Learning rate of the update that follows `updates` earlier ones."""

@@ -99,10 +99,14 @@ def _from_dictionary(cls: type, values: dict[str, Any]) -> Any:
     nested = {f.name: f.default_factory for f in dataclasses.fields(cls) if not _is_plain(f)}
     return cls(
         **{
-            name: _from_dictionary(nested[name], value) if name in nested else value  # type: ignore[arg-type]
+            name: _from_dictionary(nested[name], value) if name in nested else _plain(value)  # type: ignore[arg-type]
             for name, value in values.items()
         }
     )
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _is_plain(field: dataclasses.Field) -> bool:

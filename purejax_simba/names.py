@@ -70,16 +70,25 @@ def parse_value(name: str, text: Any) -> Any:
 
     Args:
       name: dotted, with underscores.
-      text: as written by the user; YAML may have made a number of it.
+      text: as written by the user, several numbers with spaces between them; YAML may have made
+        a number or a list of it.
 
     Raises:
       ConfigError: if it is not one.
     """
     kind = _types()[name]
-    members = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    unions = (types.UnionType, typing.Union)
+    members = typing.get_args(kind) if typing.get_origin(kind) in unions else (kind,)
     if types.NoneType in members and str(text).lower() in ("none", "null"):
         return None
     (kind,) = (member for member in members if member is not types.NoneType)
+    if typing.get_origin(kind) is tuple:
+        items = text if isinstance(text, list) else str(text).split()
+        return tuple(_parse_one(name, item, typing.get_args(kind)[0]) for item in items)
+    return _parse_one(name, text, kind)
+
+
+def _parse_one(name: str, text: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is typing.Literal:
         choices = typing.get_args(kind)
         if text not in choices:

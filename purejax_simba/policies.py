@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 import envs
 from purejax_simba.agents.soft_actor_critic import Params
-from purejax_simba.checkpoint import own_process_only
+from purejax_simba.checkpoint import named_leaves, own_process_only, tree_of
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
@@ -50,15 +51,25 @@ def load_policy(directory: Path, program: Program) -> Policy:
             f"{directory} holds no trained policy: its run did not finish (--resume goes on)"
         )
     state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
-    one = Policy(state.agent.actor, state.observation_moments, program.hyperparameters())
+    numbers = program.hyperparameters()
+    one = Policy(state.agent.actor, state.observation_moments, numbers)
     runs = program.config.num_seeds
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((runs, *x.shape), x.dtype), one)
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(path, shapes)
-    except (ValueError, KeyError) as error:
-        message = str(error).splitlines()[0]
-        raise ConfigError(f"{path} does not fit {directory}/config.json: {message}") from error
+    known = {f"hyperparameters.{name}": x for name, x in named_leaves(numbers).items()}
+
+    def fit(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        if array is None and name in known:
+            # A number that agents did not have when the policy was saved.
+            return np.full(shape.shape, known[name], shape.dtype)
+        found = "nothing" if array is None else f"{array.dtype}{array.shape}"
+        raise ConfigError(
+            f"{path} does not fit {directory}/config.json: {name} is {found}, and "
+            f"{shape.dtype}{shape.shape} is needed"
+        )
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        saved = checkpointer.restore(path)
+    return tree_of(named_leaves(saved), shapes, fit)
 
 
 def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
@@ -75,7 +86,7 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
     policy = load_policy(directory, program)
 
     def play(key: jax.Array, policy: Policy) -> EvaluationMetrics:
-        act = evaluation_policy(config, program.agent, *policy)
+        act = evaluation_policy(program.config, program.agent, *policy)
         return evaluate(program.environment, act, key, config.num_evaluation_episodes)
 
     # Other episodes than those of training.
@@ -105,4 +116,5 @@ def load_act(directory: Path) -> tuple[Config, Callable[[jax.Array], jax.Array]]
     program = make_program(config)
     policies = load_policy(directory, program)
     first = jax.tree.map(lambda leaf: leaf[0], policies)
-    return config, evaluation_policy(program.config, program.agent, *first)
+    policy = evaluation_policy(program.config, program.agent, *first)
+    return config, lambda observation: policy(observation, jax.random.key(config.seed))

@@ -36,14 +36,14 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     """
     state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
     agent, config = state.agent, program.config
-    parameters = tree_bytes((agent.actor, agent.critic, agent.target_critic))
+    targets = (agent.target_critic, agent.target_actor)
+    parameters = tree_bytes((agent.actor, agent.critic, targets, agent.exploration))
     optimizer = tree_bytes((agent.actor_optimizer, agent.critic_optimizer))
     sizes = config.agent
-    critics = sizes.num_critics or 1
-    widths = (16 * sizes.actor_num_blocks + 12) * sizes.actor_hidden_dim + (
-        16 * sizes.critic_num_blocks + 12
-    ) * sizes.critic_hidden_dim * critics
-    activations = 4 * config.replay.batch_size * widths
+    critic_widths = (16 * (sizes.critic_num_blocks or 0) + 12) * config.critic_width
+    actor_widths = (16 * (sizes.actor_num_blocks or 0) + 12) * (sizes.actor_hidden_dim or 0)
+    widths = actor_widths + critic_widths * program.agent.num_critics
+    activations = 4 * config.batch_size * widths
     replay, environment = tree_bytes(state.replay), tree_bytes(state.environment)
     copy = 0
     if jax.default_backend() == "cpu" and config.interactions_per_checkpoint:
@@ -133,9 +133,7 @@ def runs_that_fit(program: Program, limit: int, available: int | None = None) ->
 
     def fits(runs: int) -> bool:
         mesh = make_mesh(runs)
-        at_a_time = runs_at_a_time(
-            runs, mesh, sizes.replay.batch_size, sizes.agent.critic_hidden_dim
-        )
+        at_a_time = runs_at_a_time(runs, mesh, sizes.batch_size, sizes.critic_width)
         places = -(-runs // at_a_time) * at_a_time  # uneven groups are filled up
         total = kept * places + working * at_a_time
         return -(-total // _sharing(mesh.size)) <= available

@@ -88,6 +88,9 @@ def restore(runs: Runs, checkpoint: Checkpoint) -> bool:
     def fit(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
         if name.startswith(_REPLAY) and array is None and not has_replay:
             return np.zeros(shape.shape, shape.dtype)
+        if name == "counters.updates" and array is None:
+            # Versions before 0.2 counted those of each run only.
+            return checkpoint.arrays["state.agent.updates"].max()
         if name.startswith(_REPLAY) and array is not None:
             # With more env steps the ring is longer; until it is full, its end is what is free.
             missing = [(0, n - m) for n, m in zip(shape.shape, array.shape, strict=True)]

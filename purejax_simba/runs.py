@@ -1,7 +1,7 @@
 """All runs of a configuration on the devices of this machine: compiled, started, advanced."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejax_simba import processes
+from purejax_simba.checkpoint import leaf_name
 from purejax_simba.config import Config, hyperparameters
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.hyperparameters import HyperParameters
@@ -113,20 +114,20 @@ class Runs:
             names; by default that one.
         """
         config = program.config
-        self._program = program
+        self.program = program
         self.inputs = make_inputs(configs or [config], program.environment.action_size)
         self.count = len(self.inputs.keys)
         self._share = processes.share(self.count)
         self.mesh = make_mesh(len(self._share))
         self.at_a_time = runs_at_a_time(
-            len(self._share), self.mesh, config.replay.batch_size, config.agent.critic_hidden_dim
+            len(self._share), self.mesh, config.batch_size, config.critic_width
         )
         self._groups = self._split(self.inputs)
         self.counters = Counters.create()
 
     def compile(self) -> None:
         """Compiles everything that is called later."""
-        self.compiled = compile_program(self._program, self.mesh, *self._groups[0])
+        self.compiled = compile_program(self.program, self.mesh, *self._groups[0])
 
     def start(self) -> None:
         """Puts all runs before their first interaction."""
@@ -184,11 +185,24 @@ class Runs:
         self._states = self._split(state)
         self.counters = jax.tree.map(jnp.asarray, snapshot.counters)
 
+    def replace(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Puts arrays of all runs in place of those that have these names in a snapshot."""
+        if not arrays:
+            return
+
+        def put(state: RunState, new: dict[str, jax.Array]) -> RunState:
+            return jax.tree.map_with_path(
+                lambda path, leaf: new.get(f"state.{leaf_name(path)}", leaf), state
+            )
+
+        groups = self._split(dict(arrays))
+        self._states = [put(*each) for each in zip(self._states, groups, strict=True)]
+
     @functools.cached_property
     def _state_shapes(self) -> RunState:
-        return jax.eval_shape(jax.vmap(self._program.init), *self.inputs)
+        return jax.eval_shape(jax.vmap(self.program.init), *self.inputs)
 
     def begin_episodes(self) -> None:
         """Ends the episodes under way and begins new ones, where a snapshot does not hold them."""
-        begin = map_runs(self._program.begin_episodes, self.mesh, (None, 0), donate=(1,))
+        begin = map_runs(self.program.begin_episodes, self.mesh, (None, 0), donate=(1,))
         self._states = [begin(self.counters, state) for state in self._states]

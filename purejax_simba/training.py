@@ -34,6 +34,7 @@ class Counters:
 
     Attributes:
       interactions: steps taken by each environment.
+      updates: of each run, but that those which diverged have had fewer.
       update_credit: numerator of the fraction of an update that is due.
       replay_start: interactions of which the replay holds nothing: those before a run was resumed
         without it.
@@ -42,11 +43,12 @@ class Counters:
     interactions: jax.Array
     update_credit: jax.Array
     replay_start: jax.Array
+    updates: jax.Array
 
     @classmethod
     def create(cls) -> "Counters":
         """Counters of a run that has not begun."""
-        return cls(*(jnp.zeros((), jnp.int32) for _ in range(3)))
+        return cls(*(jnp.zeros((), jnp.int32) for _ in range(4)))
 
 
 @struct.dataclass
@@ -174,13 +176,20 @@ def evaluation_policy(
     actor: Params,
     observation_moments: RunningMoments,
     hyperparameters: HyperParameters,
-) -> Callable[[jax.Array], jax.Array]:
-    """The deterministic policy: raw observations `(..., O)` to actions `(..., A)`."""
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The deterministic policy: raw observations `(..., O)` to actions `(..., A)`.
 
-    def policy(observation: jax.Array) -> jax.Array:
+    It takes a PRNG key too, for agents that are not deterministic in evaluation either.
+    """
+
+    def policy(observation: jax.Array, key: jax.Array) -> jax.Array:
         if config.normalize_observations:
             observation = observation_moments.normalise(observation)
-        return _finite(agent.act(actor, observation, 0.0, hyperparameters))
+        noise: jax.Array | float = 0.0
+        if agent.samples_in_evaluation:
+            mean, _ = agent.actor(actor, observation, hyperparameters)
+            noise = jax.random.normal(key, mean.shape)
+        return _finite(agent.act(actor, observation, noise, hyperparameters))
 
     return policy
 
@@ -286,7 +295,9 @@ class _Loop:
             progress=self._track(counters, state.progress, timestep.reward, done),
         )
         counters, num_updates = self._count(counters, replay)
-        state = self._update(update_key, counters, state, hyperparameters, num_updates)
+        if self.agent.learns:
+            state = self._update(update_key, counters, state, hyperparameters, num_updates)
+        counters = counters.replace(updates=counters.updates + num_updates)  # type: ignore[attr-defined]
         return counters, state.replace(  # type: ignore[attr-defined]
             observation_moments=state.observation_moments.update(environment.observation),
             reward_scale=state.reward_scale.update(timestep.reward, done, hyperparameters.discount),
@@ -303,10 +314,12 @@ class _Loop:
         observation = self._normalise(state.observation_moments, state.environment.observation)
         shape = (self.num_environments, self.environment.action_size)
         noise = jax.random.normal(noise_key, shape)
-        action = self.agent.act(state.agent.actor, observation, noise, hyperparameters)
+        action = self.agent.explore(state.agent, observation, noise, hyperparameters)
         random_action = jax.random.uniform(random_key, shape, minval=-1.0, maxval=1.0)
         # A policy that was resumed without its replay fills a new one itself.
         trained = self._learning(counters, state.replay) | (counters.replay_start > 0)
+        if self.config.start.run and "actor" in self.config.start.parts:
+            trained = jnp.array(True)
         return _finite(jnp.where(trained, action, random_action))
 
     def _learning(self, counters: Counters, replay: Replay) -> jax.Array:
@@ -343,21 +356,29 @@ class _Loop:
         hyperparameters: HyperParameters,
         num_updates: jax.Array,
     ) -> RunState:
+        def reset(agent: AgentState, number: jax.Array) -> AgentState:
+            reset_key = jax.random.fold_in(key, jnp.int32(-1))  # those of updates are not negative
+            return self._reset_if_due(reset_key, counters, number, agent, state, hyperparameters)
+
         def body(
             index: jax.Array, carry: tuple[AgentState, Progress]
         ) -> tuple[AgentState, Progress]:
             agent, progress = carry
-            sample_key, noise_key = jax.random.split(jax.random.fold_in(key, index))
+            number = counters.updates + index
+            agent = reset(agent, number)
+            update_key = jax.random.fold_in(key, index)
+            sample_key, noise_key = jax.random.split(update_key)
             sampled = state.replay.sample(
                 sample_key,
                 counters.interactions,
-                self.config.replay.batch_size,
+                self.config.batch_size,
                 hyperparameters.discount,
                 counters.replay_start,
             )
             batch = self._prepare(sampled, state, hyperparameters)
-            noise = Noise(*jax.random.normal(noise_key, (2, *batch.action.shape)))
-            updated, metrics = self.agent.update(agent, batch, noise, hyperparameters)
+            normal = jax.random.normal(noise_key, (2, *batch.action.shape))
+            noise = Noise(normal[0], normal[1], jax.random.fold_in(update_key, 2))
+            updated, metrics = self.agent.update(agent, batch, noise, hyperparameters, number)
             finite = jnp.isfinite(metrics.actor_loss) & jnp.isfinite(metrics.critic_loss)
             diverged_at = jnp.where(
                 (progress.diverged_at < 0) & ~finite, counters.interactions, progress.diverged_at
@@ -376,11 +397,40 @@ class _Loop:
         agent, progress = jax.lax.fori_loop(0, num_updates, body, (state.agent, state.progress))
         return state.replace(agent=agent, progress=progress)  # type: ignore[attr-defined]
 
+    def _reset_if_due(
+        self,
+        key: jax.Array,
+        counters: Counters,
+        number: jax.Array,
+        agent: AgentState,
+        state: RunState,
+        hyperparameters: HyperParameters,
+    ) -> AgentState:
+        """The agent begins anew before the update of this number, unless the run has diverged."""
+        env_steps = self.config.agent.reset_env_steps or ()
+        updates = self.config.agent.reset_updates or ()
+        if not env_steps and not updates:
+            return agent
+        # Interactions are counted before their updates. A reset waits for the one after the given
+        # step, so that an evaluation at this step comes before.
+        interactions = [step // self.config.steps_per_interaction + 1 for step in env_steps]
+        is_first = number == counters.updates
+        is_due = jnp.isin(number, jnp.array(updates, jnp.int32))
+        is_due |= is_first & jnp.isin(counters.interactions, jnp.array(interactions, jnp.int32))
+
+        def reset(agent: AgentState) -> AgentState:
+            fresh = self.agent.reset(key, agent, hyperparameters)
+            return jax.tree.map(
+                lambda new, old: jnp.where(state.progress.diverged_at < 0, new, old), fresh, agent
+            )
+
+        return jax.lax.cond(is_due, reset, lambda agent: agent, agent)
+
     def _prepare(self, batch: Batch, state: RunState, hyperparameters: HyperParameters) -> Batch:
         """Normalises a sample with the statistics of this moment."""
         reward = batch.reward
         if self.config.normalize_rewards:
-            reward = reward / state.reward_scale.denominator(hyperparameters.value_range)
+            reward = reward / state.reward_scale.denominator(hyperparameters.return_bound)
         return batch._replace(
             observation=self._normalise(state.observation_moments, batch.observation),
             next_observation=self._normalise(state.observation_moments, batch.next_observation),

@@ -1,21 +1,19 @@
 """The counted operations against those that JAX traces, and small measurements end to end."""
 
 import json
-import math
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import pytest
-from jax.interpreters import partial_eval
 
 from benchmarks import envs as environments
 from benchmarks import train, update
-from benchmarks.common import Learner, Updates, measure_update, print_json
+from benchmarks.common import Updates, measure_update, print_json
 from benchmarks.table import Table
-from purejax_simba.agents.soft_actor_critic import Batch, Noise
+from purejax_simba.config import known
 from purejax_simba.flops import flops_per_update
+from purejax_simba.networks.simba_v2 import EXPANSION
 from purejax_simba.parallel import make_mesh
 
 TINY = update.Arguments(
@@ -29,61 +27,84 @@ TINY = update.Arguments(
 )
 
 
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """All equations of a jaxpr and of those inside it."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for inner in jax.tree.leaves(tuple(equation.params.values())):
-            if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
-                yield from equations(getattr(inner, "jaxpr", inner))
+class Network(NamedTuple):
+    """Weights in the kernels of an encoder with one head per output, by its sizes."""
+
+    inputs: int
+    hidden_dim: int
+    num_blocks: int
+    outputs: tuple[int, ...]
+
+    @property
+    def first_weights(self) -> int:
+        return self.inputs * self.hidden_dim
+
+    @property
+    def weights(self) -> int:
+        block = 2 * EXPANSION * self.hidden_dim**2
+        heads = sum(self.hidden_dim**2 + self.hidden_dim * features for features in self.outputs)
+        return self.first_weights + self.num_blocks * block + heads
 
 
-def matmul_flops(equation: Any) -> int:
-    """Operations of a product of two (batches of) matrices; 0 for every other equation."""
-    if equation.primitive.name != "dot_general":
-        return 0
-    (contracted, _), (batched, _) = equation.params["dimension_numbers"]
-    left, right = (variable.aval.shape for variable in equation.invars)
-    if min(len(left), len(right)) < len(batched) + 2:
-        return 0
-    outputs = math.prod(equation.outvars[0].aval.shape)
-    return 2 * outputs * math.prod(left[axis] for axis in contracted)
+def expected_flops(arguments: update.Arguments) -> int:
+    """Of an update of SimbaV2, written down layer by layer.
 
+    A layer from n to m features costs 2 B n m for its output, the same for the gradient with
+    respect to its kernel, and the same for the gradient with respect to its input. There are:
 
-def traced_flops(learner: Learner) -> int:
-    """Operations of the matrix products in the trace of one update."""
-    key, hyperparameters = jax.random.key(0), learner.hyperparameters
-    state = jax.eval_shape(learner.agent.init, key, hyperparameters)
+    - actor loss: actor forward; every critic forward and backward, with respect to the input
+      alone, because the gradient passes through the action; actor backward;
+    - target: actor forward, every target critic forward;
+    - critic loss: every critic forward and backward.
 
-    def zeros(*features: int) -> jax.Array:
-        return jax.numpy.zeros((learner.batch_size, *features))
-
-    observation, action = zeros(learner.observation_size), zeros(learner.action_size)
-    batch = Batch(observation, action, zeros(), zeros(), observation)
-    closed = jax.make_jaxpr(learner.agent.update)(
-        state, batch, Noise(action, action), hyperparameters
+    Backward passes with respect to the kernels leave out the input of the first layer.
+    """
+    sizes = update.make_config(arguments).agent
+    observation_size, action_size = arguments.observation_size, arguments.action_size
+    # The shift is appended to the input; mean and log std are heads of the actor.
+    actor = Network(
+        observation_size + 1,
+        known(sizes.actor_hidden_dim),
+        known(sizes.actor_num_blocks),
+        (action_size, action_size),
     )
-    # A trace may hold products whose results nobody uses; no compiler keeps them.
-    used, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-    return sum(map(matmul_flops, equations(used)))
+    critic = Network(
+        observation_size + action_size + 1,
+        known(sizes.critic_hidden_dim),
+        known(sizes.critic_num_blocks),
+        (known(sizes.num_bins),),
+    )
+    # The actor goes forward twice; its backward costs two products a layer.
+    actor_products = 4 * actor.weights - actor.first_weights
+    # Forward in the actor loss, the target and the critic loss; backward to the input; backward.
+    critic_products = 6 * critic.weights - critic.first_weights
+    products = actor_products + known(sizes.num_critics) * critic_products
+    return 2 * known(arguments.batch_size) * products
+
+
+def counted_flops(arguments: update.Arguments) -> float:
+    """Of an update of any agent, from its trace."""
+    agent, numbers, *sizes, _ = update.make_learner(arguments)
+    return flops_per_update(agent, numbers, *sizes)
 
 
 @pytest.mark.parametrize("num_critics", [1, 2])
-def test_counted_operations_are_those_of_the_trace(num_critics):
+def test_counted_operations_are_those_of_the_layers(num_critics):
     arguments = replace(TINY, num_critics=num_critics)
-    counted = flops_per_update(
-        update.agent_config(arguments),
-        arguments.observation_size,
-        arguments.action_size,
-        arguments.batch_size,
-    )
-    assert counted == traced_flops(update.make_learner(arguments))
+    assert counted_flops(arguments) == expected_flops(arguments)
 
 
-def test_open_number_of_critics_is_refused():
-    agent = replace(update.agent_config(TINY), num_critics=None)
-    with pytest.raises(ValueError, match="num_critics"):
-        flops_per_update(agent, 3, 2, 5)
+def test_a_delayed_policy_counts_in_part():
+    learner = update.make_learner(replace(TINY, agent="td3"))
+
+    def count(delay: int) -> float:
+        agent = replace(learner.agent, policy_delay=delay)
+        _, numbers, *sizes, _ = learner
+        return flops_per_update(agent, numbers, *sizes)
+
+    policy = count(1) - count(2)
+    assert policy > 0
+    assert count(4) == pytest.approx(count(1) - 1.5 * policy)
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def test_a_shorter_limit_ends_episodes_also_within_an_action_repeat():
 
 def test_evaluations_use_the_same_sub_environments_again():
     environment = fake("Staggered")
-    policy = jax.vmap(lambda observation: observation[:1] * 0)
+    policy = jax.vmap(lambda observation, _: observation[:1] * 0, in_axes=(0, None))
     run = jax.jit(jax.vmap(lambda key: evaluate(environment, policy, key, 3)))
     keys = jax.random.split(jax.random.key(0), 2)
     lengths = [run(keys).avg_length.tolist() for _ in range(3)]

@@ -255,6 +255,7 @@ def test_number_of_updates(ratio, environments, n_step):
         counters, state = runs.advance(counters, state, runs.hyperparameters, jnp.int32(1))
         expected = _expected_updates(runs.program.config, interactions)
         assert state.agent.updates.tolist() == [expected] * 2
+        assert int(counters.updates) == expected
         if interactions == first:
             assert expected == int(ratio * environments)
     assert state.replay.action.shape[2] == environments
@@ -262,6 +263,26 @@ def test_number_of_updates(ratio, environments, n_step):
     assert state.observation_moments.count.tolist() == [(first + 11) * environments] * 2
     # Environments of a run are not copies of each other.
     assert len(np.unique(state.environment.observation[0], axis=0)) == environments
+
+
+@pytest.mark.parametrize(
+    ("resets", "before", "since"),
+    # Updates begin with interaction 50; a reset comes after the evaluation at its env step.
+    [({"reset_env_steps": (60,)}, 60, 10), ({"reset_updates": (3, 8)}, 52, 13)],
+)
+def test_networks_and_optimisers_begin_anew(resets, before, since):
+    runs = _linear_runs()
+    agent = dataclasses.replace(CONFIG.agent, **resets)
+    reset_runs = _linear_runs(dataclasses.replace(CONFIG, agent=agent))
+    _assert_identical(runs.after(before), reset_runs.after(before))
+    counters, state = runs.after(70)
+    reset_counters, reset_state = reset_runs.after(70)
+    _assert_identical(counters, reset_counters)
+    assert reset_state.agent.updates.tolist() == state.agent.updates.tolist() == [21, 21]
+    for name in ("actor_optimizer", "critic_optimizer", "temperature_optimizer"):
+        assert getattr(reset_state.agent, name).count.tolist() == [since] * 2
+    assert np.abs(reset_state.agent.critic - state.agent.critic).max() > 0.01
+    assert reset_state.progress.diverged_at.tolist() == [-1, -1]
 
 
 def test_evaluation_changes_nothing_and_plays_whole_episodes():

@@ -1,4 +1,8 @@
-"""SimBa, the first version: pre-layer-norm residual networks and AdamW (arXiv 2410.09754)."""
+"""SimBa, the first version: pre-layer-norm residual networks and AdamW (arXiv 2410.09754).
+
+Numbers are those of its appendix: weight decay 0.01, learning rate 1e-4, a target entropy of minus
+half the action dimensions, and as many updates per transition as an action is repeated.
+"""
 
 from typing import Any
 
@@ -6,10 +10,30 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
+from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.networks import simba as networks
 from purejax_simba.values import ScalarValue
+
+DEFAULTS = Defaults(
+    agent=fill(
+        Settings(
+            actor_hidden_dim=128,
+            actor_num_blocks=1,
+            critic_hidden_dim=512,
+            critic_num_blocks=2,
+            learning_rate=1e-4,
+            weight_decay=1e-2,
+        ),
+        LEARNING,
+    ),
+    temperature=TemperatureConfig(initial=0.01, target_entropy_coefficient=-0.5),
+    open=("num_critics", "learning_rate_end"),
+    update_to_data_ratio=None,
+    normalize_observations=True,
+)
 
 
 def make(

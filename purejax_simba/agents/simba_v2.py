@@ -1,14 +1,43 @@
-"""SimbaV2: hyperspherical networks and a categorical critic (arXiv 2502.15280)."""
+"""SimbaV2: hyperspherical networks and a categorical critic (arXiv 2502.15280).
+
+Numbers are those of its appendix; there are as many updates per transition as an action is
+repeated.
+"""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
+from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.networks import simba_v2 as networks
-from purejax_simba.values import CategoricalValue
+from purejax_simba.values import CategoricalValue, ScalarValue
+
+DEFAULTS = Defaults(
+    agent=fill(
+        Settings(
+            actor_hidden_dim=128,
+            actor_num_blocks=1,
+            critic_hidden_dim=512,
+            critic_num_blocks=2,
+            critic_loss="cross_entropy",
+            num_bins=101,
+            input_projection="shift",
+            shift=3.0,
+            learning_rate=1e-4,
+            learning_rate_end=5e-5,
+        ),
+        LEARNING,
+    ),
+    temperature=TemperatureConfig(initial=0.01, target_entropy_coefficient=-0.5),
+    open=("num_critics", "scaler_init", "scaler_scale", "alpha_init", "alpha_scale"),
+    update_to_data_ratio=None,
+    normalize_observations=True,
+    normalize_rewards=True,
+)
 
 
 def make(
@@ -21,11 +50,15 @@ def make(
     critic_num_blocks: int,
     num_bins: int,
     num_critics: int,
+    critic_loss: str = "cross_entropy",
+    input_projection: str = "shift",
 ) -> SoftActorCritic:
     """The agent for flat observations and actions of the given sizes."""
-    value = CategoricalValue(num_bins)
-    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks)
-    critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks)
+    is_categorical = critic_loss == "cross_entropy"
+    value = CategoricalValue(num_bins) if is_categorical else ScalarValue()
+    resizes = input_projection == "resize"
+    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks, resizes)
+    critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks, resizes)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
     def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:

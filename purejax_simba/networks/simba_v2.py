@@ -83,15 +83,22 @@ class Embedder(_Layer):
     """Input `(..., n)` to the unit sphere in `hidden_dim` dimensions, keeping its length.
 
     The constant `shift` is appended before the first normalisation, so that the direction of the
-    result still tells how large the input was.
+    result still tells how large the input was. Where it `resizes` (an ablation), the input is
+    resized to unit length instead, and its length is appended.
     """
 
     hidden_dim: int
+    resizes: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
-        shift = jnp.broadcast_to(scales.shift, (*x.shape[:-1], 1))
-        x = l2_normalise(jnp.concatenate([x, shift], axis=-1))
+        if self.resizes:
+            length = jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True) + EPSILON**2)
+            x = jnp.concatenate([x / length, length], axis=-1)
+        else:
+            shift = jnp.broadcast_to(scales.shift, (*x.shape[:-1], 1))
+            x = jnp.concatenate([x, shift], axis=-1)
+        x = l2_normalise(x)
         x = self.scaled_linear(
             "kernel", x, self.hidden_dim, scales.scaler_init, scales.scaler_scale
         )
@@ -133,10 +140,11 @@ class Encoder(nn.Module):
 
     hidden_dim: int
     num_blocks: int
+    resizes: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
-        x = Embedder(self.hidden_dim, name="embedder")(x, scales)
+        x = Embedder(self.hidden_dim, self.resizes, name="embedder")(x, scales)
         for index in range(self.num_blocks):
             x = Block(self.hidden_dim, name=f"block_{index}")(x, scales)
         return x
@@ -148,10 +156,12 @@ class Actor(nn.Module):
     action_size: int
     hidden_dim: int
     num_blocks: int
+    resizes: bool = False
 
     @nn.compact
     def __call__(self, observation: jax.Array, scales: SphereScales) -> tuple[jax.Array, jax.Array]:
-        x = Encoder(self.hidden_dim, self.num_blocks, name="encoder")(observation, scales)
+        encoder = Encoder(self.hidden_dim, self.num_blocks, self.resizes, name="encoder")
+        x = encoder(observation, scales)
         mean = Head(self.action_size, name="mean")(x)
         return mean, bound_log_std(Head(self.action_size, name="log_std")(x))
 
@@ -162,11 +172,13 @@ class Critic(nn.Module):
     outputs: int
     hidden_dim: int
     num_blocks: int
+    resizes: bool = False
 
     @nn.compact
     def __call__(
         self, observation: jax.Array, action: jax.Array, scales: SphereScales
     ) -> jax.Array:
         x = jnp.concatenate([observation, action], axis=-1)
-        x = Encoder(self.hidden_dim, self.num_blocks, name="encoder")(x, scales)
+        encoder = Encoder(self.hidden_dim, self.num_blocks, self.resizes, name="encoder")
+        x = encoder(x, scales)
         return Head(self.outputs, name="value")(x)

@@ -10,6 +10,7 @@ from purejax_simba.names import flatten, replace_values
 TRACED = frozenset(
     {
         "discount",
+        "bound_returns",
         "agent.value_range",
         "agent.shift",
         "agent.scaler_init",
@@ -18,7 +19,12 @@ TRACED = frozenset(
         "agent.alpha_scale",
         "agent.learning_rate",
         "agent.learning_rate_end",
+        "agent.weight_decay",
         "agent.tau",
+        "agent.target_update_interval",
+        "agent.exploration_noise",
+        "agent.target_noise",
+        "agent.target_noise_clip",
         "agent.behaviour_cloning_weight",
         "temperature.initial",
         "temperature.target_entropy_coefficient",

@@ -67,7 +67,9 @@ def make_sweep(options: SweepOptions) -> Sweep:
     if options.suite:
         tasks = envs.tasks(options.suite)
     shared = {f.name: getattr(options.config, f.name) for f in dataclasses.fields(Config)}
-    config = Config(**shared | {"task": tasks[0] if tasks else Config.task})
+    shared["task"] = tasks[0] if tasks else Config.task
+    shared["experiment"] = options.config.experiment or options.config.agent.name
+    config = Config(**shared)
     axes: list[Axis] = []
     for kind in _KINDS:
         axes += [parse_axis(kind, text) for text in getattr(options, kind)]

@@ -1,0 +1,80 @@
+"""Soft actor-critic (arXiv 1812.05905): plain networks, two critics, a tuned temperature.
+
+Numbers are those of its table 1: two hidden layers of 256, learning rate 3e-4, batch 256, tau
+0.005, a target entropy of minus the action dimensions, one update per step. Log standard deviations
+are clipped to [-20, 2] and the temperature starts at 1, as in the authors' code.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
+from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.soft_actor_critic import SoftActorCritic
+from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.networks import mlp
+from purejax_simba.values import ScalarValue
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+
+DEFAULTS = Defaults(
+    agent=fill(
+        Settings(
+            actor_hidden_dim=256,
+            actor_num_blocks=2,
+            critic_hidden_dim=256,
+            critic_num_blocks=2,
+            num_critics=2,
+            learning_rate=3e-4,
+        ),
+        LEARNING,
+    ),
+    temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-1.0),
+)
+
+
+def make(
+    observation_size: int,
+    action_size: int,
+    *,
+    actor_hidden_dim: int,
+    actor_num_blocks: int,
+    critic_hidden_dim: int,
+    critic_num_blocks: int,
+    num_critics: int,
+) -> SoftActorCritic:
+    """The agent for flat observations and actions of the given sizes."""
+    actor = mlp.MLP(actor_hidden_dim, actor_num_blocks, 2 * action_size)
+    critic = mlp.Critic(critic_hidden_dim, critic_num_blocks)
+    observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+
+    def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:
+        return actor.init(key, observation)["params"]
+
+    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
+        return critic.init(key, observation, action)["params"]
+
+    def apply_actor(
+        params: dict, observation: jax.Array, hyperparameters: HyperParameters
+    ) -> tuple[jax.Array, jax.Array]:
+        output: Any = actor.apply({"params": params}, observation)
+        mean, log_std = jnp.split(output, 2, axis=-1)
+        return mean, log_std.clip(LOG_STD_MIN, LOG_STD_MAX)
+
+    def apply_critic(
+        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
+    ) -> jax.Array:
+        output: Any = critic.apply({"params": params}, observation, action)
+        return output
+
+    return SoftActorCritic(
+        init_actor=init_actor,
+        init_critic=init_critic,
+        actor=apply_actor,
+        critic=apply_critic,
+        value=ScalarValue(),
+        num_critics=num_critics,
+        critic_first=True,
+    )

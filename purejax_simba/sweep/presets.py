@@ -1,0 +1,69 @@
+"""Sweeps of the SimbaV2 paper (arXiv 2502.15280) by name: what to change, and how it is called."""
+
+from collections.abc import Callable
+from typing import Any
+
+from purejax_simba.config import Config, known, with_agent_defaults
+
+Variants = dict[str, dict[str, Any]]
+
+
+def _design_study(config: Config) -> Variants:
+    """The ablations of its section 5.5, and the unchanged agent.
+
+    Most of them are numbers, and train as one program with it; `a`, `d`, `e` and `f` are programs
+    of their own. The paper does not say how `d` resizes; see `networks.simba_v2.Embedder`. For `h`
+    the target is copied as rarely as the moving average forgets: every 1 / tau updates.
+    """
+    agent = with_agent_defaults(config).agent
+    return {
+        "unchanged": {},
+        "a-no-input-norm": {"normalize_observations": False},
+        "b-no-shift": {"agent.shift": 0.0},
+        "c-shift-1": {"agent.shift": 1.0},
+        "d-resize-projection": {"agent.input_projection": "resize"},
+        "e-squared-error": {"agent.critic_loss": "squared_error"},
+        "f-no-reward-norm": {"normalize_rewards": False},
+        "g-no-reward-bound": {"bound_returns": False},
+        "h-hard-target-copy": {
+            "agent.tau": 1.0,
+            "agent.target_update_interval": round(1.0 / known(agent.tau)),
+        },
+        "i-no-learning-rate-decay": {"agent.learning_rate_end": agent.learning_rate},
+        "j-scaler-init-1": {"agent.scaler_init": 1.0},
+        "k-scaler-scale-1": {"agent.scaler_scale": 1.0},
+        "l-alpha-init-0.5": {"agent.alpha_init": 0.5},
+        "m-alpha-scale-1": {"agent.alpha_scale": 1.0},
+    }
+
+
+def _parameter_scaling(config: Config) -> Variants:
+    """Widths of the critics, section 5.2."""
+    return {f"width-{n}": {"agent.critic_hidden_dim": n} for n in (128, 256, 512, 1024)}
+
+
+def _utd_scaling(config: Config) -> Variants:
+    """Updates per transition, section 5.2."""
+    return {f"utd-{n}": {"update_to_data_ratio": float(n)} for n in (1, 2, 4, 8)}
+
+
+def _resets(config: Config) -> Variants:
+    """Networks and optimisers that begin anew, never or after equal parts of the run.
+
+    A fifth of a million env steps is the interval of arXiv 2205.07802.
+    """
+
+    def every(parts: int) -> dict[str, Any]:
+        evaluations = config.total_env_steps // config.evaluation_interval
+        steps = {evaluations * i // parts * config.evaluation_interval for i in range(1, parts)}
+        return {"agent.reset_env_steps": tuple(sorted(steps - {0}))}
+
+    return {"never": every(1), "every-half": every(2), "every-fifth": every(5)}
+
+
+PRESETS: dict[str, Callable[[Config], Variants]] = {
+    "design-study": _design_study,
+    "parameter-scaling": _parameter_scaling,
+    "utd-scaling": _utd_scaling,
+    "resets": _resets,
+}
