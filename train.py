@@ -60,6 +60,8 @@ class Arguments:
     """With --resume: parts of the agent that begin anew, with new optimisers; the replay stays."""
     evaluate: Path | None = None
     """Play the trained policies of this run directory instead, and report their returns."""
+    video: Path | None = None
+    """Draw an episode with the trained policy of every seed of this run directory instead."""
     list_tasks: bool = False
     """List the known tasks."""
 
@@ -100,6 +102,11 @@ def main() -> int:
                     f"seed {seed}: return {metrics['avg_return']:.1f}, length "
                     f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}"
                 )
+        elif arguments.video is not None:
+            from purejax_simba.videos import make_videos
+
+            for file in make_videos(arguments.video):
+                print(file)
         else:
             use_all_cores(arguments.config.num_seeds)
             use_compilation_cache()

@@ -3,11 +3,13 @@
 import ctypes.util
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from envs.base import Environment
@@ -54,6 +56,60 @@ def check_output(output: Path) -> None:
             ) from error
 
 
+class Episode(NamedTuple):
+    """What happened in an episode; what comes after its end means nothing.
+
+    Attributes:
+      states: of the environment under all wrappers, `(steps + 1, ...)`, the first one included; or
+        empty, where they cannot be drawn.
+      observations: `(steps + 1, O)`.
+      actions: `(steps, A)`.
+      rewards: `(steps,)`.
+      length: `()` int32, steps until it ended.
+    """
+
+    states: Any
+    observations: jax.Array
+    actions: jax.Array
+    rewards: jax.Array
+    length: jax.Array
+
+
+def play(environment: Environment, policy: Policy, key: jax.Array, steps: int) -> Episode:
+    """Plays one episode of at most so many steps; a pure function, to be compiled."""
+
+    def visible(state: Any) -> Any:
+        return _under_wrappers(state) if can_draw(environment) else ()
+
+    def step(carry: tuple, number: jax.Array) -> tuple[tuple, tuple]:
+        state, observation, length = carry
+        action = policy(jax.random.fold_in(key, number), observation)
+        state, timestep = environment.step(state, action)
+        ended = timestep.terminated | timestep.truncated
+        length = jnp.where(ended, jnp.minimum(length, number + 1), length)
+        seen = (visible(state), timestep.observation, action, timestep.reward)
+        return (state, timestep.observation, length), seen
+
+    state, observation = environment.reset(key)
+    begin = (state, observation, jnp.int32(steps))
+    (*_, length), seen = jax.lax.scan(step, begin, jnp.arange(steps))
+    states, observations, actions, rewards = seen
+
+    def prepend(first: jax.Array, others: jax.Array) -> jax.Array:
+        return jnp.concatenate([first[None], others])
+
+    states, observations = jax.tree.map(
+        prepend, (visible(state), observation), (states, observations)
+    )
+    return Episode(states, observations, actions, rewards, length)
+
+
+def steps_of(environment: Environment, most: int | None = None) -> int:
+    """Steps of an episode, but at most so many."""
+    length = environment.episode_length or 1000
+    return length if most is None else min(length, most)
+
+
 def render(
     environment: Environment,
     policy: Policy,
@@ -82,55 +138,62 @@ def render(
       TaskError: if the environment has no model to draw, or nothing can draw here.
     """
     check_output(output)
-    scene = _Scene(environment, camera, width, height)
-    states = list(_play(environment, policy, seed, steps))
+    scene = Scene(environment, camera, width, height)
+    steps = steps_of(environment, steps)
+    episode = jax.jit(lambda key: play(environment, policy, key, steps))(jax.random.key(seed))
+    episode = jax.device_get(episode)
     if output.suffix == ".png":
-        count = min(FRAMES_OF_STRIP, len(states))
-        chosen = np.linspace(0, len(states) - 1, count).astype(int)
-        _write_png(output, [scene.draw(states[index]) for index in chosen])
-        return len(states) - 1
-    stride = max(1, round(1 / (FRAMES_PER_SECOND * scene.interval)))
-    frames = (scene.draw(state) for state in states[::stride])
+        count = min(FRAMES_OF_STRIP, int(episode.length) + 1)
+        chosen = np.linspace(0, episode.length, count).astype(int)
+        _write_png(output, [scene.draw(_at(episode.states, index)) for index in chosen])
+    else:
+        write_film(output, scene.frames(episode), scene.frames_per_second)
+    return int(episode.length)
+
+
+def can_draw(environment: Environment) -> bool:
+    """Whether there is a MuJoCo model to draw."""
+    return hasattr(_bare(environment), "pose")
+
+
+def write_film(output: Path, frames: Iterator[np.ndarray], frequency: float) -> None:
+    """Writes frames `(height, width, 3)` uint8 as mp4 or gif, as the name says."""
     write = _write_mp4 if output.suffix == ".mp4" else _write_gif
-    write(output, frames, 1 / (stride * scene.interval))
-    return len(states) - 1
+    write(output, frames, frequency)
 
 
-def _play(environment: Environment, policy: Policy, seed: int, steps: int | None) -> Iterator[Any]:
-    """States of one episode, the first one included."""
-    key = jax.random.key(seed)
-    state, observation = jax.jit(environment.reset)(key)
-    yield jax.device_get(_under_wrappers(state))
-
-    @jax.jit
-    def step(state: Any, observation: jax.Array, number: int) -> tuple[Any, Any]:
-        return environment.step(state, policy(jax.random.fold_in(key, number), observation))
-
-    limit = environment.episode_length or 1000
-    for number in range(limit if steps is None else min(limit, steps)):
-        state, timestep = step(state, observation, number)
-        observation = timestep.observation
-        yield jax.device_get(_under_wrappers(state))
-        if timestep.terminated or timestep.truncated:
-            return
+def _bare(environment: Any) -> Any:
+    while hasattr(environment, "inner"):
+        environment = environment.inner
+    return environment
 
 
-class _Scene:
-    """Draws states of one environment."""
+def _at(states: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], states)
+
+
+class Scene:
+    """Draws states of one environment.
+
+    Attributes:
+      frames_per_second: of `frames`, at most `FRAMES_PER_SECOND`.
+    """
 
     def __init__(self, environment: Environment, camera: str | int | None, width: int, height: int):
+        """See `render`.
+
+        Raises:
+          TaskError: if the environment has no model to draw, or nothing can draw here.
+        """
         import mujoco
 
-        bare: Any = environment
-        repeat = 1
-        while hasattr(bare, "inner"):
-            repeat *= getattr(bare, "repeat", 1)
-            bare = bare.inner
-        if not hasattr(bare, "pose"):
+        if not can_draw(environment):
             raise TaskError("this task has no MuJoCo model: only tasks that have one can be drawn")
-        self._bare = bare
+        self._bare = bare = _bare(environment)
         self._model = bare.mujoco_model()
-        self.interval = repeat * bare.interval
+        interval = bare.interval * _action_repeat(environment)
+        self._stride = max(1, round(1 / (FRAMES_PER_SECOND * interval)))
+        self.frames_per_second = 1 / (self._stride * interval)
         self._data = mujoco.MjData(self._model)
         size = self._model.vis.global_
         size.offwidth, size.offheight = max(width, size.offwidth), max(height, size.offheight)
@@ -152,6 +215,11 @@ class _Scene:
                 "MUJOCO_GL to egl or osmesa and install libegl1 or libosmesa6"
             ) from error
 
+    def frames(self, episode: Episode) -> Iterator[np.ndarray]:
+        """Pictures of an episode, as numpy arrays, in the order of time."""
+        for index in range(0, int(episode.length) + 1, self._stride):
+            yield self.draw(_at(episode.states, index))
+
     def draw(self, state: Any) -> np.ndarray:
         """`(height, width, 3)` uint8."""
         import mujoco
@@ -160,6 +228,14 @@ class _Scene:
         mujoco.mj_forward(self._model, self._data)
         self._renderer.update_scene(self._data, self._camera)
         return self._renderer.render()
+
+
+def _action_repeat(environment: Any) -> int:
+    repeat = 1
+    while hasattr(environment, "inner"):
+        repeat *= getattr(environment, "repeat", 1)
+        environment = environment.inner
+    return repeat
 
 
 def _under_wrappers(state: Any) -> Any:
@@ -179,7 +255,10 @@ def _write_mp4(output: Path, frames: Iterator[np.ndarray], frequency: float) -> 
     writer = imageio_ffmpeg.write_frames(
         str(output), size, fps=frequency, quality=8, macro_block_size=2
     )
-    writer.send(None)
+    with warnings.catch_warnings():
+        # JAX is afraid of a fork. This one becomes ffmpeg at once.
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        writer.send(None)
     writer.send(np.ascontiguousarray(first))
     for frame in frames:
         writer.send(np.ascontiguousarray(frame))

@@ -1,0 +1,193 @@
+"""Videos of the trained policies of a run, one per seed and all of them side by side.
+
+Where a task has no picture, plots of what was observed and done take their place.
+"""
+
+import importlib.util
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import envs
+from envs import rendering
+from purejax_simba.config import ConfigError
+from purejax_simba.logging import read_config, read_returns, replace_text
+from purejax_simba.policies import Policy, load_policy
+from purejax_simba.training import Program, evaluation_policy, make_program
+
+VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"
+_MOSAIC_WIDTH = 1440  # at most, in pixels
+
+
+def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Path]:
+    """Plays one episode with the final policy of every seed, and draws it.
+
+    Writes `<run directory>/videos/`: `seed-<number>` and `mosaic`, each as mp4 (gif where
+    imageio-ffmpeg is not installed, png for plots), and `index.json`:
+
+        {"best": seed, "median": seed, "mosaic": file, "seeds": {seed: {"file", "return"}}}
+
+    `best` and `median` (of an even number the lower one) go by the last evaluation in
+    `metrics.csv`; null if there is none. `return` is that of the episode in the video.
+
+    Args:
+      directory: of a finished run.
+      width, height: of a seed's video in pixels, even numbers.
+
+    Returns:
+      The files.
+
+    Raises:
+      ConfigError, envs.TaskError: if there is no finished run, or nothing draws here.
+    """
+    config = read_config(directory)
+    if envs.spec(config.task).physics:
+        rendering.choose_backend()
+        config = replace(config, physics="mujoco")  # which can be drawn
+    program = make_program(config)
+    policies = load_policy(directory, program)
+    scene = None
+    if rendering.can_draw(program.environment):
+        scene = rendering.Scene(program.environment, None, width, height)
+    with envs.clear_errors():
+        played = _play_all(program, policies)
+    episodes = {
+        seed: jax.tree.map(lambda leaf, i=index: leaf[i], played)  # type: ignore[misc]
+        for index, seed in enumerate(config.seeds)
+    }
+    target = directory / VIDEO_DIRECTORY
+    try:
+        target.mkdir(exist_ok=True)
+        files = _film(target, scene, episodes) if scene else _plot(target, episodes)
+        index = _index(directory, episodes, files)
+        replace_text(target / INDEX_FILE, json.dumps(index, indent=2) + "\n")
+    except OSError as error:
+        raise ConfigError(f"cannot write to {target} ({error.strerror}): make room") from error
+    return files
+
+
+def _play_all(program: Program, policies: Policy) -> rendering.Episode:
+    """An episode of every seed, as numpy arrays with a leading axis of seeds."""
+    steps = rendering.steps_of(program.environment)
+
+    def play(key: jax.Array, policy: Policy) -> rendering.Episode:
+        act = evaluation_policy(program.config, program.agent, *policy)
+        return rendering.play(program.environment, lambda key, x: act(x, key), key, steps)
+
+    # Other episodes than those of training and of `--evaluate`.
+    keys = [jax.random.fold_in(jax.random.key(seed), 2) for seed in program.config.seeds]
+    return jax.device_get(jax.jit(jax.vmap(play))(jnp.stack(keys), policies))
+
+
+def _return(episode: rendering.Episode) -> float:
+    return float(episode.rewards[: int(episode.length)].sum())
+
+
+def _index(
+    directory: Path, episodes: dict[int, rendering.Episode], files: Sequence[Path]
+) -> dict[str, Any]:
+    final = {seed: points[-1][1] for seed, points in read_returns(directory).items()}
+    ranked = sorted((seed for seed in episodes if seed in final), key=lambda seed: -final[seed])
+    *of_seeds, mosaic = (file.name for file in files)
+    return {
+        "best": ranked[0] if ranked else None,
+        "median": ranked[len(ranked) // 2] if ranked else None,
+        "mosaic": mosaic,
+        "seeds": {
+            str(seed): {"file": file, "return": _return(episode)}
+            for (seed, episode), file in zip(episodes.items(), of_seeds, strict=True)
+        },
+    }
+
+
+def _film(
+    target: Path, scene: rendering.Scene, episodes: dict[int, rendering.Episode]
+) -> list[Path]:
+    suffix = ".mp4" if importlib.util.find_spec("imageio_ffmpeg") else ".gif"
+    columns = math.ceil(math.sqrt(len(episodes)))
+    files, tiles = [], []
+    for seed, episode in episodes.items():
+        files.append(target / f"seed-{seed}{suffix}")
+        small: list[bytes] = []
+        frames = _keep_small(scene.frames(episode), small, _MOSAIC_WIDTH // columns)
+        rendering.write_film(files[-1], frames, scene.frames_per_second)
+        tiles.append((f"seed {seed}, return {_return(episode):.0f}", small))
+    files.append(target / f"mosaic{suffix}")
+    rendering.write_film(files[-1], _mosaic(tiles, columns), scene.frames_per_second)
+    return files
+
+
+def _keep_small(
+    frames: Iterator[np.ndarray], small: list[bytes], width: int
+) -> Iterator[np.ndarray]:
+    """Passes frames on and keeps them, at most so wide, compressed because they may be many."""
+    for frame in frames:
+        picture = Image.fromarray(frame)
+        picture.thumbnail((width, width))
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=92)
+        small.append(file.getvalue())
+        yield frame
+
+
+def _mosaic(tiles: Sequence[tuple[str, list[bytes]]], columns: int) -> Iterator[np.ndarray]:
+    """All seeds side by side; an episode that is over keeps its last picture."""
+    tile_width, tile_height = Image.open(io.BytesIO(tiles[0][1][0])).size
+    rows = math.ceil(len(tiles) / columns)
+    font = ImageFont.load_default(max(10.0, tile_height / 20))
+    # An even number of pixels is what the codec of an mp4 takes.
+    size = (tile_width * columns + 1) // 2 * 2, (tile_height * rows + 1) // 2 * 2
+    for time in range(max(len(small) for _, small in tiles)):
+        picture = Image.new("RGB", size)
+        for number, (label, small) in enumerate(tiles):
+            tile = Image.open(io.BytesIO(small[min(time, len(small) - 1)]))
+            draw = ImageDraw.Draw(tile)
+            draw.text((6, 4), label, "white", font, stroke_width=2, stroke_fill="black")
+            row, column = divmod(number, columns)
+            picture.paste(tile, (column * tile_width, row * tile_height))
+        yield np.asarray(picture)
+
+
+def _plot(target: Path, episodes: dict[int, rendering.Episode]) -> list[Path]:
+    files = []
+    for seed, episode in episodes.items():
+        files.append(target / f"seed-{seed}.png")
+        _draw_states(files[-1], {seed: episode})
+    files.append(target / "mosaic.png")
+    _draw_states(files[-1], episodes)
+    return files
+
+
+def _draw_states(output: Path, episodes: dict[int, rendering.Episode]) -> None:
+    """A column per seed: observation, action and reward over the steps of the episode."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    count = len(episodes)
+    size = (2 + 3.6 * count, 6)
+    figure, axes = pyplot.subplots(
+        3, count, figsize=size, sharex="col", sharey="row", squeeze=False, layout="constrained"
+    )
+    for column, (seed, episode) in zip(axes.T, episodes.items(), strict=True):
+        length = int(episode.length)
+        rows = (episode.observations[: length + 1], episode.actions[:length])
+        for axis, values in zip(column, (*rows, episode.rewards[:length, None]), strict=False):
+            axis.plot(values, linewidth=1, alpha=0.8)
+            axis.grid(alpha=0.3)
+        column[0].set_title(f"seed {seed}: return {_return(episode):.1f}")
+        column[-1].set_xlabel("step")
+    for axis, name in zip(axes[:, 0], ("observation", "action", "reward"), strict=True):
+        axis.set_ylabel(name)
+    figure.savefig(output, dpi=100)
+    pyplot.close(figure)

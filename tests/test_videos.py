@@ -1,0 +1,93 @@
+"""`python train.py --video`: films and plots of trained policies, and which seeds they show."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from purejax_simba import videos
+from purejax_simba.config import Config, ReplayConfig
+from purejax_simba.logging import MetricsFile, create_run_directory
+from purejax_simba.normalisation import RunningMoments
+from purejax_simba.policies import Policy, save_policy
+from purejax_simba.training import make_program
+from tests import tiny
+
+RETURNS = {3: 10.0, 4: 40.0, 5: 20.0, 6: 30.0}
+
+
+def _finished_run(output: Path, task: str, episode_length: int) -> Path:
+    """A run directory as training leaves it, with policies that know nothing."""
+    config = Config(
+        task=task,
+        num_seeds=len(RETURNS),
+        seed=3,
+        total_env_steps=80,
+        evaluation_interval=40,
+        learning_starts=20,
+        episode_length=episode_length,
+        agent=tiny.AGENT,
+        replay=ReplayConfig(capacity=80, batch_size=8),
+        output=str(output),
+    )
+    program = make_program(config)
+    directory = create_run_directory(program.config)
+    metrics = MetricsFile(directory, program.config)
+    metrics.write(0, {seed: {"avg_return": -value} for seed, value in RETURNS.items()})
+    metrics.write(80, {seed: {"avg_return": value} for seed, value in RETURNS.items()})
+    one = Policy(
+        program.agent.init(jax.random.key(0), program.hyperparameters()).actor,
+        RunningMoments.create(program.environment.observation_size),
+        program.hyperparameters(),
+    )
+    save_policy(directory, jax.tree.map(lambda x: jnp.stack([x] * len(RETURNS)), one))
+    return directory
+
+
+def test_tasks_without_pictures_are_plotted(tmp_path):
+    directory = _finished_run(tmp_path, "gymnax/Pendulum-v1", episode_length=12)
+    files = videos.make_videos(directory)
+    assert [file.name for file in files] == [*(f"seed-{s}.png" for s in RETURNS), "mosaic.png"]
+    widths = [Image.open(file).size[0] for file in files]
+    assert widths[-1] > 2 * widths[0]
+    index = json.loads((directory / "videos" / "index.json").read_text())
+    assert (index["best"], index["median"], index["mosaic"]) == (4, 5, "mosaic.png")
+    assert index["seeds"]["6"]["file"] == "seed-6.png"
+    # 12 steps of at most pi^2 + 0.1 * 8^2 + 0.001 * 2^2 each.
+    assert all(-12 * 16.3 < seed["return"] < 0 for seed in index["seeds"].values())
+
+
+def test_a_mosaic_holds_the_last_picture_of_a_shorter_episode():
+    def film(colour: int, count: int) -> list[bytes]:
+        small: list[bytes] = []
+        frames = (np.full((60, 80, 3), colour + 40 * i, np.uint8) for i in range(count))
+        passed_on = list(videos._keep_small(frames, small, width=40))
+        assert len(passed_on) == count and passed_on[0].shape == (60, 80, 3)
+        return small
+
+    tiles = [("one", film(0, 2)), ("two", film(100, 3)), ("three", film(200, 1))]
+    pictures = list(videos._mosaic(tiles, columns=2))
+    assert [picture.shape for picture in pictures] == [(60, 80, 3)] * 3
+    middles = [
+        [picture[y, x, 0] for y, x in ((20, 20), (20, 60), (50, 20))] for picture in pictures
+    ]
+    np.testing.assert_allclose(middles, [[0, 100, 200], [40, 140, 200], [40, 180, 200]], atol=3)
+    assert pictures[0][45, 60].max() == 0, "no fourth seed"
+
+
+@pytest.mark.slow
+def test_tasks_with_a_model_are_filmed(tmp_path, monkeypatch):
+    """The frames of 30 steps of 0.025 s."""
+    import imageio_ffmpeg
+
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    directory = _finished_run(tmp_path, "dmc/walker-walk", episode_length=60)
+    files = videos.make_videos(directory, width=160, height=120)
+    assert [file.name for file in files] == [*(f"seed-{s}.mp4" for s in RETURNS), "mosaic.mp4"]
+    for file in files:
+        frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(file))
+        assert (frames, round(seconds, 2)) == (31, 1.55)
