@@ -112,6 +112,10 @@ class Config:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     start: StartConfig = field(default_factory=StartConfig)
+    loggers: tuple[str, ...] = ()
+    """Where results go besides the files: tensorboard, wandb, or <module>:<class>."""
+    log_seeds: Literal["apart", "together"] = "apart"
+    """Whether seeds are runs of their own for loggers, or one with their means."""
     experiment: str = ""
     """Name of the experiment: `exp_name` in the result files. Default: the agent's name."""
     output: str = "results/runs"

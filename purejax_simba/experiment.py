@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import envs
-from purejax_simba import logging, processes, resuming, starting
+from purejax_simba import loggers, logging, processes, resuming, starting
 from purejax_simba.checkpoint import (
     STATE_DIRECTORY,
     Checkpoint,
@@ -174,6 +174,7 @@ class _Experiment:
         """
         self.program, self.config = program, program.config
         processes.check_agreement(self.config)
+        loggers.check(self.config)
         self.advice = advice
         steps = self.config.total_env_steps if until is None else until
         self.end = steps // self.config.steps_per_interaction
@@ -215,6 +216,8 @@ class _Experiment:
                 seconds = time.monotonic() - begin
             finally:
                 self.display.close()
+                for member in members:
+                    member.close()
             self._finish(stopped_by, seconds)
 
     def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:

@@ -2,10 +2,12 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from purejax_simba.config import Config, ConfigError
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
 DIVERGED_FILE = "diverged.json"
+# How far each logger is, and what W&B calls the runs.
+LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.json"
+TENSORBOARD_DIRECTORY = "tensorboard"
 
 
 class ResultsError(Exception):
@@ -38,8 +43,9 @@ def create_run_directory(config: Config, again: bool = False) -> Path:
     directory = run_directory(config)
     try:
         if again:
-            for file in (METRICS_FILE, DIVERGED_FILE):
+            for file in (METRICS_FILE, DIVERGED_FILE, *LOGGER_FILES):
                 (directory / file).unlink(missing_ok=True)
+            shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
         elif (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
@@ -188,14 +194,24 @@ def read_diverged(directory: Path) -> dict[int, int]:
     return {int(seed): env_step for seed, env_step in json.loads(path.read_text()).items()}
 
 
+def read_metrics(directory: Path) -> Iterator[tuple[int, dict[int, dict[str, float]]]]:
+    """Every evaluation of the run in a directory: env step, and seed -> metric -> value."""
+    with (directory / METRICS_FILE).open(newline="") as file:
+        rows = csv.DictReader(file)
+        for env_step, evaluation in itertools.groupby(rows, lambda row: int(row["env_step"])):
+            values: dict[int, dict[str, float]] = {}
+            for row in evaluation:
+                values.setdefault(int(row["seed"]), {})[row["metric"]] = float(row["value"])
+            yield env_step, values
+
+
 def read_returns(directory: Path) -> dict[int, list[tuple[int, float]]]:
     """Seed -> (env step, `avg_return`) of the run in a directory."""
     returns: dict[int, list[tuple[int, float]]] = {}
-    with (directory / METRICS_FILE).open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["metric"] == "avg_return":
-                point = (int(row["env_step"]), float(row["value"]))
-                returns.setdefault(int(row["seed"]), []).append(point)
+    for env_step, values in read_metrics(directory):
+        for seed, metrics in values.items():
+            if "avg_return" in metrics:
+                returns.setdefault(seed, []).append((env_step, metrics["avg_return"]))
     return returns
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from purejax_simba import logging, policies, processes
 from purejax_simba.config import Config
 from purejax_simba.evaluation import EvaluationMetrics
+from purejax_simba.loggers import Loggers
 from purejax_simba.training import Progress
 
 
@@ -19,6 +20,7 @@ class Member:
       config: resolved.
       directory: of its files.
       metrics: `metrics.csv` in there; None in other processes than the first.
+      loggers: what follows that file; None likewise.
       runs: the indices of its runs.
     """
 
@@ -36,8 +38,10 @@ class Member:
         self.config = config
         self.directory = directory
         self.metrics = None
+        self.loggers = None
         if processes.is_first():
             self.metrics = logging.MetricsFile(directory, config, metrics_bytes)
+            self.loggers = Loggers(directory, config)
         self.runs = slice(first_run, first_run + config.num_seeds)
 
     def write(self, env_step: int, evaluation: EvaluationMetrics, progress: Progress) -> np.ndarray:
@@ -60,11 +64,18 @@ class Member:
             if diverged != logging.read_diverged(self.directory):
                 logging.write_diverged(self.directory, diverged)
             self.metrics.write(env_step, rows)
+        if self.loggers:
+            self.loggers.write(env_step, rows)
         return np.array([row["avg_return"] for row in rows.values()])
 
     def numbered_seeds(self) -> list[tuple[int, int]]:
         """`(index among all runs, seed)` of each."""
         return list(enumerate(self.config.seeds, start=self.runs.start))
+
+    def close(self) -> None:
+        """Ends what its loggers have begun."""
+        if self.loggers:
+            self.loggers.close()
 
     def finish(self, policy: policies.Policy) -> None:
         """Saves the policies and draws the curve. `policy` is that of all runs."""

@@ -19,7 +19,14 @@ from purejax_simba.names import flatten
 from purejax_simba.runs import Runs, Snapshot
 
 # What may be another after a resume, because no number of the results depends on it.
-HARMLESS = ("total_env_steps", "output", "checkpoint", "host_time_limit")
+HARMLESS = (
+    "total_env_steps",
+    "output",
+    "checkpoint",
+    "host_time_limit",
+    "loggers",
+    "log_seeds",
+)
 _REPLAY = "state.replay."
 
 

@@ -80,6 +80,7 @@ BAD = {
     "--discount 1.0": ["--discount is 1.0", "[0, 1)"],
     "--agent.tau 0": ["--agent.tau is 0.0", "(0, 1]"],
     "--agent.num-bins 1": ["--agent.num-bins is 1", "2 or more"],
+    "--loggers tensorbored": ["no logger 'tensorbored'", "tensorboard, wandb"],
     "--action-repeat 0": ["action_repeat is 0", "1 or more"],
     "--episode-length 0": ["episode_length is 0", "1 or more"],
 }

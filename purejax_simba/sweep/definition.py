@@ -15,7 +15,15 @@ from purejax_simba.sweep.sampling import Sampler, sample_positions
 
 DEFINITION_FILE = "sweep.json"
 # What may be another when a sweep goes on, because no number of the results depends on it.
-_HARMLESS = ("output", "task", "checkpoint.interval", "checkpoint.keep", "host_time_limit")
+_HARMLESS = (
+    "output",
+    "task",
+    "checkpoint.interval",
+    "checkpoint.keep",
+    "host_time_limit",
+    "loggers",
+    "log_seeds",
+)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,13 @@ TRACED = frozenset(
 # What no program knows of.
 _NAMES = frozenset({"seed", "num_seeds", "experiment", "output"})
 # No hyperparameters: what is learned does not depend on them, but by chance.
-BOOKKEEPING = _NAMES | {"checkpoint", "host_time_limit", "host_python"}
+BOOKKEEPING = _NAMES | {
+    "checkpoint",
+    "host_time_limit",
+    "host_python",
+    "loggers",
+    "log_seeds",
+}
 
 _DEFAULTS = flatten(Config())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 
 import envs
+from purejax_simba import loggers
 from purejax_simba.checkpoint import STATE_DIRECTORY
 from purejax_simba.config import ConfigError
 from purejax_simba.experiment import AllDivergedError, Origin, run_together
@@ -39,6 +40,7 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
       SweepError: after everything else was trained, for groups that failed.
       SystemExit, CheckpointError, ResultsError: as `experiment.run`.
     """
+    loggers.check(sweep.config)
     groups = make_groups(sweep)
     chosen = choose_shard(groups, shard)
     _begin(sweep, [member for each in groups for member in each.members])

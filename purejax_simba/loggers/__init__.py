@@ -1,0 +1,176 @@
+"""Where results go besides the files: TensorBoard, Weights & Biases, or a logger of your own.
+
+`metrics.csv` comes first and is complete whatever happens here. A logger receives what is in it,
+every point once, also when a run is resumed.
+"""
+
+import importlib
+import importlib.util
+import json
+import math
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.logging import LOGGER_PROGRESS_FILE, read_metrics, replace_text
+
+# Name -> module and class. The package that the module needs, and its extra, have the same name.
+BUILT_IN = {
+    "tensorboard": "purejax_simba.loggers.tensorboard:TensorBoardLogger",
+    "wandb": "purejax_simba.loggers.wandb:WandbLogger",
+}
+
+
+class Logger(Protocol):
+    """What follows a run. Made as `factory(directory, config)`: run directory, plain values.
+
+    Any exception of a logger is reported once, and the logger is left out from then on.
+    """
+
+    def write(self, run: str, env_step: int, metrics: Mapping[str, float]) -> None:
+        """Takes in one evaluation.
+
+        Args:
+          run: `seed-<number>`, or `all` where a configuration's seeds are logged together.
+          env_step: environment steps taken; never one that this run has had before.
+          metrics: finite numbers by name.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends all runs."""
+        ...
+
+
+Factory = Callable[[Path, dict[str, Any]], Logger]
+
+
+def find(name: str) -> Factory:
+    """The factory of `tensorboard`, `wandb`, or `<module>:<name>`.
+
+    Raises:
+      ConfigError: if there is none, or what it needs is not installed.
+    """
+    if name in BUILT_IN and importlib.util.find_spec(name) is None:
+        raise ConfigError(f"--loggers {name}: not installed: pip install -e '.[{name}]'")
+    module, colon, attribute = BUILT_IN.get(name, name).partition(":")
+    if not colon:
+        choices = ", ".join(BUILT_IN)
+        raise ConfigError(f"no logger {name!r}: choose from {choices} or give <module>:<class>")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--loggers {name}: no module {error.name!r} here: install it, or put its directory on "
+            "PYTHONPATH"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"--loggers {name}: {error}") from error
+
+
+def check(config: Config) -> None:
+    """Makes sure that the loggers of a configuration are there, before anything is compiled.
+
+    Raises:
+      ConfigError: if one is not.
+    """
+    for name in config.loggers:
+        find(name)
+
+
+class Loggers:
+    """The loggers of one configuration. None of them can stop the training."""
+
+    def __init__(self, directory: Path, config: Config):
+        """Opens them and passes on what `metrics.csv` in the directory holds and they do not."""
+        self._directory = directory
+        self._together = config.log_seeds == "together"
+        self._progress = _Progress(directory / LOGGER_PROGRESS_FILE)
+        self._loggers: dict[str, Logger] = {}
+        for name in config.loggers:
+            self._attempt(name, lambda name=name: self._open(name, config))  # type: ignore[misc]
+
+    def write(self, env_step: int, values: dict[int, dict[str, float]]) -> None:
+        """Passes on seed -> metric -> value."""
+        for name, logger in list(self._loggers.items()):
+            self._attempt(name, lambda n=name, x=logger: self._pass_on(n, x, env_step, values))  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Ends all that have not failed."""
+        for name, logger in list(self._loggers.items()):
+            self._attempt(name, logger.close)
+        self._loggers.clear()
+
+    def _open(self, name: str, config: Config) -> None:
+        logger = self._loggers[name] = find(name)(self._directory, asdict(config))
+        for env_step, values in read_metrics(self._directory):
+            self._pass_on(name, logger, env_step, values)
+
+    def _pass_on(
+        self, name: str, logger: Logger, env_step: int, values: dict[int, dict[str, float]]
+    ) -> None:
+        for run, metrics in self._runs(values).items():
+            before = self._progress.last(name, run)
+            if env_step <= before:
+                continue
+            # Noted before it is done: a process that is killed in between leaves out a point. The
+            # other way round there would be one twice.
+            self._progress.note(name, run, env_step)
+            try:
+                logger.write(run, env_step, {m: x for m, x in metrics.items() if math.isfinite(x)})
+            except Exception:
+                self._progress.note(name, run, before)
+                raise
+
+    def _runs(self, values: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
+        if not self._together:
+            return {f"seed-{seed}": metrics for seed, metrics in values.items()}
+        metrics: dict[str, list[float]] = {}
+        row: dict[str, float] = {}
+        for seed, of_seed in values.items():
+            for metric, value in of_seed.items():
+                metrics.setdefault(metric, []).append(value)
+                row[f"seed-{seed}/{metric}"] = value
+        return {"all": {metric: statistics.fmean(found) for metric, found in metrics.items()} | row}
+
+    def _attempt(self, name: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # whatever a library or a network comes up with
+            self._loggers.pop(name, None)
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            say(
+                f"warning: logger {name} failed and gets no more ({reason}); the files stay "
+                "complete, and --resume hands in what is missing"
+            )
+
+
+class _Progress:
+    """How far each logger is with each of its runs, in a file."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def last(self, name: str, run: str) -> int:
+        """The env step of the last point, or -1."""
+        return self._read().get(name, {}).get(run, -1)
+
+    def note(self, name: str, run: str, env_step: int) -> None:
+        """Makes it this one."""
+        steps = self._read()
+        steps.setdefault(name, {})[run] = env_step
+        replace_text(self._path, json.dumps(steps, indent=2) + "\n")
+
+    def _read(self) -> dict[str, dict[str, int]]:
+        return json.loads(self._path.read_text()) if self._path.exists() else {}
+
+
+def say(line: str) -> None:
+    """Prints a line above the progress bar, if there is one."""
+    tqdm.write(line, file=sys.stderr)
