@@ -22,6 +22,7 @@ from purejax_simba.agents.soft_actor_critic import (
     UpdateMetrics,
     average,
 )
+from purejax_simba.checkpoint import Checkpoint
 from purejax_simba.config import (
     AgentConfig,
     Config,
@@ -34,10 +35,13 @@ from purejax_simba.config import (
 )
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.logging import read_config
+from purejax_simba.policies import Policy, load_policy, save_policy
+from purejax_simba.resuming import arrays_of, restore
+from purejax_simba.runs import Runs, Snapshot
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import group
-from purejax_simba.training import Counters, make_program, make_train
+from purejax_simba.training import Counters, Program, make_program, make_train
 from purejax_simba.values import ScalarValue
 
 OBSERVATION, ACTION, BATCH = 5, 2, 6
@@ -480,3 +484,38 @@ def test_agents_learn_to_swing_up_a_pendulum(name):
     before, after = np.asarray(reports.evaluation.avg_return).T
     assert before.mean() < -700
     assert np.median(after) > -400
+
+
+@pytest.fixture(scope="module")
+def random_program() -> Program:
+    return make_program(
+        Config(task="gymnax/Pendulum-v1", num_seeds=2, agent=AgentConfig(name="random"))
+    )
+
+
+def test_policies_of_earlier_versions_lack_numbers_that_came_later(random_program, tmp_path):
+    program = random_program
+    runs = Runs(program)
+    state = jax.jit(jax.vmap(program.init))(*runs.inputs)
+    numbers = dataclasses.asdict(runs.inputs.hyperparameters)
+    numbers["tau"] = jnp.array([0.3, 0.4])
+    for name in ("return_bound", "target_update_interval", "target_noise"):
+        del numbers[name]
+    save_policy(tmp_path, Policy(state.agent.actor, state.observation_moments, numbers))  # type: ignore[arg-type]
+    loaded = load_policy(tmp_path, program).hyperparameters
+    np.testing.assert_allclose(loaded.tau, [0.3, 0.4])
+    assert loaded.target_update_interval.tolist() == [1, 1]
+
+
+def test_checkpoints_of_earlier_versions_count_updates_per_run_only(random_program):
+    runs = Runs(random_program)
+    state = jax.jit(jax.vmap(random_program.init))(*runs.inputs)
+    agent = state.agent.replace(updates=jnp.array([5, 7], jnp.int32))
+    raw = jax.tree.map(
+        lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
+        state.replace(agent=agent),
+    )
+    arrays = arrays_of(Snapshot(Counters.create(), raw))
+    del arrays["counters.updates"]
+    restore(runs, Checkpoint(10, arrays, {"interactions": 10, "replay": True}, []))
+    assert int(runs.counters.updates) == 7
