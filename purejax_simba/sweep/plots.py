@@ -36,9 +36,9 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
 
 def _draw(axes: Any, axis: Axis, results: Results) -> None:
     rows = {row.name: row for row in results.rows}
-    if _is_number(axis):
+    if is_number(axis):
         positions = {name: row.values[axis.name] for name, row in rows.items()}
-        if _is_wide(axis):
+        if is_wide(axis):
             axes.set_xscale("log")
         if axis.kind == "grid":
             axes.set_xticks(axis.values, [f"{value:g}" for value in axis.values])
@@ -85,11 +85,11 @@ def _draw_returns(axes: Any, rows: dict[str, Row], positions: dict[str, float]) 
     axes.legend()
 
 
-def _is_number(axis: Axis) -> bool:
+def is_number(axis: Axis) -> bool:
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in axis.values)
 
 
-def _is_wide(axis: Axis) -> bool:
+def is_wide(axis: Axis) -> bool:
     """Whether values differ so much that only their ratios matter."""
     return axis.kind == "log_uniform" or (
         axis.kind == "grid" and min(axis.values) > 0 and max(axis.values) >= 5 * min(axis.values)

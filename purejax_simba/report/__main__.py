@@ -1,0 +1,97 @@
+"""Reports on runs: a page, figures, an index.
+
+python -m purejax_simba.report <directory>...
+python -m purejax_simba.report figures <directory>... --output <directory>
+python -m purejax_simba.report index <directory>
+"""
+
+import argparse
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+from purejax_simba.config import ConfigError
+
+_PACKAGES = ("pandas", "plotly")
+
+
+def page(words: list[str]) -> None:
+    """Writes one self-contained HTML page about runs."""
+    parser = _parser("python -m purejax_simba.report", page)
+    parser.add_argument("--output", type=Path, default=Path("report.html"), help="the page")
+    parser.add_argument(
+        "--watch", action="store_true", help="write it again when runs get on, until Ctrl-C"
+    )
+    parser.add_argument("--interval", type=float, default=30.0, help="seconds, with --watch")
+    arguments = parser.parse_args(words)
+    from purejax_simba.report.page import write_page
+    from purejax_simba.report.watching import watch
+
+    if arguments.watch:
+        if not arguments.interval > 0:
+            raise ConfigError(f"--interval is {arguments.interval}: give seconds above 0")
+        watch(arguments.paths, arguments.output, arguments.interval, time.sleep)
+    else:
+        print(write_page(arguments.paths, arguments.output))
+
+
+def figures(words: list[str]) -> None:
+    """Draws the paper's kinds of figure as pdf, svg and png; without runs the published ones."""
+    parser = _parser("python -m purejax_simba.report figures", figures, "*")
+    parser.add_argument("--output", type=Path, required=True, help="a directory for the figures")
+    arguments = parser.parse_args(words)
+    from purejax_simba.report.figures import draw_all
+    from purejax_simba.report.reading import read
+
+    collection = read(arguments.paths)
+    if arguments.paths and not collection.runs:
+        raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
+    for path, reason in collection.left_out:
+        print(f"left out: {path} {reason}", file=sys.stderr)
+    for name, files in draw_all(collection, arguments.output).items():
+        print(f"{name}: {', '.join(map(str, files)) or 'nothing to draw'}")
+
+
+def index(words: list[str]) -> None:
+    """Writes the table of the runs in a directory into its README.md."""
+    parser = _parser("python -m purejax_simba.report index", index, 1)
+    (directory,) = parser.parse_args(words).paths
+    from purejax_simba.report.index import write_index
+
+    print(write_index(directory))
+
+
+def main(words: list[str]) -> int:
+    """Runs the command line; returns the exit status."""
+    commands = {"figures": figures, "index": index}
+    try:
+        for name in _PACKAGES:
+            if importlib.util.find_spec(name) is None:
+                raise ConfigError(f"{name} is not installed: pip install 'purejax_simba[report]'")
+        if words and words[0] in commands:
+            commands[words[0]](words[1:])
+        else:
+            page(words)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser(program: str, command, count: str | int = "+") -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=command.__doc__.splitlines()[0])
+    parser.add_argument(
+        "paths",
+        nargs=count,
+        type=Path,
+        metavar="directory",
+        help="run directories, what is above them, or result files (csv)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

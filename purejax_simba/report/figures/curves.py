@@ -1,0 +1,168 @@
+"""Learning curves: a panel per task, and normalised means, a panel per suite."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from purejax_simba.report import style
+from purejax_simba.report.methods import Experiment, Method, counterpart, published_algorithm
+from purejax_simba.report.published import SUCCESS, normalized_metric, published_returns
+from purejax_simba.report.tables import common_tasks, suites_of
+
+BASELINES = ("simbaV2_utd2", "simba_utd2", "bro_utd2", "tdmpc2", "mrq", "sac")
+_SUITE_TITLES = {
+    "mujoco": "MuJoCo",
+    "dmc_easy_medium": "DMC, easy and medium",
+    "dmc_hard": "DMC, hard",
+    "myosuite": "MyoSuite",
+    "humanoid_bench": "HumanoidBench",
+    "all": "all",
+}
+
+
+def learning_curves(experiments: Sequence[Experiment]) -> Any:
+    """Return, or success rate in MyoSuite, over env steps: the mean over seeds and its interval.
+
+    Behind each experiment the nearest published algorithm. Without experiments: the published ones
+    on all tasks.
+    """
+    methods = [*behind(experiments), *experiments]
+    tasks = _tasks(experiments)
+    figure, panels = grid(len(tasks), width=2.1, height=1.7)
+    for task, axes in zip(tasks, panels, strict=True):
+        here = [experiment for experiment in experiments if task in experiment.tasks]
+        names = {method.name for method in [*behind(here), *here]}
+        curves = {m.name: _curve(m, task) if m.name in names else pd.DataFrame() for m in methods}
+        draw_curves(axes, methods, curves)
+        axes.set_title(task.removeprefix("humanoid_bench/").removeprefix("myosuite/"))
+    measures = {normalized_metric(task) for task in tasks}
+    word = "success rate" if measures == {SUCCESS} else "return"
+    figure.supylabel(f"{word}, success rate in MyoSuite" if len(measures) > 1 else word, fontsize=8)
+    finish(figure, methods)
+    return figure
+
+
+def aggregate_curves(experiments: Sequence[Experiment]) -> Any:
+    """Normalised mean over the tasks of each suite, and over all, over env steps.
+
+    Every panel averages the tasks that all experiments have, and shows published algorithms where
+    they were run on all of these.
+    """
+    tasks = common_tasks(experiments) if experiments else _tasks(())
+    suites = suites_of(tasks)
+    if not suites:
+        return None
+    methods: list[Method] = [*map(published_algorithm, BASELINES), *experiments]
+    figure, panels = grid(len(suites), width=2.4, height=2.0)
+    for (name, members), axes in zip(suites.items(), panels, strict=True):
+        draw_curves(axes, methods, {m.name: _aggregate(m, members) for m in methods})
+        axes.set_title(suite_title(name, members))
+    figure.supylabel("normalised score, mean over tasks", fontsize=8)
+    finish(figure, methods)
+    return figure
+
+
+def suite_title(name: str, tasks: Sequence[str]) -> str:
+    """A suite for people, with the number of its tasks that count."""
+    return f"{_SUITE_TITLES[name]} ({len(tasks)} task{'s' * (len(tasks) > 1)})"
+
+
+def behind(experiments: Sequence[Experiment]) -> list[Method]:
+    """The published algorithms to show behind experiments; the baselines if there are none."""
+    if not experiments:
+        return [published_algorithm(name) for name in BASELINES]
+    found = [counterpart(experiment) for experiment in experiments]
+    return list({method.name: method for method in found if method}.values())
+
+
+def draw_curves(axes: Any, methods: Sequence[Method], curves: dict[str, pd.DataFrame]) -> None:
+    """Draws a line and a band for every method with a curve; published ones are behind."""
+    looks = style.looks(methods)
+    last = max((curve.index.max() for curve in _ours(methods, curves)), default=None)
+    for method in methods:
+        curve, look = curves[method.name], looks[method.name]
+        if not len(curve):
+            continue
+        is_published = not isinstance(method, Experiment)
+        if is_published and last is not None:
+            # One point beyond, so that the line does not end before ours.
+            curve = curve[curve.index <= min([s for s in curve.index if s >= last], default=last)]
+        fade = 0.55 if is_published and last is not None else 1.0
+        axes.fill_between(
+            curve.index, curve.low, curve.high, color=look.color, alpha=0.18 * fade, linewidth=0
+        )
+        axes.plot(
+            curve.index,
+            curve["mean"],
+            color=look.color,
+            linestyle=look.dash if last is not None else "-",
+            alpha=fade,
+            marker=look.marker if is_published or len(curve) < 3 else None,
+            markersize=2.5,
+        )
+    if last is not None:
+        axes.set_xlim(0, last * 1.02)
+    axes.xaxis.set_major_formatter(style.steps_label)
+    axes.xaxis.get_major_locator().set_params(nbins=4)
+
+
+def _ours(methods: Sequence[Method], curves: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
+    ours = [curves[method.name] for method in methods if isinstance(method, Experiment)]
+    return [curve for curve in ours if len(curve)]
+
+
+def grid(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """A figure with so many panels, each of a size in inches; returns it and the panels."""
+    columns = min(count, 3 if count <= 6 else 4 if count <= 16 else 8)
+    rows = -(-count // columns)
+    figure, panels = style.pyplot().subplots(
+        rows,
+        columns,
+        figsize=(columns * width + 0.3, rows * height + 0.6),
+        squeeze=False,
+        layout="constrained",
+    )
+    for unused in panels.flat[count:]:
+        unused.remove()
+    return figure, list(panels.flat[:count])
+
+
+def finish(figure: Any, methods: Sequence[Method], xlabel: str = "environment steps") -> None:
+    """Labels the common axis and puts one legend above all panels."""
+    from matplotlib.lines import Line2D
+
+    looks = style.looks(methods)
+    has_ours = any(isinstance(method, Experiment) for method in methods)
+    handles = []
+    for method in methods:
+        look, is_published = looks[method.name], not isinstance(method, Experiment)
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=look.color,
+                linestyle=look.dash if has_ours else "-",
+                marker=look.marker if is_published else None,
+                markersize=3,
+                alpha=0.6 if is_published and has_ours else 1.0,
+                label=look.label,
+            )
+        )
+    columns = max(1, int(figure.get_figwidth() // 1.6))
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)))
+    figure.supxlabel(xlabel, fontsize=8)
+
+
+def _tasks(experiments: Sequence[Experiment]) -> list[str]:
+    if experiments:
+        return sorted(set.union(*(experiment.tasks for experiment in experiments)))
+    return sorted(published_returns().task.unique())
+
+
+def _curve(method: Method, task: str) -> pd.DataFrame:
+    return method.curve(task) if task in method.tasks else pd.DataFrame()
+
+
+def _aggregate(method: Method, tasks: Sequence[str]) -> pd.DataFrame:
+    return method.aggregate(tasks) if set(tasks) <= method.tasks else pd.DataFrame()

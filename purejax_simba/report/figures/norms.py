@@ -1,0 +1,81 @@
+"""Return, norms and effective learning rate over training, the paper's analysis of stability."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from purejax_simba.report import style
+from purejax_simba.report.figures.curves import finish
+from purejax_simba.report.methods import Experiment, with_intervals
+from purejax_simba.report.published import RETURN
+from purejax_simba.statistics import mean
+
+# Panels (b) to (e) of the paper's figure: title and the ending of the metric's name.
+PANELS = {
+    "return": RETURN,
+    "feature norm": "feature_norm",
+    "parameter norm": "parameter_norm",
+    "gradient norm": "gradient_norm",
+    "effective learning rate": "effective_learning_rate",
+}
+NETWORKS = ("critic", "actor")
+
+
+def five_panels(experiments: Sequence[Experiment]) -> Any:
+    """A row of panels for each task and network with diagnostics; a line per experiment."""
+    rows = [
+        (task, network)
+        for task in sorted(set().union(*(experiment.tasks for experiment in experiments)))
+        for network in NETWORKS
+        if any(_has(experiment, task, network) for experiment in experiments)
+    ]
+    if not rows:
+        return None
+    looks = style.looks(experiments)
+    figure, panels = style.pyplot().subplots(
+        len(rows),
+        len(PANELS),
+        figsize=(1.75 * len(PANELS), 0.7 + 1.7 * len(rows)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for (task, network), line in zip(rows, panels, strict=True):
+        for (title, ending), axes in zip(PANELS.items(), line, strict=True):
+            metric = ending if ending == RETURN else f"{network}_{ending}"
+            for experiment in experiments:
+                curve = metric_curve(experiment, task, metric)
+                look = looks[experiment.name]
+                if len(curve):
+                    axes.fill_between(
+                        curve.index,
+                        curve.low,
+                        curve.high,
+                        color=look.color,
+                        alpha=0.18,
+                        linewidth=0,
+                    )
+                    axes.plot(curve.index, curve["mean"], color=look.color, linestyle=look.dash)
+            if ending != RETURN and all((axes.dataLim.y0 > 0, axes.dataLim.y1 < float("inf"))):
+                axes.set_yscale("log")
+            axes.set_title(title if ending == RETURN else f"{network}: {title}")
+            axes.xaxis.set_major_formatter(style.steps_label)
+            axes.xaxis.get_major_locator().set_params(nbins=3)
+        line[0].set_ylabel(task)
+    finish(figure, experiments)
+    return figure
+
+
+def metric_curve(experiment: Experiment, task: str, metric: str) -> pd.DataFrame:
+    """Mean over seeds and its interval, as `Method.curve`; empty if there is no such metric."""
+    if task not in experiment.runs:
+        return pd.DataFrame()
+    table = experiment.runs[task].table(metric)
+    return with_intervals([table], mean) if len(table) else pd.DataFrame()
+
+
+def _has(experiment: Experiment, task: str, network: str) -> bool:
+    if task not in experiment.runs:
+        return False
+    metrics = set(experiment.runs[task].metrics.metric)
+    return any(f"{network}_{ending}" in metrics for ending in PANELS.values())

@@ -1,0 +1,109 @@
+"""The published figures, and what normalises a return.
+
+The data files here hold facts from the result files that accompany the SimbaV2 paper
+(arXiv 2502.15280, Apache-2.0): `returns.csv.gz` mean, standard deviation and number of seeds per
+algorithm, task and env step; `normalization_scores.csv` the low and the high score of each task.
+"""
+
+import functools
+import re
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+_DIRECTORY = Path(__file__).parent
+COLUMNS = ("algorithm", "task", "metric", "env_step", "mean", "std", "seeds")
+RETURN, SUCCESS = "avg_return", "avg_success"
+# TD-MPC2 (arXiv 2310.16828) calls these hard; the paper reports them as a suite of their own.
+_DMC_HARD = re.compile(r"dmc/(dog|humanoid)-")
+SUITES = ("mujoco", "dmc_easy_medium", "dmc_hard", "myosuite", "humanoid_bench")
+_OWN_SUITES = SUITES[0], *SUITES[3:]
+
+
+@functools.cache
+def normalization_scores() -> pd.DataFrame:
+    """Columns `low`, `high` and `meaning`, by task id."""
+    return pd.read_csv(_DIRECTORY / "normalization_scores.csv", index_col="task")
+
+
+@functools.cache
+def published_returns() -> pd.DataFrame:
+    """Columns `COLUMNS`; one row per algorithm, task, metric and env step."""
+    return add_unsolved(pd.read_csv(_DIRECTORY / "returns.csv.gz"))
+
+
+def add_unsolved(results: pd.DataFrame) -> pd.DataFrame:
+    """Adds a success rate of 0 where the published files leave it out.
+
+    They list the success rate of a MyoSuite task only where it is above 0: `myo-pose-hard`, for
+    one, has returns of every algorithm and a success rate of almost none. In the published means
+    over 57 tasks it counts as 0.
+    """
+    keys = ["algorithm", "task", "env_step"]
+    returns = results[results.task.map(normalized_metric).eq(SUCCESS) & results.metric.eq(RETURN)]
+    rated = pd.MultiIndex.from_frame(results.loc[results.metric == SUCCESS, keys])
+    unsolved = returns[~pd.MultiIndex.from_frame(returns[keys]).isin(rated)]
+    zeros = unsolved.assign(metric=SUCCESS, mean=0.0, std=0.0)
+    return pd.concat([results, zeros], ignore_index=True)
+
+
+def normalized_metric(task: str) -> str:
+    """What is normalised on a task: the success rate in MyoSuite, the return elsewhere."""
+    return SUCCESS if task.startswith("myosuite/") else RETURN
+
+
+_Values = TypeVar("_Values", float, np.ndarray, pd.DataFrame)
+
+
+def is_normalized(task: str) -> bool:
+    """Whether a low and a high score of the task are known."""
+    return task in normalization_scores().index
+
+
+def normalize(task: str, values: _Values) -> _Values:
+    """`(value - low) / (high - low)`, for a task of which these scores are known."""
+    low, high = normalization_scores().loc[task, ["low", "high"]]
+    return (values - low) / (high - low)
+
+
+def find_task(name: str) -> str:
+    """The published task id for the name of an environment in a result file, else the name."""
+    known = {task.partition("/")[2]: task for task in normalization_scores().index}
+    for plain in (name, re.sub(r"-v\d+$", "", name)):
+        if plain in known:
+            return known[plain]
+    return name
+
+
+def suite(task: str) -> str:
+    """The suite in the paper of a task, else the part of its id before the slash."""
+    family = task.partition("/")[0]
+    if family in _OWN_SUITES or not is_normalized(task):
+        return family
+    return "dmc_hard" if _DMC_HARD.match(task) else "dmc_easy_medium"
+
+
+def mean_scores(results: pd.DataFrame, env_step: int) -> pd.DataFrame:
+    """Normalised mean scores at an env step.
+
+    Args:
+      results: columns `COLUMNS`.
+      env_step: of the evaluation.
+
+    Returns:
+      Columns `algorithm`, `task`, `score`, and `error`, the standard error of the mean over seeds.
+    """
+    chosen = results[results.env_step == env_step]
+    chosen = chosen[chosen.metric == chosen.task.map(normalized_metric)]
+    scores = normalization_scores().reindex(chosen.task)
+    low, width = scores.low.to_numpy(), (scores.high - scores.low).to_numpy()
+    return pd.DataFrame(
+        {
+            "algorithm": chosen.algorithm.to_numpy(),
+            "task": chosen.task.to_numpy(),
+            "score": (chosen["mean"].to_numpy() - low) / width,
+            "error": chosen["std"].to_numpy() / np.sqrt(chosen.seeds.to_numpy()) / width,
+        }
+    ).dropna(subset="score")

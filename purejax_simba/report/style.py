@@ -1,0 +1,159 @@
+"""How things look: the same colour for the same agent everywhere, readable in print."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from purejax_simba.report.methods import Method, Published
+
+# Okabe and Ito, "Color universal design" (2008): distinct with every kind of colour vision.
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, AMBER, GREY, BLACK = "#56B4E9", "#E69F00", "#7F7F7F", "#000000"
+_OF_AGENTS = {
+    "simba_v2": BLUE,
+    "simba": ORANGE,
+    "sac": GREY,
+    "td3": AMBER,
+    "random": BLACK,
+}
+_OF_PUBLISHED = {
+    "simbaV2": BLUE,
+    "simba_plus": AMBER,
+    "simba": ORANGE,
+    "bro": GREEN,
+    "tdmpc2": PURPLE,
+    "mrq": SKY,
+    "sac": GREY,
+}
+_OTHERS = (SKY, PURPLE, GREEN, AMBER, BLACK, ORANGE, GREY, BLUE)
+_DASHES = (
+    "solid",
+    (0, (5, 1.5)),
+    (0, (1.5, 1.5)),
+    (0, (6, 1.5, 1.5, 1.5)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
+_SHADES = (0.0, -0.45, 0.4, -0.7, 0.65)
+_MARKERS = "osD^vPX*<>"
+_LABELS = {
+    "simbaV2_utd1": "SimbaV2 (UTD 1)",
+    "simbaV2_utd2": "SimbaV2",
+    "simbaV2_utd4": "SimbaV2 (UTD 4)",
+    "simbaV2_utd8": "SimbaV2 (UTD 8)",
+    "simba_utd2": "SimBa",
+    "bro_utd2": "BRO (UTD 2)",
+    "bro_utd10": "BRO (UTD 10)",
+    "tdmpc2": "TD-MPC2",
+    "mrq": "MR.Q",
+    "sac": "SAC",
+    "crossq": "CrossQ",
+    "redq_utd20": "REDQ",
+    "droq_utd20": "DroQ",
+}
+FORMATS = (".pdf", ".svg", ".png")
+_SETTINGS: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # letters stay letters
+    "svg.fonttype": "none",
+}
+
+
+class Look(NamedTuple):
+    """Of a method, in every figure.
+
+    Attributes:
+      color: as `#rrggbb`.
+      dash: matplotlib's line style.
+      marker: matplotlib's marker.
+      label: for legends.
+    """
+
+    color: str
+    dash: Any
+    marker: str
+    label: str
+
+
+def looks(methods: Iterable[Method]) -> dict[str, Look]:
+    """Name -> look. Experiments of the same agent have shades of its colour, and other dashes.
+
+    Where an agent has more experiments than there are shades, the others get other colours.
+    """
+    found: dict[str, Look] = {}
+    of_agent: dict[str, int] = {}
+    others = 0
+    for method in methods:
+        if isinstance(method, Published):
+            found[method.name] = Look(published_color(method.name), ":", "o", label(method))
+            continue
+        number = of_agent.get(method.agent, 0)
+        of_agent[method.agent] = number + 1
+        if method.agent in _OF_AGENTS and number < len(_SHADES):
+            color = _shade(_OF_AGENTS[method.agent], _SHADES[number])
+        else:
+            color = _OTHERS[others % len(_OTHERS)]
+            others += 1
+        dash, marker = _DASHES[number % len(_DASHES)], _MARKERS[number % len(_MARKERS)]
+        found[method.name] = Look(color, dash, marker, label(method))
+    return found
+
+
+def _shade(color: str, amount: float) -> str:
+    """Towards white for amounts above 0, towards black below."""
+    end = 255 if amount > 0 else 0
+    parts = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(p + (end - p) * abs(amount)):02X}" for p in parts)
+
+
+def published_color(algorithm: str) -> str:
+    """The colour of a published algorithm, that of our agent of the same kind."""
+    starts = [start for start in _OF_PUBLISHED if algorithm.startswith(start)]
+    return _OF_PUBLISHED[max(starts, key=len)] if starts else BLACK
+
+
+def label(method: Method) -> str:
+    """What a method is called in legends."""
+    if isinstance(method, Published):
+        return f"{_LABELS.get(method.name, method.name)}, published"
+    return method.name
+
+
+def pyplot() -> Any:
+    """matplotlib's pyplot with these settings, for files only."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update(_SETTINGS)
+    from matplotlib import pyplot as module
+
+    return module
+
+
+def save(figure: Any, directory: Path, name: str) -> list[Path]:
+    """Writes `<name>.pdf`, `.svg` and `.png` and closes the figure; returns the files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
+    for path in paths:
+        figure.savefig(path)
+    pyplot().close(figure)
+    return paths
+
+
+def steps_label(step: float, _: int = 0) -> str:
+    """Env steps on an axis: 500k, 1M."""
+    if step >= 1e6:
+        return f"{step / 1e6:g}M"
+    return f"{step / 1e3:g}k" if step >= 1e3 else f"{step:g}"
