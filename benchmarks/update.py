@@ -15,6 +15,7 @@ from benchmarks.common import (
     peak_memory_bytes,
     print_json,
 )
+from benchmarks.flops import flops_per_update
 from purejax_simba.agents import registry
 from purejax_simba.agents.settings import AgentConfig, AgentName
 from purejax_simba.config import (
@@ -24,7 +25,6 @@ from purejax_simba.config import (
     hyperparameters,
     with_agent_defaults,
 )
-from purejax_simba.flops import flops_per_update
 from purejax_simba.parallel import use_all_cores
 
 

@@ -10,9 +10,9 @@ import pytest
 from benchmarks import envs as environments
 from benchmarks import train, update
 from benchmarks.common import Updates, measure_update, print_json
+from benchmarks.flops import flops_per_update
 from benchmarks.table import Table
 from purejax_simba.config import known
-from purejax_simba.flops import flops_per_update
 from purejax_simba.networks.simba_v2 import EXPANSION
 from purejax_simba.parallel import make_mesh
 

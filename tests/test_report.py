@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from benchmarks import update
+from benchmarks.flops import flops_per_update
 from purejax_simba.config import ConfigError
 from purejax_simba.report import published, tables
+from purejax_simba.report.compute import PUBLISHED, compute_of
 from purejax_simba.report.index import BEGIN, END, write_index
 from purejax_simba.report.methods import experiments_of, published_algorithm
 from purejax_simba.report.reading import read
@@ -186,3 +189,15 @@ def test_a_session_of_another_time_does_not_matter(tmp_path):
     (directory / "run.json").write_text(json.dumps([{"versions": None}, 3]))
     (run,) = read([tmp_path]).runs
     assert run.sessions == ({"versions": None},)
+
+
+@pytest.mark.parametrize("agent", ["simba_v2", "simba"])
+def test_nearly_all_operations_of_an_update_are_in_the_blocks(agent):
+    """Against those that are counted in the trace of an update of the published size."""
+    arguments = update.Arguments(agent=agent, observation_size=24, action_size=6, num_critics=1)
+    learner = update.make_learner(arguments)
+    counted = flops_per_update(
+        learner.agent, learner.hyperparameters, 24, 6, PUBLISHED["replay.batch_size"]
+    )
+    in_blocks = compute_of({"agent.name": agent, "agent.num_critics": 1, "update_to_data_ratio": 1})
+    assert 0.9 < in_blocks * 1e9 / counted < 1.0

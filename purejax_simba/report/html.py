@@ -25,8 +25,9 @@ def show(value: Any) -> str:
         return str(value)
     if float(value).is_integer():
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:g}"
-    if 1e-3 <= abs(value) < 1e6:
-        return f"{value:,.{max(0, 3 - max(0, math.floor(math.log10(abs(value)))))}f}"
+    if 0.1 <= abs(value) < 1e6:
+        before_point = max(1, math.floor(math.log10(abs(value))) + 1)
+        return f"{value:,.{max(0, 4 - before_point)}f}"
     return f"{value:.3g}"
 
 

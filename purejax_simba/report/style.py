@@ -26,13 +26,8 @@ _OF_PUBLISHED = {
     "sac": GREY,
 }
 _OTHERS = (SKY, PURPLE, GREEN, AMBER, BLACK, ORANGE, GREY, BLUE)
-_DASHES = (
-    "solid",
-    (0, (5, 1.5)),
-    (0, (1.5, 1.5)),
-    (0, (6, 1.5, 1.5, 1.5)),
-    (0, (3, 1, 1, 1, 1, 1)),
-)
+# Dots are for what was published.
+_DASHES = ("solid", (0, (5, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (9, 1.5)))
 _SHADES = (0.0, -0.45, 0.4, -0.7, 0.65)
 _MARKERS = "osD^vPX*<>"
 _LABELS = {

@@ -176,14 +176,14 @@ def _parallel(results: Results, rows: Sequence[Row], score: np.ndarray, title: s
         }
         for axis in results.axes
     ]
-    dimensions.append({"label": title, "values": numbers(score[known])})
+    dimensions.append({"label": title.partition(" at ")[0], "values": numbers(score[known])})
     trace = {
         "type": "parcoords",
         "dimensions": dimensions,
-        "line": {"color": numbers(score[known]), "colorscale": "Viridis", "showscale": False},
+        "line": {"color": numbers(score[known]), "colorscale": "Viridis", "reversescale": True},
     }
     spec = layout()
-    return {"data": [trace], "layout": spec | {"margin": {"l": 80, "r": 60, "t": 60, "b": 24}}}
+    return {"data": [trace], "layout": spec | {"margin": {"l": 80, "r": 90, "t": 60, "b": 24}}}
 
 
 def _importance_chart(shares: dict[str, float]) -> Spec:

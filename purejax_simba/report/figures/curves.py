@@ -11,6 +11,7 @@ from purejax_simba.report.published import SUCCESS, normalized_metric, published
 from purejax_simba.report.tables import common_tasks, suites_of
 
 BASELINES = ("simbaV2_utd2", "simba_utd2", "bro_utd2", "tdmpc2", "mrq", "sac")
+_NARROWEST, _LEGEND_LINE = 4.2, 0.18  # inches
 _SUITE_TITLES = {
     "mujoco": "MuJoCo",
     "dmc_easy_medium": "DMC, easy and medium",
@@ -114,12 +115,12 @@ def _ours(methods: Sequence[Method], curves: dict[str, pd.DataFrame]) -> list[pd
 
 def grid(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
     """A figure with so many panels, each of a size in inches; returns it and the panels."""
-    columns = min(count, 3 if count <= 6 else 4 if count <= 16 else 8)
+    columns = count if count <= 4 else 3 if count <= 6 else 4 if count <= 16 else 8
     rows = -(-count // columns)
     figure, panels = style.pyplot().subplots(
         rows,
         columns,
-        figsize=(columns * width + 0.3, rows * height + 0.6),
+        figsize=(max(columns * width + 0.3, _NARROWEST), rows * height + 0.6),
         squeeze=False,
         layout="constrained",
     )
@@ -149,8 +150,9 @@ def finish(figure: Any, methods: Sequence[Method], xlabel: str = "environment st
                 label=look.label,
             )
         )
-    columns = max(1, int(figure.get_figwidth() // 1.6))
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)))
+    columns = min(max(1, int(figure.get_figwidth() // 1.6)), len(handles))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * (-(-len(handles) // columns) - 1))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
     figure.supxlabel(xlabel, fontsize=8)
 
 

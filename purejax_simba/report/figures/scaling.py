@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from purejax_simba.report import style
 from purejax_simba.report.compute import (
-    BATCH_SIZE,
-    PUBLISHED_AGENT,
+    PUBLISHED,
+    block_weights,
     compute_of,
-    critic_parameters,
+    critic_weights,
     gflop_per_interaction,
 )
 from purejax_simba.report.figures.curves import grid, suite_title
@@ -35,7 +35,7 @@ def compute(experiments: Sequence[Experiment]) -> Any:
         return None
     published = [
         (
-            gflop_per_interaction(PUBLISHED_AGENT, BATCH_SIZE, ratio),
+            gflop_per_interaction(PUBLISHED, ratio),
             estimate(published_algorithm(name), tasks, step),
         )
         for name, ratio in _RATIOS.items()
@@ -45,7 +45,7 @@ def compute(experiments: Sequence[Experiment]) -> Any:
     for experiment in experiments:
         _own_point(axes, experiment, experiments, compute_of(experiment.config), tasks, step)
     axes.set_xscale("log")
-    _finish(axes, "GFLOP of updates per interaction", tasks, step)
+    _finish(axes, "GFLOP in residual blocks per interaction", tasks, step)
     return figure
 
 
@@ -92,14 +92,14 @@ def parameters(experiments: Sequence[Experiment]) -> Any:
             known = _AT_512.get(kind) if width == 512 else f"{kind}_cwidth{width}"
             if known:
                 score = estimate(published_algorithm(known), tasks, step)
-                points.append((critic_parameters(width, 2) / 1e6, score))
+                points.append((block_weights(width, 2) / 1e6, score))
         _line(axes, _known(points), style.published_color(kind), f"{name}, published")
     for experiment in experiments:
-        sizes: list[Any] = [experiment.config.get(f"agent.critic_{n}") for n in ("hidden_dim", "num_blocks")]
-        size = critic_parameters(*sizes) / 1e6 if all(sizes) else None
+        weights = critic_weights(experiment.config)
+        size = weights / 1e6 if weights else None
         _own_point(axes, experiment, experiments, size, tasks, step)
     axes.set_xscale("log")
-    _plain_ticks(axes, [round(critic_parameters(width, 2) / 1e6, 2) for width in _WIDTHS])
+    _plain_ticks(axes, [round(block_weights(width, 2) / 1e6, 2) for width in _WIDTHS])
     _finish(axes, "weights in the blocks of a critic, millions", tasks, step)
     return figure
 

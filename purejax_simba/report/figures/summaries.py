@@ -43,6 +43,7 @@ def aggregate_scores(experiments: Sequence[Experiment]) -> Any:
             axes.plot([value, value], [row - 0.3, row + 0.3], color=color, linewidth=2)
         axes.set_title(name)
         axes.grid(axis="y", visible=False)
+        axes.use_sticky_edges = False  # a bar need not begin at the edge of the panel
         axes.margins(x=0.15)
         axes.xaxis.get_major_locator().set_params(nbins=4)
     panels[0].set_yticks(range(len(experiments)), [looks[e.name].label for e in experiments])
