@@ -1,5 +1,6 @@
 """The page, the figures, and the commands that make them."""
 
+import base64
 import importlib.util
 import json
 import re
@@ -110,6 +111,28 @@ def test_what_cannot_be_read_is_listed_and_the_rest_shown(tmp_path):
     assert "asweep cannot be read as a sweep" in text_of(page)
     names = {trace.get("name") for trace in charts_of(page)["curve-0"]["data"]}
     assert {"whole", "unconfigured", "garbled", "cut"} <= names
+
+
+def test_the_best_and_the_median_seed_are_to_be_seen(tmp_path):
+    directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200, 300])
+    films = directory / "videos"
+    films.mkdir()
+    seeds = {str(seed): {"file": f"seed-{seed}.mp4", "return": seed + 0.5} for seed in range(3)}
+    index = {"best": 2, "median": 1, "mosaic": "mosaic.mp4", "seeds": seeds}
+    (films / "index.json").write_text(json.dumps(index))
+    for name in ("seed-0.mp4", "seed-1.mp4", "seed-2.mp4"):
+        (films / name).write_bytes(name.encode())
+    (films / "mosaic.mp4").write_bytes(b"x" * 5_000_000)  # too large for the page
+    write_page([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    sources = re.findall(r'<video src="([^"]*)"', page)
+    encoded = [base64.b64encode(f"seed-{seed}.mp4".encode()).decode() for seed in (2, 1)]
+    assert sources == [
+        *(f"data:video/mp4;base64,{film}" for film in encoded),
+        "mine/dmc/dog-run/videos/mosaic.mp4",
+    ]
+    assert "best: seed 2, return 2.5 in this episode" in text_of(page)
+    assert "Left out" not in text_of(page)
 
 
 def test_a_directory_without_results_is_a_page_too(tmp_path):

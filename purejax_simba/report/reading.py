@@ -14,20 +14,24 @@ from purejax_simba.logging import (
     CONFIG_FILE,
     CURVE_FILE,
     DIVERGED_FILE,
+    LOGGER_FILES,
     METRIC_COLUMNS,
     METRICS_FILE,
+    TENSORBOARD_DIRECTORY,
 )
 from purejax_simba.record import RECORD_FILE, read_sessions
+from purejax_simba.report.films import Film, read_films
 from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
 from purejax_simba.report.published import RETURN, add_unsolved, find_task
 from purejax_simba.report.rows import LeftOut, first_line, read_rows
+from purejax_simba.videos import VIDEO_DIRECTORY
 
 SWEEP_FILE = "sweep.json"
-VIDEO_SUFFIXES = (".mp4", ".gif", ".webm")
 # What other parts of the project, and loggers, write beside the results.
-_SKIPPED = {"checkpoints", "programs", "plots", "wandb", "tensorboard", "figures"}
+_SKIPPED = {"checkpoints", "programs", "plots", "wandb", "figures"}
+_SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY}
 _KNOWN = {CONFIG_FILE, METRICS_FILE, CURVE_FILE, DIVERGED_FILE, RECORD_FILE, SWEEP_FILE}
-_KNOWN |= {"sweep.csv", "best.json", "loggers.json", "wandb.json"}
+_KNOWN |= {*LOGGER_FILES, "sweep.csv", "best.json"}
 _READ_SUFFIXES = {".csv", ".json"}
 
 
@@ -43,7 +47,7 @@ class Run:
       config: dotted name -> value, as in `config.json`; empty if there is none.
       sessions: see `record.py`; oldest first.
       diverged: seed -> env step.
-      videos: of its policies.
+      films: of its policies.
     """
 
     experiment: str
@@ -53,7 +57,7 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     sessions: tuple[dict[str, Any], ...] = ()
     diverged: dict[int, int] = field(default_factory=dict)
-    videos: tuple[Path, ...] = ()
+    films: tuple[Film, ...] = ()
 
     @property
     def agent(self) -> str:
@@ -175,12 +179,10 @@ def _read_directory(directory: Path, left_out: list[LeftOut]) -> list[Run]:
     sessions = read_sessions(directory)
     if (directory / RECORD_FILE).exists() and not sessions:
         left_out.append(LeftOut(directory / RECORD_FILE, "is damaged: no versions, no times"))
-    videos = sorted(p for p in directory.rglob("*") if p.suffix in VIDEO_SUFFIXES)
+    films = read_films(directory, left_out)
     runs = _runs_of(rows, directory, str(config.get("task", "")))
     return [
-        replace(
-            run, config=config, sessions=tuple(sessions), diverged=diverged, videos=tuple(videos)
-        )
+        replace(run, config=config, sessions=tuple(sessions), diverged=diverged, films=films)
         for run in runs
     ]
 

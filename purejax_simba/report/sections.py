@@ -1,6 +1,7 @@
 """The sections of the page."""
 
 import base64
+import html
 import mimetypes
 import os
 from collections.abc import Sequence
@@ -141,7 +142,7 @@ def videos(experiments: Sequence[Experiment], place: Path) -> Section | None:
     room = MOST_VIDEO_BYTES
     for experiment in experiments:
         for run in experiment.runs.values():
-            for path in run.videos:
+            for path, title in run.films:
                 size = path.stat().st_size
                 source = _link(path, place)
                 if size <= room:
@@ -149,16 +150,16 @@ def videos(experiments: Sequence[Experiment], place: Path) -> Section | None:
                     kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
                     data = base64.b64encode(path.read_bytes()).decode()
                     source = f"data:{kind};base64,{data}"
-                title = f"{experiment.name}, {run.task}: {path.stem}"
-                parts.append(tag("div", join([_player(path, source), tag("p", title)])))
+                words = tag("p", f"{experiment.name}, {run.task}, {title}")
+                parts.append(tag("div", join([_player(path, source), words])))
     if not parts:
         return None
     return make("videos", "Videos", tag("div", join(parts), class_="videos"))
 
 
 def _player(path: Path, source: str) -> Markup:
-    if path.suffix == ".gif":
-        return tag("a", tag("img", "", src=source, alt=path.stem, loading="lazy"), href=source)
+    if path.suffix in (".gif", ".png"):
+        return Markup(f'<img src="{html.escape(source)}" alt="{html.escape(path.stem)}">')
     return tag("video", "", src=source, controls="", loop="", muted="", preload="metadata")
 
 
