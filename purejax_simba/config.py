@@ -11,9 +11,11 @@ import tyro
 
 import envs
 from purejax_simba.agents import registry
-from purejax_simba.agents.settings import AgentConfig, TemperatureConfig, fill, unused
+from purejax_simba.agents.settings import OFFLINE, AgentConfig, TemperatureConfig, fill, unused
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.hyperparameters import HyperParameters, SphereScales
+
+DEFAULT_TASK = "dmc/cheetah-run"
 
 # On the command line --name and --no-name.
 Switch = Annotated[bool | None, tyro.conf.arg(constructor=bool)]
@@ -67,11 +69,40 @@ class StartConfig:
 
 
 @dataclass(frozen=True)
+class OfflineConfig:
+    """Training from a dataset. The environment is for evaluation only, one interaction is one
+    update, and what else counts environment steps counts updates."""
+
+    dataset: Annotated[str, tyro.conf.arg(aliases=("--offline",))] = ""
+    """Train from this dataset: minari/<id>, or a HDF5 file in D4RL's layout."""
+    epochs: int = 100
+    """How often to draw as many transitions as there are."""
+    evaluation_interval: int | None = None
+    """Epochs between evaluations. Default: a tenth of all."""
+    random_return: float | None = None
+    """Return of random actions, 0 in the normalised score. Default: what the dataset says."""
+    expert_return: float | None = None
+    """Return that is 100 in the normalised score. Default: what the dataset says."""
+    transitions: int | None = None
+    """Transitions in the dataset; found out."""
+
+    def normalized_score(self, episode_return: float) -> float | None:
+        """100 (return - random) / (expert - random), as D4RL has it (arXiv 2004.07219); None
+        without the two returns."""
+        if self.random_return is None or self.expert_return is None:
+            return None
+        return (
+            100 * (episode_return - self.random_return) / (self.expert_return - self.random_return)
+        )
+
+
+@dataclass(frozen=True)
 class Config:
     """A training run of several seeds."""
 
-    task: str = "dmc/cheetah-run"
-    """Task id; `python train.py --list-tasks` shows them."""
+    task: str = ""
+    """Task id; `python train.py --list-tasks` shows them. Default: dmc/cheetah-run, offline the
+    environment of the dataset."""
     physics: str = "auto"
     """mujoco (C engine, on the host), mjx (in the compiled program), auto, or for some tasks
     official (the original, in worker processes)."""
@@ -110,6 +141,7 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
+    offline: OfflineConfig = field(default_factory=OfflineConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     start: StartConfig = field(default_factory=StartConfig)
     loggers: tuple[str, ...] = ()
@@ -127,19 +159,50 @@ class Config:
         return range(self.seed, self.seed + self.num_seeds)
 
     @property
+    def is_offline(self) -> bool:
+        """Whether it trains from a dataset."""
+        return bool(self.offline.dataset)
+
+    @property
+    def step_name(self) -> str:
+        """What is counted while training."""
+        return "updates" if self.is_offline else "env steps"
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of a whole run; offline updates."""
+        return self.interactions * self.steps_per_interaction
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Offline: the whole batches that there are in the dataset."""
+        return max(1, known(self.offline.transitions) // self.batch_size)
+
+    @property
     def steps_per_interaction(self) -> int:
-        """Environment steps of one interaction of all environments of a run."""
+        """Environment steps of one interaction of all environments of a run; offline 1 update."""
+        if self.is_offline:
+            return 1
         return known(self.action_repeat) * self.num_environments
 
     @property
     def interactions(self) -> int:
         """Interactions of a whole run."""
+        if self.is_offline:
+            return self.offline.epochs * self.updates_per_epoch
         return self.total_env_steps // self.steps_per_interaction
 
     @property
     def interactions_per_evaluation(self) -> int:
         """Interactions between two evaluations."""
+        if self.is_offline:
+            return known(self.offline.evaluation_interval) * self.updates_per_epoch
         return self.evaluation_interval // self.steps_per_interaction
+
+    @property
+    def steps_per_evaluation(self) -> int:
+        """Environment steps between two evaluations; offline updates."""
+        return self.interactions_per_evaluation * self.steps_per_interaction
 
     @property
     def interactions_per_checkpoint(self) -> int:
@@ -167,6 +230,8 @@ class Config:
     @property
     def updates_per_interaction(self) -> Fraction:
         """Updates that follow one interaction of all environments."""
+        if self.is_offline:
+            return Fraction(1)
         ratio = Fraction(known(self.update_to_data_ratio)).limit_denominator(10_000)
         return ratio * self.num_environments
 
@@ -193,6 +258,7 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
       ConfigError: for numbers that cannot work, and settings that the agent does not have.
       envs.TaskError: for an unknown task or physics.
     """
+    config = dataclasses.replace(config, task=config.task or DEFAULT_TASK)
     spec = envs.spec(config.task)
     if config.action_repeat is None:
         config = dataclasses.replace(config, action_repeat=spec.action_repeat)
@@ -205,7 +271,9 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     config = with_agent_defaults(config)
     agent = config.agent
     if agent.num_critics is None and "num_critics" in registry.defaults(agent.name).open:
-        agent = dataclasses.replace(agent, num_critics=2 if spec.terminates else 1)
+        agent = dataclasses.replace(
+            agent, num_critics=2 if spec.terminates or config.is_offline else 1
+        )
     ratio, discount = config.update_to_data_ratio, config.discount
     config = dataclasses.replace(
         config,
@@ -236,7 +304,10 @@ def with_agent_defaults(config: _Config) -> _Config:
         for setting, value in settings.items():
             flag = f"--{group}.{setting.replace('_', '-')}"
             raise ConfigError(f"{flag} {value} is of no use to --agent.name {name}: drop it")
-    agent = fill(config.agent, defaults.agent)
+    agent = config.agent
+    if config.is_offline:
+        agent = _with_offline_defaults(agent, defaults.agent)
+    agent = fill(agent, defaults.agent)
     if agent.learning_rate_end is None:
         agent = dataclasses.replace(agent, learning_rate_end=agent.learning_rate)
 
@@ -254,8 +325,24 @@ def with_agent_defaults(config: _Config) -> _Config:
             config.normalize_observations, defaults.normalize_observations
         ),
         normalize_rewards=choose(config.normalize_rewards, defaults.normalize_rewards),
+        offline=_with_interval(config.offline),
         experiment=config.experiment or name,
     )
+
+
+def _with_offline_defaults(agent: AgentConfig, defaults: AgentConfig) -> AgentConfig:
+    rate = agent.learning_rate or defaults.learning_rate
+    if defaults.learning_rate_end is not None and rate and agent.learning_rate_end is None:
+        agent = dataclasses.replace(agent, learning_rate_end=rate / 10)
+    return fill(agent, OFFLINE)
+
+
+def _with_interval(offline: OfflineConfig) -> OfflineConfig:
+    if offline.evaluation_interval is not None:
+        return offline
+    tenth = max(1, offline.epochs // 10)
+    interval = next(n for n in range(tenth, 0, -1) if offline.epochs % n == 0)
+    return dataclasses.replace(offline, evaluation_interval=interval)
 
 
 def default_discount(episode_length: int) -> float:
@@ -266,7 +353,7 @@ def default_discount(episode_length: int) -> float:
 def make_environment(config: Config) -> envs.Environment:
     """The task's environment as configured, without automatic reset."""
     return envs.make(
-        config.task,
+        config.task or DEFAULT_TASK,
         physics=config.physics,
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
@@ -297,7 +384,8 @@ def hyperparameters(config: Config, action_size: int) -> HyperParameters:
             alpha_scale=number(agent.alpha_scale, hidden_dim**-0.5),
         )
 
-    decay_updates = max(int(config.interactions * config.updates_per_interaction), 1)
+    updates = config.interactions * config.updates_per_interaction
+    decay_updates = max(int(updates * Fraction(agent.learning_rate_decay or 1.0)), 1)
     entropy_per_dimension = temperature.target_entropy_coefficient or 0.0
     return HyperParameters(
         learning_rate=number(agent.learning_rate),
@@ -325,6 +413,8 @@ def _check(config: Config, episode_length: int) -> None:
     agent, replay = config.agent, config.replay
     positive = {
         "num-seeds": config.num_seeds,
+        "offline.epochs": config.offline.epochs,
+        "offline.evaluation-interval": config.offline.evaluation_interval,
         "total-env-steps": config.total_env_steps,
         "evaluation-interval": config.evaluation_interval,
         "num-evaluation-episodes": config.num_evaluation_episodes,
@@ -338,6 +428,7 @@ def _check(config: Config, episode_length: int) -> None:
         "agent.num-critics": agent.num_critics,
         "agent.value-range": agent.value_range,
         "agent.learning-rate": agent.learning_rate,
+        "agent.learning-rate-decay": agent.learning_rate_decay,
         "agent.target-update-interval": agent.target_update_interval,
         "agent.policy-delay": agent.policy_delay,
         "temperature.initial": config.temperature.initial,
@@ -378,6 +469,11 @@ def _check(config: Config, episode_length: int) -> None:
             f"an episode has {episode_length} interactions, fewer than --replay.n-step "
             f"{replay.n_step}: make the episode longer or n-step smaller"
         )
+    if config.checkpoint.keep < 1:
+        raise ConfigError(f"--checkpoint.keep is {config.checkpoint.keep}: give 1 or more")
+    if config.is_offline:
+        _check_offline(config)
+        return
     _check_multiple("evaluation-interval", config.evaluation_interval, config.steps_per_interaction)
     for step in agent.reset_env_steps or ():
         _check_multiple("agent.reset-env-steps", step, config.steps_per_interaction)
@@ -389,13 +485,37 @@ def _check(config: Config, episode_length: int) -> None:
         _check_multiple(
             "checkpoint.interval", config.checkpoint.interval, config.steps_per_interaction
         )
-    if config.checkpoint.keep < 1:
-        raise ConfigError(f"--checkpoint.keep is {config.checkpoint.keep}: give 1 or more")
     if config.learning_starts > config.interactions * config.num_environments:
         raise ConfigError(
             f"--learning-starts {config.learning_starts} is more than the "
             f"{config.interactions * config.num_environments} transitions of the whole run: "
             "train for longer or start earlier"
+        )
+
+
+def _check_offline(config: Config) -> None:
+    offline, defaults = config.offline, Config()
+    useless = {
+        "total-env-steps": (config.total_env_steps, defaults.total_env_steps),
+        "evaluation-interval": (config.evaluation_interval, defaults.evaluation_interval),
+        "num-environments": (config.num_environments, defaults.num_environments),
+        "learning-starts": (config.learning_starts, defaults.learning_starts),
+        "replay.capacity": (config.replay.capacity, defaults.replay.capacity),
+        "replay.n-step": (config.replay.n_step, defaults.replay.n_step),
+    }
+    instead = {
+        "total-env-steps": "give --offline.epochs",
+        "evaluation-interval": "give --offline.evaluation-interval, in epochs",
+    }
+    for option, (value, default) in useless.items():
+        if value != default:
+            advice = instead.get(option, "drop it")
+            raise ConfigError(f"--{option} is of no use with --offline: {advice}")
+    _check_multiple("offline.epochs", offline.epochs, known(offline.evaluation_interval))
+    if offline.random_return is not None and offline.random_return == offline.expert_return:
+        raise ConfigError(
+            f"--offline.random-return and --offline.expert-return are both {offline.random_return}:"
+            " give two different returns"
         )
 
 

@@ -22,10 +22,11 @@ from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.members import Member
 from purejax_simba.policies import Policy
 from purejax_simba.preflight import GIB, check_memory, clear_memory_errors
+from purejax_simba.programs import make_program
 from purejax_simba.progress import ProgressDisplay, spread
 from purejax_simba.record import SessionRecord
 from purejax_simba.runs import Runs
-from purejax_simba.training import Program, make_program
+from purejax_simba.training import Program
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8
@@ -176,13 +177,13 @@ class _Experiment:
         processes.check_agreement(self.config)
         loggers.check(self.config)
         self.advice = advice
-        steps = self.config.total_env_steps if until is None else until
+        steps = self.config.steps if until is None else until
         self.end = steps // self.config.steps_per_interaction
         self.runs = Runs(program, configs)
         self.memory = check_memory(
             program, self.runs.mesh.size, self.runs.at_a_time, self.runs.count
         )
-        self.display = ProgressDisplay(steps, processes.is_first())
+        self.display = ProgressDisplay(steps, self.config.step_name, processes.is_first())
         self.interactions = 0
         self.reset: Sequence[Part] = ()
         self.beginning: dict[str, np.ndarray] = {}
@@ -235,7 +236,7 @@ class _Experiment:
             self.display.say(f"trained in {seconds:.1f} s; {where}")
             return
         self.display.say(
-            f"stopped at env step {self._env_step():,} by {stopped_by.name}, trained in "
+            f"stopped after {self._count().strip()} by {stopped_by.name}, trained in "
             f"{seconds:.1f} s; {where}"
         )
         if self.config.interactions_per_checkpoint:
@@ -293,11 +294,16 @@ class _Experiment:
         return min([*ends, self.end, *([start] if self.interactions < start else [])])
 
     def _first_update(self) -> int:
+        if self.config.is_offline:
+            return 0
         return self.config.learning_starts // self.config.num_environments
 
     def _env_step(self) -> int:
         """Environment steps taken so far, per seed."""
         return self.interactions * self.config.steps_per_interaction
+
+    def _count(self) -> str:
+        return f"{self._env_step():>9,} {self.config.step_name}"
 
     def _updates(self) -> int:
         return int(self.runs.get(lambda state: state.agent.updates).sum())
@@ -325,7 +331,7 @@ class _Experiment:
             self.display.say(message)
         begins_episodes = resuming.restore(self.runs, checkpoint)
         self.interactions = checkpoint.notes["interactions"]
-        line = f"{self._env_step():>9,} env steps: resumed"
+        line = f"{self._count()}: resumed"
         if begins_episodes:
             line += ", with new episodes"
         if self.reset:
@@ -359,7 +365,7 @@ class _Experiment:
                     )
         self.record.update(env_step, self._updates())
         together = np.concatenate(returns)
-        self.display.say(f"{env_step:>9,} env steps: evaluation return {spread(together)}")
+        self.display.say(f"{self._count()}: evaluation return {spread(together)}")
         if not together.size:
             raise AllDivergedError(
                 "every run diverged: lower --agent.learning-rate, or check the task's rewards"
@@ -369,7 +375,8 @@ class _Experiment:
         if index not in self.reported_divergence:
             self.reported_divergence.add(index)
             env_step = interaction * self.config.steps_per_interaction
-            self.display.say(f"{run} diverged at env step {env_step:,}: its results end there")
+            step = self.config.step_name.removesuffix("s")
+            self.display.say(f"{run} diverged at {step} {env_step:,}: its results end there")
 
 
 def _agree(seconds: float, request: StopRequest) -> tuple[float, signal.Signals | None]:

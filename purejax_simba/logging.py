@@ -231,7 +231,11 @@ def draw_curve(directory: Path, config: Config) -> None:
     means = [sum(values) / len(values) for values in at.values()]
     label = f"mean of {len(returns)} seed{'s' if len(returns) > 1 else ''}"
     axes.plot(steps, means, color="tab:blue", linewidth=2, label=label)
-    axes.set(title=config.task, xlabel="environment steps", ylabel="return")
+    axes.set(
+        title=config.task,
+        xlabel="updates" if config.is_offline else "environment steps",
+        ylabel="return",
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.savefig(directory / CURVE_FILE, dpi=150)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from purejax_simba import logging, policies, processes
-from purejax_simba.config import Config
+from purejax_simba.config import Config, OfflineConfig
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.loggers import Loggers
 from purejax_simba.training import Progress
@@ -57,7 +57,7 @@ class Member:
         for index, seed in self.numbered_seeds():
             interaction = int(progress.diverged_at[index])
             if interaction < 0:
-                rows[seed] = _row(index, evaluation, progress)
+                rows[seed] = _row(index, evaluation, progress, self.config.offline)
             else:
                 diverged[seed] = interaction * self.config.steps_per_interaction
         if self.metrics:
@@ -86,8 +86,13 @@ class Member:
         logging.draw_curve(self.directory, self.config)
 
 
-def _row(index: int, evaluation: NamedTuple, progress: Any) -> dict[str, float]:
+def _row(
+    index: int, evaluation: NamedTuple, progress: Any, offline: OfflineConfig
+) -> dict[str, float]:
     row = {name: float(value[index]) for name, value in evaluation._asdict().items()}
+    score = offline.normalized_score(row["avg_return"])
+    if score is not None:
+        row["avg_normalized_return"] = score
     updates = int(progress.updates[index])
     if updates:
         sums = progress.update_sums._asdict()

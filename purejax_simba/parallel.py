@@ -108,6 +108,11 @@ def shard_runs(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(RUN_AXIS)))
 
 
+def place_shared(tree: Any, mesh: Mesh) -> Any:
+    """Places arrays that all runs share, once on each device."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
 def split_runs(tree: Any, size: int, mesh: Mesh) -> list[Any]:
     """Groups of `size` runs of arrays with a leading axis of runs, each placed on the mesh.
 

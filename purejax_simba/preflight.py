@@ -34,7 +34,8 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     counted generously; the sum was within 10% of XLA's own figure at critic widths 128 and 512.
     `checkpoint` is the copy from which one is written, where that is in the memory of the runs.
     """
-    state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
+    numbers = program.hyperparameters()
+    state = jax.eval_shape(program.init, jax.random.key(0), numbers, *program.data)
     agent, config = state.agent, program.config
     targets = (agent.target_critic, agent.target_actor)
     parameters = tree_bytes((agent.actor, agent.critic, targets, agent.exploration))
@@ -77,19 +78,40 @@ def check_memory(
     kept, working = _kept_and_working(program)
     total = kept * runs + working * at_a_time
     sharing = _sharing(num_devices)
+    data = _data_bytes(program, num_devices)
     needed = -(-total // sharing)
-    if available is not None and needed > available:
+    if available is not None and data + kept + working > available:
+        _refuse_data(program, data, available)
+    if available is not None and data + needed > available:
+        available -= data
         if at_a_time < runs:
             fits = max(0, available - working * at_a_time) // kept
         else:
             fits = available // (kept + working) * sharing
+        need = f"{runs} seeds need {needed / GIB:.1f} GiB ({kept / GIB:.2f} GiB each for good"
+        free = f"and {available / GIB:.1f} GiB are free"
+        if program.config.is_offline:
+            raise ConfigError(f"{need}) {free}: give --num-seeds {fits}")
         advice = f"--num-seeds {fits}" if fits else "--replay.storage bfloat16"
         raise ConfigError(
-            f"{runs} seeds need {needed / GIB:.1f} GiB ({kept / GIB:.2f} GiB each for good, most "
-            f"of it replay) and {available / GIB:.1f} GiB are free: give {advice} or a smaller "
-            "--replay.capacity"
+            f"{need}, most of it replay) {free}: give {advice} or a smaller --replay.capacity"
         )
-    return total
+    return total + data * sharing
+
+
+def _data_bytes(program: Program, num_devices: int) -> int:
+    """Of what all runs share, in each memory; devices that are CPU cores have a copy each."""
+    return tree_bytes(program.data) * num_devices // _sharing(num_devices)
+
+
+def _refuse_data(program: Program, data: int, available: int) -> None:
+    """Raises a `ConfigError` if it is the dataset that leaves no room for a single run."""
+    if data:
+        raise ConfigError(
+            f"{program.config.offline.dataset} takes {data / GIB:.2f} GiB of each device's memory "
+            f"and {available / GIB:.2f} GiB are free: give --replay.storage bfloat16, or record a "
+            "smaller dataset"
+        )
 
 
 class OutOfMemoryError(Exception):
@@ -133,10 +155,11 @@ def runs_that_fit(program: Program, limit: int, available: int | None = None) ->
 
     def fits(runs: int) -> bool:
         mesh = make_mesh(runs)
+        data = _data_bytes(program, mesh.size)
         at_a_time = runs_at_a_time(runs, mesh, sizes.batch_size, sizes.critic_width)
         places = -(-runs // at_a_time) * at_a_time  # uneven groups are filled up
         total = kept * places + working * at_a_time
-        return -(-total // _sharing(mesh.size)) <= available
+        return data + -(-total // _sharing(mesh.size)) <= available
 
     return bisect.bisect_left(range(1, limit + 1), True, key=lambda runs: not fits(runs))
 
@@ -158,6 +181,11 @@ def _available_bytes() -> int | None:
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+    return host_bytes()
+
+
+def host_bytes() -> int | None:
+    """Free memory of the machine; None where it does not say."""
     try:
         with open("/proc/meminfo") as file:
             fields = dict(line.split(":") for line in file)

@@ -18,17 +18,19 @@ def spread(values: np.ndarray) -> str:
 
 
 class ProgressDisplay:
-    """Follows environment steps of one seed; rates count all seeds together."""
+    """Follows the steps of one seed, environment steps or, offline, updates; rates count all
+    seeds together."""
 
-    def __init__(self, total_env_steps: int, is_shown: bool = True):
-        """`total_env_steps` is per seed."""
+    def __init__(self, total_steps: int, step_name: str = "env steps", is_shown: bool = True):
+        """`total_steps` is per seed."""
+        self._step_name = step_name
         self._is_shown = is_shown
-        self._total = total_env_steps
+        self._total = total_steps
         self._live = is_shown and sys.stderr.isatty()
         self._last_line = time.monotonic()
         self._learning_since: tuple[float, int] | None = None
         self._bar = tqdm(
-            total=total_env_steps,
+            total=total_steps,
             unit="step",
             dynamic_ncols=True,
             disable=not self._live,
@@ -48,16 +50,16 @@ class ProgressDisplay:
         """Shows the state after a chunk.
 
         Args:
-          env_step: environment steps taken, per seed.
-          steps_per_second: environment steps of all seeds per second, over the chunk.
+          env_step: steps taken, per seed.
+          steps_per_second: steps of all seeds per second, over the chunk.
           updates_per_second: updates of all seeds per second, over the chunk.
           returns: last episode returns of all seeds.
         """
         remaining = self._remaining(env_step, updates_per_second > 0)
-        text = (
-            f"{steps_per_second:,.0f} env steps/s, {updates_per_second:,.0f} updates/s, "
-            f"{remaining}, return {spread(returns)}"
-        )
+        text = f"{steps_per_second:,.0f} {self._step_name}/s, "
+        if self._step_name != "updates":
+            text += f"{updates_per_second:,.0f} updates/s, "
+        text += f"{remaining}, return {spread(returns)}"
         if self._live:
             self._bar.n = env_step
             self._bar.set_postfix_str(text)

@@ -21,6 +21,7 @@ from purejax_simba.runs import Runs, Snapshot
 # What may be another after a resume, because no number of the results depends on it.
 HARMLESS = (
     "total_env_steps",
+    "offline.epochs",
     "output",
     "checkpoint",
     "host_time_limit",
@@ -40,13 +41,14 @@ def check_differences(saved: Config, config: Config) -> None:
     differences = [
         f"--{name.replace('_', '-')} was {before[name]} and is {now[name]}"
         for name in before
-        if before[name] != now[name] and name.partition(".")[0] not in HARMLESS
+        if before[name] != now[name] and not {name, name.partition(".")[0]}.intersection(HARMLESS)
     ]
     if differences:
         raise ConfigError(f"a run goes on only as it began: {'; '.join(differences)}")
-    if config.total_env_steps < saved.total_env_steps:
+    length = "offline.epochs" if config.is_offline else "total_env_steps"
+    if now[length] < before[length]:
         raise ConfigError(
-            f"--total-env-steps was {saved.total_env_steps} and is {config.total_env_steps}: "
+            f"--{length.replace('_', '-')} was {before[length]} and is {now[length]}: "
             "give as many or more"
         )
 

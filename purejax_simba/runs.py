@@ -19,6 +19,7 @@ from purejax_simba.parallel import (
     join_runs,
     make_mesh,
     map_runs,
+    place_shared,
     runs_at_a_time,
     split_runs,
 )
@@ -53,20 +54,31 @@ def compile_program(
     program: Program, mesh: jax.sharding.Mesh, keys: jax.Array, hyperparameters: HyperParameters
 ) -> CompiledProgram:
     """Compiles a program for the runs of `keys` and `hyperparameters`, once and for all chunks."""
-    state = jax.eval_shape(jax.vmap(program.init), keys, hyperparameters)
+    shared = (None,) * len(program.data)
+    data = _shapes(program.data, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    state = jax.eval_shape(
+        jax.vmap(program.init, in_axes=(0, 0, *shared)), keys, hyperparameters, *data
+    )
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(RUN_AXIS))
-    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+    state = _shapes(state, sharding)
     counters, interactions = Counters.create(), jnp.int32(0)
-    init = map_runs(program.init, mesh, (0, 0))
-    advance = map_runs(program.advance, mesh, (None, 0, 0, None), (None, 0), donate=(1,))
+    init = map_runs(program.init, mesh, (0, 0, *shared))
+    advance = map_runs(program.advance, mesh, (None, 0, 0, None, *shared), (None, 0), donate=(1,))
     evaluate_all = map_runs(program.evaluate, mesh, (None, 0, 0))
     lowered = (
-        init.lower(keys, hyperparameters),
-        advance.lower(counters, state, hyperparameters, interactions),
+        init.lower(keys, hyperparameters, *data),
+        advance.lower(counters, state, hyperparameters, interactions, *data),
         evaluate_all.lower(counters, state, hyperparameters),
     )
     with ThreadPoolExecutor() as pool:
         return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
+
+
+def _shapes(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(shape, tree)
 
 
 class Snapshot(NamedTuple):
@@ -126,12 +138,13 @@ class Runs:
         self.counters = Counters.create()
 
     def compile(self) -> None:
-        """Compiles everything that is called later."""
+        """Compiles everything that is called later, and places what all runs share."""
+        self._data = place_shared(self.program.data, self.mesh)
         self.compiled = compile_program(self.program, self.mesh, *self._groups[0])
 
     def start(self) -> None:
         """Puts all runs before their first interaction."""
-        self._states = [self.compiled.init(*inputs) for inputs in self._groups]
+        self._states = [self.compiled.init(*inputs, *self._data) for inputs in self._groups]
 
     def advance(self, interactions: int) -> None:
         """Takes so many interactions in every run, and waits for them."""
@@ -140,7 +153,7 @@ class Runs:
             # What waits here would otherwise run beside the others.
             counters, self._states[index] = jax.block_until_ready(
                 self.compiled.advance(
-                    self.counters, self._states[index], inputs.hyperparameters, count
+                    self.counters, self._states[index], inputs.hyperparameters, count, *self._data
                 )
             )
         self.counters = counters
@@ -200,7 +213,9 @@ class Runs:
 
     @functools.cached_property
     def _state_shapes(self) -> RunState:
-        return jax.eval_shape(jax.vmap(self.program.init), *self.inputs)
+        data = self.program.data
+        init = jax.vmap(self.program.init, in_axes=(0, 0, *(None for _ in data)))
+        return jax.eval_shape(init, *self.inputs, *data)
 
     def begin_episodes(self) -> None:
         """Ends the episodes under way and begins new ones, where a snapshot does not hold them."""

@@ -69,6 +69,17 @@ class Progress:
     last_return: jax.Array
     diverged_at: jax.Array
 
+    @classmethod
+    def create(cls, num_environments: int) -> "Progress":
+        """Before the first interaction."""
+        return cls(
+            update_sums=UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields)),
+            updates=jnp.zeros((), jnp.int32),
+            episode_return=jnp.zeros(num_environments),
+            last_return=jnp.full(num_environments, jnp.nan, jnp.float32),
+            diverged_at=jnp.full((), -1, jnp.int32),
+        )
+
 
 @struct.dataclass
 class RunState:
@@ -96,15 +107,17 @@ class Program(NamedTuple):
         of interactions, `()` int32, may be traced.
       evaluate: `(counters, state, hyperparameters) -> EvaluationMetrics`; changes nothing.
       begin_episodes: `(counters, state) -> state`, with new episodes in place of those under way.
+      data: arrays that all runs share, further arguments of `init` and `advance`.
     """
 
     config: Config
     environment: envs.Environment
     agent: SoftActorCritic
-    init: Callable[[jax.Array, HyperParameters], RunState]
+    init: Callable[..., RunState]
     advance: Callable[..., tuple[Counters, RunState]]
     evaluate: Callable[[Counters, RunState, HyperParameters], EvaluationMetrics]
     begin_episodes: Callable[[Counters, RunState], RunState]
+    data: tuple[Any, ...] = ()
 
     def hyperparameters(self) -> HyperParameters:
         """The configuration's own."""
@@ -148,7 +161,7 @@ def make_train(
             return (counters, state), report(counters, state)
 
         first = report(counters, state)
-        count = config.total_env_steps // config.evaluation_interval
+        count = config.interactions // config.interactions_per_evaluation
         (_, state), later = jax.lax.scan(interval, (counters, state), length=count)
         reports = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
         return state, reports
@@ -165,7 +178,7 @@ def make_program(config: Config) -> Program:
     environment = make_environment(config)
     config = resolve(config, environment)
     agent = make_agent(config, environment)
-    loop = _Loop(config, environment, agent)
+    loop = Loop(config, environment, agent)
     functions = (loop.init, loop.advance, loop.evaluate, loop.begin_episodes)
     return Program(config, environment, agent, *functions)
 
@@ -194,7 +207,7 @@ def evaluation_policy(
     return policy
 
 
-class _Loop:
+class Loop:
     """The functions of a `Program`; holds only what is static."""
 
     def __init__(self, config: Config, environment: envs.Environment, agent: SoftActorCritic):
@@ -223,13 +236,7 @@ class _Loop:
             ),
             observation_moments=RunningMoments.create(self.environment.observation_size),
             reward_scale=RewardScale.create(self.num_environments),
-            progress=Progress(
-                update_sums=UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields)),
-                updates=jnp.zeros((), jnp.int32),
-                episode_return=jnp.zeros(self.num_environments),
-                last_return=jnp.full(self.num_environments, jnp.nan, jnp.float32),
-                diverged_at=jnp.full((), -1, jnp.int32),
-            ),
+            progress=Progress.create(self.num_environments),
         )
 
     def _reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
@@ -296,7 +303,7 @@ class _Loop:
         )
         counters, num_updates = self._count(counters, replay)
         if self.agent.learns:
-            state = self._update(update_key, counters, state, hyperparameters, num_updates)
+            state = self.update(update_key, counters, state, hyperparameters, num_updates)
         counters = counters.replace(updates=counters.updates + num_updates)  # type: ignore[attr-defined]
         return counters, state.replace(  # type: ignore[attr-defined]
             observation_moments=state.observation_moments.update(environment.observation),
@@ -330,13 +337,19 @@ class _Loop:
         self, counters: Counters, progress: Progress, reward: jax.Array, done: jax.Array
     ) -> Progress:
         """Follows episode returns, and starts new sums at the beginning of an interval."""
-        begins = counters.interactions % self.config.interactions_per_evaluation == 0
+        progress = self.begin_interval(counters, progress)
         episode_return = progress.episode_return + reward
+        return progress.replace(  # type: ignore[attr-defined]
+            episode_return=jnp.where(done, 0.0, episode_return),
+            last_return=jnp.where(done, episode_return, progress.last_return),
+        )
+
+    def begin_interval(self, counters: Counters, progress: Progress) -> Progress:
+        """Starts new sums if an interval begins with the next interaction."""
+        begins = counters.interactions % self.config.interactions_per_evaluation == 0
         return progress.replace(  # type: ignore[attr-defined]
             update_sums=jax.tree.map(lambda x: jnp.where(begins, 0.0, x), progress.update_sums),
             updates=jnp.where(begins, 0, progress.updates),
-            episode_return=jnp.where(done, 0.0, episode_return),
-            last_return=jnp.where(done, episode_return, progress.last_return),
         )
 
     def _count(self, counters: Counters, replay: Replay) -> tuple[Counters, jax.Array]:
@@ -348,7 +361,7 @@ class _Loop:
         due = credit // ratio.denominator
         return counters.replace(update_credit=credit % ratio.denominator), due  # type: ignore[attr-defined]
 
-    def _update(
+    def update(
         self,
         key: jax.Array,
         counters: Counters,
@@ -356,6 +369,8 @@ class _Loop:
         hyperparameters: HyperParameters,
         num_updates: jax.Array,
     ) -> RunState:
+        """Draws batches from `state.replay` and updates the agent with them."""
+
         def reset(agent: AgentState, number: jax.Array) -> AgentState:
             reset_key = jax.random.fold_in(key, jnp.int32(-1))  # those of updates are not negative
             return self._reset_if_due(reset_key, counters, number, agent, state, hyperparameters)

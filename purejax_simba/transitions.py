@@ -117,7 +117,10 @@ class Transitions:
         )
 
     def observation_moments(self) -> RunningMoments:
-        """Statistics of the observations that were acted on, in one pass over the data."""
+        """Statistics of the observations that were acted on, in one pass over the data.
+
+        The published offline code takes successors instead, with zeros after terminations.
+        """
 
         def take_in(moments: RunningMoments, index: jax.Array) -> RunningMoments:
             return moments.update(self.observation[self.row[index]].astype(jnp.float32))
@@ -138,7 +141,7 @@ class Transitions:
         def take_in(scale: RewardScale, index: jax.Array) -> RewardScale:
             kept = discount * jnp.where(self.ended[index], 0.0, 1.0)
             reward = self.reward[index].at[0].add(kept[0] * scale.discounted_return[0])
-            _, returns = jax.lax.associative_scan(_then, (kept, reward))
+            returns = _accumulate(kept, reward)
             return RewardScale(
                 discounted_return=returns[-1:],
                 moments=scale.moments.update(returns[:, None]),
@@ -159,8 +162,21 @@ class Transitions:
         return jax.lax.scan(step, carry, jnp.arange(self.size // _CHUNK))[0]
 
 
-def _then(
-    earlier: tuple[jax.Array, jax.Array], later: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    """Composition of x -> kept x + reward, of earlier steps with later ones."""
-    return earlier[0] * later[0], later[0] * earlier[1] + later[1]
+def _accumulate(kept: jax.Array, reward: jax.Array) -> jax.Array:
+    """G of G_t = reward_t + kept_t G_(t-1), all `(n,)`, with G = 0 before the first.
+
+    By doubling the number of steps that are summed up: n numbers take log2 n passes.
+    """
+    position = jnp.arange(len(reward))
+
+    def double(number: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+        kept, total = carry
+        shift = 2**number
+
+        def earlier(values: jax.Array) -> jax.Array:
+            return jnp.where(position < shift, 0.0, jnp.roll(values, shift))
+
+        return kept * earlier(kept), total + kept * earlier(total)
+
+    passes = (len(reward) - 1).bit_length()
+    return jax.lax.fori_loop(0, passes, double, (kept, reward))[1]

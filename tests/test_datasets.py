@@ -231,6 +231,16 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch, package):
     _is_one_line(refused, f"{package} is not installed", "pip install 'purejax_simba[offline]'")
 
 
+@pytest.mark.parametrize("name", ["minari/pendulum/mine-v0", "data.hdf5"])
+def test_what_the_machine_cannot_hold_is_not_read(monkeypatch, tmp_path, name):
+    minari_format.write(minari_format.check_new("minari/pendulum/mine"), _dataset(), "a test")
+    path = _write_layout(tmp_path / "data.hdf5")
+    monkeypatch.setattr("purejax_simba.datasets.dataset.host_bytes", lambda: 100)
+    with pytest.raises(ConfigError) as refused:
+        loading.load(str(path) if name == "data.hdf5" else name)
+    _is_one_line(refused, name, "GiB of memory to read", "smaller")
+
+
 def test_nothing_is_overwritten(tmp_path):
     path = tmp_path / "data.hdf5"
     d4rl.write(path, _dataset())

@@ -22,8 +22,8 @@ class AgentConfig:
     critic_num_blocks: int | None = None
     """Residual blocks of each critic; hidden layers where it has no blocks."""
     num_critics: int | None = None
-    """Critics; the smallest value counts. simba_v2, simba: 2 where episodes can terminate, else
-    1."""
+    """Critics; the smallest value counts. simba_v2, simba: 2 where episodes can terminate and
+    offline, else 1."""
     critic_loss: Literal["cross_entropy", "squared_error"] | None = None
     """Whether critics represent a distribution of values or their mean only."""
     num_bins: int | None = None
@@ -48,6 +48,8 @@ class AgentConfig:
     learning_rate_end: float | None = None
     """Learning rate of the last update, towards which it goes linearly. All but simba_v2: the
     first one."""
+    learning_rate_decay: float | None = None
+    """Part of all updates over which it does so. Default: 1, offline 0.5."""
     weight_decay: float | None = None
     """Decoupled weight decay, as in AdamW."""
     tau: float | None = None
@@ -63,7 +65,7 @@ class AgentConfig:
     target_noise_clip: float | None = None
     """Where that noise is cut off."""
     behaviour_cloning_weight: float | None = None
-    """Weight of the pull towards actions in the replay."""
+    """Weight of the pull towards actions in the replay. Default: 0, offline 0.1."""
     reset_env_steps: tuple[int, ...] | None = None
     """Environment steps at which networks and optimisers begin anew; the replay stays."""
     reset_updates: tuple[int, ...] | None = None
@@ -80,9 +82,14 @@ class TemperatureConfig:
     """Target entropy in nats per action dimension."""
 
 
+# The published setting with a dataset in place of an environment (arXiv 2502.15280); the learning
+# rate falls to a tenth there.
+OFFLINE = AgentConfig(learning_rate_decay=0.5, behaviour_cloning_weight=0.1)
+
 # What every agent with a policy and target networks has, unless it says otherwise.
 LEARNING = AgentConfig(
     value_range=5.0,
+    learning_rate_decay=1.0,
     tau=0.005,
     target_update_interval=1,
     policy_delay=1,

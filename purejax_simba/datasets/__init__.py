@@ -1,1 +1,1 @@
-"""Datasets of transitions: reading, checking and writing them."""
+"""Datasets of transitions: reading, checking, recording and writing them."""

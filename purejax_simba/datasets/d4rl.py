@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from purejax_simba.config import ConfigError
-from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector
+from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector, check_room
 from purejax_simba.datasets.packages import require
 
 SUFFIXES = (".hdf5", ".h5")
@@ -60,6 +60,7 @@ def read(path: Path) -> Dataset:
                     f"{', '.join(_KEYS)} and maybe next_observations"
                 )
             keys = [*_KEYS, *(["next_observations"] if "next_observations" in file else [])]
+            check_room(name, sum(file[key].size for key in keys))
             arrays = {key: np.asarray(file[key]) for key in keys}
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
     except FileNotFoundError:

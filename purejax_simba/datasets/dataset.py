@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from purejax_simba.config import ConfigError
+from purejax_simba.preflight import GIB, host_bytes
 
+# Of all numbers, at the same time: as read, in order, and as devices get them.
+_COPIES = 3
 # Actions may leave [-1, 1] by rounding.
 _TOLERANCE = 1e-3
 
@@ -80,6 +83,24 @@ class Dataset:
     def size(self) -> int:
         """N."""
         return len(self.reward)
+
+    def mean_return(self) -> float:
+        """Of its episodes, which must be whole."""
+        return float(self.reward.sum(dtype=np.float64) / self.ended.sum())
+
+
+def check_room(name: str, numbers: int) -> None:
+    """Refuses a dataset of so many numbers if the machine has no room to read it.
+
+    Raises:
+      ConfigError: with the memory needed.
+    """
+    needed, available = _COPIES * 4 * numbers, host_bytes()
+    if available is not None and needed > available:
+        raise ConfigError(
+            f"{name} takes {needed / GIB:.2f} GiB of memory to read and {available / GIB:.2f} GiB "
+            "are free: give a smaller dataset"
+        )
 
 
 def as_matrix(name: str, key: str, values: np.ndarray, rows: int | None = None) -> np.ndarray:

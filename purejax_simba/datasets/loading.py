@@ -1,11 +1,15 @@
 """From the name of a dataset to its transitions, and to what they say about a configuration."""
 
+import dataclasses
 import functools
 from pathlib import Path
+from typing import TypeVar
 
-from purejax_simba.config import ConfigError
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
-from purejax_simba.datasets.dataset import Dataset
+from purejax_simba.datasets.dataset import Dataset, Origin
+
+_T = TypeVar("_T")
 
 
 @functools.lru_cache(maxsize=1)
@@ -22,4 +26,45 @@ def load(name: str) -> Dataset:
     raise ConfigError(
         f"unknown dataset {name!r}: give {minari_format.PREFIX}<id>, or a file in D4RL's layout "
         f"that ends in {' or '.join(d4rl.SUFFIXES)}"
+    )
+
+
+def fill_in(config: Config) -> Config:
+    """The configuration with what its dataset says: environment, size, reference returns.
+
+    What is given already stays. With another task than the dataset's own, only the size is filled
+    in.
+
+    Raises:
+      ConfigError: if the dataset cannot be read, has changed, or does not name its environment.
+    """
+    if not config.is_offline:
+        return config
+    offline = config.offline
+    dataset = load(offline.dataset)
+    origin = dataset.origin
+    if offline.transitions not in (None, dataset.size):
+        raise ConfigError(
+            f"{dataset.name} has {dataset.size} transitions and had {offline.transitions}: restore "
+            "it, or begin a new run"
+        )
+    if not config.task and not origin.task:
+        raise ConfigError(f"{dataset.name} does not name its environment: give --task")
+    if config.task not in ("", origin.task):
+        origin = Origin()
+
+    def choose(given: _T | None, known: _T | None) -> _T | None:
+        return known if given is None else given
+
+    return dataclasses.replace(
+        config,
+        task=config.task or origin.task,
+        action_repeat=choose(config.action_repeat, origin.action_repeat),
+        episode_length=choose(config.episode_length, origin.episode_length),
+        offline=dataclasses.replace(
+            offline,
+            transitions=dataset.size,
+            random_return=choose(offline.random_return, origin.random_return),
+            expert_return=choose(offline.expert_return, origin.expert_return),
+        ),
     )

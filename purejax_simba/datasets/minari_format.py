@@ -14,7 +14,7 @@ import numpy as np
 
 import envs
 from purejax_simba.config import ConfigError
-from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector
+from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector, check_room
 from purejax_simba.datasets.packages import require
 
 PREFIX = "minari/"
@@ -33,6 +33,10 @@ def read(name: str) -> Dataset:
     require("h5py")
     source = _find(minari, name)
     spaces = source.observation_space, source.action_space
+    if not isinstance(spaces[1], gymnasium.spaces.Box):
+        kind = type(spaces[1]).__name__
+        raise ConfigError(f"{name} has actions of type {kind}: continuous ones, a Box, are needed")
+    check_room(name, source.total_steps * sum(map(_count, spaces)))
     parts: dict[str, list[np.ndarray]] = {key: [] for key in _PARTS}
     for episode in source.iterate_episodes():
         for key, value in _transitions(name, episode, *spaces).items():
@@ -52,19 +56,26 @@ def _find(minari: Any, name: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         local = list(minari.list_local_datasets())
-        near = difflib.get_close_matches(own_id, local, n=3, cutoff=0.8)
-        if own_id not in local and (near or not _is_remote_reachable()):
-            advice = (
-                f"did you mean {' or '.join(PREFIX + other for other in near)}?"
-                if near
-                else f"`minari list local` shows those that are here; where there is a network, "
-                f"`minari download {own_id}` fetches it"
-            )
-            raise ConfigError(f"unknown dataset {name!r}: {advice}")
+        if own_id not in local and not _is_remote_reachable():
+            raise ConfigError(f"unknown dataset {name!r}: {_nearest(own_id, local)}")
         try:
             return minari.load_dataset(own_id, download=True)
         except Exception as error:
-            raise ConfigError(f"{name}: Minari cannot load it: {_line(error)}") from error
+            if own_id in local:
+                raise ConfigError(f"{name}: Minari cannot read it: {_line(error)}") from error
+            raise ConfigError(
+                f"unknown dataset {name!r} ({_line(error)}): {_nearest(own_id, local)}"
+            ) from error
+
+
+def _nearest(own_id: str, local: list[str]) -> str:
+    near = difflib.get_close_matches(own_id, local, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(PREFIX + other for other in near)}?"
+    return (
+        f"`minari list local` shows those that are here; where there is a network, "
+        f"`minari download {own_id}` fetches it"
+    )
 
 
 def _check_id(minari: Any, name: str, own_id: str) -> None:
@@ -128,6 +139,11 @@ def _flatten(name: str, space: Any, values: Any) -> np.ndarray:
     raise ConfigError(f"{name} has a space of type {kind}: boxes, or dictionaries of them, only")
 
 
+def _count(space: Any) -> int:
+    """Numbers per step; successors are stored apart until all is read."""
+    return 2 * gymnasium.spaces.flatdim(space)
+
+
 def _rescale(action: np.ndarray, space: Any) -> np.ndarray:
     """From the range of the space to [-1, 1], the range of all tasks here."""
     low, high = np.ravel(space.low), np.ravel(space.high)
@@ -151,11 +167,11 @@ def _origin(source: Any) -> Origin:
 
 
 def _task_of(spec: Any) -> str:
-    """The id of the task here; empty for an environment with arguments of its own."""
+    """The id of the task here; empty for an environment that was changed when it was made."""
+    if set(spec.kwargs) - {"render_mode"} or spec.additional_wrappers:
+        return ""
     if f"mujoco/{spec.id}" in envs.tasks("mujoco"):
         return f"mujoco/{spec.id}"
-    if spec.kwargs:
-        return ""
     package = str(spec.entry_point).partition(":")[0].partition(".")[0]
     return f"gymnasium/{spec.id}" if package == "gymnasium" else f"gymnasium/{package}:{spec.id}"
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import envs
-from purejax_simba.config import Config, make_environment, resolve
+from purejax_simba.config import DEFAULT_TASK, Config, make_environment, resolve
+from purejax_simba.datasets.loading import fill_in
 from purejax_simba.names import flatten, replace_values
 
 # What becomes a part of `HyperParameters` and is used nowhere else.
@@ -19,6 +20,7 @@ TRACED = frozenset(
         "agent.alpha_scale",
         "agent.learning_rate",
         "agent.learning_rate_end",
+        "agent.learning_rate_decay",
         "agent.weight_decay",
         "agent.tau",
         "agent.target_update_interval",
@@ -57,11 +59,11 @@ def resolve_all(configs: Sequence[Config]) -> list[Config]:
     """
     resolved = []
     key, environment = None, None
-    for config in configs:
+    for config in map(fill_in, configs):
         wanted = _environment_options(config)
         if environment is None or wanted != key:
             # An unknown task comes before anything else that may be wrong with it.
-            envs.spec(config.task)
+            envs.spec(config.task or DEFAULT_TASK)
             key, environment = wanted, make_environment(config)
         resolved.append(resolve(config, environment))
     return resolved

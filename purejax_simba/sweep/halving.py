@@ -50,24 +50,25 @@ def rungs_of(halving: Halving | None, config: Config, count: int) -> list[int]:
     """
     if halving is None:
         return []
-    checkpoint, interval = config.checkpoint, config.evaluation_interval
+    checkpoint, interval = config.checkpoint, config.steps_per_evaluation
     if not checkpoint.replay or checkpoint.interval == 0:
         raise ConfigError(
             "--halving goes on from checkpoints with replay: drop --checkpoint.interval 0 and "
             "--no-checkpoint.replay"
         )
     for rung in halving.rungs:
-        if rung % interval or not 0 < rung < config.total_env_steps:
-            raise ConfigError(
-                f"--rungs {rung}: give multiples of --evaluation-interval {interval} below "
-                f"--total-env-steps {config.total_env_steps}"
-            )
+        if rung % interval or not 0 < rung < config.steps:
+            limits = f"--evaluation-interval {interval} below --total-env-steps {config.steps}"
+            if config.is_offline:
+                limits = f"{interval} updates, an evaluation interval, below {config.steps}"
+            raise ConfigError(f"--rungs {rung}: give multiples of {limits}")
     rungs = list(halving.rungs)
     if not rungs:
-        step = config.total_env_steps / halving.factor
-        while step > config.learning_starts * config.steps_per_interaction:
+        step = config.steps / halving.factor
+        begin = 0 if config.is_offline else config.learning_starts * config.steps_per_interaction
+        while step > max(begin, interval / 2):
             rung = round(step / interval) * interval
-            if 0 < rung < config.total_env_steps and rung not in rungs:
+            if 0 < rung < config.steps and rung not in rungs:
                 rungs.insert(0, rung)
             step /= halving.factor
         # As many as it takes until one is left, the last ones: early returns say the least.

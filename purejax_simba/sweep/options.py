@@ -10,7 +10,7 @@ import tyro
 import yaml
 
 import envs
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
 from purejax_simba.names import find_name, near, parse_value, replace_values
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
 from purejax_simba.sweep.definition import Sweep
@@ -67,7 +67,7 @@ def make_sweep(options: SweepOptions) -> Sweep:
     if options.suite:
         tasks = envs.tasks(options.suite)
     shared = {f.name: getattr(options.config, f.name) for f in dataclasses.fields(Config)}
-    shared["task"] = tasks[0] if tasks else Config.task
+    shared["task"] = tasks[0] if tasks else ("" if options.config.is_offline else DEFAULT_TASK)
     shared["experiment"] = options.config.experiment or options.config.agent.name
     config = Config(**shared)
     axes: list[Axis] = []

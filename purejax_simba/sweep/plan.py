@@ -8,10 +8,10 @@ from typing import NamedTuple
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.logging import replace_text, run_directory
 from purejax_simba.preflight import GIB, bytes_per_run, runs_that_fit
+from purejax_simba.programs import make_program
 from purejax_simba.sweep.definition import Sweep, Trial
 from purejax_simba.sweep.grouping import TRACED, group, resolve_all
 from purejax_simba.sweep.halving import rungs_of
-from purejax_simba.training import make_program
 
 _PARTS_FILE = "parts.json"
 _NO_LIMIT = 1_000_000

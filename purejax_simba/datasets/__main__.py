@@ -1,0 +1,85 @@
+"""Records the policy of a finished run as a dataset, for `train.py --offline`.
+
+python -m purejax_simba.datasets <run directory> --episodes 100 --output minari/pendulum/mine
+python -m purejax_simba.datasets <run directory> --noise 0.3 --output pendulum.hdf5
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from purejax_simba.command import one_line_errors
+from purejax_simba.config import ConfigError
+from purejax_simba.datasets import d4rl, minari_format
+from purejax_simba.datasets.recording import record_run
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Play the policy of a finished run and record its episodes."""
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    """The run directory."""
+    output: str
+    """minari/<id>, or a new file that ends in .hdf5, in D4RL's layout."""
+    episodes: int = 100
+    """Episodes to record."""
+    noise: float = 0.1
+    """Standard deviation of normal noise on the actions, whose range is [-1, 1]."""
+    run_seed: int | None = None
+    """The seed of the run whose policy is played. Default: the first."""
+    seed: int = 0
+    """Random seed of the episodes."""
+
+
+def record(arguments: Arguments) -> None:
+    """Records and writes; refuses an output that cannot be before anything is played.
+
+    Raises:
+      ConfigError: for what cannot be recorded or written.
+    """
+    output = arguments.output
+    to_minari = output.startswith(minari_format.PREFIX)
+    if to_minari:
+        own_id = minari_format.check_new(output)
+        output = minari_format.PREFIX + own_id
+    elif not output.endswith(d4rl.SUFFIXES):
+        raise ConfigError(
+            f"--output {output}: give {minari_format.PREFIX}<id>, or a file that ends in "
+            f"{' or '.join(d4rl.SUFFIXES)}"
+        )
+    elif Path(output).exists():
+        raise ConfigError(f"{output} exists already: give another --output, or remove it")
+    dataset = record_run(
+        arguments.directory,
+        arguments.episodes,
+        arguments.noise,
+        arguments.run_seed,
+        arguments.seed,
+        output,
+    )
+    if to_minari:
+        description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
+        minari_format.write(own_id, dataset, description)
+    else:
+        d4rl.write(Path(output), dataset)
+    print(
+        f"{output}: {dataset.size:,} transitions of {dataset.ended.sum():,} episodes, mean return "
+        f"{dataset.mean_return():.1f} (without noise {dataset.origin.expert_return:.1f}, random "
+        f"{dataset.origin.random_return:.1f})"
+    )
+    print(f"to train on it: python train.py --offline {output}")
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    with one_line_errors("give the same command again") as outcome:
+        record(tyro.cli(Arguments))
+    return outcome.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Episodes of a policy, recorded as a dataset."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import envs
+from purejax_simba.config import ConfigError
+from purejax_simba.datasets.dataset import Dataset, Origin
+from purejax_simba.logging import read_config
+from purejax_simba.policies import load_policy
+from purejax_simba.training import evaluation_policy, make_program
+
+# Observations `(n, O)` and a PRNG key to actions `(n, A)`.
+Policy = Callable[[jax.Array, jax.Array], jax.Array]
+
+# Episodes that are played side by side.
+_TOGETHER = 16
+# Over which the returns of random actions and of the policy itself are averaged.
+_REFERENCE_EPISODES = 32
+
+
+class Steps(NamedTuple):
+    """Episodes side by side, `(L, n, ...)`; those after the end of an episode do not count."""
+
+    observation: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    ended: jax.Array
+    next_observation: jax.Array
+    counts: jax.Array
+
+
+def play(
+    environment: envs.Environment,
+    policy: Policy,
+    key: jax.Array,
+    num_episodes: int,
+) -> Steps:
+    """Plays whole episodes side by side.
+
+    Args:
+      environment: without automatic reset, with a known `episode_length`.
+      policy: see `Policy`.
+      key: PRNG key.
+      num_episodes: how many.
+    """
+    reset_key, action_key = jax.random.split(key)
+    state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, num_episodes))
+
+    def step(carry: tuple, key: jax.Array) -> tuple[tuple, Steps]:
+        state, observation, running = carry
+        action = policy(observation, key)
+        state, timestep = jax.vmap(environment.step)(state, action)
+        ended = timestep.terminated | timestep.truncated
+        steps = Steps(
+            observation=observation,
+            action=action,
+            reward=timestep.reward,
+            terminated=timestep.terminated,
+            ended=ended,
+            next_observation=timestep.observation,
+            counts=running,
+        )
+        return (state, timestep.observation, running & ~ended), steps
+
+    keys = jax.random.split(action_key, environment.episode_length or 1)
+    start = (state, observation, jnp.ones(num_episodes, bool))
+    return jax.lax.scan(step, start, keys)[1]
+
+
+def noisy(policy: Policy, noise: float) -> Policy:
+    """A policy with normal noise of this standard deviation on its actions."""
+
+    def act(observation: jax.Array, key: jax.Array) -> jax.Array:
+        policy_key, noise_key = jax.random.split(key)
+        action = policy(observation, policy_key)
+        return jnp.clip(action + noise * jax.random.normal(noise_key, action.shape), -1.0, 1.0)
+
+    return act
+
+
+def record_run(
+    directory: Path, num_episodes: int, noise: float, run_seed: int | None, seed: int, name: str
+) -> Dataset:
+    """Records episodes of a finished run's policy.
+
+    Args:
+      directory: of the run.
+      num_episodes: how many.
+      noise: standard deviation of the noise on actions, whose range is [-1, 1].
+      run_seed: the seed of the run whose policy is played; default: its first.
+      seed: of the episodes.
+      name: of the dataset.
+
+    Returns:
+      The dataset. The mean return of random actions and of the policy without noise are its
+      reference returns.
+
+    Raises:
+      ConfigError: if the directory holds no finished run.
+      envs.HostEnvironmentError: if an environment fails.
+    """
+    if num_episodes < 1:
+        raise ConfigError(f"--episodes is {num_episodes}: give 1 or more")
+    if not 0.0 <= noise < np.inf:
+        raise ConfigError(f"--noise is {noise}: give a number of at least 0")
+    config = read_config(directory)
+    run_seed = config.seed if run_seed is None else run_seed
+    if run_seed not in config.seeds:
+        raise ConfigError(
+            f"--run-seed {run_seed}: {directory} has seeds {config.seed} to {config.seeds[-1]}"
+        )
+    program = make_program(config)
+    environment = program.environment
+    every = load_policy(directory, program)
+    chosen = jax.tree.map(lambda leaf: jnp.asarray(leaf)[run_seed - config.seed], every)
+    policy = evaluation_policy(program.config, program.agent, *chosen)
+
+    def random(observation: jax.Array, key: jax.Array) -> jax.Array:
+        shape = (*observation.shape[:-1], environment.action_size)
+        return jax.random.uniform(key, shape, minval=-1.0)
+
+    def played(policy: Policy, stream: int, count: int) -> Dataset:
+        key = jax.random.fold_in(jax.random.key(seed), stream)
+        return Dataset(name, **_record(environment, policy, key, count), origin=Origin())
+
+    with envs.clear_errors():
+        references = [
+            played(each, stream, _REFERENCE_EPISODES).mean_return()
+            for stream, each in enumerate((random, policy))
+        ]
+        dataset = played(noisy(policy, noise), 2, num_episodes)
+    known = (config.task, config.action_repeat, config.episode_length)
+    return dataclasses.replace(dataset, origin=Origin(*known, *references))
+
+
+def _record(
+    environment: envs.Environment,
+    policy: Policy,
+    key: jax.Array,
+    num_episodes: int,
+) -> dict[str, Any]:
+    """The steps of whole episodes, one after the other: `(N, ...)` by their names in `Dataset`."""
+    together = min(_TOGETHER, num_episodes)
+    play_some = jax.jit(lambda key: play(environment, policy, key, together))
+    parts = []
+    for first in range(0, num_episodes, together):
+        steps = jax.device_get(play_some(jax.random.fold_in(key, first)))._asdict()
+        wanted = min(together, num_episodes - first)
+        by_episode = {name: array.swapaxes(0, 1)[:wanted] for name, array in steps.items()}
+        counts = by_episode.pop("counts")
+        parts.append({name: array[counts] for name, array in by_episode.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,33 @@
+"""From a configuration to its program: with an environment, or with a dataset in its place."""
+
+import jax.numpy as jnp
+
+from purejax_simba import offline, training
+from purejax_simba.config import Config
+from purejax_simba.datasets.loading import fill_in, load
+from purejax_simba.training import Program
+from purejax_simba.transitions import Transitions
+
+
+def make_program(config: Config) -> Program:
+    """The program that a configuration asks for; reads its dataset, if it has one.
+
+    Raises:
+      ConfigError, envs.TaskError: for a configuration that cannot be run.
+    """
+    if not config.is_offline:
+        return training.make_program(config)
+    config = fill_in(config)
+    dataset = load(config.offline.dataset)
+    transitions = Transitions.create(
+        observation=dataset.observation,
+        action=dataset.action,
+        reward=dataset.reward,
+        terminated=dataset.terminated,
+        ended=dataset.ended,
+        next_observation=dataset.next_observation,
+        dtype=jnp.dtype(config.replay.storage),
+    )
+    # Another copy in the memory of the host is of no more use.
+    load.cache_clear()
+    return offline.make_program(config, transitions)

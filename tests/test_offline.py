@@ -1,0 +1,359 @@
+"""Training from a dataset: updates, counts, results, going on, and what is refused."""
+
+import csv
+import dataclasses
+import json
+import signal
+import sys
+from pathlib import Path
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import train
+from purejax_simba import experiment, offline, preflight, programs
+from purejax_simba import runs as runs_module
+from purejax_simba.agents.soft_actor_critic import Batch, Noise
+from purejax_simba.checkpoint import STATE_DIRECTORY, read_newest
+from purejax_simba.config import Config, ConfigError, OfflineConfig, ReplayConfig
+from purejax_simba.datasets import __main__ as record_command
+from purejax_simba.datasets import d4rl
+from purejax_simba.datasets.dataset import Dataset, Origin
+from purejax_simba.datasets.recording import play
+from purejax_simba.runs import CompiledProgram, Runs
+from purejax_simba.sweep.grouping import group, resolve_all
+from purejax_simba.training import Counters
+from tests import tiny
+from tests.test_training import _assert_close, _linear_agent
+
+TASK = "gymnax/Pendulum-v1"
+SIZE, EPISODE, BATCH, EPOCHS = 400, 20, 16, 4
+RANDOM, EXPERT = -120.0, -20.0
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """A file of made-up transitions, of the sizes that the task has."""
+    random = np.random.default_rng(0)
+    ended = np.arange(1, SIZE + 1) % EPISODE == 0
+    path = tmp_path_factory.mktemp("data") / "data.hdf5"
+    made = Dataset(
+        "made here",
+        observation=random.normal(3.0, 2.0, (SIZE, 3)).astype(np.float32),
+        action=random.uniform(-1.0, 1.0, (SIZE, 1)).astype(np.float32),
+        reward=random.normal(size=SIZE).astype(np.float32),
+        terminated=ended & (random.random(SIZE) < 0.5),
+        ended=ended,
+        next_observation=random.normal(3.0, 2.0, (SIZE, 3)).astype(np.float32),
+        origin=Origin(TASK, 1, EPISODE, RANDOM, EXPERT),
+    )
+    d4rl.write(path, made)
+    return path
+
+
+def _config(dataset: Path, epochs: int = EPOCHS, **changes) -> Config:
+    return Config(
+        offline=OfflineConfig(str(dataset), epochs),
+        num_seeds=2,
+        num_evaluation_episodes=2,
+        agent=tiny.AGENT,
+        replay=ReplayConfig(batch_size=BATCH),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def compiled() -> list[CompiledProgram]:
+    """The program of linear agents, once it is compiled."""
+    return []
+
+
+@pytest.fixture
+def linear_agents(monkeypatch, compiled):
+    """Agents that compile in no time, where networks do not matter, and no more than once."""
+    compile_program = runs_module.compile_program
+
+    def compile_or_find(*arguments) -> CompiledProgram:
+        if not compiled:
+            compiled.append(compile_program(*arguments))
+        return compiled[0]
+
+    monkeypatch.setattr(offline, "make_agent", _linear_agent)
+    monkeypatch.setattr(runs_module, "compile_program", compile_or_find)
+
+
+def test_the_published_setting_is_the_default(dataset):
+    program = programs.make_program(Config(offline=OfflineConfig(str(dataset))))
+    config, numbers = program.config, program.hyperparameters()
+    assert (config.task, config.agent.num_critics, config.batch_size) == (TASK, 2, 256)
+    assert config.agent.behaviour_cloning_weight == 0.1
+    # 100 epochs of one batch.
+    assert (config.interactions, config.interactions_per_evaluation) == (100, 10)
+    for updates, rate in ((0, 1e-4), (25, 5.5e-5), (50, 1e-5), (99, 1e-5)):
+        assert float(numbers.learning_rate_at(jnp.int32(updates))) == pytest.approx(rate)
+
+
+def test_published_datasets_are_evaluated_on_the_native_task(tmp_path):
+    random = np.random.default_rng(0)
+    path = tmp_path / "hopper_medium-v2.hdf5"
+    rows = 30
+    with h5py.File(path, "w") as file:
+        file["observations"] = random.normal(size=(rows, 11))
+        file["actions"] = random.uniform(-1.0, 1.0, (rows, 3))
+        file["rewards"] = random.normal(size=rows)
+        file["terminals"], file["timeouts"] = np.zeros(rows, bool), np.arange(rows) == 19
+    config = programs.make_program(Config(offline=OfflineConfig(str(path)))).config
+    assert (config.task, config.discount) == ("mujoco/Hopper-v4", 0.995)
+    # Without successors of the step at the time limit and of the last one.
+    assert config.offline.transitions == rows - 2
+    assert config.offline.normalized_score(3234.3) == pytest.approx(100.0)
+    assert config.offline.normalized_score(-20.272305) == pytest.approx(0.0)
+
+
+def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset):
+    program = programs.make_program(_config(dataset))
+    (transitions,) = jax.tree.map(jnp.asarray, program.data)
+    numbers = program.hyperparameters()
+    before = jax.jit(program.init)(jax.random.key(0), numbers, transitions)
+    counters, after = jax.jit(program.advance)(
+        Counters.create(), before, numbers, jnp.int32(1), transitions
+    )
+    assert (counters.interactions, counters.updates, after.agent.updates) == (1, 1, 1)
+
+    key = jax.random.fold_in(jax.random.fold_in(before.key, 0), 0)
+    sample_key, noise_key = jax.random.split(key)
+    drawn = transitions.sample(sample_key, jnp.int32(0), BATCH, numbers.discount)
+    # Statistics in float64; the prior of weight 1e-4 is below the bound.
+    data = d4rl.read(dataset)
+    seen = data.observation.astype(np.float64)
+    returns, last = [], 0.0
+    for reward, ended in zip(data.reward.tolist(), data.ended, strict=True):
+        last = reward + float(numbers.discount) * (0.0 if ended else last)
+        returns.append(last)
+    scale = max(np.std(returns), np.abs(returns).max() / float(numbers.value_range))
+
+    def normalise(x: jax.Array) -> jax.Array:
+        return jnp.float32((np.asarray(x, np.float64) - seen.mean(0)) / seen.std(0))
+
+    batch = Batch(
+        observation=normalise(drawn.observation),
+        action=drawn.action,
+        reward=drawn.reward / scale,
+        discount=drawn.discount,
+        next_observation=normalise(drawn.next_observation),
+    )
+    normal = jax.random.normal(noise_key, (2, BATCH, 1))
+    noise = Noise(normal[0], normal[1], jax.random.fold_in(key, 2))
+    expected, metrics = jax.jit(program.agent.update)(
+        before.agent, batch, noise, numbers, jnp.int32(0)
+    )
+    _assert_close(after.agent, expected, 1e-4)
+    _assert_close(after.progress.update_sums, metrics, 1e-4)
+
+
+def test_all_runs_share_one_copy_of_the_data_on_each_device(dataset, linear_agents):
+    program = programs.make_program(_config(dataset))
+    runs = Runs(program)
+    numbers = runs.inputs.hyperparameters
+    data = program.data
+    states = jax.eval_shape(jax.vmap(program.init, (0, 0, None)), *runs.inputs, *data)
+    traced = jax.make_jaxpr(jax.vmap(program.advance, (None, 0, 0, None, None), (None, 0)))(
+        Counters.create(), states, numbers, jnp.int32(1), *data
+    )
+    rows, size = data[0].observation.shape
+    assert f"[{rows},{size}]" in str(traced)
+    assert f"[2,{rows},{size}]" not in str(traced)
+    runs.compile()
+    for leaf in jax.tree.leaves(runs._data):
+        assert [shard.data.shape for shard in leaf.addressable_shards] == [
+            leaf.shape for _ in runs.mesh.devices
+        ]
+
+
+def _rows(directory: Path) -> list[dict[str, str]]:
+    with (directory / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_is_counted_in_updates_and_scored(dataset, linear_agents, tmp_path):
+    directory = experiment.run(_config(dataset, output=str(tmp_path)))
+    assert directory == tmp_path / "simba_v2" / TASK
+    rows = _rows(directory)
+    values = {
+        metric: {
+            (row["seed"], int(row["env_step"])): float(row["value"])
+            for row in rows
+            if row["metric"] == metric
+        }
+        for metric in ("avg_return", "avg_normalized_return", "critic_loss")
+    }
+    updates = SIZE // BATCH
+    assert {step for _, step in values["critic_loss"]} == {updates * (n + 1) for n in range(EPOCHS)}
+    for place, episode_return in values["avg_return"].items():
+        score = 100.0 * (episode_return - RANDOM) / (EXPERT - RANDOM)
+        assert values["avg_normalized_return"][place] == pytest.approx(score)
+    recorded = json.loads((directory / "config.json").read_text())
+    assert recorded["offline"]["transitions"] == SIZE
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
+    dataset, linear_agents, monkeypatch, tmp_path
+):
+    straight = experiment.run(_config(dataset, output=str(tmp_path / "straight")))
+    show, stops = experiment._Experiment._show, [1]
+
+    def stop(self, *arguments) -> None:
+        show(self, *arguments)
+        if stops:
+            stops.pop()
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(experiment._Experiment, "_show", stop)
+    with pytest.raises(SystemExit) as stopped:
+        experiment.run(_config(dataset, output=str(tmp_path / "stopped")))
+    assert stopped.value.code == 128 + signal.SIGTERM
+    directory = tmp_path / "stopped" / "simba_v2" / TASK
+    experiment.resume(directory)
+    assert _rows(directory) == _rows(straight)
+    ours, theirs = (read_newest(d / STATE_DIRECTORY).arrays for d in (directory, straight))
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array, err_msg=name)
+
+
+def test_members_of_a_sweep_that_differ_in_numbers_share_a_program(dataset):
+    base = _config(dataset)
+    changed = dataclasses.replace(base.agent, behaviour_cloning_weight=0.4, learning_rate=1e-3)
+    configs = resolve_all([base, dataclasses.replace(base, agent=changed)])
+    assert group(configs) == [[0, 1]]
+    assert [c.agent.learning_rate_end for c in configs] == [1e-5, 1e-4]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command line in this process: arguments -> exit status, stderr."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("compiled what cannot run")
+
+    monkeypatch.setattr(train, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr("purejax_simba.runs.compile_program", fail)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        status = train.main()
+        return status, capsys.readouterr().err
+
+    return run
+
+
+BAD = {
+    "--task dmc/cheetah-run": ["observations of 3 numbers", "17 and 6", "--task"],
+    "--total-env-steps 100": ["--total-env-steps is of no use", "--offline.epochs"],
+    "--evaluation-interval 10": ["--offline.evaluation-interval"],
+    "--offline.epochs 0": ["--offline.epochs is 0"],
+    "--offline.epochs 5 --offline.evaluation-interval 2": ["--offline.epochs 5 is no multiple"],
+    "--offline.transitions 3": ["has 400 transitions and had 3"],
+    "--offline.random-return 1 --offline.expert-return 1": ["both 1.0", "two different"],
+    "--replay.n-step 3": ["--replay.n-step is of no use"],
+    "--agent.name random": ["--agent.name random", "learns nothing"],
+}
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_what_cannot_be_trained_is_refused_in_one_line(command, dataset, tmp_path, arguments):
+    words = ["--offline", str(dataset), *arguments.split(), "--output", str(tmp_path)]
+    status, error = command(*words)
+    assert status == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    for part in BAD[arguments]:
+        assert part in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dataset_that_does_not_name_its_environment_needs_a_task(command, dataset, tmp_path):
+    nameless = dataclasses.replace(d4rl.read(dataset), origin=Origin())
+    d4rl.write(tmp_path / "data.hdf5", nameless)
+    status, error = command("--offline", str(tmp_path / "data.hdf5"))
+    assert status == 2
+    assert "does not name its environment: give --task" in error
+
+
+def test_a_dataset_that_does_not_fit_is_refused_with_advice(command, dataset, monkeypatch):
+    program = programs.make_program(_config(dataset))
+    monkeypatch.setattr(preflight, "_available_bytes", lambda: 1000)
+    with pytest.raises(ConfigError, match=r"--replay\.storage bfloat16") as refused:
+        preflight.check_memory(program, 1, 2)
+    assert str(dataset) in str(refused.value)
+    half = dataclasses.replace(
+        _config(dataset), replay=ReplayConfig(batch_size=BATCH, storage="bfloat16")
+    )
+    whole_bytes, half_bytes = (
+        preflight.tree_bytes(made.data[0].observation)
+        for made in (program, programs.make_program(half))
+    )
+    assert half_bytes == whole_bytes // 2
+
+
+def test_what_is_played_is_what_the_environment_does():
+    environment = programs.make_program(Config(TASK, episode_length=EPISODE)).environment
+
+    def policy(observation: jax.Array, key: jax.Array) -> jax.Array:
+        return jnp.tanh(observation[:, :1] + jax.random.normal(key, (len(observation), 1)))
+
+    steps = jax.jit(lambda key: play(environment, policy, key, 3))(jax.random.key(0))
+    assert steps.observation.shape == (EPISODE, 3, 3)
+    assert steps.counts.all()
+    np.testing.assert_array_equal(steps.next_observation[:-1], steps.observation[1:])
+    np.testing.assert_array_equal(np.asarray(steps.ended).sum(0), [1, 1, 1])
+    assert steps.ended[-1].all() and not steps.terminated.any()
+    # Pendulum's reward, from its observation (cos, sin, speed) and torque in [-2, 2].
+    cosine, sine, speed = np.moveaxis(np.asarray(steps.observation, np.float64), -1, 0)
+    torque = 2.0 * np.asarray(steps.action, np.float64)[..., 0]
+    expected = -(np.arctan2(sine, cosine) ** 2 + 0.1 * speed**2 + 0.001 * torque**2)
+    np.testing.assert_allclose(steps.reward, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.optimised
+def test_a_dataset_of_our_own_policy_trains_to_its_return(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    agent = dataclasses.replace(
+        tiny.AGENT, actor_hidden_dim=32, critic_hidden_dim=32, num_bins=51, learning_rate=1e-3
+    )
+    shared = {"agent": agent, "num_seeds": 2, "replay": ReplayConfig(batch_size=128)}
+    online = Config(
+        TASK,
+        total_env_steps=6_000,
+        evaluation_interval=6_000,
+        learning_starts=500,
+        output=str(tmp_path / "online"),
+        **shared,
+    )
+    directory = experiment.run(online)
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "datasets",
+            str(directory),
+            "--output",
+            "minari/pendulum/mine",
+        ],
+    )
+    assert record_command.main() == 0
+    trained = experiment.run(
+        Config(
+            offline=OfflineConfig("minari/pendulum/mine-v0", epochs=30),
+            num_evaluation_episodes=50,
+            output=str(tmp_path / "offline"),
+            **shared,
+        )
+    )
+    rows = [row for row in _rows(trained) if row["metric"] == "avg_normalized_return"]
+    last = [float(row["value"]) for row in rows[-2:]]
+    # 0 is the return of random actions, and 100 that of the policy.
+    assert min(last) >= 90.0
