@@ -23,6 +23,7 @@ from purejax_simba.datasets import __main__ as record_command
 from purejax_simba.datasets import d4rl
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.recording import play
+from purejax_simba.report import reading
 from purejax_simba.runs import CompiledProgram, Runs
 from purejax_simba.sweep.grouping import group, resolve_all
 from purejax_simba.training import Counters
@@ -197,6 +198,8 @@ def test_a_run_is_counted_in_updates_and_scored(dataset, linear_agents, tmp_path
         assert values["avg_normalized_return"][place] == pytest.approx(score)
     recorded = json.loads((directory / "config.json").read_text())
     assert recorded["offline"]["transitions"] == SIZE
+    (run,) = reading.read([directory]).runs
+    assert run.total_steps == run.env_step == EPOCHS * updates
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(

@@ -74,6 +74,14 @@ class Run:
         """Of the last evaluation."""
         return int(self.metrics.env_step.max())
 
+    @property
+    def total_steps(self) -> int | None:
+        """Environment steps of the whole run, offline updates; None if unknown."""
+        if not self.config.get("offline.dataset"):
+            return self.config.get("total_env_steps")
+        batches = self.config["offline.transitions"] // self.config["replay.batch_size"]
+        return self.config["offline.epochs"] * max(1, batches)
+
     def table(self, metric: str) -> pd.DataFrame:
         """One metric: a row per env step, a column per seed, NaN where a seed has no value."""
         rows = self.metrics[self.metrics.metric == metric]

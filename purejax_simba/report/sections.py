@@ -68,7 +68,7 @@ def overview(experiments: Sequence[Experiment], place: Path) -> Section:
                     run.agent or UNKNOWN,
                     len(run.seeds),
                     run.env_step,
-                    run.config.get("total_env_steps"),
+                    run.total_steps,
                     sessions.status,
                     sessions.wall_time,
                     sessions.env_steps_per_second,

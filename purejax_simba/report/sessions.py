@@ -21,7 +21,7 @@ class Sessions:
     @property
     def status(self) -> str:
         """How the last session ended, or how far the run is from its end."""
-        total = self._run.config.get("total_env_steps")
+        total = self._run.total_steps
         is_short = isinstance(total, int | float) and self._run.env_step < total
         if not self._sessions:
             return "ended early" if is_short else UNKNOWN
@@ -66,7 +66,7 @@ class Sessions:
             if str(s.get("status", "")).startswith("failed")
         ]
         if self.status.startswith(("ended early", "stopped", RUNNING)):
-            total = self._run.config.get("total_env_steps")
+            total = self._run.total_steps
             goal = f" of {total:,}" if isinstance(total, int) else ""
             lines.append(f"{self.status}: {self._run.env_step:,}{goal} env steps")
         return lines
