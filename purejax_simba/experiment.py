@@ -99,6 +99,8 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
     config = experiment.config
     resuming.check_differences(with_agent_defaults(saved), config)
     checkpoint = resuming.find(directory)
+    if reset and checkpoint.notes["interactions"] >= experiment.end:
+        raise ConfigError(f"{directory} is trained to its end: with --reset give more env steps")
     (metrics_bytes,) = checkpoint.notes["metrics_bytes"]
     target = directory
     if config.output == saved.output:

@@ -103,6 +103,11 @@ def test_parts_begin_anew_on_command(first, tmp_path):
     assert after["state.agent.updates"].tolist() == [101, 101]
 
 
+def test_nothing_begins_anew_at_the_end_of_a_run(first):
+    with pytest.raises(ConfigError, match="give more env steps"):
+        experiment.resume(first, reset=("actor",))
+
+
 def test_what_cannot_be_begun_from_is_refused(first, tmp_path):
     with pytest.raises(ConfigError, match="nothing to go on from"):
         _read(StartConfig(run=str(tmp_path)))
