@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from purejax_simba import preflight
+from purejax_simba.agents import registry
 from purejax_simba.config import AgentConfig, CheckpointConfig, Config, ConfigError
 from purejax_simba.runs import Runs
 from purejax_simba.training import make_program
@@ -64,3 +65,13 @@ def test_a_checkpoint_needs_room_for_a_copy():
     assert whole["checkpoint"] == state
     assert small["checkpoint"] == state - none["replay"]
     assert none["checkpoint"] == 0
+
+
+@pytest.mark.parametrize("name", registry.NAMES)
+def test_networks_and_optimisers_of_every_agent_count(name):
+    program = make_program(Config(task="gymnax/Pendulum-v1", agent=AgentConfig(name=name)))
+    sizes = preflight.bytes_per_run(program)
+    agent = jax.eval_shape(program.agent.init, jax.random.key(0), program.hyperparameters())
+    # But for the temperature and the count of updates.
+    everything = preflight.tree_bytes(agent)
+    assert 0 <= everything - sizes["parameters"] - sizes["optimizer"] < 100
