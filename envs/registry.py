@@ -45,6 +45,8 @@ class TaskSpec:
         environment itself.
       terminates: whether episodes can end before the limit.
       physics: engines to choose from; empty where there is no choice.
+      simplified: those among them whose model is not quite the original's, which are there to be
+        asked for: `auto` does not choose them.
       on_host: whether it lives in worker processes; `build` then also receives `episode_length`
         and `options`, see `HostEnvironment`.
       package: name of the Python package that it needs, empty for none.
@@ -60,6 +62,7 @@ class TaskSpec:
     episode_length: int | None = None
     terminates: bool = True
     physics: tuple[str, ...] = ()
+    simplified: tuple[str, ...] = ()
     on_host: bool = False
     package: str = ""
     install: str = ""
@@ -168,6 +171,7 @@ def register(
     episode_length: int | None = None,
     terminates: bool = True,
     physics: tuple[str, ...] = (),
+    simplified: tuple[str, ...] = (),
     on_host: bool = False,
     package: str = "",
     install: str = "",
@@ -188,6 +192,7 @@ def register(
         episode_length=episode_length,
         terminates=terminates,
         physics=physics,
+        simplified=simplified,
         on_host=on_host,
         package=package,
         install=install,
@@ -216,8 +221,8 @@ def make(
 
     Args:
       task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
-      physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators. Some tasks
-        also have `official`, the original in worker processes.
+      physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators, but where
+        its model is simplified. Some tasks also have `official`, the original in worker processes.
       action_repeat: steps per action; None takes the task's default.
       episode_length: limit in steps before action repeat; None takes the task's default.
       host: how to run an environment that lives in worker processes.
@@ -263,7 +268,8 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
         return None
     if physics == "auto":
         preferred = "mujoco" if jax.default_backend() == "cpu" else "mjx"
-        return preferred if preferred in known.physics else known.physics[0]
+        faithful = [engine for engine in known.physics if engine not in known.simplified]
+        return preferred if preferred in faithful else faithful[0]
     if physics not in known.choices():
         choices = ", ".join(("auto", *known.choices()))
         raise TaskError(f"{known.id} has no physics {physics!r}: choose from {choices}")

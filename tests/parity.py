@@ -9,9 +9,9 @@ One line per check; exit status 1 if any fails. Errors are relative to 1 + |refe
 
 With the C engine everything is the same computation: an episode starts with the same bits, and
 whole roll-outs agree to `C_BOUND`, which leaves room for the rounding of observations to
-float32 and nothing else. How MJX is judged is told in `tests.parity_mjx`, how recordings are used
-in `tests.parity_humanoid_bench`, and what is asked of tasks that are not native in
-`tests.parity_hosted`.
+float32 and nothing else. How MJX is judged is told in `tests.parity_mjx` and (HumanoidBench)
+`tests.parity_simplified`, how recordings are used in `tests.parity_humanoid_bench`, and what is
+asked of tasks that are not native in `tests.parity_hosted`.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from tests.parity_humanoid_bench import compare_recorded
 from tests.parity_mjx import compare_mjx
 from tests.parity_reference import Check, Reference, bare, relative_error
 from tests.parity_report import Report
+from tests.parity_simplified import compare_simplified
 
 C_BOUND = 1e-5
 RESETS = 300
@@ -219,7 +220,10 @@ def compare(
         yield from compare_hosted(task_id, steps, seed, host_python)
         return
     if task_id.startswith("humanoid_bench/"):
-        yield from compare_recorded(bare(envs.make(task_id)), task_id.partition("h1-")[2])
+        if physics in ("mujoco", "both"):
+            yield from compare_recorded(bare(envs.make(task_id)), task_id.partition("h1-")[2])
+        if physics in ("mjx", "both") and "mjx" in envs.spec(task_id).physics:
+            yield from compare_simplified(task_id, steps, seed)
         return
     reference = make_reference(task_id, seed)
     if physics in ("mujoco", "both"):

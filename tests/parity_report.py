@@ -39,6 +39,12 @@ COLUMNS = {
         "approximate",
         "the same where MJX approximates a contact, median (number of such states); below 1e-3",
     ),
+    "one interval, simplified model": (
+        "simplified",
+        "HumanoidBench: median error after one control interval of random play with the model "
+        "for MJX in the C engine, on the feet (below 2e-2), and where other links touch; equal in "
+        "the air. The next two are with that model on both sides",
+    ),
     "one interval, mjx in float32": (
         "MJX, float32",
         "90th percentile of the error after one control interval (that of the C engine disturbed "

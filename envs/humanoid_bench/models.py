@@ -9,6 +9,7 @@ from envs.assets import package_file
 from envs.humanoid_bench import PACKAGE
 
 MESH, BOX = mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_BOX
+CYLINDER, SPHERE = mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_SPHERE
 COLLISION_GROUP = 3  # not drawn, as in Menagerie
 TIMESTEP = 0.002  # s
 
@@ -44,6 +45,13 @@ FOOT_OUTLINES = {
     ),
 }
 
+# For MJX: the corners of the sole, which are what is deepest in the floor, x and y.
+SOLE_HEIGHT = -0.07
+SOLE_CORNERS = tuple((x, y) for x in (0.1944, -0.095) for y in (-0.0123, 0.0123))
+CORNER_RADIUS = 1e-3  # m
+LINK, CORNER, FOOT = 1, 2, 4  # bits of contype and conaffinity
+MJX_CONTACTS = 24  # at a time, the deepest
+
 # site -> body and place in it, m
 SITES = {
     "head": ("torso_link", (0, 0, 0.7)),
@@ -53,10 +61,13 @@ SITES = {
 }
 
 
-def load_robot() -> mujoco.MjSpec:
+def load_robot(simple: bool = False) -> mujoco.MjSpec:
     """The robot on a floor; scenes add to it. The keyframe is where it starts.
 
     Of sites and sensors it has those that a task reads.
+
+    Args:
+      simple: it touches with shapes that MJX has collisions for, see `simplify_collisions`.
 
     Raises:
       ModuleNotFoundError: where the package with the model is not installed.
@@ -65,7 +76,10 @@ def load_robot() -> mujoco.MjSpec:
     spec = mujoco.MjSpec.from_file(package_file(PACKAGE, *path))
     _set_options(spec)
     _replace_ankles(spec)
-    _replace_collisions(spec)
+    if simple:
+        simplify_collisions(spec)
+    else:
+        _replace_collisions(spec)
     for side in ("left", "right"):
         spec.joint(f"{side}_hip_pitch").range = HIP_PITCH_RANGE
     _replace_actuators(spec)
@@ -146,6 +160,38 @@ def _replace_collisions(spec: mujoco.MjSpec) -> None:
                 spec.delete(geom)
         # The first is the link, a second one its logo.
         body.add_geom(type=MESH, meshname=meshes[0], mass=0, group=COLLISION_GROUP)
+
+
+def simplify_collisions(spec: mujoco.MjSpec) -> None:
+    """Lets links touch with Menagerie's capsules, spheres and boxes, for MJX.
+
+    The links' meshes have 390 to 1,020 vertices; MJX, which tests the faces and edges of two hulls
+    against each other, is made for hulls of a few dozen. A robot that falls meets the floor with
+    limbs that are up to centimetres thinner. Menagerie's shoulders do not touch its torso.
+
+    - Discs become balls: MJX has no collisions between cylinders and boxes or meshes.
+    - Feet touch the floor with the corners of their soles, everything else with their hull. Of the
+      points of a hull below a plane MJX chooses others than MuJoCo does.
+    - No more than `MJX_CONTACTS` contacts are kept.
+    """
+    floor = spec.geom("floor")
+    floor.contype, floor.conaffinity = 0, LINK | CORNER
+    for body in spec.bodies[1:]:
+        meshes = [geom.meshname for geom in body.geoms if geom.type == MESH]
+        foot = body.name.endswith("ankle_link")
+        for geom in body.geoms:
+            if geom.type == CYLINDER:
+                geom.type = SPHERE
+            elif foot and geom.type != MESH:
+                spec.delete(geom)
+        if foot:
+            hull = body.add_geom(type=MESH, meshname=meshes[0], mass=0, group=COLLISION_GROUP)
+            hull.contype, hull.conaffinity = FOOT, LINK | FOOT
+            for x, y in SOLE_CORNERS:
+                corner = body.add_geom(type=SPHERE, mass=0, group=COLLISION_GROUP)
+                corner.pos, corner.size = (x, y, SOLE_HEIGHT + CORNER_RADIUS), (CORNER_RADIUS, 0, 0)
+                corner.contype, corner.conaffinity = CORNER, 0
+    spec.add_numeric(name="max_contact_points", data=[MJX_CONTACTS])
 
 
 def _replace_actuators(spec: mujoco.MjSpec) -> None:
