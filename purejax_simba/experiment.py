@@ -25,8 +25,7 @@ from purejax_simba.preflight import GIB, check_memory, clear_memory_errors
 from purejax_simba.programs import make_program
 from purejax_simba.progress import ProgressDisplay, spread
 from purejax_simba.record import SessionRecord
-from purejax_simba.runs import Runs
-from purejax_simba.training import Program
+from purejax_simba.runs import Compiler, Runs
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8
@@ -65,7 +64,7 @@ def run(config: Config) -> Path:
       CheckpointError, logging.ResultsError: if files cannot be written; likewise.
       OutOfMemoryError: if a device has less memory than it said; likewise.
     """
-    experiment = _Experiment(make_program(config))
+    experiment = _Experiment(Compiler(make_program(config)))
     config = experiment.config
     experiment.beginning = starting.read(experiment.runs, [config])
     directory = logging.run_directory(config)
@@ -94,7 +93,7 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
       And what `run` raises.
     """
     saved = logging.read_config(directory)
-    experiment = _Experiment(make_program(config or saved))
+    experiment = _Experiment(Compiler(make_program(config or saved)))
     experiment.reset = reset
     config = experiment.config
     resuming.check_differences(with_agent_defaults(saved), config)
@@ -114,6 +113,7 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
 
 
 def run_together(
+    compiler: Compiler,
     configs: Sequence[Config],
     directory: Path,
     until: int | None = None,
@@ -124,6 +124,7 @@ def run_together(
     If that was begun in `directory`, it goes on where the newest checkpoint was taken.
 
     Args:
+      compiler: of the program of any of them.
       configs: resolved, and equal but for hyperparameters, seeds and names.
       directory: for the checkpoints of all.
       until: environment steps after which to stop; default: those of the configurations.
@@ -133,9 +134,7 @@ def run_together(
       AllDivergedError: if no run is left; the results until then are in the files.
       And what `run` raises.
     """
-    experiment = _Experiment(
-        make_program(configs[0]), configs, "give the same command again", until
-    )
+    experiment = _Experiment(compiler, configs, "give the same command again", until)
     checkpoint = None
     if has_checkpoint(directory / STATE_DIRECTORY):
         checkpoint = resuming.find(directory)
@@ -162,7 +161,7 @@ def run_together(
 class _Experiment:
     def __init__(
         self,
-        program: Program,
+        compiler: Compiler,
         configs: Sequence[Config] = (),
         advice: str = "",
         until: int | None = None,
@@ -170,18 +169,19 @@ class _Experiment:
         """Refuses what does not fit the memory.
 
         Args:
-          program: what all runs do.
+          compiler: of what all runs do.
           configs: see `Runs`.
           advice: how to go on after an interruption; default: the command for a single run.
           until: environment steps after which to stop.
         """
+        program = compiler.program
         self.program, self.config = program, program.config
         processes.check_agreement(self.config)
         loggers.check(self.config)
         self.advice = advice
         steps = self.config.steps if until is None else until
         self.end = steps // self.config.steps_per_interaction
-        self.runs = Runs(program, configs)
+        self.runs = Runs(program, configs, compiler)
         self.memory = check_memory(
             program, self.runs.mesh.size, self.runs.at_a_time, self.runs.count
         )

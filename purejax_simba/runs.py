@@ -81,6 +81,27 @@ def _shapes(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     return jax.tree.map(shape, tree)
 
 
+class Compiler:
+    """Compiles a program once for every number of runs, however often they change.
+
+    Attributes:
+      program: of one run.
+    """
+
+    def __init__(self, program: Program):
+        self.program = program
+        self._compiled: dict[tuple[jax.sharding.Mesh, int], CompiledProgram] = {}
+
+    def compile(
+        self, mesh: jax.sharding.Mesh, keys: jax.Array, hyperparameters: HyperParameters
+    ) -> CompiledProgram:
+        """See `compile_program`."""
+        size = (mesh, len(keys))
+        if size not in self._compiled:
+            self._compiled[size] = compile_program(self.program, mesh, keys, hyperparameters)
+        return self._compiled[size]
+
+
 class Snapshot(NamedTuple):
     """Everything that changes, as numpy arrays; keys are their words.
 
@@ -117,16 +138,23 @@ class Runs:
       counters: see `Counters`.
     """
 
-    def __init__(self, program: Program, configs: Sequence[Config] = ()):
+    def __init__(
+        self,
+        program: Program,
+        configs: Sequence[Config] = (),
+        compiler: Compiler | None = None,
+    ):
         """Chooses devices and groups, before anything of the program is compiled.
 
         Args:
           program: what all runs do.
           configs: resolved, and equal to the program's own but for hyperparameters, seeds and
             names; by default that one.
+          compiler: of this program, which may have compiled it already; default: a new one.
         """
         config = program.config
         self.program = program
+        self._compiler = compiler or Compiler(program)
         self.inputs = make_inputs(configs or [config], program.environment.action_size)
         self.count = len(self.inputs.keys)
         self._share = processes.share(self.count)
@@ -140,7 +168,7 @@ class Runs:
     def compile(self) -> None:
         """Compiles everything that is called later, and places what all runs share."""
         self._data = place_shared(self.program.data, self.mesh)
-        self.compiled = compile_program(self.program, self.mesh, *self._groups[0])
+        self.compiled = self._compiler.compile(self.mesh, *self._groups[0])
 
     def start(self) -> None:
         """Puts all runs before their first interaction."""

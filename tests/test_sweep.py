@@ -112,6 +112,24 @@ BAD = {
     "--halving 2 --rungs 150000": ["--rungs 150000", "--evaluation-interval 100000"],
     "--halving 2 --rungs 1000000": ["--rungs 1000000", "below"],
     "--halving 2 --checkpoint.interval 0": ["--halving goes on from checkpoints"],
+    "--halving 2 --storage sqlite:///x.db": ["--storage is of no use"],
+    "--sampler tpe": ["--sampler tpe is of no use", "--uniform"],
+    "--sampler tpe --uniform agent.shift=1,5": ["--samples is 0"],
+    "--sampler tpe --grid agent.num-bins=11,13 --samples 2": ["--sampler tpe is of no use"],
+    "--sampler tpe --uniform agent.tau=0.1,2 --samples 2": ["--agent.tau is 2.0", "(0, 1]"],
+    "--sampler tpe --grid agent.tau=0.1,0.2 --samples 2 --task gymnax/Pendulum-v1 brax/ant": [
+        "--sampler tpe looks for the best on one task"
+    ],
+    "--sampler tpe --grid agent.tau=0.1,0.2 --samples 2 --trials-per-batch 0": ["per-batch is 0"],
+    "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage mysql://me:pw@localhost:1/x": [
+        "--storage mysql://me:***@localhost:1/x does not answer",
+        "refused",
+    ],
+    "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage sqlite:////missing/x.db": [
+        "--storage sqlite:////missing/x.db does not answer",
+        "unable to open database file",
+    ],
+    "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage x": ["--storage x does not"],
     "--shard 3/2": ["--shard 3/2", "1/4"],
     "--shard 0/2": ["--shard 0/2"],
     "--shard two": ["--shard two"],
@@ -214,7 +232,7 @@ def test_a_file_says_what_options_say(tmp_path, command):
         ("config: 3", "write a mapping"),
         ("grid: 3", "write a mapping"),
         ("samples: many", "samples is 'many'"),
-        ("sampler: dice", "choose from random, latin-hypercube, sobol"),
+        ("sampler: dice", "choose from random, latin-hypercube, sobol, tpe"),
     ],
 )
 def test_a_file_that_is_no_sweep_is_refused(command, tmp_path, text, advice):
@@ -321,6 +339,10 @@ def test_a_dry_run_says_what_would_be_done(command, monkeypatch):
     assert lines[0].startswith(f"group 0: {TASK}, agent.num_bins=11, 4 configurations, 12 runs, ")
     assert "GiB per run" in lines[0]
     assert lines[-1] == "2 groups, 2 compiled programs, 8 configurations, 24 runs"
+    status, out, _ = command(*f"--task {TASK} --dry-run {words} --sampler tpe".split())
+    assert status == 0
+    assert "agent.num_bins=11, 4 samples in batches of 4 configurations, 12 runs" in out
+    assert out.splitlines()[-1] == "2 groups, 2 compiled programs, 8 configurations, 24 runs"
 
 
 def test_rungs():

@@ -145,6 +145,17 @@ def compare_with_single_runs() -> None:
     assert len(distinct) == 36
 
 
+def test_batches_of_a_study_are_one_program(programs, tmp_path):
+    rates = Axis("agent.learning_rate", "log_uniform", (1e-3, 1e-1))
+    sweep = _sweep(tmp_path, rates, samples=6, sampler="tpe", trials_per_batch=3)
+    commands.train(sweep)
+    assert len(programs) == 1
+    rows = read_results([sweep.directory]).rows
+    assert sorted(row.name for row in rows) == [f"{number:03d}" for number in range(6)]
+    assert len({row.values["agent.learning_rate"] for row in rows}) == 6
+    assert {row.score.env_step for row in rows} == {STEPS}
+
+
 @pytest.mark.slow
 def test_a_group_is_one_program(programs, tmp_path):
     running.run_sweep(_sweep(tmp_path, RATES, BINS))

@@ -10,6 +10,7 @@ from typing import Any
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import flatten, replace_values
 from purejax_simba.sweep.axes import Axis
+from purejax_simba.sweep.grouping import TRACED
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.sampling import Sampler, sample_positions
 
@@ -61,9 +62,11 @@ class Sweep:
       tasks: task ids.
       axes: what is varied. Every combination of grid values meets every sample.
       samples: of the sampled axes together.
-      sampler: how samples are chosen.
+      sampler: how samples are chosen. With `tpe` grids of traced values are sampled too.
       sampler_seed: of the random numbers for that.
       halving: when to stop the worst; None for never.
+      storage: URL of the database with Optuna's studies; default: a file in the directory.
+      trials_per_batch: samples that Optuna chooses, and that train, at the same time.
     """
 
     config: Config
@@ -73,6 +76,8 @@ class Sweep:
     sampler: Sampler = "random"
     sampler_seed: int = 0
     halving: Halving | None = None
+    storage: str | None = None
+    trials_per_batch: int = 8
 
     def __post_init__(self) -> None:
         """Refuses what is contradictory.
@@ -87,20 +92,43 @@ class Sweep:
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ConfigError(f"task {task} is given twice")
-        if self._sampled() and self.samples < 1:
+        if self.sampled_axes and self.samples < 1:
             raise ConfigError(f"--samples is {self.samples}: say how many samples {names[-1]} gets")
-        if self.samples and not self._sampled():
-            raise ConfigError("--samples is of no use without --uniform or --log-uniform")
+        if not self.sampled_axes and (self.samples or self.is_adaptive):
+            option = "--sampler tpe" if self.is_adaptive else "--samples"
+            raise ConfigError(f"{option} is of no use without --uniform or --log-uniform")
         if self.halving is not None and len(self.tasks) > 1:
             raise ConfigError("--halving compares configurations on one task: give one --task")
+        if self.is_adaptive and len(self.tasks) > 1:
+            raise ConfigError("--sampler tpe looks for the best on one task: give one --task")
+        if self.storage is not None and not self.is_adaptive:
+            raise ConfigError("--storage is of no use without --sampler tpe")
+        if self.trials_per_batch < 1:
+            raise ConfigError(f"--trials-per-batch is {self.trials_per_batch}: give 1 or more")
 
-    def _sampled(self) -> list[Axis]:
-        return [axis for axis in self.axes if axis.kind != "grid"]
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether what is tried next depends on what came of the samples before."""
+        return self.sampler == "tpe"
+
+    @property
+    def sampled_axes(self) -> list[Axis]:
+        """Axes of which the sampler chooses the values."""
+        adaptive = TRACED if self.is_adaptive else frozenset[str]()
+        return [axis for axis in self.axes if axis.kind != "grid" or axis.name in adaptive]
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """Every combination of values of the axes that are not sampled."""
+        sampled = self.sampled_axes
+        grids = [axis for axis in self.axes if axis not in sampled]
+        return [
+            dict(zip([axis.name for axis in grids], values, strict=True))
+            for values in itertools.product(*(axis.values for axis in grids))
+        ]
 
     def points(self) -> list[Point]:
-        """All choices of hyperparameters, the last axis changing fastest."""
-        sampled = self._sampled()
-        grids = [axis for axis in self.axes if axis.kind == "grid"]
+        """All choices of hyperparameters, the last axis changing fastest; not if adaptive."""
+        sampled = self.sampled_axes
         samples: list[dict[str, Any]] = [{}]
         if sampled:
             positions = sample_positions(
@@ -110,27 +138,25 @@ class Sweep:
                 {axis.name: axis.at(x) for axis, x in zip(sampled, row, strict=True)}
                 for row in positions
             ]
-        combinations = [
-            dict(zip([axis.name for axis in grids], values, strict=True)) | sample
-            for values in itertools.product(*(axis.values for axis in grids))
-            for sample in samples
-        ]
+        every = [values | sample for values in self.combinations() for sample in samples]
         if not self.axes:
             return [Point("", {})]
-        digits = max(3, len(str(len(combinations) - 1)))
-        return [Point(f"{i:0{digits}d}", values) for i, values in enumerate(combinations)]
+        return [Point(self.name_of(i, len(every)), values) for i, values in enumerate(every)]
+
+    @staticmethod
+    def name_of(index: int, count: int) -> str:
+        """The name of one of so many points."""
+        return f"{index:0{max(3, len(str(count - 1)))}d}"
 
     def trials(self) -> list[Trial]:
-        """All points on all tasks, one task after the other."""
-        return [
-            Trial(point, replace_values(self.config, point.values | self._place(point, task)))
-            for task in self.tasks
-            for point in self.points()
-        ]
+        """All points on all tasks, one task after the other; not if adaptive."""
+        return [self.trial(point, task) for task in self.tasks for point in self.points()]
 
-    def _place(self, point: Point, task: str) -> dict[str, str]:
+    def trial(self, point: Point, task: str) -> Trial:
+        """A point on a task."""
         name = self.config.experiment
-        return {"task": task, "experiment": f"{name}/{point.name}" if point.name else name}
+        place = {"task": task, "experiment": f"{name}/{point.name}" if point.name else name}
+        return Trial(point, replace_values(self.config, point.values | place))
 
     @property
     def directory(self) -> Path:
@@ -146,7 +172,8 @@ class Sweep:
             "config": config,
             "task": list(self.tasks),
             "axes": [str(axis) for axis in self.axes],
-            "samples": self.samples,
+            # More samples can be taken of a study that was finished.
+            "samples": None if self.is_adaptive else self.samples,
             "sampler": self.sampler,
             "sampler-seed": self.sampler_seed,
             "halving": None if self.halving is None else dataclasses.asdict(self.halving),
@@ -162,13 +189,22 @@ def check_directory(sweep: Sweep) -> bool:
     path = sweep.directory / DEFINITION_FILE
     if not path.exists():
         return False
-    differences = _differences(read_description(sweep.directory), sweep.description())
+    before = read_description(sweep.directory)
+    check_description(sweep, before, str(sweep.directory), "--experiment or --output")
+    return True
+
+
+def check_description(sweep: Sweep, before: dict[str, Any], place: str, options: str) -> None:
+    """Makes sure that what is in a place is this sweep; `options` would give another place.
+
+    Raises:
+      ConfigError: if it is not, with the differences.
+    """
+    differences = _differences(before, sweep.description())
     if differences:
         raise ConfigError(
-            f"{sweep.directory} holds another sweep: give another --experiment or --output "
-            f"({'; '.join(differences)})"
+            f"{place} holds another sweep: give another {options} ({'; '.join(differences)})"
         )
-    return True
 
 
 def check_same(directories: list[Path]) -> dict[str, Any]:

@@ -44,9 +44,14 @@ class SweepOptions:
     samples: int = 0
     """Number of samples; each is combined with every choice from the grids."""
     sampler: Sampler = "random"
-    """How samples are chosen."""
+    """How samples are chosen; tpe learns from the results of those before (Optuna)."""
     sampler_seed: int = 0
     """Random seed of the samples."""
+    storage: str | None = None
+    """With tpe: a database that several machines share, any storage URL of Optuna. Default: an
+    SQLite file in the directory of the sweep."""
+    trials_per_batch: int = 8
+    """With tpe: how many samples are chosen, and train, at the same time."""
     halving: float | None = None
     """Stop the worst configurations early: at every rung one in so many goes on."""
     rungs: tuple[int, ...] = ()
@@ -81,6 +86,8 @@ def make_sweep(options: SweepOptions) -> Sweep:
         options.sampler,
         options.sampler_seed,
         None if options.halving is None else Halving(options.halving, options.rungs),
+        options.storage,
+        options.trials_per_batch,
     )
 
 
@@ -134,7 +141,7 @@ def _read(content: dict[Any, Any]) -> SweepOptions:
             )
         elif name == "rungs":
             options[name] = tuple(_number(name, rung, int) for rung in _list(value))
-        elif name in ("samples", "sampler_seed"):
+        elif name in ("samples", "sampler_seed", "trials_per_batch"):
             options[name] = _number(name, value, int)
         elif name == "halving":
             options[name] = None if value is None else _number(name, value, float)

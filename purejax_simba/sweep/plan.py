@@ -3,13 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.logging import replace_text, run_directory
 from purejax_simba.preflight import GIB, bytes_per_run, runs_that_fit
 from purejax_simba.programs import make_program
-from purejax_simba.sweep.definition import Sweep, Trial
+from purejax_simba.sweep.definition import Point, Sweep, Trial
 from purejax_simba.sweep.grouping import TRACED, group, resolve_all
 from purejax_simba.sweep.halving import rungs_of
 
@@ -39,13 +39,16 @@ class Group(NamedTuple):
 
     Attributes:
       number: its place among the groups of the sweep.
-      members: of the group.
+      members: of the group. Where they depend on results, see `Sweep.is_adaptive`, others that
+        stand for them: as many as train at a time, with the extremes of the sampled values.
       directory: for the checkpoints.
+      fixed: values of the axes that are not sampled, where others depend on results.
     """
 
     number: int
     members: list[Member]
     directory: Path
+    fixed: dict[str, Any] | None = None
 
     @property
     def runs(self) -> int:
@@ -59,16 +62,43 @@ def make_groups(sweep: Sweep) -> list[Group]:
     Raises:
       ConfigError, envs.TaskError: if one of the configurations cannot be run.
     """
-    trials = sweep.trials()
-    configs = resolve_all([trial.config for trial in trials])
-    members = [Member(trial, config) for trial, config in zip(trials, configs, strict=True)]
-    groups = [
-        Group(number, [members[i] for i in indices], sweep.directory / "programs" / f"{number:03d}")
-        for number, indices in enumerate(group(configs))
-    ]
+    place = sweep.directory / "programs"
+    if sweep.is_adaptive:
+        groups = [
+            Group(number, _stand_ins(sweep, fixed), place / f"{number:03d}", fixed)
+            for number, fixed in enumerate(sweep.combinations())
+        ]
+    else:
+        members = make_members(sweep.trials())
+        groups = [
+            Group(number, [members[i] for i in indices], place / f"{number:03d}")
+            for number, indices in enumerate(group([member.config for member in members]))
+        ]
     for each in groups:
         rungs_of(sweep.halving, each.members[0].config, len(each.members))
     return groups
+
+
+def make_members(trials: Sequence[Trial]) -> list[Member]:
+    """Members that train these trials.
+
+    Raises:
+      ConfigError, envs.TaskError: if one of them cannot be run.
+    """
+    configs = resolve_all([trial.config for trial in trials])
+    return [Member(trial, config) for trial, config in zip(trials, configs, strict=True)]
+
+
+def _stand_ins(sweep: Sweep, fixed: dict[str, Any]) -> list[Member]:
+    size = min(sweep.samples, sweep.trials_per_batch)
+    count = max(size, *(len(axis.values) for axis in sweep.sampled_axes))
+    trials = []
+    for index in range(count):
+        values = {axis.name: axis.values[index % len(axis.values)] for axis in sweep.sampled_axes}
+        point = Point(sweep.name_of(index, sweep.samples), fixed | values)
+        trials.append(sweep.trial(point, sweep.tasks[0]))
+    # Where the extremes can be run, so can what lies between.
+    return make_members(trials)[:size]
 
 
 def choose_shard(groups: Sequence[Group], shard: str | None) -> list[Group]:
@@ -131,18 +161,22 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
         fit = runs_that_fit(program, _NO_LIMIT)
         sizes = _divide([member.config.num_seeds for member in each.members], fit)
         rungs = [rungs_of(sweep.halving, config, size) for size in sizes]
+        samples = f"{sweep.samples} samples in batches of " if each.fixed is not None else ""
         programs += sum(1 + len(steps) for steps in rungs)
         parts = f", in {len(sizes)} parts" if len(sizes) > 1 else ""
         steps = ", ".join(f"{step:,}" for step in rungs[0])
         compared = f", compared at env steps {steps}" if steps else ""
         lines.append(
-            f"group {each.number}: {config.task}{_static_values(each)}, "
+            f"group {each.number}: {config.task}{_static_values(each)}, {samples}"
             f"{count_of(len(each.members), 'configuration')}, {count_of(each.runs, 'run')}, "
             f"{each.runs * per_run / GIB:.2f} GiB ({per_run / GIB:.3f} GiB per run), "
             f"{_fitting(each, fit)}{parts}{compared}"
         )
     members = sum(len(each.members) for each in groups)
     runs = sum(each.runs for each in groups)
+    if sweep.is_adaptive:
+        members = sweep.samples * len(groups)
+        runs = members * sweep.config.num_seeds
     lines.append(
         f"{count_of(len(groups), 'group')}, {count_of(programs, 'compiled program')}, "
         f"{count_of(members, 'configuration')}, {count_of(runs, 'run')}"

@@ -1,5 +1,6 @@
 """Running a sweep: one program after the other, each taken up where it was left."""
 
+import itertools
 import json
 import shutil
 import sys
@@ -14,10 +15,21 @@ from purejax_simba.checkpoint import STATE_DIRECTORY
 from purejax_simba.config import ConfigError
 from purejax_simba.experiment import AllDivergedError, Origin, run_together
 from purejax_simba.logging import CONFIG_FILE, ResultsError, replace_text
-from purejax_simba.sweep.definition import DEFINITION_FILE, Sweep, check_directory
+from purejax_simba.programs import make_program
+from purejax_simba.runs import Compiler
+from purejax_simba.sweep.definition import DEFINITION_FILE, Point, Sweep, check_directory
 from purejax_simba.sweep.halving import Halving, rungs_of
-from purejax_simba.sweep.plan import Group, Member, choose_shard, count_of, make_groups, parts_of
+from purejax_simba.sweep.plan import (
+    Group,
+    Member,
+    choose_shard,
+    count_of,
+    make_groups,
+    make_members,
+    parts_of,
+)
 from purejax_simba.sweep.scores import Score, score_of
+from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, StorageError, Study
 
 _FINISHED = "finished"
 
@@ -43,17 +55,25 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
     loggers.check(sweep.config)
     groups = make_groups(sweep)
     chosen = choose_shard(groups, shard)
+    storage = Storage(sweep.storage, is_shared=True) if sweep.storage is not None else None
     _begin(sweep, [member for each in groups for member in each.members])
+    if sweep.is_adaptive:
+        file = f"sqlite:///{sweep.directory.absolute() / STUDY_FILE}"
+        storage = storage or Storage(file, is_shared=False)
     failures = []
     for each in chosen:
         name = f"group {each.number} of {len(groups)}"
-        if (each.directory / _FINISHED).exists():
-            _say(f"{name} was finished before")
-            continue
-        _say(f"{name}: {count_of(len(each.members), 'configuration')}")
         try:
-            _run_group(each, sweep.halving)
-        except (ConfigError, envs.HostEnvironmentError) as error:
+            if storage is not None and each.fixed is not None:
+                study = Study(sweep, each.fixed, each.directory, storage)
+                _run_study(each, name, sweep, study, len(groups) > 1)
+            elif (each.directory / _FINISHED).exists():
+                _say(f"{name} was finished before")
+            else:
+                _say(f"{name}: {count_of(len(each.members), 'configuration')}")
+                compiler = Compiler(make_program(each.members[0].config))
+                _run_group(each, sweep.halving, compiler)
+        except (ConfigError, envs.HostEnvironmentError, StorageError) as error:
             _say(f"{name} failed: {error}")
             failures.append(f"{name} ({error})")
         jax.clear_caches()  # the next group has another program
@@ -80,12 +100,46 @@ def _begin(sweep: Sweep, members: Sequence[Member]) -> None:
         ) from error
 
 
-def _run_group(group: Group, halving: Halving | None) -> None:
+def _run_study(
+    group: Group, name: str, sweep: Sweep, study: Study, is_one_of_several: bool
+) -> None:
+    """Trains batch after batch of what the study asks for, until it has enough samples."""
+    prefix = f"{group.number}-" if is_one_of_several else ""
+    compiler = None
+    for number in itertools.count():
+        samples = study.batch(number)
+        if not samples:
+            break
+        batch = _batch(samples, prefix, study.batch_directory(number), group, sweep)
+        if not (batch.directory / _FINISHED).exists():
+            _say(
+                f"{name}, batch {number}: {count_of(len(samples), 'configuration')}, "
+                f"{study.count()} of {sweep.samples} samples"
+            )
+            compiler = compiler or Compiler(make_program(batch.members[0].config))
+            _run_group(batch, sweep.halving, compiler)
+        for sample, member in zip(samples, batch.members, strict=True):
+            study.tell(sample, score_of(member.directory), member.config.total_env_steps)
+    if compiler is None:
+        _say(f"{name} was finished before")
+
+
+def _batch(
+    samples: Sequence[Sample], prefix: str, directory: Path, group: Group, sweep: Sweep
+) -> Group:
+    trials = []
+    for number, values in samples:
+        point = Point(prefix + sweep.name_of(number, sweep.samples), (group.fixed or {}) | values)
+        trials.append(sweep.trial(point, sweep.tasks[0]))
+    return Group(group.number, make_members(trials), directory)
+
+
+def _run_group(group: Group, halving: Halving | None, compiler: Compiler) -> None:
     try:
         for number, members in enumerate(parts_of(group)):
             part = group.directory / f"part-{number}"
             if not (part / _FINISHED).exists():
-                _run_part(members, part, halving)
+                _run_part(members, part, halving, compiler)
                 _mark_finished(part)
                 _remove_checkpoints(part)
         _remove_checkpoints(group.directory)
@@ -94,7 +148,9 @@ def _run_group(group: Group, halving: Halving | None) -> None:
         raise ResultsError(f"cannot write to {group.directory}: {error}") from error
 
 
-def _run_part(members: Sequence[Member], directory: Path, halving: Halving | None) -> None:
+def _run_part(
+    members: Sequence[Member], directory: Path, halving: Halving | None, compiler: Compiler
+) -> None:
     """Trains members together; at every rung the best go on from where they are."""
     rungs = rungs_of(halving, members[0].config, len(members))
     origin = None
@@ -103,7 +159,7 @@ def _run_part(members: Sequence[Member], directory: Path, halving: Halving | Non
         if not (stage / _FINISHED).exists():
             configs = [member.config for member in members]
             try:
-                run_together(configs, stage, rung, origin)
+                run_together(compiler, configs, stage, rung, origin)
             except AllDivergedError as error:
                 _say(str(error))
                 break

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import qmc
 
-Sampler = Literal["random", "latin-hypercube", "sobol"]
+Sampler = Literal["random", "latin-hypercube", "sobol", "tpe"]
 
 
 def sample_positions(sampler: Sampler, count: int, dimensions: int, seed: int) -> np.ndarray:
@@ -13,7 +13,8 @@ def sample_positions(sampler: Sampler, count: int, dimensions: int, seed: int) -
 
     Args:
       sampler: `random` takes each by itself; `latin-hypercube` puts one sample into each of `count`
-        slices of every dimension; `sobol` fills the cube evenly, best with a power of two.
+        slices of every dimension; `sobol` fills the cube evenly, best with a power of two. (What
+        `tpe` takes depends on more than that, see `study`.)
       count: of samples.
       dimensions: of the cube.
       seed: of the random numbers.
