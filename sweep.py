@@ -13,7 +13,8 @@ from purejax_simba import command_line
 from purejax_simba.command import one_line_errors
 from purejax_simba.compilation_cache import use_compilation_cache
 from purejax_simba.parallel import use_all_cores
-from purejax_simba.sweep.options import SweepOptions, make_sweep, read_file
+from purejax_simba.sweep.files import read_file
+from purejax_simba.sweep.options import SweepOptions, make_sweep
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Arguments:
 
     options: Annotated[SweepOptions, tyro.conf.arg(name="")] = field(default_factory=SweepOptions)
     file: Path | None = None
-    """Read the sweep from a YAML file; other options change what it says, axes are added."""
+    """Read the sweep from a YAML file, or from a Python file that defines `sweep`; other options
+    change what it says, axes are added."""
     shard: str | None = None
     """Train only a part of the groups: 2/4 on the second of four machines."""
     merge: tuple[Path, ...] = ()

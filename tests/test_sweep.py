@@ -15,9 +15,10 @@ from purejax_simba.config import AgentConfig, Config, ConfigError
 from purejax_simba.names import find_name, flatten, parse_value, replace_values
 from purejax_simba.sweep.axes import Axis, parse_axis
 from purejax_simba.sweep.definition import Sweep
+from purejax_simba.sweep.files import read_file
 from purejax_simba.sweep.grouping import TRACED, group, resolve_all, static_part
 from purejax_simba.sweep.halving import Halving, rungs_of
-from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep, read_file
+from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
 from purejax_simba.sweep.plan import choose_shard, describe, make_groups, parts_of
 from purejax_simba.sweep.sampling import sample_positions
 from purejax_simba.training import Counters, make_program
@@ -218,6 +219,73 @@ def test_a_file_says_what_options_say(tmp_path, command):
     parsed = command_line.parse(["--file", str(path), "--num-seeds", "5", "--task", TASK])
     assert parsed.options.config == dataclasses.replace(config, num_seeds=5, task=(TASK,))
     assert parsed.options.samples == 8
+
+
+def test_a_python_file_computes_what_a_file_says(tmp_path, command):
+    path = tmp_path / "widths.py"
+    path.write_text(
+        """
+widths = (8, 16)
+
+def sweep():
+    return {
+        "task": "gymnax/Pendulum-v1",
+        "configurations": [
+            {"agent": {"critic_hidden_dim": width}, "agent.learning-rate": 0.02 / width}
+            for width in widths
+        ] + [{"agent.critic_hidden_dim": 32}],
+        "grid": {"agent.tau": (0.1, 0.2)},
+        "samples": 3,
+        "uniform": {"agent.shift": (1, 5)},
+    }
+"""
+    )
+    options = command_line.parse(["--file", str(path), "--agent.learning-rate", "1e-5"]).options
+    sweep = make_sweep(options)
+    points = sweep.points()
+    assert len(points) == 3 * 2 * 3
+    chosen = [
+        tuple(point.values[f"agent.{name}"] for name in ("critic_hidden_dim", "learning_rate"))
+        for point in points
+    ]
+    # What a configuration does not say is as in all others.
+    assert list(dict.fromkeys(chosen)) == [(8, 0.0025), (16, 0.00125), (32, 1e-5)]
+    assert [(axis.name, axis.values) for axis in sweep.all_axes] == [
+        ("agent.critic_hidden_dim", (8, 16, 32)),
+        ("agent.learning_rate", (0.0025, 0.00125, 1e-5)),
+        ("agent.tau", (0.1, 0.2)),
+        ("agent.shift", (1.0, 5.0)),
+    ]
+    for axis, text in zip(sweep.all_axes, sweep.description()["axes"], strict=True):
+        assert parse_axis(axis.kind, text.partition(" ")[2]) == axis
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("sweep = {", "sweep.py fails: SyntaxError: '{' was never closed (sweep.py, line 1)"),
+        ("import math\nmath.sqrt(-1)", "sweep.py, line 2 fails: ValueError: math domain error"),
+        ("def sweep():\n  return 1 / 0", "sweep.py, line 2 fails: ZeroDivisionError"),
+        ("swep = {}", "defines no sweep: write `sweep = {...}`"),
+        ("sweep = 3", "is no mapping"),
+        ("sweep = {'gird': {}}", "did you mean grid"),
+        ("sweep = {'configurations': []}", "configurations is empty"),
+        ("sweep = {'configurations': [3]}", "configurations is 3: write a mapping"),
+        ("sweep = {'configurations': [{'agent.tua': 1}]}", "agent.tau"),
+        ("sweep = {'configurations': [{'num_seeds': 1}]}", "no hyperparameter, give --num-seeds"),
+        ("sweep = {'configurations': [{'agent.tau': 1}, {'agent.tau': 1.0}]}", "is there twice"),
+        (
+            "sweep = {'configurations': [{'agent.tau': 1}], 'grid': {'agent.tau': [1, 0.5]}}",
+            "agent.tau is on two axes",
+        ),
+    ],
+)
+def test_a_python_file_that_is_no_sweep_is_refused(command, tmp_path, text, advice):
+    (tmp_path / "sweep.py").write_text(text)
+    status, _, error = command("--file", str(tmp_path / "sweep.py"), "--task", TASK)
+    assert status == 2
+    assert error.count("\n") == 1
+    assert advice in error
 
 
 @pytest.mark.parametrize(

@@ -307,10 +307,10 @@ def test_shards_are_merged(finished, tmp_path, capsys):
 def test_a_group_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
     run_together = running.run_together
 
-    def fail_once(configs, *arguments):
+    def fail_once(compiler, configs, *arguments):
         if configs[0].agent.num_bins == 11:
             raise ConfigError("no luck")
-        run_together(configs, *arguments)
+        run_together(compiler, configs, *arguments)
 
     monkeypatch.setattr(running, "run_together", fail_once)
     with pytest.raises(running.SweepError, match=r"group 0 of 2 \(no luck\)"):

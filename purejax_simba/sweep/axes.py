@@ -53,9 +53,7 @@ def parse_axis(kind: Kind, text: str) -> Axis:
     name = find_name(name)
     if name == "task":
         raise ConfigError(f"{flag} {text}: give the tasks as --task <id> <id> ...")
-    if name.partition(".")[0] in BOOKKEEPING:
-        option = name.replace("_", "-")
-        raise ConfigError(f"{flag} {text}: {name} is no hyperparameter, give --{option} instead")
+    check_varies(name, f"{flag} {text}")
     parsed = tuple(parse_value(name, value) for value in values.split(","))
     if kind == "grid":
         if len(set(parsed)) < len(parsed):
@@ -63,6 +61,17 @@ def parse_axis(kind: Kind, text: str) -> Axis:
     else:
         _check_range(flag, text, name, parsed)
     return Axis(name, kind, parsed)
+
+
+def check_varies(name: str, where: str) -> None:
+    """Makes sure that what is varied somewhere is a hyperparameter.
+
+    Raises:
+      ConfigError: if it is not.
+    """
+    if name.partition(".")[0] in BOOKKEEPING:
+        option = name.replace("_", "-")
+        raise ConfigError(f"{where}: {name} is no hyperparameter, give --{option} instead")
 
 
 def _check_range(flag: str, text: str, name: str, values: tuple[Any, ...]) -> None:

@@ -3,13 +3,14 @@
 import dataclasses
 import itertools
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import flatten, replace_values
-from purejax_simba.sweep.axes import Axis
+from purejax_simba.sweep.axes import Axis, check_varies
 from purejax_simba.sweep.grouping import TRACED
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.sampling import Sampler, sample_positions
@@ -67,6 +68,8 @@ class Sweep:
       halving: when to stop the worst; None for never.
       storage: URL of the database with Optuna's studies; default: a file in the directory.
       trials_per_batch: samples that Optuna chooses, and that train, at the same time.
+      configurations: choices of hyperparameters that follow no grid, dotted name -> value, all
+        with the same names; each meets everything else.
     """
 
     config: Config
@@ -78,6 +81,7 @@ class Sweep:
     halving: Halving | None = None
     storage: str | None = None
     trials_per_batch: int = 8
+    configurations: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses what is contradictory.
@@ -85,10 +89,13 @@ class Sweep:
         Raises:
           ConfigError: with what to change.
         """
-        names = [axis.name for axis in self.axes]
+        names = [axis.name for axis in self.all_axes]
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"{name} is on two axes: give it one")
+        for index, values in enumerate(self.configurations):
+            if values in self.configurations[:index]:
+                raise ConfigError(f"configuration {index} is there twice: {values}")
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ConfigError(f"task {task} is given twice")
@@ -112,17 +119,27 @@ class Sweep:
         return self.sampler == "tpe"
 
     @property
+    def all_axes(self) -> tuple[Axis, ...]:
+        """Everything that is varied, `configurations` as grids of the values they have."""
+        given: dict[str, dict[Any, None]] = {}
+        for values in self.configurations:
+            for name, value in values.items():
+                given.setdefault(name, {})[value] = None
+        return (*(Axis(name, "grid", tuple(values)) for name, values in given.items()), *self.axes)
+
+    @property
     def sampled_axes(self) -> list[Axis]:
         """Axes of which the sampler chooses the values."""
         adaptive = TRACED if self.is_adaptive else frozenset[str]()
         return [axis for axis in self.axes if axis.kind != "grid" or axis.name in adaptive]
 
     def combinations(self) -> list[dict[str, Any]]:
-        """Every combination of values of the axes that are not sampled."""
+        """Every combination of configurations and values of the axes that are not sampled."""
         sampled = self.sampled_axes
         grids = [axis for axis in self.axes if axis not in sampled]
         return [
-            dict(zip([axis.name for axis in grids], values, strict=True))
+            given | dict(zip([axis.name for axis in grids], values, strict=True))
+            for given in self.configurations or ({},)
             for values in itertools.product(*(axis.values for axis in grids))
         ]
 
@@ -139,7 +156,7 @@ class Sweep:
                 for row in positions
             ]
         every = [values | sample for values in self.combinations() for sample in samples]
-        if not self.axes:
+        if not self.all_axes:
             return [Point("", {})]
         return [Point(self.name_of(i, len(every)), values) for i, values in enumerate(every)]
 
@@ -171,13 +188,31 @@ class Sweep:
         return {
             "config": config,
             "task": list(self.tasks),
-            "axes": [str(axis) for axis in self.axes],
+            "axes": [str(axis) for axis in self.all_axes],
+            **({"configurations": list(self.configurations)} if self.configurations else {}),
             # More samples can be taken of a study that was finished.
             "samples": None if self.is_adaptive else self.samples,
             "sampler": self.sampler,
             "sampler-seed": self.sampler_seed,
             "halving": None if self.halving is None else dataclasses.asdict(self.halving),
         }
+
+
+def complete(
+    config: Config, configurations: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], ...]:
+    """Configurations that all have the same names: what one does not say is as in `config`.
+
+    Raises:
+      ConfigError: for what is no hyperparameter.
+    """
+    known = flatten(config)
+    names = list(dict.fromkeys(name for values in configurations for name in values))
+    for name in names:
+        check_varies(name, "configurations")
+    return tuple(
+        {name: values.get(name, known[name]) for name in names} for values in configurations
+    )
 
 
 def check_directory(sweep: Sweep) -> bool:

@@ -1,6 +1,7 @@
 """Each hyperparameter against how good configurations with it were."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.results import Results, Row
 
 PLOTS_DIRECTORY = "plots"
+_MOST_TICKS = 8
 
 
 def draw_plots(results: Results, directory: Path) -> list[Path]:
@@ -36,16 +38,19 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
 
 def _draw(axes: Any, axis: Axis, results: Results) -> None:
     rows = {row.name: row for row in results.rows}
-    if is_number(axis):
-        positions = {name: row.values[axis.name] for name, row in rows.items()}
+    # What was trained, which for a value of "none" is the default of the task.
+    values = {name: rows[name].values[axis.name] for name in sorted(rows)}
+    if _are_numbers(values.values()):
+        positions = values
+        distinct = sorted(set(values.values()))
         if is_wide(axis):
             axes.set_xscale("log")
-        if axis.kind == "grid":
-            axes.set_xticks(axis.values, [f"{value:g}" for value in axis.values])
+        if axis.kind == "grid" and len(distinct) <= _MOST_TICKS:
+            axes.set_xticks(distinct, [f"{value:g}" for value in distinct])
             axes.set_xticks([], minor=True)
     else:
-        labels = [str(value) for value in axis.values]
-        positions = {name: labels.index(str(row.values[axis.name])) for name, row in rows.items()}
+        labels = list(dict.fromkeys(str(value) for value in values.values()))
+        positions = {name: labels.index(str(value)) for name, value in values.items()}
         axes.set_xticks(range(len(labels)), labels)
     if len(results.tasks) > 1:
         axes.scatter([positions[n] for n in rows], [row.mean_rank for row in rows.values()])
@@ -86,11 +91,19 @@ def _draw_returns(axes: Any, rows: dict[str, Row], positions: dict[str, float]) 
 
 
 def is_number(axis: Axis) -> bool:
-    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in axis.values)
+    """Whether all values are numbers."""
+    return _are_numbers(axis.values)
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def is_wide(axis: Axis) -> bool:
     """Whether values differ so much that only their ratios matter."""
     return axis.kind == "log_uniform" or (
-        axis.kind == "grid" and min(axis.values) > 0 and max(axis.values) >= 5 * min(axis.values)
+        axis.kind == "grid"
+        and is_number(axis)
+        and min(axis.values) > 0
+        and max(axis.values) >= 5 * min(axis.values)
     )

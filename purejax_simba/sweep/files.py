@@ -1,0 +1,144 @@
+"""A sweep as it is written in a file: YAML, or Python."""
+
+import dataclasses
+import runpy
+import traceback
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from purejax_simba.config import ConfigError
+from purejax_simba.names import find_name, near, parse_value, replace_values
+from purejax_simba.sweep.options import KINDS, BaseConfig, SweepOptions
+from purejax_simba.sweep.sampling import Sampler
+
+
+def read_file(path: Path) -> SweepOptions:
+    """Reads a file: `config` (values by name, nested or dotted), and the names of options.
+
+    Axes are mappings, `grid: {agent.learning_rate: [1e-4, 3e-4]}`; a task or several are `task`;
+    `configurations` are mappings as `config` is, each one choice of hyperparameters.
+
+    Args:
+      path: of YAML; or of Python that defines `sweep`, such a mapping or a function returning one.
+
+    Raises:
+      ConfigError: if there is none, or something in it is unknown.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise ConfigError(f"--file {path}: {reason}") from error
+    content = _run_python(path) if path.suffix == ".py" else _load_yaml(path, text)
+    if not isinstance(content, dict):
+        raise ConfigError(f"--file {path} is no mapping: write `config:`, `task:`, `grid:` ...")
+    try:
+        return _read(content)
+    except ConfigError as error:
+        raise ConfigError(f"--file {path}: {error}") from error
+
+
+def _load_yaml(path: Path, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--file {path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _run_python(path: Path) -> Any:
+    try:
+        sweep = runpy.run_path(str(path)).get("sweep")
+        content = sweep() if callable(sweep) else sweep
+    except Exception as error:  # whatever the user's code raises
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
+        place = f", line {lines[-1]}" if lines else ""
+        message = " ".join(str(error).split())
+        raise ConfigError(
+            f"--file {path}{place} fails: {type(error).__name__}: {message}"
+        ) from error
+    if content is None:
+        raise ConfigError(
+            f"--file {path} defines no sweep: write `sweep = {{...}}`, or a function of that name "
+            "that returns it, with what a YAML file would have"
+        )
+    return content
+
+
+def _read(content: dict[Any, Any]) -> SweepOptions:
+    known = ("task", *(f.name for f in dataclasses.fields(SweepOptions)))
+    given: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            raise ConfigError(f"unknown name {key!r}: {near(name, known)}")
+        given[name] = value
+    values = _values("config", given.pop("config", None) or {})
+    if "task" in given:
+        values["task"] = tuple(map(str, _list(given.pop("task"))))
+    samplers = typing.get_args(Sampler)
+    if given.get("sampler", samplers[0]) not in samplers:
+        raise ConfigError(f"sampler is {given['sampler']!r}: choose from {', '.join(samplers)}")
+    options: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in KINDS:
+            options[name] = tuple(
+                f"{axis}={','.join(map(str, _list(numbers)))}"
+                for axis, numbers in _dotted(_mapping(name, value))
+            )
+        elif name == "configurations":
+            options[name] = tuple(_values(name, each) for each in _list(value))
+            if not options[name]:
+                raise ConfigError("configurations is empty: give one or more")
+        elif name == "rungs":
+            options[name] = tuple(_number(name, rung, int) for rung in _list(value))
+        elif name in ("samples", "sampler_seed", "trials_per_batch"):
+            options[name] = _number(name, value, int)
+        elif name == "halving":
+            options[name] = None if value is None else _number(name, value, float)
+        else:
+            options[name] = value
+    return SweepOptions(config=replace_values(BaseConfig(), values), **options)
+
+
+def _values(key: str, content: Any) -> dict[str, Any]:
+    """Dotted name -> value of a part of a configuration."""
+    values: dict[str, Any] = {}
+    for given_name, value in _dotted(_mapping(key, content)):
+        name = find_name(given_name)
+        if name == "task":
+            raise ConfigError(f"task stands beside {key}, not in it")
+        values[name] = parse_value(name, value)
+    return values
+
+
+def _dotted(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Pairs of dotted names and values from nested mappings."""
+    pairs = []
+    for key, value in values.items():
+        nested = isinstance(value, dict)
+        pairs += _dotted(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
+    return pairs
+
+
+def _mapping(name: str, value: Any) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name} is {value!r}: write a mapping from names to values")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _number(name: str, value: Any, kind: type) -> Any:
+    try:
+        return kind(str(value))
+    except ValueError:
+        raise ConfigError(f"{name} is {value!r}: give a number") from None
