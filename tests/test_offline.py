@@ -114,7 +114,7 @@ def test_published_datasets_are_evaluated_on_the_native_task(tmp_path):
     assert config.offline.normalized_score(-20.272305) == pytest.approx(0.0)
 
 
-def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset):
+def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agents):
     program = programs.make_program(_config(dataset))
     (transitions,) = jax.tree.map(jnp.asarray, program.data)
     numbers = program.hyperparameters()
