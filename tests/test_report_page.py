@@ -24,7 +24,8 @@ from purejax_simba.sweep.definition import Sweep
 from tests.report_runs import SESSION, write_run
 
 FAILED = SESSION | {"status": "failed: x"}
-NORMS = {"critic_parameter_norm": 20.0, "actor_parameter_norm": 10.0, "critic_loss": 2.0}
+NORMS = {"critic/weighted_parameter_norm": 20.0, "critic/effective_learning_rate": 1e-3}
+NORMS |= {"critic_loss": 2.0}
 
 
 def charts_of(page: str) -> dict:
@@ -218,6 +219,10 @@ def test_every_kind_of_figure_is_drawn(tmp_path, monkeypatch, capsys):
     text = (place / "learning_curves.svg").read_text()
     for name in ("mine", "more", "SimbaV2, published", "SimbaV2 (UTD 4), published"):
         assert f">{name}</text>" in text
+    text = (place / "norms.svg").read_text()
+    assert ">effective learning rate</text>" in text
+    assert "critic" in text
+    assert "actor" not in text
 
 
 def test_a_figure_is_vector_and_picture(tmp_path):

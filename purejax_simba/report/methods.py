@@ -169,13 +169,12 @@ class Published:
     def aggregate(self, tasks: Sequence[str]) -> pd.DataFrame:
         """See `Method`."""
         rows = {}
-        chosen = self._results[self._results.task.isin(list(tasks))]
-        for env_step in sorted(chosen.env_step.unique()):
-            scores = mean_scores(chosen, env_step)
+        chosen = mean_scores(self._results[self._results.task.isin(list(tasks))])
+        for env_step, scores in chosen.groupby("env_step"):
             if len(scores) == len(tasks):
                 value = scores.score.mean()
                 error = _Z * np.sqrt((scores.error**2).sum()) / len(scores)
-                rows[int(env_step)] = (value, value - error, value + error)
+                rows[env_step] = (value, value - error, value + error)
         return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
 
 

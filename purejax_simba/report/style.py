@@ -140,11 +140,18 @@ def pyplot() -> Any:
 def save(figure: Any, directory: Path, name: str) -> list[Path]:
     """Writes `<name>.pdf`, `.svg` and `.png` and closes the figure; returns the files."""
     directory.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # once is enough for all formats
     paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
     for path in paths:
         figure.savefig(path)
     pyplot().close(figure)
     return paths
+
+
+def first_digits(value: float, _: int = 0) -> str:
+    """Ticks of a logarithmic axis between powers of ten: 20 and 50, the others without a label."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
 def steps_label(step: float, _: int = 0) -> str:

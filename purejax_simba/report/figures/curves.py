@@ -90,22 +90,31 @@ def draw_curves(axes: Any, methods: Sequence[Method], curves: dict[str, pd.DataF
             # One point beyond, so that the line does not end before ours.
             curve = curve[curve.index <= min([s for s in curve.index if s >= last], default=last)]
         fade = 0.55 if is_published and last is not None else 1.0
-        axes.fill_between(
-            curve.index, curve.low, curve.high, color=look.color, alpha=0.18 * fade, linewidth=0
-        )
-        axes.plot(
-            curve.index,
-            curve["mean"],
-            color=look.color,
-            linestyle=look.dash if last is not None else "-",
-            alpha=fade,
-            marker=look.marker if is_published or len(curve) < 3 else None,
-            markersize=2.5,
-        )
+        if last is None:
+            look = look._replace(dash="-")
+        draw_curve(axes, curve, look, fade, has_points=is_published or len(curve) < 3)
     if last is not None:
         axes.set_xlim(0, last * 1.02)
     axes.xaxis.set_major_formatter(style.steps_label)
     axes.xaxis.get_major_locator().set_params(nbins=4)
+
+
+def draw_curve(
+    axes: Any, curve: pd.DataFrame, look: style.Look, fade: float = 1.0, has_points: bool = False
+) -> None:
+    """Draws `Method.curve` as a line and a band; `fade` is their opacity."""
+    axes.fill_between(
+        curve.index, curve.low, curve.high, color=look.color, alpha=0.18 * fade, linewidth=0
+    )
+    axes.plot(
+        curve.index,
+        curve["mean"],
+        color=look.color,
+        linestyle=look.dash,
+        alpha=fade,
+        marker=look.marker if has_points else None,
+        markersize=2.5,
+    )
 
 
 def _ours(methods: Sequence[Method], curves: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:

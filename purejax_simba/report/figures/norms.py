@@ -6,17 +6,17 @@ from typing import Any
 import pandas as pd
 
 from purejax_simba.report import style
-from purejax_simba.report.figures.curves import finish
+from purejax_simba.report.figures.curves import draw_curve, finish
 from purejax_simba.report.methods import Experiment, with_intervals
 from purejax_simba.report.published import RETURN
 from purejax_simba.statistics import mean
 
-# Panels (b) to (e) of the paper's figure: title and the ending of the metric's name.
+# Panels (a) to (e) of the paper's figure 4: title and the end of the metric's name.
 PANELS = {
     "return": RETURN,
-    "feature norm": "feature_norm",
-    "parameter norm": "parameter_norm",
-    "gradient norm": "gradient_norm",
+    "feature norm": "weighted_feature_norm",
+    "parameter norm": "weighted_parameter_norm",
+    "gradient norm": "weighted_gradient_norm",
     "effective learning rate": "effective_learning_rate",
 }
 NETWORKS = ("critic", "actor")
@@ -41,29 +41,30 @@ def five_panels(experiments: Sequence[Experiment]) -> Any:
         layout="constrained",
     )
     for (task, network), line in zip(rows, panels, strict=True):
-        for (title, ending), axes in zip(PANELS.items(), line, strict=True):
-            metric = ending if ending == RETURN else f"{network}_{ending}"
+        for ending, axes in zip(PANELS.values(), line, strict=True):
+            metric = ending if ending == RETURN else f"{network}/{ending}"
             for experiment in experiments:
                 curve = metric_curve(experiment, task, metric)
-                look = looks[experiment.name]
                 if len(curve):
-                    axes.fill_between(
-                        curve.index,
-                        curve.low,
-                        curve.high,
-                        color=look.color,
-                        alpha=0.18,
-                        linewidth=0,
-                    )
-                    axes.plot(curve.index, curve["mean"], color=look.color, linestyle=look.dash)
-            if ending != RETURN and all((axes.dataLim.y0 > 0, axes.dataLim.y1 < float("inf"))):
-                axes.set_yscale("log")
-            axes.set_title(title if ending == RETURN else f"{network}: {title}")
+                    draw_curve(axes, curve, looks[experiment.name])
+            if ending != RETURN:
+                _scale(axes)
             axes.xaxis.set_major_formatter(style.steps_label)
             axes.xaxis.get_major_locator().set_params(nbins=3)
-        line[0].set_ylabel(task)
+        line[0].set_ylabel(f"{task}\n{network}")
+    for title, axes in zip(PANELS, panels[0], strict=True):
+        axes.set_title(title)
     finish(figure, experiments)
     return figure
+
+
+def _scale(axes: Any) -> None:
+    """From 0, so that what is constant looks so; logarithmic where values differ tenfold."""
+    low, high = axes.dataLim.intervaly
+    if 0 < 10 * low < high < float("inf"):
+        axes.set_yscale("log")
+    elif 0 <= low <= high < float("inf") and high > 0:
+        axes.set_ylim(0, 1.1 * high)
 
 
 def metric_curve(experiment: Experiment, task: str, metric: str) -> pd.DataFrame:
@@ -78,4 +79,4 @@ def _has(experiment: Experiment, task: str, network: str) -> bool:
     if task not in experiment.runs:
         return False
     metrics = set(experiment.runs[task].metrics.metric)
-    return any(f"{network}_{ending}" in metrics for ending in PANELS.values())
+    return any(f"{network}/{ending}" in metrics for ending in PANELS.values())

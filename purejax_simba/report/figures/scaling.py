@@ -45,6 +45,8 @@ def compute(experiments: Sequence[Experiment]) -> Any:
     for experiment in experiments:
         _own_point(axes, experiment, experiments, compute_of(experiment.config), tasks, step)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(style.first_digits)
     _finish(axes, "GFLOP in residual blocks per interaction", tasks, step)
     return figure
 

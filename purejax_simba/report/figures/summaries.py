@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from purejax_simba.report import style
-from purejax_simba.report.figures.curves import finish
+from purejax_simba.report.figures.curves import draw_curve, finish
 from purejax_simba.report.methods import Experiment
 from purejax_simba.report.tables import (
     RESAMPLES,
@@ -62,10 +62,8 @@ def profiles(experiments: Sequence[Experiment]) -> Any:
     figure, axes = style.pyplot().subplots(figsize=(4.2, 3.0), layout="constrained")
     for experiment in experiments:
         rows, look = table[table.experiment == experiment.name], looks[experiment.name]
-        axes.fill_between(
-            rows.score, rows.low, rows.high, color=look.color, alpha=0.18, linewidth=0
-        )
-        axes.plot(rows.score, rows.share, color=look.color, linestyle=look.dash)
+        curve = rows.set_index("score").rename(columns={"share": "mean"})
+        draw_curve(axes, curve, look)
     reached = table.score[table.share > 0]
     axes.set(xlim=(0, reached.max() * 1.05 if len(reached) else 1), ylim=(-0.02, 1.02))
     axes.set_ylabel("share of seeds with a higher score")

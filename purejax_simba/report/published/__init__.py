@@ -85,24 +85,24 @@ def suite(task: str) -> str:
     return "dmc_hard" if _DMC_HARD.match(task) else "dmc_easy_medium"
 
 
-def mean_scores(results: pd.DataFrame, env_step: int) -> pd.DataFrame:
-    """Normalised mean scores at an env step.
+def mean_scores(results: pd.DataFrame) -> pd.DataFrame:
+    """Normalised mean scores.
 
     Args:
       results: columns `COLUMNS`.
-      env_step: of the evaluation.
 
     Returns:
-      Columns `algorithm`, `task`, `score`, and `error`, the standard error of the mean over seeds.
+      Columns `algorithm`, `task`, `env_step`, `score`, and `error`, the standard error of the mean
+      over seeds.
     """
-    chosen = results[results.env_step == env_step]
-    chosen = chosen[chosen.metric == chosen.task.map(normalized_metric)]
+    chosen = results[results.metric == results.task.map(normalized_metric)]
     scores = normalization_scores().reindex(chosen.task)
     low, width = scores.low.to_numpy(), (scores.high - scores.low).to_numpy()
     return pd.DataFrame(
         {
             "algorithm": chosen.algorithm.to_numpy(),
             "task": chosen.task.to_numpy(),
+            "env_step": chosen.env_step.to_numpy(),
             "score": (chosen["mean"].to_numpy() - low) / width,
             "error": chosen["std"].to_numpy() / np.sqrt(chosen.seeds.to_numpy()) / width,
         }
