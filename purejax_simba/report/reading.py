@@ -79,8 +79,11 @@ class Run:
         """Environment steps of the whole run, offline updates; None if unknown."""
         if not self.config.get("offline.dataset"):
             return self.config.get("total_env_steps")
-        batches = self.config["offline.transitions"] // self.config["replay.batch_size"]
-        return self.config["offline.epochs"] * max(1, batches)
+        names = ("offline.epochs", "offline.transitions", "replay.batch_size")
+        epochs, transitions, batch_size = (self.config.get(name) for name in names)
+        if not (epochs and transitions and batch_size):
+            return None
+        return epochs * max(1, transitions // batch_size)
 
     def table(self, metric: str) -> pd.DataFrame:
         """One metric: a row per env step, a column per seed, NaN where a seed has no value."""
