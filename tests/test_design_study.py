@@ -14,7 +14,9 @@ from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.names import flatten, replace_values
 from purejax_simba.networks import simba_v2 as networks
 from purejax_simba.normalisation import RewardScale
+from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.grouping import group
+from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
 from purejax_simba.sweep.presets import PRESETS
 from purejax_simba.values import CategoricalValue, ScalarValue
 
@@ -127,3 +129,23 @@ def test_other_presets():
         "every-half": (500_000,),
         "every-fifth": (200_000, 400_000, 600_000, 800_000),
     }
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_sweeps_whose_results_can_be_read_again(preset):
+    config = BaseConfig(task=(CONFIG.task,), agent=CONFIG.agent)
+    sweep = make_sweep(SweepOptions(config=config, preset=preset))
+    variants = PRESETS[preset](CONFIG)
+    assert sweep.config.experiment == preset
+    names = [f"{i:03d}-{name}" for i, name in enumerate(variants)]
+    assert [point.name for point in sweep.points()] == names
+    for trial, values in zip(sweep.trials(), variants.values(), strict=True):
+        expected = replace_values(CONFIG, values | {"experiment": trial.config.experiment})
+        assert resolve(trial.config) == resolve(expected)
+    for axis in sweep.all_axes:
+        assert parse_axis("grid", str(axis).partition(" ")[2]) == axis
+
+
+def test_resets_in_a_short_run_are_not_trained_twice():
+    config = dataclasses.replace(CONFIG, total_env_steps=200_000, evaluation_interval=100_000)
+    assert PRESETS["resets"](config).keys() == {"never", "every-half"}

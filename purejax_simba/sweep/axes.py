@@ -26,7 +26,10 @@ class Axis:
     values: tuple[Any, ...]
 
     def __str__(self) -> str:
-        values = ",".join(str(value) for value in self.values)
+        values = ",".join(
+            " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            for value in self.values
+        )
         return f"--{self.kind.replace('_', '-')} {self.name.replace('_', '-')}={values}"
 
     def at(self, position: float) -> float:

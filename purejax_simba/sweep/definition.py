@@ -33,7 +33,7 @@ class Point:
     """One choice of hyperparameters.
 
     Attributes:
-      name: its number as text; empty if it is the only one.
+      name: its number as text, and its label; empty if it is the only one.
       values: dotted name -> value, of all axes.
     """
 
@@ -70,6 +70,7 @@ class Sweep:
       trials_per_batch: samples that Optuna chooses, and that train, at the same time.
       configurations: choices of hyperparameters that follow no grid, dotted name -> value, all
         with the same names; each meets everything else.
+      labels: names of the configurations, for those of the points.
     """
 
     config: Config
@@ -82,6 +83,7 @@ class Sweep:
     storage: str | None = None
     trials_per_batch: int = 8
     configurations: tuple[dict[str, Any], ...] = ()
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses what is contradictory.
@@ -158,7 +160,17 @@ class Sweep:
         every = [values | sample for values in self.combinations() for sample in samples]
         if not self.all_axes:
             return [Point("", {})]
-        return [Point(self.name_of(i, len(every)), values) for i, values in enumerate(every)]
+        return [
+            Point(self.name_of(i, len(every)) + self._label(values), values)
+            for i, values in enumerate(every)
+        ]
+
+    def _label(self, values: dict[str, Any]) -> str:
+        """What the name of a point says of its configuration."""
+        for label, configuration in zip(self.labels, self.configurations, strict=False):
+            if configuration.items() <= values.items():
+                return f"-{label}"
+        return ""
 
     @staticmethod
     def name_of(index: int, count: int) -> str:

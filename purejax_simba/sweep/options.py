@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import tyro
 
 import envs
-from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
+from purejax_simba.config import DEFAULT_TASK, Config, ConfigError, with_agent_defaults
+from purejax_simba.names import near
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
 from purejax_simba.sweep.definition import Sweep, complete
 from purejax_simba.sweep.halving import Halving
+from purejax_simba.sweep.presets import PRESETS, PresetName
 from purejax_simba.sweep.sampling import Sampler
 
 KINDS: tuple[Kind, ...] = ("grid", "uniform", "log_uniform")
@@ -31,6 +33,9 @@ class SweepOptions:
     config: Annotated[BaseConfig, tyro.conf.arg(name="")] = field(default_factory=BaseConfig)
     suite: str | None = None
     """Train on all tasks of this suite; `all` is the published benchmark."""
+    preset: PresetName | None = None
+    """A comparison of the SimbaV2 paper: the design study's 13 ablations beside the unchanged
+    agent, widths of the critic, update-to-data ratios, or resets."""
     configurations: Annotated[tuple[dict[str, Any], ...], tyro.conf.Suppress] = ()
     grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Every one of these values: agent.learning-rate=1e-4,3e-4."""
@@ -70,8 +75,18 @@ def make_sweep(options: SweepOptions) -> Sweep:
         tasks = envs.tasks(options.suite)
     shared = {f.name: getattr(options.config, f.name) for f in dataclasses.fields(Config)}
     shared["task"] = tasks[0] if tasks else ("" if options.config.is_offline else DEFAULT_TASK)
-    shared["experiment"] = options.config.experiment or options.config.agent.name
+    shared["experiment"] = options.config.experiment or options.preset or options.config.agent.name
     config = Config(**shared)
+    configurations: tuple[dict[str, Any], ...] = options.configurations
+    labels: tuple[str, ...] = ()
+    if options.preset is not None:
+        if options.preset not in PRESETS:  # in a file
+            raise ConfigError(f"preset is {options.preset!r}: {near(options.preset, PRESETS)}")
+        if configurations:
+            raise ConfigError(f"--preset {options.preset} and configurations exclude each other")
+        variants = PRESETS[options.preset](config)
+        labels = tuple(variants)
+        configurations = complete(with_agent_defaults(config), tuple(variants.values()))
     axes: list[Axis] = []
     for kind in KINDS:
         axes += [parse_axis(kind, text) for text in getattr(options, kind)]
@@ -85,5 +100,6 @@ def make_sweep(options: SweepOptions) -> Sweep:
         None if options.halving is None else Halving(options.halving, options.rungs),
         options.storage,
         options.trials_per_batch,
-        complete(config, options.configurations),
+        complete(config, configurations),
+        labels,
     )

@@ -1,15 +1,16 @@
 """Sweeps of the SimbaV2 paper (arXiv 2502.15280) by name: what to change, and how it is called."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from purejax_simba.config import Config, known, with_agent_defaults
 
+PresetName = Literal["design-study", "parameter-scaling", "utd-scaling", "resets"]
 Variants = dict[str, dict[str, Any]]
 
 
 def _design_study(config: Config) -> Variants:
-    """The ablations of its section 5.5, and the unchanged agent.
+    """The ablations of its design study, and the unchanged agent.
 
     Most of them are numbers, and train as one program with it; `a`, `d`, `e` and `f` are programs
     of their own. The paper does not say how `d` resizes; see `networks.simba_v2.Embedder`. For `h`
@@ -38,12 +39,12 @@ def _design_study(config: Config) -> Variants:
 
 
 def _parameter_scaling(config: Config) -> Variants:
-    """Widths of the critics, section 5.2."""
+    """Widths of the critics."""
     return {f"width-{n}": {"agent.critic_hidden_dim": n} for n in (128, 256, 512, 1024)}
 
 
 def _utd_scaling(config: Config) -> Variants:
-    """Updates per transition, section 5.2."""
+    """Updates per transition."""
     return {f"utd-{n}": {"update_to_data_ratio": float(n)} for n in (1, 2, 4, 8)}
 
 
@@ -58,10 +59,14 @@ def _resets(config: Config) -> Variants:
         steps = {evaluations * i // parts * config.evaluation_interval for i in range(1, parts)}
         return {"agent.reset_env_steps": tuple(sorted(steps - {0}))}
 
-    return {"never": every(1), "every-half": every(2), "every-fifth": every(5)}
+    variants: Variants = {}
+    for name, parts in {"never": 1, "every-half": 2, "every-fifth": 5}.items():
+        if every(parts) not in variants.values():  # in a run of few evaluations
+            variants[name] = every(parts)
+    return variants
 
 
-PRESETS: dict[str, Callable[[Config], Variants]] = {
+PRESETS: dict[PresetName, Callable[[Config], Variants]] = {
     "design-study": _design_study,
     "parameter-scaling": _parameter_scaling,
     "utd-scaling": _utd_scaling,
