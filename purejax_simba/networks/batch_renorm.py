@@ -41,7 +41,8 @@ class BatchRenorm(nn.Module):
         shape = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_variance = self.variable("batch_stats", "variance", jnp.ones, shape)
-        batches = self.variable("batch_stats", "batches", jnp.zeros, (), jnp.int32)
+        # A float, so that gradients with respect to a tree that it is part of exist.
+        batches = self.variable("batch_stats", "batches", jnp.zeros, ())
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
 
