@@ -405,6 +405,7 @@ def hyperparameters(config: Config, action_size: int) -> HyperParameters:
         exploration_noise=number(agent.exploration_noise),
         target_noise=number(agent.target_noise),
         target_noise_clip=number(agent.target_noise_clip),
+        dropout_rate=number(agent.dropout_rate),
     )
 
 
@@ -443,6 +444,8 @@ def _check(config: Config, episode_length: int) -> None:
         raise ConfigError(f"--discount is {config.discount}: give a number in [0, 1)")
     if agent.tau is not None and not 0.0 < agent.tau <= 1.0:
         raise ConfigError(f"--agent.tau is {agent.tau}: give a number in (0, 1]")
+    if agent.dropout_rate is not None and not 0.0 <= agent.dropout_rate < 1.0:
+        raise ConfigError(f"--agent.dropout-rate is {agent.dropout_rate}: give a number in [0, 1)")
     if agent.num_bins is not None and agent.num_bins < 2:
         raise ConfigError(f"--agent.num-bins is {agent.num_bins}: give 2 or more")
     if config.updates_per_interaction == 0:

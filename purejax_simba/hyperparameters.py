@@ -48,6 +48,7 @@ class HyperParameters:
       exploration_noise: standard deviation of noise on actions while training (TD3).
       target_noise: of noise on the actions of the target, which is clipped to
         [-target_noise_clip, target_noise_clip] (TD3).
+      dropout_rate: share of the critics' hidden units that an update leaves out (DroQ).
     """
 
     learning_rate: jax.Array
@@ -67,6 +68,7 @@ class HyperParameters:
     exploration_noise: Any = np.float32(0.0)
     target_noise: Any = np.float32(0.0)
     target_noise_clip: Any = np.float32(0.0)
+    dropout_rate: Any = np.float32(0.0)
 
     def learning_rate_at(self, updates: jax.Array) -> jax.Array:
         """Learning rate of the update that follows `updates` earlier ones."""

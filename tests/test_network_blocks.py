@@ -1,6 +1,5 @@
 """Layers of the agents SimbaV2 is compared with, against numpy."""
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -16,16 +15,13 @@ from purejax_simba.networks.dropout import dropout
 
 ROWS, FEATURES = 6, 3
 
-# What is optimised in the generated code is rounding; these functions run for microseconds.
-_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def _init(module: nn.Module, *inputs: np.ndarray, **options: Any) -> dict:
-    return _jit(lambda key: module.init(key, *inputs, **options))(jax.random.key(0))
+    return jax.jit(lambda key: module.init(key, *inputs, **options))(jax.random.key(0))
 
 
 def _apply(module: nn.Module, variables: dict, *inputs: np.ndarray, **options: Any) -> Any:
-    return _jit(lambda variables: module.apply(variables, *inputs, **options))(variables)
+    return jax.jit(lambda variables: module.apply(variables, *inputs, **options))(variables)
 
 
 def _draw(seed: int, *shape: int) -> np.ndarray:
@@ -50,7 +46,7 @@ def test_dense_and_its_gradients_against_numpy():
     np.testing.assert_allclose(
         _apply(layer, {"params": params}, x), x @ kernel + params["bias"], rtol=1e-5, atol=1e-6
     )
-    gradient, x_gradient = _jit(jax.grad(loss, argnums=(0, 1)))(params, x)
+    gradient, x_gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, x)
     np.testing.assert_allclose(x_gradient, upstream @ kernel.T, rtol=1e-5, atol=1e-6)
     expected = np.einsum("abn,abm->nm", x, upstream)
     np.testing.assert_allclose(gradient["kernel"], expected, rtol=1e-5, atol=1e-6)
@@ -123,7 +119,7 @@ def test_no_gradient_passes_through_the_corrections():
         step = np.zeros(x.shape)
         step[index] = 1e-5
         gradient[index] = (loss(x + step) - loss(x - step)) / 2e-5
-    np.testing.assert_allclose(_jit(jax.grad(ours))(x), gradient, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(jax.grad(ours))(x), gradient, rtol=1e-3, atol=1e-4)
 
 
 def test_batch_renormalisation_in_use_takes_the_running_statistics():
@@ -167,7 +163,7 @@ def test_crossq_critic_against_numpy():
 def test_dropout_drops_independently_at_its_rate(shape):
     rate = 0.1
     x = np.full(shape, 2.0, np.float32)
-    draw = _jit(lambda key: dropout(key, x, rate))
+    draw = jax.jit(lambda key: dropout(key, x, rate))
     masks = [np.asarray(draw(jax.random.key(seed))) == 0 for seed in (0, 1)]
     size = masks[0].size
     for mask in masks:

@@ -10,7 +10,7 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from purejax_simba.agents import random, sac, simba, simba_v2, td3
+from purejax_simba.agents import bro, crossq, droq, random, redq, sac, simba, simba_v2, td3
 from purejax_simba.agents.settings import AgentConfig, Defaults
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 
@@ -18,6 +18,10 @@ _MODULES: dict[str, ModuleType] = {
     "simba_v2": simba_v2,
     "simba": simba,
     "sac": sac,
+    "redq": redq,
+    "droq": droq,
+    "crossq": crossq,
+    "bro": bro,
     "td3": td3,
     "random": random,
 }

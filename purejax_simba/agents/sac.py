@@ -35,6 +35,12 @@ DEFAULTS = Defaults(
 )
 
 
+def split_output(output: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and log std `(..., A)` from the output `(..., 2 A)` of an actor."""
+    mean, log_std = jnp.split(output, 2, axis=-1)
+    return mean, log_std.clip(LOG_STD_MIN, LOG_STD_MAX)
+
+
 def make(
     observation_size: int,
     action_size: int,
@@ -60,8 +66,7 @@ def make(
         params: dict, observation: jax.Array, hyperparameters: HyperParameters
     ) -> tuple[jax.Array, jax.Array]:
         output: Any = actor.apply({"params": params}, observation)
-        mean, log_std = jnp.split(output, 2, axis=-1)
-        return mean, log_std.clip(LOG_STD_MIN, LOG_STD_MAX)
+        return split_output(output)
 
     def apply_critic(
         params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters

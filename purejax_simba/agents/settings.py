@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-AgentName = Literal["simba_v2", "simba", "sac", "td3", "random"]
+AgentName = Literal["simba_v2", "simba", "sac", "redq", "droq", "crossq", "bro", "td3", "random"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class AgentConfig:
     critic_loss: Literal["cross_entropy", "squared_error"] | None = None
     """Whether critics represent a distribution of values or their mean only."""
     num_bins: int | None = None
-    """Bins of the value distribution."""
+    """Bins of the value distribution; bro: quantiles."""
     value_range: float | None = None
     """g_max: values live on [-g_max, g_max] and rewards are scaled to fit."""
     input_projection: Literal["shift", "resize"] | None = None
@@ -50,6 +50,8 @@ class AgentConfig:
     first one."""
     learning_rate_decay: float | None = None
     """Part of all updates over which it does so. Default: 1, offline 0.5."""
+    dropout_rate: float | None = None
+    """Share of the critics' hidden units that every update leaves out."""
     weight_decay: float | None = None
     """Decoupled weight decay, as in AdamW."""
     tau: float | None = None

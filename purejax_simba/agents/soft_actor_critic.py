@@ -61,8 +61,14 @@ def average(outputs: jax.Array, values: jax.Array) -> jax.Array:
     return outputs.mean(0)
 
 
-def _smallest_value(values: jax.Array) -> jax.Array:
+def smallest_value(values: jax.Array) -> jax.Array:
+    """The smallest value `(B,)` of `(critics, B)`, sample by sample."""
     return values.min(0)
+
+
+def average_value(values: jax.Array) -> jax.Array:
+    """The mean value `(B,)` of `(critics, B)`."""
+    return values.mean(0)
 
 
 class Step(NamedTuple):
@@ -153,7 +159,7 @@ class SoftActorCritic:
     fit_critic: Callable[..., tuple[jax.Array, dict]] | None = None
     target_critics: int | None = None
     reduce_target: Callable[[jax.Array, jax.Array], jax.Array] = smallest
-    reduce_value: Callable[[jax.Array], jax.Array] = _smallest_value
+    reduce_value: Callable[[jax.Array], jax.Array] = smallest_value
     has_target_critic: bool = True
     has_target_actor: bool = False
     sample: Callable[..., tuple[jax.Array, jax.Array]] = _tanh_gaussian
@@ -366,7 +372,7 @@ class SoftActorCritic:
             (mean, log_std), entries = self.fit_actor(params, batch.observation, hyperparameters)
         action, log_density = self.sample(mean, log_std, noise.action, hyperparameters)
         outputs = self.evaluate(
-            state.critic, batch.observation, action, hyperparameters, _pass_key(noise, 0)
+            state.critic, batch.observation, action, hyperparameters, pass_key(noise, 0)
         )
         value = self.reduce_value(self.value.mean(outputs, hyperparameters.value_range))
         loss = (log_density * jnp.exp(state.log_temperature) - value).mean()
@@ -393,7 +399,7 @@ class SoftActorCritic:
 
         def fit(params: Params, observation: jax.Array, action: jax.Array) -> tuple:
             if self.fit_critic is None:
-                key = _pass_key(noise, 1)
+                key = pass_key(noise, 1)
                 return self.evaluate(params, observation, action, hyperparameters, key), {}
             return jax.vmap(self.fit_critic, in_axes=(0, None, None, None))(
                 params, observation, action, hyperparameters
@@ -406,7 +412,7 @@ class SoftActorCritic:
                     batch.next_observation,
                     next_action,
                     hyperparameters,
-                    _pass_key(noise, 2),
+                    pass_key(noise, 2),
                 )
             )
 
@@ -434,7 +440,7 @@ class SoftActorCritic:
     def _draw_critics(self, critics: Params, noise: Noise) -> Params:
         if self.target_critics is None:
             return critics
-        order = jax.random.permutation(_pass_key(noise, 3), self.num_critics)
+        order = jax.random.permutation(pass_key(noise, 3), self.num_critics)
         return jax.tree.map(lambda leaf: leaf[order[: self.target_critics]], critics)
 
     def _update_targets(self, state: AgentState, hyperparameters: HyperParameters) -> AgentState:
@@ -454,7 +460,7 @@ class SoftActorCritic:
         return state.replace(updates=updates, **targets)  # type: ignore[attr-defined]
 
 
-def _pass_key(noise: Noise, index: int) -> Any:
+def pass_key(noise: Noise, index: int) -> Any:
     """A key for one of the passes of an update; None where there is none."""
     return None if noise.key is None else jax.random.fold_in(noise.key, index)
 

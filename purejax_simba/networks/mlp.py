@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from purejax_simba.networks.dense import Dense
+from purejax_simba.networks.dropout import dropout
 
 
 def _dense(name: str, features: int) -> Dense:
@@ -14,27 +15,41 @@ def _dense(name: str, features: int) -> Dense:
 
 
 class MLP(nn.Module):
-    """`(..., n)` to `(..., outputs)` with hidden layers of one width."""
+    """`(..., n)` to `(..., outputs)` with hidden layers of one width.
+
+    A hidden layer is linear, dropout (with a rate and a key of the name `dropout`), layer norm (if
+    there is any) and relu.
+    """
 
     hidden_dim: int
     num_layers: int
     outputs: int
+    layer_norm: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout_rate: jax.Array | None = None) -> jax.Array:
         for index in range(self.num_layers):
-            x = nn.relu(_dense(f"hidden_{index}", self.hidden_dim)(x))
+            x = _dense(f"hidden_{index}", self.hidden_dim)(x)
+            if dropout_rate is not None:
+                x = dropout(self.make_rng("dropout"), x, dropout_rate)
+            if self.layer_norm:
+                x = nn.LayerNorm(name=f"norm_{index}")(x)
+            x = nn.relu(x)
         return _dense("output", self.outputs)(x)
 
 
 class Critic(nn.Module):
-    """Observation and action to `(..., outputs)`."""
+    """Observation and action to `(..., outputs)`; dropout and layer norm as in `MLP`."""
 
     hidden_dim: int
     num_layers: int
     outputs: int = 1
+    layer_norm: bool = False
 
     @nn.compact
-    def __call__(self, observation: jax.Array, action: jax.Array) -> jax.Array:
+    def __call__(
+        self, observation: jax.Array, action: jax.Array, dropout_rate: jax.Array | None = None
+    ) -> jax.Array:
         x = jnp.concatenate([observation, action], axis=-1)
-        return MLP(self.hidden_dim, self.num_layers, self.outputs, name="mlp")(x)
+        mlp = MLP(self.hidden_dim, self.num_layers, self.outputs, self.layer_norm, name="mlp")
+        return mlp(x, dropout_rate)

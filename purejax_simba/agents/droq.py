@@ -1,0 +1,82 @@
+"""DroQ (arXiv 2110.02034): REDQ with two critics that have dropout and layer normalisation.
+
+Numbers are those of its appendix and of the authors' code (that of REDQ): two critics, dropout rate
+0.01 (up to 0.1 on Humanoid), 20 updates per step, after the last of these one of the policy with
+the mean of the critics. Dropout acts wherever the critics are used in an update, also in the target
+and in the actor's loss.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purejax_simba.agents import redq, sac
+from purejax_simba.agents.settings import Defaults
+from purejax_simba.agents.soft_actor_critic import SoftActorCritic, average_value
+from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.networks import mlp
+
+DEFAULTS = Defaults(
+    agent=replace(redq.DEFAULTS.agent, num_critics=2, dropout_rate=0.01),
+    temperature=redq.DEFAULTS.temperature,
+    update_to_data_ratio=redq.UPDATES,
+)
+
+
+def make(
+    observation_size: int,
+    action_size: int,
+    *,
+    actor_hidden_dim: int,
+    actor_num_blocks: int,
+    critic_hidden_dim: int,
+    critic_num_blocks: int,
+    num_critics: int,
+) -> SoftActorCritic:
+    """The agent for flat observations and actions of the given sizes."""
+    agent = sac.make(
+        observation_size,
+        action_size,
+        actor_hidden_dim=actor_hidden_dim,
+        actor_num_blocks=actor_num_blocks,
+        critic_hidden_dim=critic_hidden_dim,
+        critic_num_blocks=critic_num_blocks,
+        num_critics=num_critics,
+    )
+    critic = mlp.Critic(critic_hidden_dim, critic_num_blocks, layer_norm=True)
+    inputs = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+
+    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
+        return critic.init(key, *inputs)["params"]
+
+    def apply_critic(
+        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
+    ) -> jax.Array:
+        output: Any = critic.apply({"params": params}, observation, action)
+        return output
+
+    def dropout_critic(
+        params: dict,
+        observation: jax.Array,
+        action: jax.Array,
+        hyperparameters: HyperParameters,
+        key: jax.Array,
+    ) -> jax.Array:
+        output: Any = critic.apply(
+            {"params": params},
+            observation,
+            action,
+            hyperparameters.dropout_rate,
+            rngs={"dropout": key},
+        )
+        return output
+
+    return replace(
+        agent,
+        init_critic=init_critic,
+        critic=apply_critic,
+        dropout_critic=dropout_critic,
+        reduce_value=average_value,
+    )

@@ -1,0 +1,46 @@
+"""REDQ (arXiv 2101.05982): ten critics, targets by a random pair of them, twenty updates per step.
+
+Numbers are those of its table 3 and of the authors' code: the networks, learning rate, batch and
+tau of SAC, ten critics, the smaller value of two of them drawn anew for every update, 20 updates
+per step, and after the last of these one of the policy with the mean of all critics. Target
+entropies are MBPO's, task by task; minus half the action dimensions is theirs on HalfCheetah,
+Walker2d and Ant (Hopper: -1, Humanoid: -2 in all).
+"""
+
+from dataclasses import replace
+
+from purejax_simba.agents import sac
+from purejax_simba.agents.settings import Defaults, TemperatureConfig
+from purejax_simba.agents.soft_actor_critic import SoftActorCritic, average_value
+
+UPDATES = 20
+TARGET_CRITICS = 2
+
+DEFAULTS = Defaults(
+    agent=replace(sac.DEFAULTS.agent, num_critics=10, policy_delay=UPDATES),
+    temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-0.5),
+    update_to_data_ratio=UPDATES,
+)
+
+
+def make(
+    observation_size: int,
+    action_size: int,
+    *,
+    actor_hidden_dim: int,
+    actor_num_blocks: int,
+    critic_hidden_dim: int,
+    critic_num_blocks: int,
+    num_critics: int,
+) -> SoftActorCritic:
+    """The agent for flat observations and actions of the given sizes."""
+    agent = sac.make(
+        observation_size,
+        action_size,
+        actor_hidden_dim=actor_hidden_dim,
+        actor_num_blocks=actor_num_blocks,
+        critic_hidden_dim=critic_hidden_dim,
+        critic_num_blocks=critic_num_blocks,
+        num_critics=num_critics,
+    )
+    return replace(agent, target_critics=TARGET_CRITICS, reduce_value=average_value)
