@@ -132,6 +132,13 @@ def test_results_beside_the_published_ones(tmp_path):
     assert (row["difference_low"], row["difference_high"]) == pytest.approx(tuple(expected))
 
 
+def test_before_training_nothing_is_compared(tmp_path):
+    write_run(tmp_path, "mine", "dmc/dog-run", [100, 200], steps=(0, 30_000))
+    experiments = experiments_of(read([tmp_path]))
+    assert "published_mean" not in tables.results_by_task(experiments)
+    assert "published mean" not in tables.aggregates(experiments)
+
+
 def test_aggregates_are_of_normalised_scores(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
     write_run(tmp_path, "mine", "dmc/cheetah-run", [900, 700], steps=(0, 100_000, 200_000))

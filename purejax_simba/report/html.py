@@ -61,7 +61,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
     def cell(name: str, value: Any, column: int) -> Markup:
         if numeric[column]:
             return tag(name, value, class_="number")
-        wide = len(show(value)) > 60 and not isinstance(value, Markup)
+        wide = len(show(value)) > 60
         return tag(name, value, class_="wide") if wide else tag(name, value)
 
     lines = [join(cell("th", title, column) for column, title in enumerate(header))]

@@ -99,7 +99,9 @@ def troubles(experiments: Sequence[Experiment]) -> Section | None:
             rows += [[experiment.name, run.task, line] for line in Sessions(run).troubles()]
     if not rows:
         return None
-    return make("troubles", "Diverged or failed", table(["experiment", "task", "what"], rows))
+    return make(
+        "troubles", "Diverged, failed or unfinished", table(["experiment", "task", "what"], rows)
+    )
 
 
 def curves(experiments: Sequence[Experiment], specs: dict[str, Spec]) -> Section | None:

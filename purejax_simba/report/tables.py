@@ -58,7 +58,8 @@ def results_by_task(experiments: Sequence[Experiment]) -> pd.DataFrame:
 
 
 def _comparison(other: Published, task: str, metric: str, table: pd.DataFrame) -> dict[str, object]:
-    steps = set(table.dropna(how="all").index) & set(other.steps(task, metric))
+    # Before any training there is nothing to compare.
+    steps = set(table.dropna(how="all").index) & set(other.steps(task, metric)) - {0}
     if not steps:
         return {}
     step = max(steps)
@@ -137,7 +138,7 @@ def _compare_aggregates(
 ) -> dict[str, object]:
     ours, theirs = experiment.aggregate(tasks)["mean"], other.aggregate(tasks)["mean"]
     steps = ours.index.intersection(theirs.index)
-    if not len(steps):
+    if not steps.max() > 0:
         return {}
     return {
         "compared env_step": int(steps.max()),
