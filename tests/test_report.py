@@ -13,7 +13,7 @@ from purejax_simba.config import ConfigError
 from purejax_simba.report import published, tables
 from purejax_simba.report.compute import PUBLISHED, compute_of
 from purejax_simba.report.index import BEGIN, END, write_index
-from purejax_simba.report.methods import experiments_of, published_algorithm
+from purejax_simba.report.methods import counterpart, experiments_of, published_algorithm
 from purejax_simba.report.reading import read
 from purejax_simba.report.style import looks, published_color
 from tests.report_runs import write_run
@@ -130,6 +130,25 @@ def test_results_beside_the_published_ones(tmp_path):
     expected = scipy.stats.ttest_ind(ours, sample, equal_var=False).confidence_interval(0.95)
     assert row["difference"] == pytest.approx(ours.mean() - sample.mean())
     assert (row["difference_low"], row["difference_high"]) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize(
+    ("values", "algorithm"),
+    [
+        ({}, "simbaV2_utd2"),
+        ({"update_to_data_ratio": 8.0}, "simbaV2_utd8"),
+        ({"update_to_data_ratio": 3.0}, "simbaV2_utd2"),
+        ({"action_repeat": 1, "update_to_data_ratio": 1.0}, "simbaV2_utd2"),
+        ({"agent__name": "simba"}, "simba_utd2"),
+        ({"agent__name": "bro", "update_to_data_ratio": 10.0}, "bro_utd10"),
+        ({"agent__name": "td3"}, None),
+    ],
+)
+def test_the_published_algorithm_that_is_nearest(tmp_path, values, algorithm):
+    write_run(tmp_path, "mine", "dmc/dog-run", [1, 2], **values)
+    (experiment,) = experiments_of(read([tmp_path]))
+    found = counterpart(experiment)
+    assert (found and found.name) == algorithm
 
 
 def test_before_training_nothing_is_compared(tmp_path):

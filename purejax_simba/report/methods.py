@@ -4,7 +4,7 @@ Both are asked the same questions, so that a figure need not know which is which
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -201,19 +201,32 @@ def published_algorithm(name: str, agent: str = "") -> Published:
     return Published(name, published_returns(), agent)
 
 
-# What our agents are compared with.
-_COUNTERPARTS = {"simba_v2": "simbaV2_utd2", "simba": "simba_utd2", "sac": "sac"}
+# What our agents are compared with: the paper's main results, and those with another
+# update-to-data ratio.
+_COUNTERPARTS: dict[str, tuple[str, dict[float, str]]] = {
+    "simba_v2": (
+        "simbaV2_utd2",
+        {1.0: "simbaV2_utd1", 4.0: "simbaV2_utd4", 8.0: "simbaV2_utd8"},
+    ),
+    "simba": ("simba_utd2", {}),
+    "bro": ("bro_utd10", {2.0: "bro_utd2"}),
+    "sac": ("sac", {}),
+    "crossq": ("crossq", {}),
+    "redq": ("redq_utd20", {}),
+    "droq": ("droq_utd20", {}),
+}
 
 
 def counterpart(experiment: Experiment) -> Published | None:
     """The published algorithm that is nearest to an experiment; None if there is none.
 
-    For SimbaV2 the paper's main result, unless the experiment has another update-to-data ratio
-    than the default, the action repeat, and that was published too.
+    That is the agent's main result in the paper, unless the experiment has another update-to-data
+    ratio than the default of SimbaV2, the action repeat, and results with that were published too.
     """
-    name = _COUNTERPARTS.get(experiment.agent)
-    ratio = experiment.config.get("update_to_data_ratio")
-    if experiment.agent == "simba_v2" and ratio != experiment.config.get("action_repeat"):
-        published = {1: "simbaV2_utd1", 4: "simbaV2_utd4", 8: "simbaV2_utd8"}
-        name = next((published[known] for known in published if known == ratio), name)
-    return None if name is None else published_algorithm(name, experiment.agent)
+    if experiment.agent not in _COUNTERPARTS:
+        return None
+    name, others = _COUNTERPARTS[experiment.agent]
+    ratio: Any = experiment.config.get("update_to_data_ratio")
+    if ratio != experiment.config.get("action_repeat") or experiment.agent != "simba_v2":
+        name = others.get(ratio, name)
+    return published_algorithm(name, experiment.agent)

@@ -9,10 +9,16 @@ from purejax_simba.report.methods import Method, Published
 # Okabe and Ito, "Color universal design" (2008): distinct with every kind of colour vision.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, AMBER, GREY, BLACK = "#56B4E9", "#E69F00", "#7F7F7F", "#000000"
+# Tol's "muted" ones (personal.sron.nl/~pault), where these are used up.
+WINE, OLIVE, TEAL = "#882255", "#999933", "#44AA99"
 _OF_AGENTS = {
     "simba_v2": BLUE,
     "simba": ORANGE,
     "sac": GREY,
+    "bro": GREEN,
+    "crossq": WINE,
+    "redq": OLIVE,
+    "droq": TEAL,
     "td3": AMBER,
     "random": BLACK,
 }
@@ -24,6 +30,9 @@ _OF_PUBLISHED = {
     "tdmpc2": PURPLE,
     "mrq": SKY,
     "sac": GREY,
+    "crossq": WINE,
+    "redq": OLIVE,
+    "droq": TEAL,
 }
 _OTHERS = (SKY, PURPLE, GREEN, AMBER, BLACK, ORANGE, GREY, BLUE)
 # Dots are for what was published.
