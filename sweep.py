@@ -12,7 +12,9 @@ from envs.cores import count_cores
 from purejax_simba import command_line
 from purejax_simba.command import one_line_errors
 from purejax_simba.compilation_cache import use_compilation_cache
+from purejax_simba.config import ConfigError
 from purejax_simba.parallel import use_all_cores
+from purejax_simba.processes import ProcessOptions, join
 from purejax_simba.sweep.files import read_file
 from purejax_simba.sweep.options import SweepOptions, make_sweep
 
@@ -31,9 +33,14 @@ class Arguments:
     change what it says, axes are added."""
     shard: str | None = None
     """Train only a part of the groups: 2/4 on the second of four machines."""
+    groups_at_a_time: int = 1
+    """Train so many groups side by side, each in a process with its part of the GPUs (or cores)."""
     merge: tuple[Path, ...] = ()
     """Train nothing: make the tables of a sweep from these directories, <output>/<experiment> of
     each machine, and write them below --output."""
+    processes: Annotated[ProcessOptions, tyro.conf.arg(name="")] = field(
+        default_factory=ProcessOptions
+    )
     dry_run: bool = False
     """Only say what would be trained, and what memory that takes."""
 
@@ -58,12 +65,22 @@ def main() -> int:
         arguments = parse(sys.argv[1:])
         use_all_cores(count_cores())
         use_compilation_cache()
+        join(arguments.processes)
         from purejax_simba.sweep import commands
 
+        at_a_time = arguments.groups_at_a_time
+        if at_a_time < 1 or (at_a_time > 1 and arguments.processes.distributed):
+            raise ConfigError(
+                f"--groups-at-a-time is {at_a_time}: give 1 or more, and 1 with --distributed"
+            )
         if arguments.merge:
             commands.merge(arguments.merge, Path(arguments.options.config.output))
         elif arguments.dry_run:
             commands.show(make_sweep(arguments.options), arguments.shard)
+        elif at_a_time > 1:
+            command = [sys.executable, *sys.argv, "--groups-at-a-time", "1"]
+            sweep = make_sweep(arguments.options)
+            commands.train_side_by_side(sweep, arguments.shard, at_a_time, command)
         else:
             commands.train(make_sweep(arguments.options), arguments.shard)
     return outcome.status

@@ -110,6 +110,8 @@ class Config:
     """Seeds trained at once."""
     seed: int = 0
     """First seed; the others follow it."""
+    restart_diverged: int = 0
+    """Train seeds that diverged anew with other seeds, which follow those above: so many times."""
     total_env_steps: int = 1_000_000
     """Environment steps per seed (interactions x action repeat x environments)."""
     evaluation_interval: int = 100_000
@@ -488,6 +490,8 @@ def _check(config: Config, episode_length: int) -> None:
         _check_multiple(
             "checkpoint.interval", config.checkpoint.interval, config.steps_per_interaction
         )
+    if config.restart_diverged < 0:
+        raise ConfigError(f"--restart-diverged is {config.restart_diverged}: give 0 or more")
     if config.learning_starts > config.interactions * config.num_environments:
         raise ConfigError(
             f"--learning-starts {config.learning_starts} is more than the "

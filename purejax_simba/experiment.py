@@ -1,5 +1,7 @@
 """A whole experiment: compile, train in chunks, evaluate, write files, go on later."""
 
+import dataclasses
+import functools
 import signal
 import time
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ import jax
 import numpy as np
 
 import envs
-from purejax_simba import loggers, logging, processes, resuming, starting
+from purejax_simba import loggers, logging, processes, restarts, resuming, starting
 from purejax_simba.checkpoint import (
     STATE_DIRECTORY,
     Checkpoint,
@@ -19,7 +21,7 @@ from purejax_simba.checkpoint import (
 )
 from purejax_simba.config import Config, ConfigError, Part, with_agent_defaults
 from purejax_simba.interruption import StopRequest, stop_requests
-from purejax_simba.members import Member
+from purejax_simba.members import Entry, make_members
 from purejax_simba.policies import Policy
 from purejax_simba.preflight import GIB, check_memory, clear_memory_errors
 from purejax_simba.programs import make_program
@@ -69,7 +71,7 @@ def run(config: Config) -> Path:
     experiment.beginning = starting.read(experiment.runs, [config])
     directory = logging.run_directory(config)
     processes.first_does(lambda: logging.create_run_directory(config))
-    experiment.run([Member(config, directory)], directory)
+    experiment.run([Entry(config, directory)], directory, f"python train.py --resume {directory}")
     return directory
 
 
@@ -97,6 +99,8 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
     experiment.reset = reset
     config = experiment.config
     resuming.check_differences(with_agent_defaults(saved), config)
+    if logging.read_replaced(directory):
+        resuming.check_unchanged(saved, config, reset)
     checkpoint = resuming.find(directory)
     if reset and checkpoint.notes["interactions"] >= experiment.end:
         raise ConfigError(f"{directory} is trained to its end: with --reset give more env steps")
@@ -108,7 +112,8 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
         target = logging.run_directory(config)
         processes.first_does(lambda: logging.create_run_directory(config))
         processes.first_does(lambda: logging.copy_metrics(directory, target, metrics_bytes))
-    experiment.run([Member(config, target, metrics_bytes)], target, checkpoint)
+    entry = Entry(config, target, metrics_bytes)
+    experiment.run([entry], target, f"python train.py --resume {target}", checkpoint)
     return target
 
 
@@ -118,6 +123,7 @@ def run_together(
     directory: Path,
     until: int | None = None,
     origin: Origin | None = None,
+    wholes: Sequence[Config] | None = None,
 ) -> None:
     """Trains the seeds of several configurations as one program; each has its own run directory.
 
@@ -129,33 +135,49 @@ def run_together(
       directory: for the checkpoints of all.
       until: environment steps after which to stop; default: those of the configurations.
       origin: where these configurations were trained before, together with others.
+      wholes: the same with all seeds, of which others may have been trained before; default: they
+        have no others.
 
     Raises:
       AllDivergedError: if no run is left; the results until then are in the files.
       And what `run` raises.
     """
-    experiment = _Experiment(compiler, configs, "give the same command again", until)
+    experiment = _Experiment(compiler, configs, until)
     checkpoint = None
     if has_checkpoint(directory / STATE_DIRECTORY):
         checkpoint = resuming.find(directory)
     elif origin is not None:
         checkpoint = resuming.select(resuming.find(origin.directory), origin.members)
-    if checkpoint is None:
-        experiment.beginning = starting.read(experiment.runs, configs)
-        begun = directory.exists()
-        directory.mkdir(parents=True, exist_ok=True)
-        directories = [logging.create_run_directory(config, again=begun) for config in configs]
-        metrics_bytes = [None] * len(configs)
+    wholes = wholes or configs
+    slots = [_slots(config, whole) for config, whole in zip(configs, wholes, strict=True)]
+    if checkpoint is not None:
+        sizes = checkpoint.notes["metrics_bytes"]
     else:
-        directory.mkdir(parents=True, exist_ok=True)
-        directories = [logging.run_directory(config) for config in configs]
-        metrics_bytes = checkpoint.notes["metrics_bytes"]
-    members = []
-    first_run = 0
-    for config, place, size in zip(configs, directories, metrics_bytes, strict=True):
-        members.append(Member(config, place, size, first_run))
-        first_run += config.num_seeds
-    experiment.run(members, directory, checkpoint)
+        experiment.beginning = starting.read(experiment.runs, configs, slots)
+        sizes = processes.first_does(lambda: _begin(configs, wholes, directory))
+    entries = [
+        Entry(config, logging.run_directory(config), size, own)
+        for config, size, own in zip(configs, sizes or [None] * len(configs), slots, strict=True)
+    ]
+    experiment.run(entries, directory, "give the same command again", checkpoint)
+
+
+def _begin(
+    configs: Sequence[Config], wholes: Sequence[Config], directory: Path
+) -> Sequence[int | None]:
+    """Makes directories, again if they were made before; returns what to keep of `metrics.csv`."""
+    begun = directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    if all(config.seed == whole.seed for config, whole in zip(configs, wholes, strict=True)):
+        for whole in wholes:
+            logging.create_run_directory(whole, again=begun)
+        return [None] * len(configs)
+    sizes = [logging.metrics_size(logging.run_directory(config)) for config in configs]
+    return resuming.remember(directory / "metrics_bytes.json", sizes)
+
+
+def _slots(config: Config, whole: Config) -> list[int] | None:
+    return None if config == whole else [seed - whole.seed for seed in config.seeds]
 
 
 class _Experiment:
@@ -163,7 +185,6 @@ class _Experiment:
         self,
         compiler: Compiler,
         configs: Sequence[Config] = (),
-        advice: str = "",
         until: int | None = None,
     ):
         """Refuses what does not fit the memory.
@@ -171,14 +192,13 @@ class _Experiment:
         Args:
           compiler: of what all runs do.
           configs: see `Runs`.
-          advice: how to go on after an interruption; default: the command for a single run.
           until: environment steps after which to stop.
         """
+        self.compiler, self.until = compiler, until
         program = compiler.program
         self.program, self.config = program, program.config
-        processes.check_agreement(self.config)
+        processes.check_agreement(dataclasses.asdict(self.config))
         loggers.check(self.config)
-        self.advice = advice
         steps = self.config.steps if until is None else until
         self.end = steps // self.config.steps_per_interaction
         self.runs = Runs(program, configs, compiler)
@@ -192,15 +212,61 @@ class _Experiment:
         self.reported_divergence: set[int] = set()
 
     def run(
-        self, members: Sequence[Member], directory: Path, checkpoint: Checkpoint | None = None
+        self,
+        entries: Sequence[Entry],
+        directory: Path,
+        advice: str,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
-        self.members, self.directory = members, directory
+        """Trains all seeds, then those that diverged anew, as often as the configuration says.
+
+        Args:
+          entries: what the runs belong to.
+          directory: for the checkpoints.
+          advice: how to go on after an interruption.
+          checkpoint: where to go on.
+        """
+        rounds = self.config.restart_diverged
+        experiment = self
+        for number in range(rounds + 1):
+            if number < rounds and restarts.has_begun(directory, number + 1):
+                self.display.close()
+                continue  # what it has written comes before that of the next
+            own = entries
+            if number:
+                processes.first_does(functools.partial(restarts.choose, entries, number))
+                own, checkpoint = restarts.read(entries, directory, number)
+                if not own:
+                    break
+                experiment.runs.release()
+                configs = [entry.config for entry in own]
+                experiment = _Experiment(self.compiler, configs, self.until)
+                places = [entry.slots for entry in own]
+                experiment.beginning = starting.read(experiment.runs, configs, places)
+                count = sum(config.num_seeds for config in configs)
+                experiment.display.say(f"diverged seeds are trained anew: {count}")
+            try:
+                place = restarts.round_directory(directory, number)
+                experiment._run_round(own, place, advice, checkpoint)
+            except AllDivergedError:
+                if number == rounds and not restarts.is_any_left(entries):
+                    raise
+
+    def _run_round(
+        self,
+        entries: Sequence[Entry],
+        directory: Path,
+        advice: str,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.advice = advice
+        self.members = make_members(entries)
         keep = self.config.checkpoint.keep
         writer = CheckpointWriter(directory / STATE_DIRECTORY, keep)
         memory_errors = clear_memory_errors(self.program, self.runs.count)
         taken = 0 if checkpoint is None else checkpoint.notes["interactions"]
         record = SessionRecord(
-            [member.directory for member in members],
+            [member.directory for member in self.members],
             self.runs.count,
             taken * self.config.steps_per_interaction,
         )
@@ -219,7 +285,7 @@ class _Experiment:
                 seconds = time.monotonic() - begin
             finally:
                 self.display.close()
-                for member in members:
+                for member in self.members:
                     member.close()
             self._finish(stopped_by, seconds)
 
@@ -242,20 +308,22 @@ class _Experiment:
             f"{seconds:.1f} s; {where}"
         )
         if self.config.interactions_per_checkpoint:
-            advice = self.advice or f"python train.py --resume {self.directory}"
-            self.display.say(f"to go on: {advice}")
+            self.display.say(f"to go on: {self.advice}")
         raise SystemExit(128 + stopped_by)
 
     def _compile(self) -> None:
         several = len(self.members)
         of_several = f" of {several} configurations" if several > 1 else ""
+        is_known = self.compiler.has_compiled(self.runs.mesh, self.runs.at_a_time)
         self.display.say(
             f"{self.config.task}: {self.runs.count} runs{of_several} on {self.runs.mesh.size} "
-            f"{jax.default_backend()} device(s), {self.memory / GIB:.2f} GiB; compiling ..."
+            f"{jax.default_backend()} device(s), {self.memory / GIB:.2f} GiB; "
+            + ("compiled before" if is_known else "compiling ...")
         )
         begin = time.monotonic()
         self.runs.compile()
-        self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
+        if not is_known:
+            self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
 
     def _train(self, request: StopRequest, checkpoint: Checkpoint | None) -> signal.Signals | None:
         """Trains to the end, or until a signal, which is returned."""

@@ -1,5 +1,6 @@
 """What belongs to one configuration among the runs of a program: its seeds and its files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,22 @@ from purejax_simba.loggers import Loggers
 from purejax_simba.training import Progress
 
 
+class Entry(NamedTuple):
+    """Seeds of a configuration that are to be trained.
+
+    Attributes:
+      config: resolved, with these seeds.
+      directory: of its files.
+      metrics_bytes: what to keep of `metrics.csv`; None for a new one.
+      slots: where their policies belong among those of the directory; default: there are no others.
+    """
+
+    config: Config
+    directory: Path
+    metrics_bytes: int | None = None
+    slots: Sequence[int] | None = None
+
+
 class Member:
     """A configuration, its directory, and which of the runs are its seeds.
 
@@ -24,25 +41,18 @@ class Member:
       runs: the indices of its runs.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        directory: Path,
-        metrics_bytes: int | None = None,
-        first_run: int = 0,
-    ):
-        """Opens `metrics.csv`: a new one, or so many bytes of the one that is there.
+    def __init__(self, entry: Entry, first_run: int = 0):
+        """Opens `metrics.csv`, and drops what is not to be kept. `first_run` is an index.
 
         Of several processes only the first writes.
         """
-        self.config = config
-        self.directory = directory
+        self.config, self.directory, metrics_bytes, self._slots = entry
         self.metrics = None
         self.loggers = None
         if processes.is_first():
-            self.metrics = logging.MetricsFile(directory, config, metrics_bytes)
-            self.loggers = Loggers(directory, config)
-        self.runs = slice(first_run, first_run + config.num_seeds)
+            self.metrics = logging.MetricsFile(self.directory, self.config, metrics_bytes)
+            self.loggers = Loggers(self.directory, self.config)
+        self.runs = slice(first_run, first_run + self.config.num_seeds)
 
     def write(self, env_step: int, evaluation: EvaluationMetrics, progress: Progress) -> np.ndarray:
         """Appends an evaluation to the file, but for diverged runs; returns its returns.
@@ -61,8 +71,10 @@ class Member:
             else:
                 diverged[seed] = interaction * self.config.steps_per_interaction
         if self.metrics:
-            if diverged != logging.read_diverged(self.directory):
-                logging.write_diverged(self.directory, diverged)
+            known = logging.read_diverged(self.directory)
+            others = {seed: at for seed, at in known.items() if seed not in self.config.seeds}
+            if others | diverged != known:
+                logging.write_diverged(self.directory, others | diverged)
             self.metrics.write(env_step, rows)
         if self.loggers:
             self.loggers.write(env_step, rows)
@@ -82,8 +94,16 @@ class Member:
         if not processes.is_first():
             return
         own = jax.tree.map(lambda leaf: leaf[self.runs], policy)
-        policies.save_policy(self.directory, own)
+        policies.save_policy(self.directory, own, self._slots)
         logging.draw_curve(self.directory, self.config)
+
+
+def make_members(entries: Sequence[Entry]) -> list[Member]:
+    """Members whose runs follow one another."""
+    members: list[Member] = []
+    for entry in entries:
+        members.append(Member(entry, members[-1].runs.stop if members else 0))
+    return members
 
 
 def _row(

@@ -1,6 +1,6 @@
 """The trained policies of a run: saving, restoring and playing them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from purejax_simba.checkpoint import named_leaves, own_process_only, tree_of
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.logging import read_config
+from purejax_simba.logging import read_config, read_seeds
 from purejax_simba.normalisation import RunningMoments
 from purejax_simba.parallel import join_runs, make_mesh, map_runs, split_runs
 from purejax_simba.training import Program, evaluation_policy, make_program
@@ -32,11 +32,35 @@ class Policy(NamedTuple):
     hyperparameters: HyperParameters
 
 
-def save_policy(directory: Path, policy: Policy) -> None:
-    """Writes the final policies of all runs under a run directory."""
+def save_policy(directory: Path, policy: Policy, slots: Sequence[int] | None = None) -> None:
+    """Writes the final policies of all runs under a run directory.
+
+    Args:
+      directory: of the run.
+      policy: of the runs.
+      slots: where these belong among those that are there; default: in place of all.
+    """
+    policy = jax.device_get(policy)
+    path = (directory / POLICY_DIRECTORY).absolute()
     with ocp.StandardCheckpointer(multiprocessing_options=own_process_only()) as checkpointer:
-        path = (directory / POLICY_DIRECTORY).absolute()
-        checkpointer.save(path, jax.device_get(policy), force=True)
+        if slots is not None and path.exists():
+            count = len(jax.tree.leaves(checkpointer.restore(path))[0])
+            known = checkpointer.restore(path, _shapes(policy, count))
+            policy = jax.tree.map(lambda old, new: _with_rows(old, slots, new), known, policy)
+        checkpointer.save(path, policy, force=True)
+
+
+def _shapes(policy: Policy, count: int) -> Policy:
+    """Shapes of so many policies like these."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), policy)
+
+
+def _with_rows(array: jax.Array, rows: Sequence[int], values: np.ndarray) -> np.ndarray:
+    """The array, longer if need be, with other rows."""
+    changed = np.zeros((max(len(array), *(row + 1 for row in rows)), *array.shape[1:]), array.dtype)
+    changed[: len(array)] = array
+    changed[list(rows)] = values
+    return changed
 
 
 def load_policy(directory: Path, program: Program) -> Policy:
@@ -90,7 +114,8 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
         return evaluate(program.environment, act, key, config.num_evaluation_episodes)
 
     # Other episodes than those of training.
-    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in config.seeds])
+    seeds = read_seeds(directory, config)
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
     mesh = make_mesh(config.num_seeds)
     play_all = map_runs(play, mesh, (0, 0))
     with envs.clear_errors():
@@ -99,7 +124,7 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
     metrics = join_runs(played, config.num_seeds)
     return {
         seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
-        for index, seed in enumerate(config.seeds)
+        for index, seed in enumerate(seeds)
     }
 
 

@@ -9,14 +9,14 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import ConfigError
 
 # A process that says nothing for so long has died. JAX ends the others then.
 HEARTBEAT_SECONDS = 30
@@ -144,15 +144,33 @@ def first_does(function: Callable[[], _T]) -> _T | None:
     return result
 
 
-def check_agreement(config: Config) -> None:
+def first_says(function: Callable[[], _T]) -> _T:
+    """What a function returns in the first process, which all are told; tuples become lists.
+
+    Raises:
+      ConfigError: what the function raised.
+      ProcessError: if another process has ended.
+    """
+    if jax.process_count() == 1:
+        return function()
+    text = first_does(lambda: json.dumps(function())) or ""
+    (size,) = largest(len(text.encode()))
+    rows = _exchange(text.encode().ljust(int(size)))
+    return json.loads(rows[0].tobytes())
+
+
+def check_agreement(values: dict[str, Any]) -> None:
     """Makes sure that all processes train the same.
+
+    Args:
+      values: all that it depends on, as JSON can write it.
 
     Raises:
       ConfigError: if one does not.
     """
     if jax.process_count() == 1:
         return
-    rows = _exchange(hashlib.sha256(json.dumps(asdict(config)).encode()).digest())
+    rows = _exchange(hashlib.sha256(json.dumps(values).encode()).digest())
     others = [index for index, row in enumerate(rows) if (row != rows[0]).any()]
     if others:
         raise ConfigError(

@@ -1,5 +1,6 @@
 """Taking runs up again from a checkpoint, on whatever devices there are."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from purejax_simba.checkpoint import (
     read_newest,
     tree_of,
 )
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import Config, ConfigError, Part
+from purejax_simba.logging import replace_text
 from purejax_simba.names import flatten
 from purejax_simba.runs import Runs, Snapshot
 
@@ -23,6 +25,7 @@ HARMLESS = (
     "total_env_steps",
     "offline.epochs",
     "output",
+    "restart_diverged",
     "checkpoint",
     "host_time_limit",
     "loggers",
@@ -51,6 +54,31 @@ def check_differences(saved: Config, config: Config) -> None:
             f"--{length.replace('_', '-')} was {before[length]} and is {now[length]}: "
             "give as many or more"
         )
+
+
+def check_unchanged(saved: Config, config: Config, reset: Sequence[Part]) -> None:
+    """Makes sure that a run whose seeds were replaced goes on to its own end.
+
+    Raises:
+      ConfigError: with what differs.
+    """
+    if reset:
+        raise ConfigError("--reset is of no use where some seeds were trained anew: drop it")
+    for name in ("total_env_steps", "output"):
+        before, now = getattr(saved, name), getattr(config, name)
+        if before != now:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} was {before} and is {now}, but some seeds were "
+                "trained anew: such a run only goes on to its end"
+            )
+
+
+def remember(path: Path, values: list[int]) -> list[int]:
+    """The values that were first given for a file, now or before a process was killed."""
+    if path.exists():
+        return json.loads(path.read_text())
+    replace_text(path, json.dumps(values))
+    return values
 
 
 def find(directory: Path) -> Checkpoint:

@@ -92,6 +92,10 @@ class Compiler:
         self.program = program
         self._compiled: dict[tuple[jax.sharding.Mesh, int], CompiledProgram] = {}
 
+    def has_compiled(self, mesh: jax.sharding.Mesh, num_runs: int) -> bool:
+        """Whether nothing is left to compile for so many runs."""
+        return (mesh, num_runs) in self._compiled
+
     def compile(
         self, mesh: jax.sharding.Mesh, keys: jax.Array, hyperparameters: HyperParameters
     ) -> CompiledProgram:
@@ -164,11 +168,16 @@ class Runs:
         )
         self._groups = self._split(self.inputs)
         self.counters = Counters.create()
+        self._states: list[RunState] = []
 
     def compile(self) -> None:
         """Compiles everything that is called later, and places what all runs share."""
         self._data = place_shared(self.program.data, self.mesh)
         self.compiled = self._compiler.compile(self.mesh, *self._groups[0])
+
+    def release(self) -> None:
+        """Frees the memory of all runs."""
+        self._states = []
 
     def start(self) -> None:
         """Puts all runs before their first interaction."""

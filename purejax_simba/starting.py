@@ -21,7 +21,9 @@ _FIELDS: dict[Part, tuple[tuple[str, ...], str]] = {
 _NORMALIZERS = ("observation_moments", "reward_scale.moments", "reward_scale.largest")
 
 
-def read(runs: Runs, configs: Sequence[Config]) -> dict[str, np.ndarray]:
+def read(
+    runs: Runs, configs: Sequence[Config], slots: Sequence[Sequence[int] | None] | None = None
+) -> dict[str, np.ndarray]:
     """What `--start` names, of the newest checkpoint there, for `runs.replace`.
 
     A seed takes it from the run that has its place in the earlier experiment; where there are
@@ -30,6 +32,7 @@ def read(runs: Runs, configs: Sequence[Config]) -> dict[str, np.ndarray]:
     Args:
       runs: not compiled or started yet.
       configs: of the runs; they all start alike.
+      slots: of each, the places of its seeds among all that it has; default: it has no others.
 
     Raises:
       ConfigError: if there is no checkpoint, or what is in it does not fit.
@@ -41,7 +44,12 @@ def read(runs: Runs, configs: Sequence[Config]) -> dict[str, np.ndarray]:
     prefixes = _prefixes(start.parts, start.optimizers)
     prefixes += tuple(f"state.{name}" for name in _NORMALIZERS) if start.normalizers else ()
     count = sum(checkpoint.notes["num_seeds"])
-    rows = np.concatenate([np.arange(config.num_seeds) % count for config in configs])
+    rows = np.concatenate(
+        [
+            np.asarray(own or range(config.num_seeds)) % count
+            for config, own in zip(configs, slots or [None] * len(configs), strict=True)
+        ]
+    )
     chosen: dict[str, np.ndarray] = {}
     for name, shape in _chosen(named_leaves(runs.snapshot_shapes()), prefixes).items():
         array = checkpoint.arrays.get(name)

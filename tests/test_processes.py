@@ -22,10 +22,13 @@ TINY = (
     "--agent.actor-hidden-dim 8 --agent.critic-hidden-dim 8 --agent.critic-num-blocks 1 "
     "--agent.num-bins 11 --agent.num-critics 1 --replay.batch-size 16 --checkpoint.interval 40"
 ).split()
-# Runs the command line; with KILL_AT set, dies after the chunk that reaches this interaction.
+# Options that make a sweep of it.
+RATES = ("--log-uniform", "agent.learning-rate=1e-3,1e-1")
+SWEEP = (*RATES, "--samples", "4", "--sampler", "tpe", "--trials-per-batch", "2")
+# Runs a command line; with KILL_AT set, dies after the chunk that reaches this interaction.
 COMMAND = """
-import os, signal, sys
-import train
+import importlib, os, signal, sys
+command = importlib.import_module(sys.argv.pop(1))
 from purejax_simba import experiment
 experiment.CHUNK_SECONDS = 0.0
 show = experiment._Experiment._show
@@ -34,7 +37,7 @@ def show_and_die(self, *arguments):
     if self.interactions >= int(os.environ.get("KILL_AT", 10**9)):
         os.kill(os.getpid(), signal.SIGKILL)
 experiment._Experiment._show = show_and_die
-sys.exit(train.main())
+sys.exit(command.main())
 """
 SECONDS = 300
 
@@ -45,12 +48,15 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _start(index: int, port: int, cwd: Path, *arguments: str, **more: str) -> subprocess.Popen:
+def _start(
+    index: int, port: int, cwd: Path, *arguments: str, command: str = "train", **more: str
+) -> subprocess.Popen:
     environment = os.environ | more
     environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cwd / "cache")}
     together = f"--distributed --coordinator-address 127.0.0.1:{port} --num-processes 2"
+    words = [command, *arguments, *together.split(), "--process-id", str(index)]
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments, *together.split(), "--process-id", str(index)],
+        [sys.executable, "-c", COMMAND, *words],
         cwd=cwd,
         stderr=subprocess.PIPE,
         text=True,
@@ -58,15 +64,15 @@ def _start(index: int, port: int, cwd: Path, *arguments: str, **more: str) -> su
     )
 
 
-def _train(cwd: Path, *arguments: str) -> list[tuple[int, str]]:
+def _train(cwd: Path, *arguments: str, command: str = "train") -> list[tuple[int, str]]:
     """Status and messages of each of two processes."""
     port = _free_port()
-    started = [_start(index, port, cwd, *arguments) for index in (0, 1)]
+    started = [_start(index, port, cwd, *arguments, command=command) for index in (0, 1)]
     return [(process.wait(), process.stderr.read()) for process in started]
 
 
-def _values(directory: Path) -> dict[tuple[str, ...], float]:
-    with (directory / "tiny" / TASK / "metrics.csv").open(newline="") as file:
+def _values(directory: Path, experiment: str = "tiny") -> dict[tuple[str, ...], float]:
+    with (directory / experiment / TASK / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     values = {(r["seed"], r["metric"], r["env_step"]): float(r["value"]) for r in rows}
     assert len(values) == len(rows), "no row is there twice"
@@ -96,6 +102,54 @@ def test_two_processes_give_the_numbers_of_one(together, tmp_path):
         for output in (together, tmp_path)
     ]
     assert files[0] == files[1]
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_sweep(tmp_path):
+    """In both cases two batches of two configurations, which Optuna has chosen."""
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    for place in (together, alone):
+        place.mkdir()
+    messages = []
+    for status, text in _train(together, *TINY, *SWEEP, "--output", ".", command="sweep"):
+        assert status == 0, text
+        messages.append(text)
+    assert messages[0].count("compiled in") == 1  # for both batches
+    assert "batch" not in messages[1]
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    command = [sys.executable, str(ROOT / "sweep.py"), *TINY, *SWEEP, "--output", str(alone)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    for number in range(4):
+        expected = _values(alone, f"tiny/{number:03d}")
+        values = _values(together, f"tiny/{number:03d}")
+        assert values.keys() == expected.keys()
+        for name, value in expected.items():
+            assert values[name] == pytest.approx(value, rel=1e-2, abs=1e-3), name
+    tables = [(place / "tiny" / "sweep.csv").read_text() for place in (together, alone)]
+    assert tables[0].count("\n") == tables[1].count("\n") == 5
+
+
+@pytest.mark.slow
+def test_groups_train_side_by_side(tmp_path):
+    words = [*TINY, "--num-seeds", "1", "--grid", "agent.num-bins=11,13", "--output", "."]
+    command = [sys.executable, str(ROOT / "sweep.py"), *words, "--groups-at-a-time", "2"]
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment |= {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment
+        )
+
+    result = run()
+    assert result.returncode == 0, result.stderr
+    for number in (0, 1):
+        assert f"[{number + 1}/2] group {number} of 2" in result.stderr
+        assert _values(tmp_path, f"tiny/{number:03d}")
+    assert (tmp_path / "tiny" / "sweep.csv").read_text().count("\n") == 3
+    assert result.stdout.count("tables and plots are in tiny") == 1
+    assert run().stderr.count("was finished before") == 2
 
 
 @pytest.mark.slow

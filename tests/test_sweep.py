@@ -11,7 +11,7 @@ import pytest
 import envs
 import sweep as command_line
 from purejax_simba import preflight
-from purejax_simba.config import AgentConfig, Config, ConfigError
+from purejax_simba.config import AgentConfig, Config, ConfigError, TemperatureConfig
 from purejax_simba.names import find_name, flatten, parse_value, replace_values
 from purejax_simba.sweep.axes import Axis, parse_axis
 from purejax_simba.sweep.definition import Sweep
@@ -21,6 +21,7 @@ from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
 from purejax_simba.sweep.plan import choose_shard, describe, make_groups, parts_of
 from purejax_simba.sweep.sampling import sample_positions
+from purejax_simba.sweep.side_by_side import divide_devices, shard_of
 from purejax_simba.training import Counters, make_program
 from tests import tiny
 
@@ -134,6 +135,7 @@ BAD = {
     "--shard 3/2": ["--shard 3/2", "1/4"],
     "--shard 0/2": ["--shard 0/2"],
     "--shard two": ["--shard two"],
+    "--groups-at-a-time 0": ["--groups-at-a-time is 0", "1 or more"],
     "--file missing.yaml": ["missing.yaml", "No such file"],
     "--merge missing": ["missing holds no sweep"],
     "--num-seeds 0": ["--num-seeds is 0"],
@@ -205,7 +207,10 @@ def test_a_file_says_what_options_say(tmp_path, command):
         """
     )
     config = BaseConfig(
-        task=(TASK, "brax/ant"), num_seeds=3, agent=AgentConfig(critic_hidden_dim=64)
+        task=(TASK, "brax/ant"),
+        num_seeds=3,
+        agent=AgentConfig(critic_hidden_dim=64),
+        temperature=TemperatureConfig(initial=0.01),
     )
     options = read_file(path)
     assert options == SweepOptions(
@@ -365,6 +370,33 @@ def test_shards_share_the_groups():
     assert [[each.number for each in shard] for shard in shards] == [[0, 3], [1, 4], [2]]
 
 
+@pytest.mark.parametrize("shard", [None, "1/3", "2/3"])
+def test_processes_share_a_shard(shard):
+    groups = list(range(23))
+    parts = [choose_shard(groups, shard_of(shard, index, 4)) for index in range(4)]
+    assert sorted(each for part in parts for each in part) == choose_shard(groups, shard)
+    assert all(parts)
+
+
+def test_processes_share_the_devices(monkeypatch, command, tmp_path):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 4, 5, 6})
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert [each.cores for each in divide_devices(2)] == [{0, 4, 6}, {1, 5}]
+    words = f"--task {TASK} --grid agent.num-bins=11,13,15,17,19,21 --output {tmp_path}".split()
+    status, _, error = command(*words, "--groups-at-a-time", "6")
+    assert (status, error) == (
+        2,
+        "error: --groups-at-a-time is 6 and there are 5 cores: give 5 or less\n",
+    )
+    assert not list(tmp_path.iterdir())
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    environments = [each.environment for each in divide_devices(2)]
+    assert environments == [{"CUDA_VISIBLE_DEVICES": "3,7"}, {"CUDA_VISIBLE_DEVICES": "5"}]
+    with pytest.raises(ConfigError, match="there are 3 GPUs"):
+        divide_devices(4)
+
+
 def _sweep_of(count: int, output) -> Sweep:
     config = dataclasses.replace(CONFIG, output=str(output))
     return Sweep(config, (TASK,), (SHIFTS,), samples=count)
@@ -380,9 +412,19 @@ def test_groups_that_do_not_fit_are_split(monkeypatch, tmp_path):
     assert "1 group, 4 compiled programs, 12 configurations, 36 runs" in text
     parts = parts_of(group)
     assert [len(part) for part in parts] == [3, 3, 3, 3]
-    assert [member for part in parts for member in part] == group.members
+    assert [share.member for part in parts for share in part] == group.members
+    assert all(share.is_whole for part in parts for share in part)
     monkeypatch.setattr(preflight, "_available_bytes", lambda: int(2.5 * per_run))
-    assert "2 fit at a time, too few for a configuration of 3 seeds" in describe([group], sweep)
+    text = describe([group], sweep)
+    assert "2 fit at a time, the 3 seeds of a configuration take turns, in 24 parts" in text
+    turns = parts_of(group._replace(directory=tmp_path / "turns"))
+    seeds = [[(share.member, *share.config.seeds) for share in part] for part in turns]
+    assert seeds[:3] == [
+        [(group.members[0], 0, 1)],
+        [(group.members[0], 2)],
+        [(group.members[1], 0, 1)],
+    ]
+    assert len(turns) == 24
     # What was begun goes on as it was, whatever is free now.
     monkeypatch.setattr(preflight, "_available_bytes", lambda: None)
     assert parts_of(group) == parts

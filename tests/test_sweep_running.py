@@ -77,8 +77,11 @@ def programs() -> Iterator[list[tuple[int, int]]]:
         yield programs
 
 
+_CONFIGURED = ("num_seeds", "agent", "restart_diverged")
+
+
 def _sweep(output: Path, *axes: Axis, **options: Any) -> Sweep:
-    changes = {name: options.pop(name) for name in ("num_seeds", "agent") if name in options}
+    changes = {name: options.pop(name) for name in _CONFIGURED if name in options}
     config = dataclasses.replace(CONFIG, output=str(output), **changes)
     return Sweep(config, options.pop("tasks", (TASK,)), axes, **options)
 
@@ -285,6 +288,44 @@ def test_an_interrupted_sweep_goes_on(
     assert _files(sweep.directory) == _files(finished.directory)
 
 
+@pytest.mark.parametrize("interrupted", [5, pytest.param(6, marks=pytest.mark.slow)])
+def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, interrupted):
+    """Where only one of three fits at a time; four evaluations each."""
+    monkeypatch.setattr("purejax_simba.sweep.plan.runs_that_fit", lambda *_: 1)
+    sweep = _sweep(tmp_path, Axis("agent.learning_rate", "grid", RATES.values[:1]))
+    with monkeypatch.context() as patch:
+        _after_evaluation(patch, interrupted, _kill)
+        with pytest.raises(Killed):
+            commands.train(sweep)
+    commands.train(sweep)
+    directory, whole = (each.directory / "000" / TASK for each in (sweep, finished))
+    assert read_config(directory).num_seeds == 3
+    returns, expected = read_returns(directory), read_returns(whole)
+    assert list(returns) == [0, 1, 2]
+    for seed, points in returns.items():
+        np.testing.assert_allclose(points, expected[seed], rtol=1e-4)
+    program = make_program(read_config(directory))
+    policies = [load_policy(each, program) for each in (directory, whole)]
+    for ours, theirs in zip(*map(jax.tree.leaves, policies), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    (row,) = read_results([sweep.directory]).rows
+    assert list(row.score.returns) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({"halving": Halving(2)}, "--halving needs all 3 seeds"),
+        ({"restart_diverged": 1}, "--restart-diverged needs all 3 seeds"),
+    ],
+)
+def test_what_needs_all_seeds_is_refused_without(tmp_path, monkeypatch, programs, options, needed):
+    monkeypatch.setattr("purejax_simba.sweep.plan.runs_that_fit", lambda *_: 2)
+    with pytest.raises(running.SweepError, match=needed):
+        running.run_sweep(_sweep(tmp_path, RATES, **options))
+    assert not programs
+
+
 @pytest.mark.slow
 def test_shards_are_merged(finished, tmp_path, capsys):
     parts = [_sweep(tmp_path / str(shard), RATES, BINS) for shard in (1, 2)]
@@ -300,7 +341,7 @@ def test_shards_are_merged(finished, tmp_path, capsys):
     assert table(tmp_path / "merged" / "sweep") == table(finished.directory)
     with pytest.raises(ConfigError, match="different sweeps: num-seeds was 3 and is 2"):
         other = _sweep(tmp_path / "other", RATES, BINS, num_seeds=2)
-        running._begin(other, [])
+        running.begin_sweep(other, [])
         commands.merge([parts[0].directory, other.directory], tmp_path / "merged")
 
 

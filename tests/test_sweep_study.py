@@ -55,7 +55,7 @@ def trained(monkeypatch) -> list[list[str]]:
     """
     trained: list[list[str]] = []
 
-    def train(compiler, configs, directory, until, origin) -> None:
+    def train(compiler, configs, directory, until, origin, wholes) -> None:
         trained.append([config.experiment.rpartition("/")[2] for config in configs])
         directory.mkdir(parents=True, exist_ok=True)
         for config in configs:

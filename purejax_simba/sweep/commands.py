@@ -4,12 +4,16 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+
+from purejax_simba import processes
 from purejax_simba.config import ConfigError
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.plan import choose_shard, describe, make_groups
 from purejax_simba.sweep.plots import draw_plots
-from purejax_simba.sweep.results import BEST_FILE, Results, ranking, read_results, write_results
-from purejax_simba.sweep.running import SweepError, run_sweep
+from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, write_results
+from purejax_simba.sweep.running import SweepError, begin_sweep, run_sweep
+from purejax_simba.sweep.side_by_side import divide_devices, run_shards
 
 
 def train(sweep: Sweep, shard: str | None = None) -> None:
@@ -23,9 +27,40 @@ def train(sweep: Sweep, shard: str | None = None) -> None:
     except (SweepError, SystemExit):
         # What failed or was stopped has left results all the same.
         with contextlib.suppress(ConfigError):
-            _report(read_results([sweep.directory]), sweep.directory)
+            _report([sweep.directory], sweep.directory)
         raise
-    _report(read_results([sweep.directory]), sweep.directory)
+    _report([sweep.directory], sweep.directory)
+
+
+def train_side_by_side(
+    sweep: Sweep, shard: str | None, groups_at_a_time: int, command: Sequence[str]
+) -> None:
+    """Trains what is left of a sweep, several groups at a time, and prints the ranking.
+
+    Args:
+      sweep: what to train.
+      shard: of it, see `run_sweep`.
+      groups_at_a_time: processes, each with its part of the devices of this machine.
+      command: that trains the sweep in one process.
+
+    Raises:
+      ConfigError, envs.TaskError: before anything is started, for what cannot work.
+      SweepError: if a process has failed; it has said why.
+      SystemExit: after a signal.
+    """
+    # Devices are for those that train.
+    jax.config.update("jax_platforms", "cpu")
+    groups = make_groups(sweep)
+    devices = divide_devices(min(groups_at_a_time, len(choose_shard(groups, shard))))
+    begin_sweep(sweep, groups)
+    statuses = [status for status in run_shards(command, shard, devices) if status]
+    with contextlib.suppress(ConfigError):
+        _report([sweep.directory], sweep.directory)
+    for status in statuses:
+        if status > 128:
+            raise SystemExit(status)
+    if statuses:
+        raise SweepError(f"{len(statuses)} of {len(devices)} processes failed: see above")
 
 
 def show(sweep: Sweep, shard: str | None = None) -> None:
@@ -47,11 +82,13 @@ def merge(directories: Sequence[Path], output: Path) -> None:
     Raises:
       ConfigError: if they are parts of different sweeps.
     """
-    results = read_results(directories)
-    _report(results, output / results.config.experiment)
+    _report(directories, output / read_results(directories).config.experiment)
 
 
-def _report(results: Results, directory: Path) -> None:
+def _report(parts: Sequence[Path], directory: Path) -> None:
+    if not processes.is_first():
+        return
+    results = read_results(parts)
     write_results(results, directory)
     draw_plots(results, directory)
     print(ranking(results))

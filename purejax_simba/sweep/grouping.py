@@ -36,6 +36,7 @@ TRACED = frozenset(
 _NAMES = frozenset({"seed", "num_seeds", "experiment", "output"})
 # No hyperparameters: what is learned does not depend on them, but by chance.
 BOOKKEEPING = _NAMES | {
+    "restart_diverged",
     "checkpoint",
     "host_time_limit",
     "host_python",

@@ -1,10 +1,12 @@
 """Which programs a sweep is made of, and what trains in each."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from purejax_simba import processes
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.logging import replace_text, run_directory
 from purejax_simba.preflight import GIB, bytes_per_run, runs_that_fit
@@ -32,6 +34,23 @@ class Member(NamedTuple):
     def directory(self) -> Path:
         """Of its files."""
         return run_directory(self.config)
+
+
+class Share(NamedTuple):
+    """What of a member trains at a time.
+
+    Attributes:
+      member: the whole.
+      config: with the seeds that train.
+    """
+
+    member: Member
+    config: Config
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of its seeds do."""
+        return self.config == self.member.config
 
 
 class Group(NamedTuple):
@@ -115,39 +134,53 @@ def choose_shard(groups: Sequence[Group], shard: str | None) -> list[Group]:
     return list(groups[int(index) - 1 :: int(count)])
 
 
-def parts_of(group: Group) -> list[list[Member]]:
-    """The members that have room in memory at the same time; a group that was begun stays as it is.
+def parts_of(group: Group) -> list[list[Share]]:
+    """What has room in memory at the same time; a group that was begun stays as it is."""
+    parts = processes.first_says(lambda: _divide_once(group))
+    return [[_share(group.members[i], first, count) for i, first, count in part] for part in parts]
 
-    Raises:
-      ConfigError: if a single configuration is too large.
-    """
+
+def _divide_once(group: Group) -> list[list[tuple[int, int, int]]]:
     path = group.directory / _PARTS_FILE
     if path.exists():
-        sizes = json.loads(path.read_text())
-    else:
-        fit = runs_that_fit(make_program(group.members[0].config), group.runs)
-        sizes = _divide([member.config.num_seeds for member in group.members], fit)
-        group.directory.mkdir(parents=True, exist_ok=True)
-        replace_text(path, json.dumps(sizes))
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return [group.members[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+        return json.loads(path.read_text())
+    fit = runs_that_fit(make_program(group.members[0].config), group.runs)
+    parts = _divide([member.config.num_seeds for member in group.members], fit)
+    group.directory.mkdir(parents=True, exist_ok=True)
+    replace_text(path, json.dumps(parts))
+    return parts
 
 
-def _divide(seeds: Sequence[int], fit: int) -> list[int]:
-    """Sizes of parts, about equally large, of configurations with so many seeds.
+def _share(member: Member, first: int, count: int) -> Share:
+    seed = member.config.seed + first
+    return Share(member, dataclasses.replace(member.config, seed=seed, num_seeds=count))
 
-    A configuration that does not fit is a part of its own, and is refused when its turn comes.
+
+def _divide(seeds: Sequence[int], fit: int) -> list[list[tuple[int, int, int]]]:
+    """Parts, about equally large, of configurations with so many seeds.
+
+    Where one of them does not fit, the seeds of each train in several parts. Where not even one
+    seed does, it is refused when its turn comes.
+
+    Returns:
+      For every part `(configuration, first of its seeds, number of seeds)` of those in it.
     """
+    if 0 < fit < max(seeds):
+        pieces = []
+        for index, number in enumerate(seeds):
+            size = -(-number // -(-number // fit))
+            pieces += [
+                (index, first, min(size, number - first)) for first in range(0, number, size)
+            ]
+        return [[piece] for piece in pieces]
     count = max(1, -(-sum(seeds) // max(fit, 1)))
     most = max(1, min(fit, max(-(-sum(seeds) // count), max(seeds))))
-    sizes, runs = [0], 0
-    for number in seeds:
-        if sizes[-1] and runs + number > most:
-            sizes.append(0)
-            runs = 0
-        sizes[-1] += 1
-        runs += number
-    return sizes
+    parts: list[list[tuple[int, int, int]]] = [[]]
+    for index, number in enumerate(seeds):
+        if parts[-1] and sum(runs for *_, runs in parts[-1]) + number > most:
+            parts.append([])
+        parts[-1].append((index, 0, number))
+    return parts
 
 
 def describe(groups: Sequence[Group], sweep: Sweep) -> str:
@@ -159,11 +192,11 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
         program = make_program(config)
         per_run = sum(bytes_per_run(program).values())
         fit = runs_that_fit(program, _NO_LIMIT)
-        sizes = _divide([member.config.num_seeds for member in each.members], fit)
-        rungs = [rungs_of(sweep.halving, config, size) for size in sizes]
+        divided = _divide([member.config.num_seeds for member in each.members], fit)
+        rungs = [rungs_of(sweep.halving, config, len(part)) for part in divided]
         samples = f"{sweep.samples} samples in batches of " if each.fixed is not None else ""
         programs += sum(1 + len(steps) for steps in rungs)
-        parts = f", in {len(sizes)} parts" if len(sizes) > 1 else ""
+        parts = f", in {len(divided)} parts" if len(divided) > 1 else ""
         steps = ", ".join(f"{step:,}" for step in rungs[0])
         compared = f", compared at env steps {steps}" if steps else ""
         lines.append(
@@ -199,5 +232,5 @@ def _fitting(group: Group, fit: int) -> str:
     if fit == _NO_LIMIT:
         return "any number of runs fits"
     largest = max(member.config.num_seeds for member in group.members)
-    advice = f", too few for a configuration of {largest} seeds" if fit < largest else ""
-    return f"{fit:,} fit at a time{advice}"
+    turns = f", the {largest} seeds of a configuration take turns" if 0 < fit < largest else ""
+    return f"{fit:,} fit at a time{turns}"

@@ -1,5 +1,6 @@
 """Running a sweep: one program after the other, each taken up where it was left."""
 
+import functools
 import itertools
 import json
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 import jax
 
 import envs
-from purejax_simba import loggers
+from purejax_simba import loggers, processes
 from purejax_simba.checkpoint import STATE_DIRECTORY
 from purejax_simba.config import ConfigError
 from purejax_simba.experiment import AllDivergedError, Origin, run_together
@@ -22,6 +23,7 @@ from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.plan import (
     Group,
     Member,
+    Share,
     choose_shard,
     count_of,
     make_groups,
@@ -29,7 +31,7 @@ from purejax_simba.sweep.plan import (
     parts_of,
 )
 from purejax_simba.sweep.scores import Score, score_of
-from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, StorageError, Study
+from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, Study, batch_directory
 
 _FINISHED = "finished"
 
@@ -53,27 +55,25 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
       SystemExit, CheckpointError, ResultsError: as `experiment.run`.
     """
     loggers.check(sweep.config)
+    processes.check_agreement(sweep.description() | {"shard": shard, "samples": sweep.samples})
     groups = make_groups(sweep)
     chosen = choose_shard(groups, shard)
-    storage = Storage(sweep.storage, is_shared=True) if sweep.storage is not None else None
-    _begin(sweep, [member for each in groups for member in each.members])
-    if sweep.is_adaptive:
-        file = f"sqlite:///{sweep.directory.absolute() / STUDY_FILE}"
-        storage = storage or Storage(file, is_shared=False)
+    storage = processes.first_does(lambda: begin_sweep(sweep, groups))
     failures = []
     for each in chosen:
         name = f"group {each.number} of {len(groups)}"
         try:
-            if storage is not None and each.fixed is not None:
-                study = Study(sweep, each.fixed, each.directory, storage)
-                _run_study(each, name, sweep, study, len(groups) > 1)
-            elif (each.directory / _FINISHED).exists():
+            if each.fixed is not None:
+                _run_study(each, name, sweep, storage, len(groups) > 1)
+            elif _is_finished(each.directory):
                 _say(f"{name} was finished before")
             else:
                 _say(f"{name}: {count_of(len(each.members), 'configuration')}")
                 compiler = Compiler(make_program(each.members[0].config))
                 _run_group(each, sweep.halving, compiler)
-        except (ConfigError, envs.HostEnvironmentError, StorageError) as error:
+        except (ConfigError, envs.HostEnvironmentError) as error:
+            if isinstance(error, envs.HostEnvironmentError) and jax.process_count() > 1:
+                raise  # the other processes do not know of it
             _say(f"{name} failed: {error}")
             failures.append(f"{name} ({error})")
         jax.clear_caches()  # the next group has another program
@@ -81,10 +81,23 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
         raise SweepError(f"{'; '.join(failures)}: the same command tries again")
 
 
-def _begin(sweep: Sweep, members: Sequence[Member]) -> None:
-    if check_directory(sweep):
-        return
-    for member in members:
+def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> Storage | None:
+    """Makes the directory of a sweep, unless it was begun before; returns where its studies are.
+
+    Raises:
+      ConfigError: if the directory holds something else, or the storage cannot be used.
+    """
+    storage = Storage(sweep.storage, is_shared=True) if sweep.storage is not None else None
+    if not check_directory(sweep):
+        _make_directory(sweep, groups)
+    if sweep.is_adaptive and storage is None:
+        url = f"sqlite:///{sweep.directory.absolute() / STUDY_FILE}"
+        storage = Storage(url, is_shared=False)
+    return storage
+
+
+def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
+    for member in itertools.chain.from_iterable(group.members for group in groups):
         if (member.directory / CONFIG_FILE).exists():
             raise ConfigError(
                 f"{member.directory} already holds a run: give another --output or --experiment, "
@@ -101,27 +114,40 @@ def _begin(sweep: Sweep, members: Sequence[Member]) -> None:
 
 
 def _run_study(
-    group: Group, name: str, sweep: Sweep, study: Study, is_one_of_several: bool
+    group: Group, name: str, sweep: Sweep, storage: Storage | None, is_one_of_several: bool
 ) -> None:
     """Trains batch after batch of what the study asks for, until it has enough samples."""
     prefix = f"{group.number}-" if is_one_of_several else ""
+    # Only the first process has the storage, and the study.
+    study = Study(sweep, group.fixed or {}, group.directory, storage) if storage else None
     compiler = None
     for number in itertools.count():
-        samples = study.batch(number)
-        if not samples:
+        asked = processes.first_says(functools.partial(_ask, study, number))
+        if not asked:
             break
-        batch = _batch(samples, prefix, study.batch_directory(number), group, sweep)
-        if not (batch.directory / _FINISHED).exists():
+        samples = [Sample(*sample) for sample in asked]
+        directory = batch_directory(group.directory, number)
+        batch = _batch(samples, prefix, directory, group, sweep)
+        if not _is_finished(directory):
             _say(
                 f"{name}, batch {number}: {count_of(len(samples), 'configuration')}, "
-                f"{study.count()} of {sweep.samples} samples"
+                f"{samples[-1].number + 1} of {sweep.samples} samples"
             )
             compiler = compiler or Compiler(make_program(batch.members[0].config))
             _run_group(batch, sweep.halving, compiler)
-        for sample, member in zip(samples, batch.members, strict=True):
-            study.tell(sample, score_of(member.directory), member.config.total_env_steps)
+        processes.first_does(functools.partial(_tell, study, samples, batch.members))
     if compiler is None:
         _say(f"{name} was finished before")
+
+
+def _ask(study: Study | None, number: int) -> list[Sample]:
+    return study.batch(number) if study else []
+
+
+def _tell(study: Study | None, samples: Sequence[Sample], members: Sequence[Member]) -> None:
+    for sample, member in zip(samples, members, strict=True):
+        if study:
+            study.tell(sample, score_of(member.directory), member.config.total_env_steps)
 
 
 def _batch(
@@ -136,10 +162,13 @@ def _batch(
 
 def _run_group(group: Group, halving: Halving | None, compiler: Compiler) -> None:
     try:
-        for number, members in enumerate(parts_of(group)):
+        parts = parts_of(group)
+        if not all(share.is_whole for part in parts for share in part):
+            _check_shares(group.members[0], halving)
+        for number, shares in enumerate(parts):
             part = group.directory / f"part-{number}"
-            if not (part / _FINISHED).exists():
-                _run_part(members, part, halving, compiler)
+            if not _is_finished(part):
+                _run_part(shares, part, halving, compiler)
                 _mark_finished(part)
                 _remove_checkpoints(part)
         _remove_checkpoints(group.directory)
@@ -148,18 +177,29 @@ def _run_group(group: Group, halving: Halving | None, compiler: Compiler) -> Non
         raise ResultsError(f"cannot write to {group.directory}: {error}") from error
 
 
+def _check_shares(member: Member, halving: Halving | None) -> None:
+    """Refuses what needs all seeds of a configuration at the same time."""
+    needed = "--restart-diverged" if member.config.restart_diverged else "--halving"
+    if halving is not None or member.config.restart_diverged:
+        raise ConfigError(
+            f"{needed} needs all {member.config.num_seeds} seeds of a configuration at the same "
+            "time, and they do not fit: give fewer --num-seeds or a smaller --replay.capacity"
+        )
+
+
 def _run_part(
-    members: Sequence[Member], directory: Path, halving: Halving | None, compiler: Compiler
+    shares: Sequence[Share], directory: Path, halving: Halving | None, compiler: Compiler
 ) -> None:
-    """Trains members together; at every rung the best go on from where they are."""
-    rungs = rungs_of(halving, members[0].config, len(members))
+    """Trains shares together; at every rung the best go on from where they are."""
+    rungs = rungs_of(halving, shares[0].config, len(shares))
     origin = None
     for number, rung in enumerate([*rungs, None]):
         stage = directory / f"stage-{number}"
-        if not (stage / _FINISHED).exists():
-            configs = [member.config for member in members]
+        if not _is_finished(stage):
+            configs = [share.config for share in shares]
+            wholes = [share.member.config for share in shares]
             try:
-                run_together(compiler, configs, stage, rung, origin)
+                run_together(compiler, configs, stage, rung, origin, wholes)
             except AllDivergedError as error:
                 _say(str(error))
                 break
@@ -167,29 +207,38 @@ def _run_part(
         if origin is not None:
             _remove_checkpoints(origin.directory)
         if rung is not None and halving is not None:
-            best = _best(members, rung, halving.keep(len(members)))
-            _say(f"{rung:,} env steps: {len(best)} of {len(members)} configurations go on")
+            keep = halving.keep(len(shares))
+            best = processes.first_says(functools.partial(_best, shares, rung, keep))
+            _say(f"{rung:,} env steps: {len(best)} of {len(shares)} configurations go on")
             origin = Origin(stage, best)
-            members = [members[index] for index in best]
+            shares = [shares[index] for index in best]
 
 
-def _best(members: Sequence[Member], rung: int, keep: int) -> list[int]:
+def _best(shares: Sequence[Share], rung: int, keep: int) -> list[int]:
     scores: dict[int, Score] = {}
-    for index, member in enumerate(members):
-        score = score_of(member.directory, rung)
+    for index, share in enumerate(shares):
+        score = score_of(share.member.directory, rung)
         if score is not None:
             scores[index] = score
     return sorted(sorted(scores, key=lambda index: scores[index].order())[:keep])
 
 
+def _is_finished(directory: Path) -> bool:
+    return processes.first_says((directory / _FINISHED).exists)
+
+
 def _mark_finished(directory: Path) -> None:
-    replace_text(directory / _FINISHED, "")
+    if processes.is_first():
+        directory.mkdir(parents=True, exist_ok=True)
+        replace_text(directory / _FINISHED, "")
 
 
 def _remove_checkpoints(directory: Path) -> None:
-    for checkpoints in list(directory.rglob(STATE_DIRECTORY.parts[0])):
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    if processes.is_first():
+        for checkpoints in list(directory.rglob(STATE_DIRECTORY.parts[0])):
+            shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    if processes.is_first():
+        print(line, file=sys.stderr, flush=True)

@@ -22,7 +22,7 @@ _SECONDS_TO_ANSWER = 10.0
 _SWEEP, _PLACE = "sweep", "trained in"
 
 
-class StorageError(Exception):
+class StorageError(ConfigError):
     """The storage does not answer any more; the message is one line."""
 
 
@@ -89,6 +89,11 @@ def _no_answer(name: str, error: Exception) -> str:
     return f"--storage {name} does not answer: {lines[0]}"
 
 
+def batch_directory(directory: Path, number: int) -> Path:
+    """Where a batch is trained of a study below a directory."""
+    return directory / f"batch-{number:03d}"
+
+
 class Study:
     """A study of a sweep, and the trials in it that are trained below a directory.
 
@@ -106,31 +111,22 @@ class Study:
           storage: of the study.
 
         Raises:
-          ConfigError: if the study of this name is of another sweep, or the storage does not work.
+          ConfigError: if the study of this name is of another sweep.
+          StorageError: if the storage does not answer any more.
         """
         import optuna
 
         self._sweep, self._directory, self._storage = sweep, directory, storage
         name = ", ".join([sweep.config.experiment, *(f"{n}={v}" for n, v in fixed.items())])
-        try:
-            with self._clear_errors():
-                self._study = optuna.create_study(
-                    storage=storage.optuna,
-                    study_name=name,
-                    direction="maximize",
-                    load_if_exists=True,
-                )
-                before = self._study.user_attrs.get(_SWEEP)
-                if before is None:
-                    self._study.set_user_attr(_SWEEP, sweep.description())
-        except StorageError as error:
-            raise ConfigError(str(error)) from error
+        with self._clear_errors():
+            self._study = optuna.create_study(
+                storage=storage.optuna, study_name=name, direction="maximize", load_if_exists=True
+            )
+            before = self._study.user_attrs.get(_SWEEP)
+            if before is None:
+                self._study.set_user_attr(_SWEEP, sweep.description())
         if before is not None:
             check_description(sweep, before, f"{storage.name}", "--experiment or --storage")
-
-    def batch_directory(self, number: int) -> Path:
-        """Where a batch is trained."""
-        return self._directory / f"batch-{number:03d}"
 
     def count(self) -> int:
         """Trials of all machines so far."""
@@ -148,7 +144,7 @@ class Study:
         """
         import optuna
 
-        place = self.batch_directory(number).absolute()
+        place = batch_directory(self._directory, number).absolute()
         begun = place.exists()
         label = f"{socket.gethostname()}:{place}"
         with self._clear_errors():
