@@ -64,6 +64,11 @@ class Training:
         """Goes on for so many interactions."""
         self.runs.advance(interactions)
 
+    def diagnose(self, count: int) -> None:
+        """Computes the diagnostics of an evaluation so many times."""
+        for _ in range(count):
+            self.runs.diagnose()
+
     def interactions(self) -> int:
         """Interactions so far, of each environment."""
         return int(self.runs.counters.interactions)
@@ -104,7 +109,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
     "per run" is the speed at which one run goes on beside the others. `training_overhead` is the
     time of an interaction while learning divided by that of its parts: its updates, measured in
     turns with it in the same process, and an interaction with random actions. What is above 1 goes
-    to sampling, normalising and drawing noise.
+    to sampling, normalising and drawing noise. `diagnostics_overhead` is the time of training with
+    diagnostics, at the default evaluation interval, divided by that without.
 
     Raises:
       ConfigError, envs.TaskError: for what cannot be measured.
@@ -129,6 +135,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
     updates_per_interaction = (training.updates() - updates_before) / (
         training.interactions() - interactions_before
     )
+    (diagnosis,) = repeat([training.diagnose], [1])
+    interval = program.config.interactions_per_evaluation
     env_steps = program.config.steps_per_interaction
     parts = updates_per_interaction * update.median + environment.median
     return {
@@ -144,6 +152,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
         "seconds_per_interaction_and_run_random": environment.median / runs,
         "seconds_per_interaction_and_run_learning": learning.median / runs,
         "training_overhead": learning.median / parts,
+        "seconds_per_diagnosis_and_run": diagnosis.median / runs,
+        "diagnostics_overhead": 1.0 + diagnosis.median / (interval * learning.median),
         "peak_memory_bytes": peak_memory,
         **program_bytes_per_run(training.runs.compiled.advance, updates.runs_per_device),
     }

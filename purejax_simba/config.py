@@ -146,6 +146,8 @@ class Config:
     offline: OfflineConfig = field(default_factory=OfflineConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     start: StartConfig = field(default_factory=StartConfig)
+    diagnostics: Literal["none", "total", "module"] = "total"
+    """Norms, ranks and the like at evaluations: none, of whole networks, or of every module too."""
     loggers: tuple[str, ...] = ()
     """Where results go besides the files: tensorboard, wandb, or <module>:<class>."""
     log_seeds: Literal["apart", "together"] = "apart"

@@ -421,12 +421,12 @@ class _Experiment:
         )
 
     def _evaluate(self) -> None:
-        evaluation = self.runs.evaluate()
+        evaluation, diagnostics = self.runs.evaluate(), self.runs.diagnose()
         progress = self.runs.get(lambda state: state.progress)
         env_step = self._env_step()
         returns = []
         for member in self.members:
-            returns.append(member.write(env_step, evaluation, progress))
+            returns.append(member.write(env_step, evaluation, progress, diagnostics))
             for index, seed in member.numbered_seeds():
                 if progress.diverged_at[index] >= 0:
                     name = f"{member.config.experiment}, " if len(self.members) > 1 else ""

@@ -9,6 +9,7 @@ import numpy as np
 
 from purejax_simba import logging, policies, processes
 from purejax_simba.config import Config, OfflineConfig
+from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.loggers import Loggers
 from purejax_simba.training import Progress
@@ -54,20 +55,27 @@ class Member:
             self.loggers = Loggers(self.directory, self.config)
         self.runs = slice(first_run, first_run + self.config.num_seeds)
 
-    def write(self, env_step: int, evaluation: EvaluationMetrics, progress: Progress) -> np.ndarray:
+    def write(
+        self,
+        env_step: int,
+        evaluation: EvaluationMetrics,
+        progress: Progress,
+        diagnostics: Metrics,
+    ) -> np.ndarray:
         """Appends an evaluation to the file, but for diverged runs; returns its returns.
 
         Args:
           env_step: environment steps taken.
           evaluation: of all runs, not only of this member's; as numpy arrays.
           progress: likewise.
+          diagnostics: likewise.
         """
         rows: dict[int, dict[str, float]] = {}
         diverged: dict[int, int] = {}
         for index, seed in self.numbered_seeds():
             interaction = int(progress.diverged_at[index])
             if interaction < 0:
-                rows[seed] = _row(index, evaluation, progress, self.config.offline)
+                rows[seed] = _row(index, evaluation, progress, diagnostics, self.config.offline)
             else:
                 diverged[seed] = interaction * self.config.steps_per_interaction
         if self.metrics:
@@ -107,7 +115,11 @@ def make_members(entries: Sequence[Entry]) -> list[Member]:
 
 
 def _row(
-    index: int, evaluation: NamedTuple, progress: Any, offline: OfflineConfig
+    index: int,
+    evaluation: NamedTuple,
+    progress: Any,
+    diagnostics: Metrics,
+    offline: OfflineConfig,
 ) -> dict[str, float]:
     row = {name: float(value[index]) for name, value in evaluation._asdict().items()}
     score = offline.normalized_score(row["avg_return"])
@@ -117,4 +129,4 @@ def _row(
     if updates:
         sums = progress.update_sums._asdict()
         row |= {name: float(total[index]) / updates for name, total in sums.items()}
-    return row
+    return row | {name: float(value[index]) for name, value in diagnostics.items()}

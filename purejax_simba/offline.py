@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 import envs
 from purejax_simba.config import Config, ConfigError, make_agent, make_environment, resolve
+from purejax_simba.diagnostics import Metrics
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.training import Counters, Loop, Program, Progress, RunState
 from purejax_simba.transitions import Transitions
@@ -32,7 +33,7 @@ def make_program(config: Config, transitions: Transitions) -> Program:
     if not agent.learns:
         raise ConfigError(f"--agent.name {config.agent.name} learns nothing from a dataset")
     updates = _Updates(Loop(config, environment, agent))
-    functions = (updates.init, updates.advance, updates.loop.evaluate, _keep)
+    functions = (updates.init, updates.advance, updates.loop.evaluate, updates.diagnose, _keep)
     return Program(config, environment, agent, *functions, data=(transitions,))
 
 
@@ -73,6 +74,16 @@ class _Updates:
             reward_scale=transitions.reward_scale(hyperparameters.discount),
             progress=Progress.create(1),
         )
+
+    def diagnose(
+        self,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+        transitions: Transitions,
+    ) -> Metrics:
+        state = state.replace(replay=transitions)  # type: ignore[attr-defined]
+        return self.loop.diagnose(counters, state, hyperparameters)
 
     def advance(
         self,

@@ -28,6 +28,7 @@ HARMLESS = (
     "restart_diverged",
     "checkpoint",
     "host_time_limit",
+    "diagnostics",
     "loggers",
     "log_seeds",
 )

@@ -12,6 +12,7 @@ import numpy as np
 from purejax_simba import processes
 from purejax_simba.checkpoint import leaf_name
 from purejax_simba.config import Config, hyperparameters
+from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.parallel import (
@@ -32,6 +33,7 @@ class CompiledProgram(NamedTuple):
     init: Callable[..., RunState]
     advance: Any
     evaluate: Callable[..., EvaluationMetrics]
+    diagnose: Callable[..., Metrics]
 
 
 class Inputs(NamedTuple):
@@ -65,10 +67,12 @@ def compile_program(
     init = map_runs(program.init, mesh, (0, 0, *shared))
     advance = map_runs(program.advance, mesh, (None, 0, 0, None, *shared), (None, 0), donate=(1,))
     evaluate_all = map_runs(program.evaluate, mesh, (None, 0, 0))
+    diagnose_all = map_runs(program.diagnose, mesh, (None, 0, 0, *shared))
     lowered = (
         init.lower(keys, hyperparameters, *data),
         advance.lower(counters, state, hyperparameters, interactions, *data),
         evaluate_all.lower(counters, state, hyperparameters),
+        diagnose_all.lower(counters, state, hyperparameters, *data),
     )
     with ThreadPoolExecutor() as pool:
         return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
@@ -197,8 +201,15 @@ class Runs:
 
     def evaluate(self) -> EvaluationMetrics:
         """Metrics of every run, `(runs,)` numpy arrays."""
+        return self._measure(self.compiled.evaluate)
+
+    def diagnose(self) -> Metrics:
+        """Diagnostics of every run, `(runs,)` numpy arrays by name."""
+        return self._measure(self.compiled.diagnose, *self._data)
+
+    def _measure(self, measure: Callable[..., Any], *data: Any) -> Any:
         metrics = [
-            jax.device_get(self.compiled.evaluate(self.counters, state, inputs.hyperparameters))
+            jax.device_get(measure(self.counters, state, inputs.hyperparameters, *data))
             for state, inputs in zip(self._states, self._groups, strict=True)
         ]
         return self._join(metrics)

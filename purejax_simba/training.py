@@ -22,6 +22,7 @@ from purejax_simba.agents.soft_actor_critic import (
     UpdateMetrics,
 )
 from purejax_simba.config import Config, hyperparameters, make_agent, make_environment, resolve
+from purejax_simba.diagnostics import Metrics, diagnose
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.normalisation import RewardScale, RunningMoments
@@ -106,8 +107,11 @@ class Program(NamedTuple):
       advance: `(counters, state, hyperparameters, interactions) -> (counters, state)`; the number
         of interactions, `()` int32, may be traced.
       evaluate: `(counters, state, hyperparameters) -> EvaluationMetrics`; changes nothing.
+      diagnose: `(counters, state, hyperparameters) -> metrics`, see `diagnostics`; changes nothing.
+        NaN where there is no transition yet.
       begin_episodes: `(counters, state) -> state`, with new episodes in place of those under way.
-      data: arrays that all runs share, further arguments of `init` and `advance`.
+      data: arrays that all runs share, further arguments of `init`, `advance` and
+        `diagnose`.
     """
 
     config: Config
@@ -116,6 +120,7 @@ class Program(NamedTuple):
     init: Callable[..., RunState]
     advance: Callable[..., tuple[Counters, RunState]]
     evaluate: Callable[[Counters, RunState, HyperParameters], EvaluationMetrics]
+    diagnose: Callable[..., Metrics]
     begin_episodes: Callable[[Counters, RunState], RunState]
     data: tuple[Any, ...] = ()
 
@@ -125,10 +130,13 @@ class Program(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What one evaluation interval of a run gives: the evaluation, and means over its updates."""
+    """What one evaluation interval of a run gives: the evaluation, means over its updates, and
+    diagnostics at its end.
+    """
 
     evaluation: EvaluationMetrics
     progress: Progress
+    diagnostics: Metrics
 
 
 def make_train(
@@ -151,7 +159,9 @@ def make_train(
         counters = Counters.create()
 
         def report(counters: Counters, state: RunState) -> Report:
-            return Report(program.evaluate(counters, state, hyperparameters), state.progress)
+            evaluation = program.evaluate(counters, state, hyperparameters)
+            diagnostics = program.diagnose(counters, state, hyperparameters)
+            return Report(evaluation, state.progress, diagnostics)
 
         def interval(
             carry: tuple[Counters, RunState], _: None
@@ -179,7 +189,7 @@ def make_program(config: Config) -> Program:
     config = resolve(config, environment)
     agent = make_agent(config, environment)
     loop = Loop(config, environment, agent)
-    functions = (loop.init, loop.advance, loop.evaluate, loop.begin_episodes)
+    functions = (loop.init, loop.advance, loop.evaluate, loop.diagnose, loop.begin_episodes)
     return Program(config, environment, agent, *functions)
 
 
@@ -277,6 +287,22 @@ class Loop:
         key = jax.random.fold_in(state.evaluation_key, counters.interactions)
         episodes = self.config.num_evaluation_episodes
         return evaluate(self.evaluation_environment, policy, key, episodes)
+
+    def diagnose(
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters
+    ) -> Metrics:
+        if self.config.diagnostics == "none":
+            return {}
+        # Evaluations take keys by numbers that are not negative.
+        key = jax.random.fold_in(state.evaluation_key, -1 - counters.interactions)
+        batch, noise = self._draw(key, counters, state, hyperparameters)
+        per_module = self.config.diagnostics == "module"
+        metrics = diagnose(self.agent, state.agent, batch, noise, hyperparameters, per_module)
+        if self.config.normalize_rewards:
+            scale = state.reward_scale.denominator(hyperparameters.return_bound)
+            metrics["reward_denominator"] = scale
+        steps = state.replay.complete_steps(counters.interactions, counters.replay_start)
+        return jax.tree.map(lambda metric: jnp.where(steps > 0, metric, jnp.nan), metrics)
 
     def _interact(
         self, counters: Counters, state: RunState, hyperparameters: HyperParameters
@@ -382,17 +408,7 @@ class Loop:
             number = counters.updates + index
             agent = reset(agent, number)
             update_key = jax.random.fold_in(key, index)
-            sample_key, noise_key = jax.random.split(update_key)
-            sampled = state.replay.sample(
-                sample_key,
-                counters.interactions,
-                self.config.batch_size,
-                hyperparameters.discount,
-                counters.replay_start,
-            )
-            batch = self._prepare(sampled, state, hyperparameters)
-            normal = jax.random.normal(noise_key, (2, *batch.action.shape))
-            noise = Noise(normal[0], normal[1], jax.random.fold_in(update_key, 2))
+            batch, noise = self._draw(update_key, counters, state, hyperparameters)
             updated, metrics = self.agent.update(agent, batch, noise, hyperparameters, number)
             finite = jnp.isfinite(metrics.actor_loss) & jnp.isfinite(metrics.critic_loss)
             diverged_at = jnp.where(
@@ -440,6 +456,26 @@ class Loop:
             )
 
         return jax.lax.cond(is_due, reset, lambda agent: agent, agent)
+
+    def _draw(
+        self,
+        key: jax.Array,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+    ) -> tuple[Batch, Noise]:
+        """A minibatch and the noise of an update."""
+        sample_key, noise_key = jax.random.split(key)
+        sampled = state.replay.sample(
+            sample_key,
+            counters.interactions,
+            self.config.batch_size,
+            hyperparameters.discount,
+            counters.replay_start,
+        )
+        batch = self._prepare(sampled, state, hyperparameters)
+        normal = jax.random.normal(noise_key, (2, *batch.action.shape))
+        return batch, Noise(normal[0], normal[1], jax.random.fold_in(key, 2))
 
     def _prepare(self, batch: Batch, state: RunState, hyperparameters: HyperParameters) -> Batch:
         """Normalises a sample with the statistics of this moment."""

@@ -86,6 +86,11 @@ class Transitions:
         """N."""
         return self.row.shape[0]
 
+    def complete_steps(self, steps: jax.Array, origin: jax.Array | int = 0) -> jax.Array:
+        """As many as there are; arguments as those of `sample`."""
+        del steps, origin
+        return jnp.int32(self.size)
+
     def sample(
         self,
         key: jax.Array,

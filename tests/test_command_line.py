@@ -196,6 +196,11 @@ def test_a_run_writes_its_files(finished):
     assert lengths == {50.0}
     losses = [row["env_step"] for row in rows if row["metric"] == "critic_loss"]
     assert sorted(losses) == ["100", "100", "200", "200"]
+    diagnostics = {
+        metric: [row["env_step"] for row in rows if row["metric"] == metric]
+        for metric in ("critic/effective_learning_rate", "actor/srank", "reward_denominator")
+    }
+    assert all(sorted(steps) == sorted(losses) for steps in diagnostics.values())
 
 
 def test_a_run_records_its_session(finished):

@@ -28,7 +28,7 @@ def train(task: str, output: Path, **options: Any) -> list[dict[str, str]]:
     """Trains two seeds for a few hundred steps; returns the rows of their results."""
     config = Config(
         task=task,
-        **options,
+        **({"diagnostics": "none"} | options),
         num_seeds=2,
         total_env_steps=400,
         evaluation_interval=200,

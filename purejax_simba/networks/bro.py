@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from purejax_simba.networks.dense import Dense
 from purejax_simba.networks.initialisers import orthogonal
+from purejax_simba.networks.observed import observe
 from purejax_simba.networks.policy import bound_log_std
 
 
@@ -23,8 +24,9 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         h = nn.LayerNorm(name="norm_in")(_dense("dense_in", self.hidden_dim)(x))
-        h = _dense("dense_out", self.hidden_dim)(nn.relu(h))
-        return x + nn.LayerNorm(name="norm_out")(h)
+        h = observe(self, nn.relu(h), "activation")
+        h = nn.LayerNorm(name="norm_out")(_dense("dense_out", self.hidden_dim)(h))
+        return observe(self, x + h, "feature")
 
 
 class Encoder(nn.Module):
@@ -36,6 +38,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nn.relu(nn.LayerNorm(name="norm")(_dense("embedder", self.hidden_dim)(x)))
+        observe(self, x, "feature", "activation", of="embedder")
         for index in range(self.num_blocks):
             x = Block(self.hidden_dim, name=f"block_{index}")(x)
         return x

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from purejax_simba.networks.batch_renorm import BatchRenorm
 from purejax_simba.networks.dense import Dense
+from purejax_simba.networks.observed import observe
 
 
 class Network(nn.Module):
@@ -20,6 +21,7 @@ class Network(nn.Module):
         x = BatchRenorm(name="norm_input")(x, train)
         for index in range(self.num_layers):
             x = nn.relu(Dense(self.hidden_dim, name=f"hidden_{index}")(x))
+            observe(self, x, "feature", "activation", of=f"hidden_{index}")
             x = BatchRenorm(name=f"norm_{index}")(x, train)
         return Dense(self.outputs, name="output")(x)
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from purejax_simba.networks.dense import Dense
 from purejax_simba.networks.dropout import dropout
+from purejax_simba.networks.observed import observe
 
 
 def _dense(name: str, features: int) -> Dense:
@@ -35,6 +36,7 @@ class MLP(nn.Module):
             if self.layer_norm:
                 x = nn.LayerNorm(name=f"norm_{index}")(x)
             x = nn.relu(x)
+            observe(self, x, "feature", "activation", of=f"hidden_{index}")
         return _dense("output", self.outputs)(x)
 
 

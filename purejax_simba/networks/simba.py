@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from purejax_simba.networks.initialisers import orthogonal
+from purejax_simba.networks.observed import observe
 from purejax_simba.networks.policy import bound_log_std
 
 EXPANSION = 4
@@ -22,7 +23,8 @@ class Block(nn.Module):
 
         h = nn.LayerNorm(name="norm")(x)
         h = nn.relu(dense("dense_in", self.hidden_dim * EXPANSION)(h))
-        return x + dense("dense_out", self.hidden_dim)(h)
+        observe(self, h, "activation")
+        return observe(self, x + dense("dense_out", self.hidden_dim)(h), "feature")
 
 
 def _orthogonal_dense(name: str, features: int) -> nn.Dense:
@@ -38,9 +40,10 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = _orthogonal_dense("embedder", self.hidden_dim)(x)
+        observe(self, x, "feature", of="embedder")
         for index in range(self.num_blocks):
             x = Block(self.hidden_dim, name=f"block_{index}")(x)
-        return nn.LayerNorm(name="norm")(x)
+        return observe(self, nn.LayerNorm(name="norm")(x), "feature", of="norm")
 
 
 class Actor(nn.Module):

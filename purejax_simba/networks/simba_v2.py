@@ -6,7 +6,7 @@ optimiser step. Activations live on the unit sphere; learnable vectors scale the
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from purejax_simba.hyperparameters import SphereScales
 from purejax_simba.networks.initialisers import orthogonal
 from purejax_simba.networks.matmul import matmul
+from purejax_simba.networks.observed import observe
 from purejax_simba.networks.policy import bound_log_std
 
 EPSILON = 1e-8
@@ -60,13 +61,15 @@ class _Layer(nn.Module):
     def kernel(self, name: str, inputs: int, features: int) -> jax.Array:
         return self.param(name, orthogonal(column_axis=0), (inputs, features))
 
-    def vector(self, name: str, features: int, init: Any, scale: Any) -> jax.Array:
+    def vector(
+        self, name: Literal["scaler", "alpha"], features: int, init: Any, scale: Any
+    ) -> jax.Array:
         """A learnable scaling that starts at `init` and moves at the pace of `scale`."""
 
         def initialiser(_: jax.Array) -> jax.Array:
             return jnp.full((features,), scale, jnp.float32)
 
-        return self.param(name, initialiser) * (init / scale)
+        return observe(self, self.param(name, initialiser) * (init / scale), name)
 
     def scaled_linear(
         self, kernel: str, x: jax.Array, features: int, init: Any, scale: Any
@@ -102,7 +105,7 @@ class Embedder(_Layer):
         x = self.scaled_linear(
             "kernel", x, self.hidden_dim, scales.scaler_init, scales.scaler_scale
         )
-        return l2_normalise(x)
+        return observe(self, l2_normalise(x), "feature")
 
 
 class Block(_Layer):
@@ -118,9 +121,10 @@ class Block(_Layer):
             "kernel_in", x, wide, scales.scaler_init / width, scales.scaler_scale / width
         )
         h = nn.relu(h) + EPSILON  # the constant keeps the vector from being zero
+        observe(self, h, "activation")
         h = l2_normalise(matmul(h, self.kernel("kernel_out", wide, self.hidden_dim)))
         alpha = self.vector("alpha", self.hidden_dim, scales.alpha_init, scales.alpha_scale)
-        return l2_normalise(x + (h - x) * alpha)
+        return observe(self, l2_normalise(x + (h - x) * alpha), "feature")
 
 
 class Head(_Layer):

@@ -23,6 +23,7 @@ _HARMLESS = (
     "checkpoint.interval",
     "checkpoint.keep",
     "host_time_limit",
+    "diagnostics",
     "loggers",
     "log_seeds",
 )

@@ -40,6 +40,7 @@ BOOKKEEPING = _NAMES | {
     "checkpoint",
     "host_time_limit",
     "host_python",
+    "diagnostics",
     "loggers",
     "log_seeds",
 }
