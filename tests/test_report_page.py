@@ -15,8 +15,10 @@ import scipy.stats
 from purejax_simba.config import Config
 from purejax_simba.report import __main__ as command_line
 from purejax_simba.report import style
-from purejax_simba.report.figures import FIGURES
+from purejax_simba.report.figures import FIGURES, curves
+from purejax_simba.report.methods import experiments_of, given_algorithms
 from purejax_simba.report.page import write_page
+from purejax_simba.report.reading import read
 from purejax_simba.report.sweeps import importances, scores_of, sweep_charts
 from purejax_simba.report.watching import watch
 from purejax_simba.sweep.axes import Axis
@@ -223,6 +225,22 @@ def test_every_kind_of_figure_is_drawn(tmp_path, monkeypatch, capsys):
     assert ">effective learning rate</text>" in text
     assert "critic" in text
     assert "actor" not in text
+
+
+def test_means_that_are_given_are_shown_beside(tmp_path):
+    write_run(tmp_path, "mine", "dmc/dog-run", [500, 600])
+    header = "algorithm,task,metric,env_step,mean,std,seeds\n"
+    rows = "theirs,dmc/dog-run,avg_return,0,1,1,3\ntheirs,dmc/dog-run,avg_return,100000,9,1,3\n"
+    (tmp_path / "means.csv").write_text(header + rows)
+    write_page([tmp_path], tmp_path / "report.html")
+    traces = charts_of((tmp_path / "report.html").read_text())["curve-0"]["data"]
+    values = {trace["name"]: trace["y"] for trace in traces if "name" in trace}
+    assert values["theirs, published"] == [1.0, 9.0]
+    assert {"mine", "SimbaV2, published"} <= values.keys()
+    collection = read([tmp_path])
+    figure = curves.learning_curves(experiments_of(collection), given_algorithms(collection))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["SimbaV2, published", "theirs, published", "mine"]
 
 
 def test_a_figure_is_vector_and_picture(tmp_path):

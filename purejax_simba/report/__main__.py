@@ -45,7 +45,7 @@ def figures(words: list[str]) -> None:
     from purejax_simba.report.reading import read
 
     collection = read(arguments.paths)
-    if arguments.paths and not collection.runs:
+    if arguments.paths and not collection.runs and not len(collection.published):
         raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for path, reason in collection.left_out:
         print(f"left out: {path} {reason}", file=sys.stderr)

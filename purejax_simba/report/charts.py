@@ -9,7 +9,7 @@ import pandas as pd
 from purejax_simba.report import style
 from purejax_simba.report.figures.curves import behind
 from purejax_simba.report.figures.norms import metric_curve
-from purejax_simba.report.methods import Experiment, Method
+from purejax_simba.report.methods import Experiment, Method, Published
 from purejax_simba.report.published import normalized_metric
 
 # Lines of single seeds would make the page too large beyond so many values.
@@ -37,13 +37,15 @@ def layout(x: str = "environment steps") -> Spec:
     }
 
 
-def learning_curve(experiments: Sequence[Experiment], task: str, with_seeds: bool) -> Spec:
+def learning_curve(
+    experiments: Sequence[Experiment], task: str, with_seeds: bool, given: Sequence[Published] = ()
+) -> Spec:
     """Mean, interval and seeds of each experiment on a task, before published algorithms."""
     metric = normalized_metric(task)
     looks = style.looks(experiments)
     traces: list[Spec] = []
     last = max(e.runs[task].env_step for e in experiments if task in e.runs)
-    for method in behind([e for e in experiments if task in e.runs]):
+    for method in behind([e for e in experiments if task in e.runs], given):
         if task in method.tasks:
             traces += _published_traces(method, task, last)
     for number, experiment in enumerate(experiments):

@@ -19,6 +19,7 @@ from purejax_simba.report.published import (
 from purejax_simba.report.reading import Collection, Run
 from purejax_simba.statistics import CONFIDENCE, Statistic, bootstrap_interval, mean
 
+BASELINES = ("simbaV2_utd2", "simba_utd2", "bro_utd2", "tdmpc2", "mrq", "sac")
 CURVE_RESAMPLES = 1_000
 _Z = float(norm.ppf(0.5 + CONFIDENCE / 2))
 
@@ -199,6 +200,16 @@ def experiments_of(collection: Collection) -> list[Experiment]:
 def published_algorithm(name: str, agent: str = "") -> Published:
     """A published algorithm by its name in the published files."""
     return Published(name, published_returns(), agent)
+
+
+def given_algorithms(collection: Collection) -> list[Published]:
+    """Algorithms in the result files with means that were given.
+
+    Of those that come with the package only the baselines count: there are many variants.
+    """
+    packaged = set(published_returns().algorithm) - set(BASELINES)
+    names = dict.fromkeys(collection.published.algorithm)
+    return [Published(name, collection.published) for name in names if name not in packaged]
 
 
 # What our agents are compared with: the paper's main results, and those with another

@@ -13,7 +13,7 @@ from purejax_simba.config import ConfigError
 from purejax_simba.logging import replace_text
 from purejax_simba.report import charts, result_section, sections, sweep_section
 from purejax_simba.report.html import Markup, escape, join, tag
-from purejax_simba.report.methods import experiments_of
+from purejax_simba.report.methods import experiments_of, given_algorithms
 from purejax_simba.report.reading import read
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -41,7 +41,7 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
         sections.overview(experiments, place),
         sections.troubles(experiments),
         result_section.results(experiments),
-        sections.curves(experiments, specs),
+        sections.curves(experiments, given_algorithms(collection), specs),
         sections.metrics(experiments, specs),
         *(
             sweep_section.sweep(directory, number, specs)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from purejax_simba.report.charts import MOST_SEED_VALUES, Spec, learning_curve, metric_choices
 from purejax_simba.report.html import UNKNOWN, Markup, details, join, section, table, tag
-from purejax_simba.report.methods import Experiment
+from purejax_simba.report.methods import Experiment, Published
 from purejax_simba.report.published import normalized_metric
 from purejax_simba.report.reading import Collection, Run
 from purejax_simba.report.sessions import FACTS, Sessions
@@ -104,14 +104,16 @@ def troubles(experiments: Sequence[Experiment]) -> Section | None:
     )
 
 
-def curves(experiments: Sequence[Experiment], specs: dict[str, Spec]) -> Section | None:
-    """A chart per task."""
+def curves(
+    experiments: Sequence[Experiment], given: Sequence[Published], specs: dict[str, Spec]
+) -> Section | None:
+    """A chart per task; `given` are published algorithms to show beside."""
     if not experiments:
         return None
     parts = []
     for number, task in enumerate(_tasks(experiments)):
         name = f"curve-{number}"
-        specs[name] = learning_curve(experiments, task, _with_seeds(experiments))
+        specs[name] = learning_curve(experiments, task, _with_seeds(experiments), given)
         parts.append(chart(name, f"{task}: {normalized_metric(task)}"))
     return make(
         "curves",

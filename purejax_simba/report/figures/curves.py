@@ -6,11 +6,17 @@ from typing import Any
 import pandas as pd
 
 from purejax_simba.report import style
-from purejax_simba.report.methods import Experiment, Method, counterpart, published_algorithm
+from purejax_simba.report.methods import (
+    BASELINES,
+    Experiment,
+    Method,
+    Published,
+    counterpart,
+    published_algorithm,
+)
 from purejax_simba.report.published import SUCCESS, normalized_metric, published_returns
 from purejax_simba.report.tables import common_tasks, suites_of
 
-BASELINES = ("simbaV2_utd2", "simba_utd2", "bro_utd2", "tdmpc2", "mrq", "sac")
 _NARROWEST, _LEGEND_LINE = 4.2, 0.18  # inches
 _SUITE_TITLES = {
     "mujoco": "MuJoCo",
@@ -22,18 +28,18 @@ _SUITE_TITLES = {
 }
 
 
-def learning_curves(experiments: Sequence[Experiment]) -> Any:
+def learning_curves(experiments: Sequence[Experiment], given: Sequence[Published] = ()) -> Any:
     """Return, or success rate in MyoSuite, over env steps: the mean over seeds and its interval.
 
-    Behind each experiment the nearest published algorithm. Without experiments: the published ones
-    on all tasks.
+    Behind each experiment the nearest published algorithm, and those `given`. Without experiments:
+    the published ones on all tasks.
     """
-    methods = [*behind(experiments), *experiments]
+    methods = [*behind(experiments, given), *experiments]
     tasks = _tasks(experiments)
     figure, panels = grid(len(tasks), width=2.1, height=1.7)
     for task, axes in zip(tasks, panels, strict=True):
         here = [experiment for experiment in experiments if task in experiment.tasks]
-        names = {method.name for method in [*behind(here), *here]}
+        names = {method.name for method in [*behind(here, given), *here]}
         curves = {m.name: _curve(m, task) if m.name in names else pd.DataFrame() for m in methods}
         draw_curves(axes, methods, curves)
         axes.set_title(task.removeprefix("humanoid_bench/").removeprefix("myosuite/"))
@@ -44,7 +50,7 @@ def learning_curves(experiments: Sequence[Experiment]) -> Any:
     return figure
 
 
-def aggregate_curves(experiments: Sequence[Experiment]) -> Any:
+def aggregate_curves(experiments: Sequence[Experiment], given: Sequence[Published] = ()) -> Any:
     """Normalised mean over the tasks of each suite, and over all, over env steps.
 
     Every panel averages the tasks that all experiments have, and shows published algorithms where
@@ -54,7 +60,7 @@ def aggregate_curves(experiments: Sequence[Experiment]) -> Any:
     suites = suites_of(tasks)
     if not suites:
         return None
-    methods: list[Method] = [*map(published_algorithm, BASELINES), *experiments]
+    methods = [*behind((), given), *experiments]
     figure, panels = grid(len(suites), width=2.4, height=2.0)
     for (name, members), axes in zip(suites.items(), panels, strict=True):
         draw_curves(axes, methods, {m.name: _aggregate(m, members) for m in methods})
@@ -69,12 +75,15 @@ def suite_title(name: str, tasks: Sequence[str]) -> str:
     return f"{_SUITE_TITLES[name]} ({len(tasks)} task{'s' * (len(tasks) > 1)})"
 
 
-def behind(experiments: Sequence[Experiment]) -> list[Method]:
-    """The published algorithms to show behind experiments; the baselines if there are none."""
-    if not experiments:
-        return [published_algorithm(name) for name in BASELINES]
+def behind(experiments: Sequence[Experiment], given: Sequence[Published] = ()) -> list[Method]:
+    """The published algorithms to show behind experiments; the baselines if there are none.
+
+    `given` are others to show; they take the place of those with the same names.
+    """
     found = [counterpart(experiment) for experiment in experiments]
-    return list({method.name: method for method in found if method}.values())
+    if not experiments:
+        found = [published_algorithm(name) for name in BASELINES]
+    return list({method.name: method for method in [*found, *given] if method}.values())
 
 
 def draw_curves(axes: Any, methods: Sequence[Method], curves: dict[str, pd.DataFrame]) -> None:
