@@ -186,7 +186,7 @@ def test_a_sweep_tells_what_matters(tmp_path):
 
 def test_a_watched_page_follows_the_runs(tmp_path, capsys):
     directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
-    output = tmp_path / "page" / "report.html"
+    output = tmp_path / "mine" / "report.html"  # it is not a reason to write itself anew
     pages = []
 
     def sleep(seconds: float) -> None:

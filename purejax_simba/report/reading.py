@@ -161,9 +161,9 @@ def read(paths: Sequence[Path]) -> Collection:
 
 
 def result_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """All files that `read` looks at."""
+    """All files that `read` looks into, but for videos."""
     for path in paths:
-        yield from _files(path)
+        yield from (file for file in _files(path) if file.suffix in _READ_SUFFIXES)
 
 
 def _files(path: Path) -> Iterator[Path]:

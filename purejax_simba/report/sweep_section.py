@@ -13,7 +13,7 @@ def sweep(directory: Path, number: int, specs: dict[str, Spec]) -> Section:
     name, title = f"sweep-{number}", f"Sweep {directory.name}"
     try:
         found = sweep_charts(directory)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         return make(name, title, note(f"{directory} cannot be read as a sweep: {error}"))
     parts = [tag("h3", "Ranking"), _ranking(found)]
     if found.importance:
