@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 import envs
 from envs import rendering
 from purejax_simba.config import ConfigError
-from purejax_simba.logging import read_config, read_returns, replace_text
+from purejax_simba.logging import read_config, read_returns, read_seeds, replace_text
 from purejax_simba.policies import Policy, load_policy
 from purejax_simba.training import Program, evaluation_policy, make_program
 
@@ -58,11 +58,12 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Pa
     scene = None
     if rendering.can_draw(program.environment):
         scene = rendering.Scene(program.environment, None, width, height)
+    seeds = read_seeds(directory, config)
     with envs.clear_errors():
-        played = _play_all(program, policies)
+        played = _play_all(program, policies, seeds)
     episodes = {
         seed: jax.tree.map(lambda leaf, i=index: leaf[i], played)  # type: ignore[misc]
-        for index, seed in enumerate(config.seeds)
+        for index, seed in enumerate(seeds)
     }
     target = directory / VIDEO_DIRECTORY
     try:
@@ -75,7 +76,7 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Pa
     return files
 
 
-def _play_all(program: Program, policies: Policy) -> rendering.Episode:
+def _play_all(program: Program, policies: Policy, seeds: Sequence[int]) -> rendering.Episode:
     """An episode of every seed, as numpy arrays with a leading axis of seeds."""
     steps = rendering.steps_of(program.environment)
 
@@ -84,7 +85,7 @@ def _play_all(program: Program, policies: Policy) -> rendering.Episode:
         return rendering.play(program.environment, lambda key, x: act(x, key), key, steps)
 
     # Other episodes than those of training and of `--evaluate`.
-    keys = [jax.random.fold_in(jax.random.key(seed), 2) for seed in program.config.seeds]
+    keys = [jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds]
     return jax.device_get(jax.jit(jax.vmap(play))(jnp.stack(keys), policies))
 
 

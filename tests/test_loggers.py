@@ -152,16 +152,22 @@ def test_what_a_logger_failed_at_is_handed_in_later(tmp_path, monkeypatch):
 
 
 def test_seeds_that_are_logged_together_have_their_mean(tmp_path):
-    session = Session(tmp_path, own(Recorder), log_seeds="together")
-    session.evaluate(100)
-    ((run, env_step, metrics),) = written
-    assert (run, env_step) == ("all", 100)
-    assert metrics == {
+    session = Session(tmp_path, own(Recorder), log_seeds="together", num_seeds=2)
+    size = session.evaluate(100)
+    together = {
         "avg_return": 100.25,
         "seed-0/avg_return": 100.0,
         "seed-0/entropy": 3.0,
         "seed-1/avg_return": 100.5,
     }
+    assert [(run, step) for run, step, _ in written] == [("seeds-0-1", 100)]
+    assert {name: x for name, x in written[0][2].items() if name != "entropy"} == together
+    # Other seeds that train after them, beside the same file.
+    later = Session(tmp_path, own(Recorder), keep=size, log_seeds="together", seed=2, num_seeds=2)
+    later.loggers.write(100, {2: {"avg_return": 1.0}, 3: {"avg_return": 3.0}})
+    assert written[1:] == [
+        ("seeds-2-3", 100, {"avg_return": 2.0, "seed-2/avg_return": 1.0, "seed-3/avg_return": 3.0})
+    ]
 
 
 def _tensorboard(directory: Path) -> dict[tuple[str, str, int], float]:

@@ -37,7 +37,8 @@ class Logger(Protocol):
         """Takes in one evaluation.
 
         Args:
-          run: `seed-<number>`, or `all` where a configuration's seeds are logged together.
+          run: `seed-<number>`, or `seeds-<first>-<last>` where seeds are logged together: those of
+            a configuration that train at once.
           env_step: environment steps taken; never one that this run has had before.
           metrics: finite numbers by name.
         """
@@ -91,6 +92,7 @@ class Loggers:
         """Opens them and passes on what `metrics.csv` in the directory holds and they do not."""
         self._directory = directory
         self._together = config.log_seeds == "together"
+        self._seeds = config.seeds
         self._progress = _Progress(directory / LOGGER_PROGRESS_FILE)
         self._loggers: dict[str, Logger] = {}
         for name in config.loggers:
@@ -133,11 +135,14 @@ class Loggers:
             return {f"seed-{seed}": metrics for seed, metrics in values.items()}
         metrics: dict[str, list[float]] = {}
         row: dict[str, float] = {}
-        for seed, of_seed in values.items():
+        own = {seed: of_seed for seed, of_seed in values.items() if seed in self._seeds}
+        for seed, of_seed in own.items():
             for metric, value in of_seed.items():
                 metrics.setdefault(metric, []).append(value)
                 row[f"seed-{seed}/{metric}"] = value
-        return {"all": {metric: statistics.fmean(found) for metric, found in metrics.items()} | row}
+        means = {metric: statistics.fmean(found) for metric, found in metrics.items()}
+        name = f"seeds-{self._seeds[0]}-{self._seeds[-1]}"
+        return {name: means | row} if own else {}
 
     def _attempt(self, name: str, act: Callable[[], None]) -> None:
         try:
