@@ -1,8 +1,10 @@
 """What a sweep is: axes, samples, configurations, groups, and the advice on what cannot be."""
 
+import contextlib
 import dataclasses
 import re
 import sys
+from collections.abc import Iterable
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import envs
 import sweep as command_line
 from purejax_simba import preflight
+from purejax_simba.agents import registry
 from purejax_simba.config import AgentConfig, Config, ConfigError, TemperatureConfig
 from purejax_simba.names import find_name, flatten, parse_value, replace_values
 from purejax_simba.sweep.axes import Axis, parse_axis
@@ -34,6 +37,7 @@ CONFIG = Config(
     episode_length=40,
     learning_starts=60,
     agent=tiny.AGENT,
+    experiment="simba_v2",
 )
 RATES = Axis("agent.learning_rate", "grid", (1e-4, 3e-4))
 SHIFTS = Axis("agent.shift", "uniform", (1.0, 5.0))
@@ -324,15 +328,24 @@ def test_names_and_values():
     assert parse_value("agent.scaler_init", "None") is None
 
 
-def _other(value: float | None) -> float:
-    return 0.7 if value is None else 0.9 * value + 0.01
+def _with_another(config: Config, names: Iterable[str]) -> Config:
+    """The configuration with other values of those of these names that its agent has."""
+    (config,) = resolve_all([config])
+    for name in names:
+        value = flatten(config)[name]
+        if isinstance(value, bool):
+            value = not value
+        else:
+            value = 0.7 if value is None else 0.9 * value + 0.003
+        other = replace_values(config, {name: value})
+        with contextlib.suppress(ConfigError):
+            (config,) = resolve_all([other])
+    return config
 
 
 def test_what_is_traced_is_no_part_of_the_program():
     """The traced steps of two configurations that differ in all traced values are the same."""
-    known = flatten(resolve_all([CONFIG])[0])
-    other = replace_values(CONFIG, {name: _other(known[name]) for name in TRACED})
-    programs = [make_program(config) for config in (CONFIG, other)]
+    programs = [make_program(config) for config in (CONFIG, _with_another(CONFIG, TRACED))]
     assert static_part(programs[0].config) == static_part(programs[1].config)
     numbers = [program.hyperparameters() for program in programs]
     texts = []
@@ -347,10 +360,14 @@ def test_what_is_traced_is_no_part_of_the_program():
 
 @pytest.mark.parametrize("name", sorted(TRACED))
 def test_every_traced_value_is_a_hyperparameter(name):
-    (config,) = resolve_all([CONFIG])
-    other = replace_values(config, {name: _other(flatten(config)[name])})
-    before, after = (jax.tree.leaves(make_program(c).hyperparameters()) for c in (config, other))
-    assert any(float(a) != float(b) for a, b in zip(before, after, strict=True))
+    """Of some agent."""
+    changed = []
+    for agent in registry.NAMES:
+        config = dataclasses.replace(CONFIG, agent=AgentConfig(name=agent))
+        both = (config, _with_another(config, [name]))
+        before, after = (jax.tree.leaves(make_program(c).hyperparameters()) for c in both)
+        changed += [float(a) != float(b) for a, b in zip(before, after, strict=True)]
+    assert any(changed)
 
 
 def test_configurations_are_grouped_by_what_is_static():
