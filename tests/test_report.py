@@ -10,6 +10,7 @@ import scipy.stats
 from benchmarks import update
 from benchmarks.flops import flops_per_update
 from purejax_simba.config import ConfigError
+from purejax_simba.logging import write_replaced
 from purejax_simba.report import published, tables
 from purejax_simba.report.compute import PUBLISHED, compute_of
 from purejax_simba.report.index import BEGIN, END, write_index
@@ -183,6 +184,14 @@ def test_a_curve_goes_on_with_the_seeds_that_did_not_diverge(tmp_path):
     (experiment,) = experiments_of(read([tmp_path]))
     curve = experiment.curve("dmc/dog-run")["mean"]
     assert curve.to_dict() == pytest.approx({0: 0.0, 50_000: 150.0, 100_000: 150.0})
+
+
+def test_a_seed_that_was_replaced_does_not_count(tmp_path):
+    directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200, 600])
+    write_replaced(directory, [{0: 2}])
+    (run,) = read([tmp_path]).runs
+    assert run.seeds == [1, 2]
+    assert run.replaced == {0: 2}
 
 
 def test_an_agent_has_one_hue_everywhere(tmp_path):

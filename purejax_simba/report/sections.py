@@ -95,6 +95,11 @@ def troubles(experiments: Sequence[Experiment]) -> Section | None:
         for run in experiment.runs.values():
             for seed, step in sorted(run.diverged.items()):
                 words = f"seed {seed} diverged at env step {step:,}: its results end there"
+                if seed in run.replaced:
+                    words = (
+                        f"seed {seed} diverged at env step {step:,}: seed {run.replaced[seed]} "
+                        "was trained in its place and is shown"
+                    )
                 rows.append([experiment.name, run.task, words])
             rows += [[experiment.name, run.task, line] for line in Sessions(run).troubles()]
     if not rows:
