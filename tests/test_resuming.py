@@ -30,6 +30,7 @@ CONFIG = Config(
     agent=dataclasses.replace(tiny.AGENT, num_critics=1),
     replay=ReplayConfig(batch_size=16),
     checkpoint=CheckpointConfig(interval=40),
+    experiment="simba_v2",
 )
 
 
