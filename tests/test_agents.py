@@ -465,15 +465,26 @@ def test_configurations_of_earlier_versions_are_simba_v2(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.optimised
-@pytest.mark.parametrize("name", ["simba_v2", "simba", "sac", "td3"])
-def test_agents_learn_to_swing_up_a_pendulum(name):
+@pytest.mark.parametrize(
+    ("name", "own", "ratio"),
+    [
+        ("simba_v2", {}, None),
+        ("simba", {}, None),
+        ("sac", {}, None),
+        ("td3", {}, None),
+        ("crossq", {}, None),
+        ("bro", {}, 2.0),
+    ],
+)
+def test_agents_learn_to_swing_up_a_pendulum(name, own, ratio):
     """From returns of about -1200 to above -400 with small networks; solved is about -150."""
-    settings = {"actor_hidden_dim": 32, "critic_hidden_dim": 32, "learning_rate": 1e-3}
+    settings = {"actor_hidden_dim": 32, "critic_hidden_dim": 32, "learning_rate": 1e-3} | own
     config = Config(
         task="gymnax/Pendulum-v1",
         total_env_steps=6000,
         evaluation_interval=6000,
         learning_starts=500,
+        update_to_data_ratio=ratio,
         agent=AgentConfig(name=name, **settings),
         replay=ReplayConfig(batch_size=64),
     )

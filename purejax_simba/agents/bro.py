@@ -5,7 +5,8 @@ an actor 256 wide with one, 100 quantiles, the mean of the two critics in the pl
 one, AdamW with learning rate 3e-4 and weight decay 1e-4 (Adam with beta1 0.5 for the temperature),
 batch 128, a target entropy of minus half the action dimensions, ten updates per step and resets of
 everything that is learned. BRO fast has two updates per step and only the first of the resets:
-`--update-to-data-ratio 2 --agent.reset-env-steps 15000`.
+`--update-to-data-ratio 2 --agent.reset-env-steps 15000`. Its code learns from the 2,500th
+transition on; here that is `--learning-starts`, the same for all agents.
 """
 
 from typing import Any
