@@ -472,6 +472,8 @@ def test_configurations_of_earlier_versions_are_simba_v2(tmp_path):
         ("simba", {}, None),
         ("sac", {}, None),
         ("td3", {}, None),
+        ("redq", {"policy_delay": 2, "num_critics": 5}, 2.0),
+        ("droq", {"policy_delay": 2}, 2.0),
         ("crossq", {}, None),
         ("bro", {}, 2.0),
     ],
