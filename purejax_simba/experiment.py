@@ -203,7 +203,11 @@ class _Experiment:
         self.end = steps // self.config.steps_per_interaction
         self.runs = Runs(program, configs, compiler)
         self.memory = check_memory(
-            program, self.runs.mesh.size, self.runs.at_a_time, self.runs.count
+            program,
+            self.runs.mesh.size,
+            self.runs.at_a_time,
+            self.runs.count,
+            jax.process_count(),
         )
         self.display = ProgressDisplay(steps, self.config.step_name, processes.is_first())
         self.interactions = 0

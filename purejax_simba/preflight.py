@@ -60,15 +60,20 @@ def bytes_per_run(program: Program) -> dict[str, int]:
 
 
 def check_memory(
-    program: Program, num_devices: int, at_a_time: int, num_runs: int | None = None
+    program: Program,
+    num_devices: int,
+    at_a_time: int,
+    num_runs: int | None = None,
+    num_processes: int = 1,
 ) -> int:
-    """Refuses a program that cannot fit; returns the bytes that all runs need together.
+    """Refuses a program that cannot fit; returns the bytes that the runs of a process need.
 
     Args:
       program: of one run.
-      num_devices: among which the runs are spread.
+      num_devices: of this process, among which its runs are spread.
       at_a_time: runs that are advanced side by side; the others need no memory for an update.
       num_runs: of all configurations; default: the seeds of the program's own.
+      num_processes: that share the runs.
 
     Raises:
       ConfigError: with the memory needed and what would make it smaller.
@@ -76,7 +81,8 @@ def check_memory(
     runs = program.config.num_seeds if num_runs is None else num_runs
     available = _available_bytes()
     kept, working = _kept_and_working(program)
-    total = kept * runs + working * at_a_time
+    own_runs = -(-runs // num_processes)
+    total = kept * own_runs + working * at_a_time
     sharing = _sharing(num_devices)
     data = _data_bytes(program, num_devices)
     needed = -(-total // sharing)
@@ -84,10 +90,11 @@ def check_memory(
         _refuse_data(program, data, available)
     if available is not None and data + needed > available:
         available -= data
-        if at_a_time < runs:
+        if at_a_time < own_runs:
             fits = max(0, available - working * at_a_time) // kept
         else:
             fits = available // (kept + working) * sharing
+        fits *= num_processes
         need = f"{runs} seeds need {needed / GIB:.1f} GiB ({kept / GIB:.2f} GiB each for good"
         free = f"and {available / GIB:.1f} GiB are free"
         if program.config.is_offline:

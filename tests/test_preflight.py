@@ -40,6 +40,20 @@ def test_the_number_of_seeds_advised_fits(monkeypatch, at_a_time):
         preflight.check_memory(make_program(_config(num_seeds=seeds)), 1, at_a_time or seeds)
 
 
+def test_processes_share_what_the_runs_need(monkeypatch):
+    monkeypatch.setattr(preflight, "_available_bytes", lambda: GIB // 2)
+    program = make_program(_config(num_seeds=1000))
+    alone, shared = (_advised(program, processes) for processes in (1, 4))
+    assert shared == 4 * alone
+    preflight.check_memory(program, 1, alone, shared, 4)
+
+
+def _advised(program, processes: int) -> int:
+    with pytest.raises(ConfigError) as refused:
+        preflight.check_memory(program, 1, 1000 // processes, num_processes=processes)
+    return int(str(refused.value).split("--num-seeds ")[1].split()[0])
+
+
 @pytest.mark.slow
 def test_the_estimate_is_near_what_the_compiler_needs():
     program = make_program(_config(num_seeds=1))
