@@ -473,10 +473,10 @@ def test_configurations_of_earlier_versions_are_simba_v2(tmp_path):
         ("sac", {}, None),
         # Its targets move only at every second update, and the run is short.
         ("td3", {"tau": 0.02}, None),
-        ("redq", {"policy_delay": 2, "num_critics": 5}, 2.0),
-        ("droq", {"policy_delay": 2}, 2.0),
+        ("redq", {"policy_delay": 2, "num_critics": 5}, 2),
+        ("droq", {"policy_delay": 2}, 2),
         ("crossq", {}, None),
-        ("bro", {}, 2.0),
+        ("bro", {"num_bins": 20}, 2),
     ],
 )
 def test_agents_learn_to_swing_up_a_pendulum(name, own, ratio):
@@ -484,20 +484,21 @@ def test_agents_learn_to_swing_up_a_pendulum(name, own, ratio):
     settings = {"actor_hidden_dim": 32, "critic_hidden_dim": 32, "learning_rate": 1e-3} | own
     config = Config(
         task="gymnax/Pendulum-v1",
-        total_env_steps=6000,
-        evaluation_interval=6000,
+        total_env_steps=6000 // (ratio or 1),
+        evaluation_interval=6000 // (ratio or 1),
         learning_starts=500,
         update_to_data_ratio=ratio,
         agent=AgentConfig(name=name, **settings),
         replay=ReplayConfig(batch_size=64),
+        diagnostics="none",
     )
     run = make_train(config)
     numbers = make_program(config).hyperparameters()
-    keys = jax.vmap(jax.random.key)(jnp.arange(4))
+    keys = jax.vmap(jax.random.key)(jnp.arange(2))
     _, reports = jax.jit(jax.vmap(run, in_axes=(0, None)))(keys, numbers)
     before, after = np.asarray(reports.evaluation.avg_return).T
     assert before.mean() < -700
-    assert np.median(after) > -400
+    assert after.mean() > -400
 
 
 @pytest.fixture(scope="module")

@@ -10,26 +10,29 @@ import pytest
 from flax import traverse_util
 
 from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
-from purejax_simba.config import AgentConfig, Config, hyperparameters, make_agent
+from purejax_simba.config import AgentConfig, Config, hyperparameters, make_agent, resolve
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.networks import simba_v2 as networks
 from purejax_simba.networks.initialisers import orthogonal
 
 OBSERVATION, ACTION, BATCH = 7, 3, 12
 ACTOR, CRITIC, BINS, CRITICS = 8, 16, 11, 2
-CONFIG = Config(
-    total_env_steps=1000,
-    action_repeat=1,
-    update_to_data_ratio=1.0,
-    discount=0.99,
-    agent=AgentConfig(
-        actor_hidden_dim=ACTOR,
-        critic_hidden_dim=CRITIC,
-        critic_num_blocks=1,
-        num_bins=BINS,
-        num_critics=CRITICS,
-        learning_rate=1e-2,
-    ),
+CONFIG = resolve(
+    Config(
+        task="gymnax/Pendulum-v1",
+        total_env_steps=1000,
+        evaluation_interval=1000,
+        learning_starts=500,
+        discount=0.99,
+        agent=AgentConfig(
+            actor_hidden_dim=ACTOR,
+            critic_hidden_dim=CRITIC,
+            critic_num_blocks=1,
+            num_bins=BINS,
+            num_critics=CRITICS,
+            learning_rate=1e-2,
+        ),
+    )
 )
 
 
