@@ -25,6 +25,7 @@ CONFIG = Config(
     num_evaluation_episodes=2,
     episode_length=20,
     learning_starts=30,
+    diagnostics="none",
     agent=dataclasses.replace(tiny.AGENT, num_critics=1),
 )
 COLLECTIVES = re.compile("all-reduce|all-gather|all-to-all|collective|reduce-scatter")

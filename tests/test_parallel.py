@@ -22,6 +22,7 @@ CONFIG = Config(
     num_evaluation_episodes=2,
     episode_length=20,
     learning_starts=30,
+    diagnostics="none",
     agent=dataclasses.replace(tiny.AGENT, num_critics=1),
     replay=ReplayConfig(capacity=60, batch_size=16),
 )

@@ -38,6 +38,7 @@ CONFIG = Config(
     learning_starts=30,
     restart_diverged=2,
     experiment="restarts",
+    diagnostics="none",
     agent=dataclasses.replace(tiny.AGENT, num_critics=1),
     replay=ReplayConfig(batch_size=16),
     checkpoint=CheckpointConfig(interval=20),

@@ -21,6 +21,7 @@ CONFIG = Config(
     num_evaluation_episodes=2,
     episode_length=20,
     learning_starts=20,
+    diagnostics="none",
     agent=AgentConfig(name="sac", actor_hidden_dim=8, critic_hidden_dim=8),
     replay=ReplayConfig(batch_size=8),
 )

@@ -27,6 +27,7 @@ CONFIG = Config(
     evaluation_interval=100,
     episode_length=40,
     learning_starts=60,
+    diagnostics="none",
     agent=tiny.AGENT,
     experiment="sweep",
 )

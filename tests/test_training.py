@@ -32,6 +32,7 @@ CONFIG = Config(
     num_evaluation_episodes=3,
     episode_length=EPISODE,
     learning_starts=50,
+    diagnostics="none",
     agent=dataclasses.replace(tiny.AGENT, num_critics=1),
     replay=ReplayConfig(capacity=60, batch_size=16),
 )
