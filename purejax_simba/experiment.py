@@ -339,16 +339,16 @@ class _Experiment:
         else:
             self._go_on(checkpoint)
             self.record.training_begins(self._updates())
-        chunk = FIRST_CHUNK
+        chunk, updates = FIRST_CHUNK, self._updates()
         _, stopped_by = _agree(0.0, request)
         while self.interactions < self.end and stopped_by is None:
             size = min(chunk, self._next_boundary() - self.interactions)
-            updates = self._updates()
             begin = time.monotonic()
             self.runs.advance(size)
             seconds = time.monotonic() - begin
             self.interactions += size
-            self._show(size, self._updates() - updates, seconds)
+            before, updates = updates, self._updates()
+            self._show(size, updates - before, seconds)
             if self.interactions % self.config.interactions_per_evaluation == 0:
                 self._evaluate()
             seconds, stopped_by = _agree(seconds, request)

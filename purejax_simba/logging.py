@@ -217,11 +217,7 @@ def write_replaced(directory: Path, rounds: list[dict[int, int]]) -> None:
     Raises:
       ResultsError: if it cannot be written.
     """
-    path = directory / REPLACED_FILE
-    try:
-        replace_text(path, json.dumps(rounds) + "\n")
-    except OSError as error:
-        raise ResultsError(f"cannot write to {path}: {error.strerror}") from error
+    write_json(directory / REPLACED_FILE, rounds)
 
 
 def read_replaced(directory: Path) -> list[dict[int, int]]:

@@ -155,25 +155,19 @@ def make_train(
     config = program.config
 
     def train(key: jax.Array, hyperparameters: HyperParameters) -> tuple[RunState, Report]:
-        state = program.init(key, hyperparameters)
-        counters = Counters.create()
-
-        def report(counters: Counters, state: RunState) -> Report:
+        def interval(
+            carry: tuple[Counters, RunState], interactions: jax.Array
+        ) -> tuple[tuple[Counters, RunState], Report]:
+            counters, state = program.advance(*carry, hyperparameters, interactions)
             evaluation = program.evaluate(counters, state, hyperparameters)
             diagnostics = program.diagnose(counters, state, hyperparameters)
-            return Report(evaluation, state.progress, diagnostics)
+            return (counters, state), Report(evaluation, state.progress, diagnostics)
 
-        def interval(
-            carry: tuple[Counters, RunState], _: None
-        ) -> tuple[tuple[Counters, RunState], Report]:
-            interactions = jnp.int32(config.interactions_per_evaluation)
-            counters, state = program.advance(*carry, hyperparameters, interactions)
-            return (counters, state), report(counters, state)
-
-        first = report(counters, state)
-        count = config.interactions // config.interactions_per_evaluation
-        (_, state), later = jax.lax.scan(interval, (counters, state), length=count)
-        reports = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
+        # The first evaluation is one after no interactions, so that all are compiled once.
+        each = config.interactions_per_evaluation
+        chunks = jnp.full(config.interactions // each + 1, each, jnp.int32).at[0].set(0)
+        begin = (Counters.create(), program.init(key, hyperparameters))
+        (_, state), reports = jax.lax.scan(interval, begin, chunks)
         return state, reports
 
     return train

@@ -70,6 +70,12 @@ def step_back(task: Task, row: dict[str, np.ndarray]) -> tuple[mujoco.MjData, fl
     return data, float(np.abs(data.actuator_force - row["actuator_force"]).max())
 
 
+def read_fields(task: Task, data: mujoco.MjData) -> dict[str, np.ndarray]:
+    """What the task's functions read of a simulation."""
+    fields = {key: np.asarray(getattr(data, key), np.float32) for key in task.fields}
+    return fields | {"xmat": fields["xmat"].reshape(-1, 3, 3)}
+
+
 def control(model: mujoco.MjModel, action: np.ndarray) -> np.ndarray:
     """The controls that an action in [-1, 1] stands for."""
     low, high = model.actuator_ctrlrange.T
@@ -111,8 +117,7 @@ def check_formulas(environment: TaskEnvironment, name: str) -> Iterator[Check]:
         known = force_error < FORCE_BOUND
         steps_back += known
         data.actuator_force[:] = row["actuator_force"]
-        fields = {key: np.asarray(getattr(data, key), np.float32) for key in task.fields}
-        fields["xmat"] = fields["xmat"].reshape(-1, 3, 3)
+        fields = read_fields(task, data)
         ours = evaluate(fields, _variables(row, name))
         ends += bool(ours["terminated"]) == bool(row["terminated"])
         for key in (key for key in row if key in ours and key != "terminated"):

@@ -19,6 +19,7 @@ import numpy as np
 import envs
 from envs.physics.mujoco import STATE_SIGNATURE
 from envs.task import Task
+from tests.parity_humanoid_bench import read_fields
 from tests.parity_mjx import (
     STARTS,
     STATES_PER_START,
@@ -78,9 +79,7 @@ class ModelReference:
         """Observation and reward; no task that is simplified is judged by its ends."""
         for _ in self.substeps(control):
             pass
-        fields = {key: np.asarray(getattr(self.data, key), np.float32) for key in self._task.fields}
-        fields["xmat"] = fields["xmat"].reshape(-1, 3, 3)
-        observation, reward = self._judge(fields, self._variables)
+        observation, reward = self._judge(read_fields(self._task, self.data), self._variables)
         return np.asarray(observation), float(reward), False
 
     def judged(self, observation: Any, reward: Any) -> Any:

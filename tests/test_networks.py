@@ -1,7 +1,6 @@
 """The hyperspherical networks: norms, start values, shapes."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -36,10 +35,6 @@ CONFIG = resolve(
 )
 
 
-# What is optimised in the generated code is rounding; these functions run for microseconds.
-_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 @dataclasses.dataclass
 class Task:
     """What the agent needs to know of an environment."""
@@ -60,13 +55,13 @@ def agent() -> SoftActorCritic:
 
 @pytest.fixture(scope="module")
 def start(agent: SoftActorCritic, numbers: HyperParameters) -> AgentState:
-    return _jit(agent.init)(jax.random.key(0), numbers)
+    return jax.jit(agent.init)(jax.random.key(0), numbers)
 
 
 @pytest.fixture(scope="module")
 def later(agent: SoftActorCritic, numbers: HyperParameters, start: AgentState) -> AgentState:
     """The state after some updates at a high learning rate."""
-    update = _jit(agent.update)
+    update = jax.jit(agent.update)
     generator = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:
@@ -195,7 +190,7 @@ def test_critics_start_different_and_targets_equal(start):
 
 
 def test_encoder_outputs_lie_on_the_unit_sphere(later, numbers):
-    encoder = _jit(networks.Encoder(ACTOR, 1).apply)
+    encoder = jax.jit(networks.Encoder(ACTOR, 1).apply)
     generator = np.random.default_rng(1)
     for size in (0.0, 1e-3, 1.0, 1e4):
         x = (size * generator.standard_normal((BATCH, OBSERVATION))).astype(np.float32)
@@ -207,11 +202,11 @@ def test_encoder_outputs_lie_on_the_unit_sphere(later, numbers):
 
 def test_heads_at_the_start_give_bounded_policies_and_distributions(agent, start, numbers):
     x = np.random.default_rng(2).standard_normal((BATCH, OBSERVATION)).astype(np.float32)
-    mean, log_std = _jit(agent.actor)(start.actor, x, numbers)
+    mean, log_std = jax.jit(agent.actor)(start.actor, x, numbers)
     assert mean.shape == log_std.shape == (BATCH, ACTION)
     assert (log_std >= -10).all()
     assert (log_std <= 2).all()
-    outputs = _jit(agent.evaluate)(start.critic, x, np.tanh(mean), numbers)
+    outputs = jax.jit(agent.evaluate)(start.critic, x, np.tanh(mean), numbers)
     assert outputs.shape == (CRITICS, BATCH, BINS)
 
 
@@ -224,8 +219,8 @@ def test_l2_normalise_leaves_zero_alone():
 def test_orthogonal_under_nested_vmap_is_the_one_alone(shape):
     initialise = orthogonal(column_axis=0)
     keys = jax.random.split(jax.random.key(3), (2, 3))
-    batched = _jit(jax.vmap(jax.vmap(lambda key: initialise(key, shape))))(keys)
-    alone = _jit(lambda key: initialise(key, shape))
+    batched = jax.jit(jax.vmap(jax.vmap(lambda key: initialise(key, shape))))(keys)
+    alone = jax.jit(lambda key: initialise(key, shape))
     for i in range(2):
         for j in range(3):
             matrix = np.asarray(alone(keys[i, j]))

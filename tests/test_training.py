@@ -38,10 +38,6 @@ CONFIG = Config(
 )
 
 
-# What is optimised in the generated code is rounding; these programs run for milliseconds.
-_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 class ReferenceRuns(NamedTuple):
     """A program, compiled for several runs when first called, and their inputs."""
 
@@ -74,9 +70,9 @@ def _make_runs(config: Config, count: int) -> ReferenceRuns:
     program = make_program(config)
     return ReferenceRuns(
         program,
-        _jit(jax.vmap(program.init)),
-        _jit(jax.vmap(program.advance, (None, 0, 0, None), (None, 0))),
-        _jit(jax.vmap(program.evaluate, (None, 0, 0))),
+        jax.jit(jax.vmap(program.init)),
+        jax.jit(jax.vmap(program.advance, (None, 0, 0, None), (None, 0))),
+        jax.jit(jax.vmap(program.evaluate, (None, 0, 0))),
         *_inputs(program, count),
     )
 
@@ -157,7 +153,7 @@ def test_chunks_of_any_size_give_the_same_numbers():
 def test_make_train_is_the_same_program_in_one_piece():
     runs = _linear_runs()
     with _linear_agents():
-        train = _jit(jax.vmap(make_train(CONFIG)))
+        train = jax.jit(jax.vmap(make_train(CONFIG)))
         state, reports = train(runs.keys, runs.hyperparameters)
     evaluations, (counters, chunked) = [], runs.start()
     for chunks in ([], [1, 39], [7, 33]):

@@ -9,17 +9,19 @@ everything that is learned. BRO fast has two updates per step and only the first
 transition on; here that is `--learning-starts`, the same for all agents.
 """
 
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 import optax
 
+from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.optimistic_exploration import optimistic_exploration
 from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic, average, average_value
-from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.agents.soft_actor_critic import (
+    SoftActorCritic,
+    adam_with_decay,
+    average,
+    average_value,
+)
 from purejax_simba.networks import bro as networks
 from purejax_simba.values import QuantileValue
 
@@ -65,28 +67,8 @@ def make(
     optimist = networks.OptimisticActor(action_size, actor_hidden_dim, actor_num_blocks)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
-    def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return actor.init(key, observation)["params"]
-
-    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return critic.init(key, observation, action)["params"]
-
-    def apply_actor(
-        params: dict, observation: jax.Array, hyperparameters: HyperParameters
-    ) -> tuple[jax.Array, jax.Array]:
-        output: Any = actor.apply({"params": params}, observation)
-        return output
-
-    def apply_critic(
-        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
-    ) -> jax.Array:
-        output: Any = critic.apply({"params": params}, observation, action)
-        return output
-
-    def optimizer(hyperparameters: HyperParameters) -> optax.GradientTransformation:
-        decay = optax.add_decayed_weights(hyperparameters.weight_decay)
-        return optax.chain(optax.scale_by_adam(), decay)
-
+    init_actor, apply_actor = as_functions(actor, observation)
+    init_critic, apply_critic = as_functions(critic, observation, action)
     return SoftActorCritic(
         init_actor=init_actor,
         init_critic=init_critic,
@@ -94,12 +76,12 @@ def make(
         critic=apply_critic,
         value=value,
         num_critics=num_critics,
-        optimizer=optimizer,
+        optimizer=adam_with_decay,
         temperature_optimizer=lambda hyperparameters: optax.scale_by_adam(b1=TEMPERATURE_BETA1),
         reduce_target=average,
         reduce_value=average_value,
         exploration=optimistic_exploration(
-            optimist, apply_actor, apply_critic, value, optimizer, observation_size
+            optimist, apply_actor, apply_critic, value, adam_with_decay, observation_size
         ),
         critic_first=True,
     )

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from purejax_simba.agents import redq, sac
+from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.settings import Defaults
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, average_value
 from purejax_simba.hyperparameters import HyperParameters
@@ -48,14 +49,7 @@ def make(
     critic = mlp.Critic(critic_hidden_dim, critic_num_blocks, layer_norm=True)
     inputs = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
-    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return critic.init(key, *inputs)["params"]
-
-    def apply_critic(
-        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
-    ) -> jax.Array:
-        output: Any = critic.apply({"params": params}, observation, action)
-        return output
+    init_critic, apply_critic = as_functions(critic, *inputs)
 
     def dropout_critic(
         params: dict,

@@ -5,11 +5,10 @@ Numbers are those of its table 1: two hidden layers of 256, learning rate 3e-4, 
 are clipped to [-20, 2] and the temperature starts at 1, as in the authors' code.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
@@ -56,23 +55,13 @@ def make(
     critic = mlp.Critic(critic_hidden_dim, critic_num_blocks)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
-    def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return actor.init(key, observation)["params"]
-
-    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return critic.init(key, observation, action)["params"]
+    init_actor, apply = as_functions(actor, observation)
+    init_critic, apply_critic = as_functions(critic, observation, action)
 
     def apply_actor(
         params: dict, observation: jax.Array, hyperparameters: HyperParameters
     ) -> tuple[jax.Array, jax.Array]:
-        output: Any = actor.apply({"params": params}, observation)
-        return split_output(output)
-
-    def apply_critic(
-        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
-    ) -> jax.Array:
-        output: Any = critic.apply({"params": params}, observation, action)
-        return output
+        return split_output(apply(params, observation, hyperparameters))
 
     return SoftActorCritic(
         init_actor=init_actor,

@@ -4,16 +4,12 @@ Numbers are those of its appendix: weight decay 0.01, learning rate 1e-4, a targ
 half the action dimensions, and as many updates per transition as an action is repeated.
 """
 
-from typing import Any
-
-import jax
 import jax.numpy as jnp
-import optax
 
+from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic
-from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.agents.soft_actor_critic import SoftActorCritic, adam_with_decay
 from purejax_simba.networks import simba as networks
 from purejax_simba.values import ScalarValue
 
@@ -51,29 +47,8 @@ def make(
     critic = networks.Critic(critic_hidden_dim, critic_num_blocks)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
-    def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return actor.init(key, observation)["params"]
-
-    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return critic.init(key, observation, action)["params"]
-
-    def apply_actor(
-        params: dict, observation: jax.Array, hyperparameters: HyperParameters
-    ) -> tuple[jax.Array, jax.Array]:
-        output: Any = actor.apply({"params": params}, observation)
-        return output
-
-    def apply_critic(
-        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
-    ) -> jax.Array:
-        output: Any = critic.apply({"params": params}, observation, action)
-        return output
-
-    def optimizer(hyperparameters: HyperParameters) -> optax.GradientTransformation:
-        # Decay acts on every parameter, the log temperature included, as published.
-        decay = optax.add_decayed_weights(hyperparameters.weight_decay)
-        return optax.chain(optax.scale_by_adam(), decay)
-
+    init_actor, apply_actor = as_functions(actor, observation)
+    init_critic, apply_critic = as_functions(critic, observation, action)
     return SoftActorCritic(
         init_actor=init_actor,
         init_critic=init_critic,
@@ -81,5 +56,6 @@ def make(
         critic=apply_critic,
         value=ScalarValue(),
         num_critics=num_critics,
-        optimizer=optimizer,
+        # Decay acts on every parameter, the log temperature included, as published.
+        optimizer=adam_with_decay,
     )

@@ -4,15 +4,12 @@ Numbers are those of its appendix; there are as many updates per transition as a
 repeated.
 """
 
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 
+from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
-from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.networks import simba_v2 as networks
 from purejax_simba.values import CategoricalValue, ScalarValue
 
@@ -61,24 +58,12 @@ def make(
     critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks, resizes)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
-    def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return actor.init(key, observation, hyperparameters.actor)["params"]
-
-    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return critic.init(key, observation, action, hyperparameters.critic)["params"]
-
-    def apply_actor(
-        params: dict, observation: jax.Array, hyperparameters: HyperParameters
-    ) -> tuple[jax.Array, jax.Array]:
-        output: Any = actor.apply({"params": params}, observation, hyperparameters.actor)
-        return output
-
-    def apply_critic(
-        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
-    ) -> jax.Array:
-        output: Any = critic.apply({"params": params}, observation, action, hyperparameters.critic)
-        return output
-
+    init_actor, apply_actor = as_functions(
+        actor, observation, numbers=lambda hyperparameters: (hyperparameters.actor,)
+    )
+    init_critic, apply_critic = as_functions(
+        critic, observation, action, numbers=lambda hyperparameters: (hyperparameters.critic,)
+    )
     return SoftActorCritic(
         init_actor=init_actor,
         init_critic=init_critic,

@@ -36,6 +36,12 @@ def _adam(hyperparameters: HyperParameters) -> optax.GradientTransformation:
     return optax.scale_by_adam()
 
 
+def adam_with_decay(hyperparameters: HyperParameters) -> optax.GradientTransformation:
+    """AdamW (arXiv 1711.05101)."""
+    decay = optax.add_decayed_weights(hyperparameters.weight_decay)
+    return optax.chain(optax.scale_by_adam(), decay)
+
+
 def _tanh_gaussian(
     mean: jax.Array, log_std: jax.Array, noise: jax.Array, hyperparameters: HyperParameters
 ) -> tuple[jax.Array, jax.Array]:

@@ -5,11 +5,10 @@ are the paper's, sections 5 and 6.1. Widths, learning rate and batch size are th
 code, which later replaced the paper's 400 and 300, 1e-3 and 100.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.settings import LEARNING, Defaults, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import AgentState, Exploration, SoftActorCritic
@@ -52,23 +51,14 @@ def make(
     critic = mlp.Critic(critic_hidden_dim, critic_num_blocks)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
-    def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return actor.init(key, observation)["params"]
-
-    def init_critic(key: jax.Array, hyperparameters: HyperParameters) -> dict:
-        return critic.init(key, observation, action)["params"]
+    init_actor, apply = as_functions(actor, observation)
+    init_critic, apply_critic = as_functions(critic, observation, action)
 
     def apply_actor(
         params: dict, observation: jax.Array, hyperparameters: HyperParameters
     ) -> tuple[jax.Array, jax.Array]:
-        mean: Any = actor.apply({"params": params}, observation)
+        mean = apply(params, observation, hyperparameters)
         return mean, jnp.zeros_like(mean)
-
-    def apply_critic(
-        params: dict, observation: jax.Array, action: jax.Array, hyperparameters: HyperParameters
-    ) -> jax.Array:
-        output: Any = critic.apply({"params": params}, observation, action)
-        return output
 
     def explore(
         state: AgentState,
