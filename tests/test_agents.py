@@ -43,6 +43,7 @@ from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import group
 from purejax_simba.training import Counters, Program, make_program, make_train
 from purejax_simba.values import ScalarValue
+from tests.examples import slow_if_in
 
 OBSERVATION, ACTION, BATCH = 5, 2, 6
 TAU, DISCOUNT = 0.1, 0.9
@@ -261,6 +262,7 @@ def _record(calls: list, result: Callable) -> Callable:
     return hook
 
 
+@pytest.mark.slow
 def test_every_critic_and_every_pass_has_dropout_of_its_own():
     def dropout_critic(
         params: dict, observation: jax.Array, action: jax.Array, _: typing.Any, key: jax.Array
@@ -463,24 +465,24 @@ def test_configurations_of_earlier_versions_are_simba_v2(tmp_path):
     assert resolve(read_config(tmp_path)) == resolve(Config(task="gymnax/Pendulum-v1"))
 
 
-@pytest.mark.slow
+LEARNING: dict[str, tuple[dict[str, typing.Any], int | None]] = {
+    "simba_v2": ({}, None),
+    "simba": ({}, None),
+    "sac": ({}, None),
+    # Its targets move only at every second update, and the run is short.
+    "td3": ({"tau": 0.02}, None),
+    "redq": ({"policy_delay": 2, "num_critics": 5}, 2),
+    "droq": ({"policy_delay": 2}, 2),
+    "crossq": ({}, None),
+    "bro": ({"num_bins": 20}, 2),
+}
+
+
 @pytest.mark.optimised
-@pytest.mark.parametrize(
-    ("name", "own", "ratio"),
-    [
-        ("simba_v2", {}, None),
-        ("simba", {}, None),
-        ("sac", {}, None),
-        # Its targets move only at every second update, and the run is short.
-        ("td3", {"tau": 0.02}, None),
-        ("redq", {"policy_delay": 2, "num_critics": 5}, 2),
-        ("droq", {"policy_delay": 2}, 2),
-        ("crossq", {}, None),
-        ("bro", {"num_bins": 20}, 2),
-    ],
-)
-def test_agents_learn_to_swing_up_a_pendulum(name, own, ratio):
+@pytest.mark.parametrize("name", slow_if_in(("simba_v2", "sac", "td3", "crossq"), LEARNING))
+def test_agents_learn_to_swing_up_a_pendulum(name):
     """From returns of about -1200 to above -400 with small networks; solved is about -150."""
+    own, ratio = LEARNING[name]
     settings = {"actor_hidden_dim": 32, "critic_hidden_dim": 32, "learning_rate": 1e-3} | own
     config = Config(
         task="gymnax/Pendulum-v1",

@@ -234,9 +234,8 @@ def test_a_finished_run_can_be_evaluated(finished, command):
         assert "length 50" in line
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_keeps_what_it_did(command, tmp_path, monkeypatch, number):
     """The signal comes with the second evaluation of three."""
     evaluations = []

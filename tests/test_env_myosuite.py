@@ -105,7 +105,7 @@ def test_the_speed_of_adapter_and_loop_is_measured(stand_in):
     assert benchmark.cells(rates).keys() == {"adapter", "loop", "adapter / loop"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("task_id", TASKS)
 def test_trains(task_id, tmp_path):
     pytest.importorskip("myosuite")

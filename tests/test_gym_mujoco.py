@@ -8,6 +8,7 @@ import pytest
 import envs
 from envs.gym_mujoco.ant import Ant
 from envs.physics import make_physics
+from tests.examples import slow_if_in
 from tests.parity import check_rollout, compare, make_reference
 from tests.parity_mjx import approximate_states, check_model, record
 from tests.parity_reference import bare
@@ -67,8 +68,9 @@ def test_speed_keeps_its_digits_far_from_the_origin():
     np.testing.assert_allclose(near, far, rtol=0, atol=1e-7)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("task_id", ("mujoco/HalfCheetah-v4", "mujoco/Ant-v4"))
+@pytest.mark.parametrize(
+    "task_id", slow_if_in(("mujoco/HalfCheetah-v4",), ("mujoco/HalfCheetah-v4", "mujoco/Ant-v4"))
+)
 def test_mjx_equals_gymnasium(task_id, monkeypatch):
     """In float64, where nothing blurs the comparison; `python -m tests.parity` asks for more."""
     monkeypatch.setattr("tests.parity_mjx.STARTS", 8)

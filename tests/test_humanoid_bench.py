@@ -33,7 +33,7 @@ def test_equals_what_was_recorded(name):
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in ("walk", "maze") else pytest.param(name, marks=pytest.mark.slow)
+        name if name in ("walk", "maze") else pytest.param(name, marks=pytest.mark.exhaustive)
         for name in NAMES
     ],
 )

@@ -14,12 +14,24 @@ from scipy import stats
 
 import envs
 from tests import tiny
+from tests.examples import slow_if_in
 
 with (Path(__file__).parent / "data" / "random_returns.csv").open(newline="") as _file:
     # What the published results count as zero: below any return in DeepMind Control, and the
     # mean return of a random policy, of an unknown number of episodes, in the others.
     LOW = {row["task"]: float(row["low"]) for row in csv.DictReader(_file)}
 TASKS = tuple(task for task in envs.tasks("all") if envs.spec(task).physics)
+# Rounds of equal length, episodes that end early, many contacts, scenes beside the robot.
+EXAMPLES = (
+    "dmc/cheetah-run",
+    "dmc/dog-run",
+    "dmc/fish-swim",
+    "dmc/reacher-easy",
+    "mujoco/Hopper-v4",
+    "mujoco/Humanoid-v4",
+    "humanoid_bench/h1-maze",
+    "humanoid_bench/h1-reach",
+)
 EPISODES = 64
 EPISODES_OF_LARGE_ROBOTS = 16  # whose simulation takes milliseconds
 EPISODES_OF_THE_ORIGINAL = 10
@@ -92,8 +104,9 @@ def test_all_published_tasks_are_there():
 
 # HumanoidBench's original cannot be installed beside this package, and the published column is not
 # what a random policy earns on its H1 (stand: 17.7 +- 6.5 in 60 episodes, published 10.5).
-@pytest.mark.slow
-@pytest.mark.parametrize("task_id", [task for task in TASKS if "humanoid_bench" not in task])
+@pytest.mark.parametrize(
+    "task_id", slow_if_in(EXAMPLES, [task for task in TASKS if "humanoid_bench" not in task])
+)
 def test_a_random_policy_earns_what_it_does_in_the_original(task_id):
     ours = random_returns(task_id)
     assert np.isfinite(ours).all()
@@ -108,8 +121,7 @@ def test_a_random_policy_earns_what_it_does_in_the_original(task_id):
     assert stats.ks_2samp(*rounded).pvalue > SIGNIFICANCE, (ours.mean(), theirs.mean())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("task_id", TASKS)
+@pytest.mark.parametrize("task_id", slow_if_in(EXAMPLES, TASKS))
 def test_trains(task_id, tmp_path):
     rows = tiny.train(task_id, tmp_path, physics="mujoco")
     for metric in ("avg_return", "critic_loss"):

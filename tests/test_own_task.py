@@ -23,6 +23,7 @@ def test_the_example_has_fewer_than_60_lines():
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_the_example_trains(tmp_path):
     (tmp_path / "ball.py").write_text(example())
     command(tmp_path, "ball.py")
@@ -30,6 +31,7 @@ def test_the_example_trains(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_the_commands_take_it_with_its_module(tmp_path):
     """That its policy is played again, too, where nothing but the run says what it is."""
     (tmp_path / "ball.py").write_text(example())

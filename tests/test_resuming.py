@@ -105,6 +105,7 @@ def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(
     _assert_same(directory, straight)
 
 
+@pytest.mark.slow
 def test_what_was_written_after_the_checkpoint_is_written_anew(
     compiled_once, monkeypatch, tmp_path
 ):

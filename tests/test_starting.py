@@ -90,6 +90,7 @@ def test_a_run_begins_with_what_it_takes(first, tmp_path):
     assert ours[count].tolist() == (theirs[count] + 40).tolist()
 
 
+@pytest.mark.slow
 def test_parts_begin_anew_on_command(first, tmp_path):
     before = _arrays(first)
     config = dataclasses.replace(CONFIG, output=str(tmp_path), total_env_steps=120)

@@ -149,6 +149,7 @@ def compare_with_single_runs() -> None:
     assert len(distinct) == 36
 
 
+@pytest.mark.slow
 def test_batches_of_a_study_are_one_program(programs, tmp_path):
     rates = Axis("agent.learning_rate", "log_uniform", (1e-3, 1e-1))
     sweep = _sweep(tmp_path, rates, samples=6, sampler="tpe", trials_per_batch=3)
@@ -291,7 +292,8 @@ def test_an_interrupted_sweep_goes_on(
     assert _files(sweep.directory) == _files(finished.directory)
 
 
-@pytest.mark.parametrize("interrupted", [5, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("interrupted", [5, 6])
 def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, interrupted):
     """Where only one of three fits at a time; four evaluations each."""
     monkeypatch.setattr("purejax_simba.sweep.plan.runs_that_fit", lambda *_: 1)
@@ -399,6 +401,7 @@ def test_tasks_are_ranked_each_and_together(tmp_path, capsys):
     assert "mean rank" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_tasks_without_axes_are_single_runs(tmp_path, capsys):
     """The benchmark's directories are those of `train.py`."""
     tasks = (TASK, "gymnax/MountainCarContinuous-v0")

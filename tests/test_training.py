@@ -150,6 +150,7 @@ def test_chunks_of_any_size_give_the_same_numbers():
     assert (whole[1].progress.diverged_at == -1).all()
 
 
+@pytest.mark.slow
 def test_make_train_is_the_same_program_in_one_piece():
     runs = _linear_runs()
     with _linear_agents():
@@ -231,7 +232,8 @@ def _expected_updates(config: Config, interactions: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "environments", "n_step"), [(2.0, 1, 1), (0.5, 1, 1), (0.3, 3, 2)]
+    ("ratio", "environments", "n_step"),
+    [pytest.param(2.0, 1, 1, marks=pytest.mark.slow), (0.5, 1, 1), (0.3, 3, 2)],
 )
 def test_number_of_updates(ratio, environments, n_step):
     config = dataclasses.replace(
@@ -265,7 +267,10 @@ def test_number_of_updates(ratio, environments, n_step):
 @pytest.mark.parametrize(
     ("resets", "before", "since"),
     # Updates begin with interaction 50; a reset comes after the evaluation at its env step.
-    [({"reset_env_steps": (60,)}, 60, 10), ({"reset_updates": (3, 8)}, 52, 13)],
+    [
+        ({"reset_env_steps": (60,)}, 60, 10),
+        pytest.param({"reset_updates": (3, 8)}, 52, 13, marks=pytest.mark.slow),
+    ],
 )
 def test_networks_and_optimisers_begin_anew(resets, before, since):
     runs = _linear_runs()
