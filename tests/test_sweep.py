@@ -472,6 +472,17 @@ def test_a_dry_run_says_what_would_be_done(command, monkeypatch):
     assert out.splitlines()[-1] == "2 groups, 2 compiled programs, 8 configurations, 24 runs"
 
 
+def test_a_dry_run_names_what_is_given_only(command, tmp_path):
+    file = tmp_path / "sweep.yaml"
+    choices = "[{agent.name: random}, {agent.name: sac, agent.actor_hidden_dim: 8}]"
+    file.write_text(f"task: {TASK}\nconfigurations: {choices}\n")
+    status, out, _ = command("--file", str(file), "--dry-run")
+    first, second, _ = out.splitlines()
+    assert status == 0
+    assert f"{TASK}, agent.name=random, 1 configuration, " in first
+    assert f"{TASK}, agent.name=sac, agent.actor_hidden_dim=8, 1 configuration, " in second
+
+
 def test_rungs():
     config = resolve_all([dataclasses.replace(CONFIG, total_env_steps=2700)])[0]
     assert rungs_of(None, config, 27) == []

@@ -223,9 +223,10 @@ def count_of(number: int, thing: str) -> str:
 
 
 def _static_values(group: Group) -> str:
-    """Values of static axes."""
+    """Values of static axes, but for those left to the agent or the task."""
     values = group.members[0].trial.point.values
-    return "".join(f", {name}={values[name]}" for name in values if name not in TRACED)
+    given = {name: value for name, value in values.items() if value is not None}
+    return "".join(f", {name}={value}" for name, value in given.items() if name not in TRACED)
 
 
 def _fitting(group: Group, fit: int) -> str:
