@@ -5,6 +5,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ import sweep as command_line
 from purejax_simba import preflight
 from purejax_simba.agents import registry
 from purejax_simba.config import AgentConfig, Config, ConfigError, TemperatureConfig
+from purejax_simba.logging import run_directory
 from purejax_simba.names import find_name, flatten, parse_value, replace_values
 from purejax_simba.sweep.axes import Axis, parse_axis
 from purejax_simba.sweep.definition import Sweep
@@ -493,6 +495,12 @@ def test_rungs():
     late = dataclasses.replace(config, learning_starts=500)
     assert rungs_of(Halving(3), late, 27) == [900]
     assert [Halving(3).keep(n) for n in (27, 8, 2, 1)] == [9, 2, 1, 1]
+
+
+def test_a_sweep_without_a_name_has_that_of_the_agent():
+    config = dataclasses.replace(CONFIG, experiment="", output="somewhere")
+    (first, *_) = Sweep(config, (TASK,), (RATES,)).trials()
+    assert run_directory(first.config) == Path("somewhere") / "simba_v2" / "000" / TASK
 
 
 def test_contradictions_are_refused():

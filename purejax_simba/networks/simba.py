@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from purejax_simba.networks.dense import Dense
 from purejax_simba.networks.initialisers import orthogonal
 from purejax_simba.networks.observed import observe
 from purejax_simba.networks.policy import bound_log_std
@@ -18,8 +19,8 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        def dense(name: str, features: int) -> nn.Dense:
-            return nn.Dense(features, kernel_init=nn.initializers.he_normal(), name=name)
+        def dense(name: str, features: int) -> Dense:
+            return Dense(features, kernel_init=nn.initializers.he_normal(), name=name)
 
         h = nn.LayerNorm(name="norm")(x)
         h = nn.relu(dense("dense_in", self.hidden_dim * EXPANSION)(h))
@@ -27,8 +28,8 @@ class Block(nn.Module):
         return observe(self, x + dense("dense_out", self.hidden_dim)(h), "feature")
 
 
-def _orthogonal_dense(name: str, features: int) -> nn.Dense:
-    return nn.Dense(features, kernel_init=orthogonal(), name=name)
+def _orthogonal_dense(name: str, features: int) -> Dense:
+    return Dense(features, kernel_init=orthogonal(), name=name)
 
 
 class Encoder(nn.Module):

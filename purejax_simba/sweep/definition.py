@@ -87,11 +87,14 @@ class Sweep:
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuses what is contradictory.
+        """Refuses what is contradictory, and names the experiment after the agent if it has no name.
 
         Raises:
           ConfigError: with what to change.
         """
+        if not self.config.experiment:
+            config = dataclasses.replace(self.config, experiment=self.config.agent.name)
+            object.__setattr__(self, "config", config)
         names = [axis.name for axis in self.all_axes]
         for name in names:
             if names.count(name) > 1:

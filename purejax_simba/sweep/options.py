@@ -75,7 +75,7 @@ def make_sweep(options: SweepOptions) -> Sweep:
         tasks = envs.tasks(options.suite)
     shared = {f.name: getattr(options.config, f.name) for f in dataclasses.fields(Config)}
     shared["task"] = tasks[0] if tasks else ("" if options.config.is_offline else DEFAULT_TASK)
-    shared["experiment"] = options.config.experiment or options.preset or options.config.agent.name
+    shared["experiment"] = options.config.experiment or options.preset or ""
     config = Config(**shared)
     configurations: tuple[dict[str, Any], ...] = options.configurations
     labels: tuple[str, ...] = ()
