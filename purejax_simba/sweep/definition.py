@@ -87,7 +87,7 @@ class Sweep:
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuses what is contradictory, and names the experiment after the agent if it has no name.
+        """Refuses what is contradictory; names the experiment after the agent if it has no name.
 
         Raises:
           ConfigError: with what to change.
