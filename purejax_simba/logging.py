@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from purejax_simba import drawing
 from purejax_simba.config import Config, ConfigError
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
@@ -249,11 +250,7 @@ def read_returns(directory: Path) -> dict[int, list[tuple[int, float]]]:
 
 def draw_curve(directory: Path, config: Config) -> None:
     """Draws `curve.png`: the return of each seed and their mean over env steps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = drawing.pyplot()
     returns = read_returns(directory)
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for points in returns.values():

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import envs
 from envs import rendering
+from purejax_simba import drawing
 from purejax_simba.config import ConfigError
 from purejax_simba.logging import read_config, read_returns, read_seeds, replace_text
 from purejax_simba.policies import Policy, load_policy
@@ -170,11 +171,7 @@ def _plot(target: Path, episodes: dict[int, rendering.Episode]) -> list[Path]:
 
 def _draw_states(output: Path, episodes: dict[int, rendering.Episode]) -> None:
     """A column per seed: observation, action and reward over the steps of the episode."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = drawing.pyplot()
     count = len(episodes)
     size = (2 + 3.6 * count, 6)
     figure, axes = pyplot.subplots(

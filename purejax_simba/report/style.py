@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from purejax_simba import drawing
 from purejax_simba.report.methods import Method, Published
 
 # Okabe and Ito, "Color universal design" (2008): distinct with every kind of colour vision.
@@ -137,12 +138,8 @@ def label(method: Method) -> str:
 
 def pyplot() -> Any:
     """matplotlib's pyplot with these settings, for files only."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams.update(_SETTINGS)
-    from matplotlib import pyplot as module
-
+    module = drawing.pyplot()
+    module.rcParams.update(_SETTINGS)
     return module
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from purejax_simba import drawing
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.results import Results, Row
 
@@ -18,11 +19,7 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
     On one task the score is the interquartile mean of the returns with its interval, on several
     the mean rank. Returns the files.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = drawing.pyplot()
     place = directory / PLOTS_DIRECTORY
     place.mkdir(parents=True, exist_ok=True)
     paths = []
