@@ -63,7 +63,7 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     with one_line_errors("the same command goes on") as outcome:
         arguments = parse(sys.argv[1:])
-        use_all_cores(count_cores())
+        use_all_cores(count_cores(), arguments.options.config.devices_per_run)
         use_compilation_cache()
         join(arguments.processes)
         from purejax_simba.sweep import commands

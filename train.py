@@ -108,7 +108,7 @@ def main() -> int:
             for file in make_videos(arguments.video):
                 print(file)
         else:
-            use_all_cores(arguments.config.num_seeds)
+            use_all_cores(arguments.config.num_seeds, arguments.config.devices_per_run)
             use_compilation_cache()
             join(arguments.processes)
             from purejax_simba import experiment

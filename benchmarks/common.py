@@ -16,7 +16,15 @@ from jax.sharding import Mesh
 
 from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
 from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.parallel import make_mesh, map_runs, runs_at_a_time, shard_runs, split_runs
+from purejax_simba.parallel import (
+    PER_RUN,
+    SHARED,
+    make_mesh,
+    map_runs,
+    runs_at_a_time,
+    shard_runs,
+    split_runs,
+)
 
 REPETITIONS = 7
 # Batches that the updates take in turn, so that nothing in an update is the same every time.
@@ -121,7 +129,7 @@ class Updates:
         )
         at_a_time = runs_at_a_time(runs, mesh, learner.batch_size, learner.critic_hidden_dim)
         self.runs_per_device = at_a_time // mesh.size
-        initialise_runs = map_runs(initialise, mesh, (0, 0))
+        initialise_runs = map_runs(initialise, mesh, (PER_RUN, PER_RUN))
         self._done = 0
         self._inputs = []
         self._states = []
@@ -130,7 +138,8 @@ class Updates:
             self._states.append(state)
             self._inputs.append((data, numbers))
 
-        advance_runs = map_runs(advance, mesh, (0, 0, 0, None, None), donate=(0,))
+        specs = (PER_RUN, PER_RUN, PER_RUN, SHARED, SHARED)
+        advance_runs = map_runs(advance, mesh, specs, donate=(0,))
         begin = time.perf_counter()
         self.compiled = advance_runs.lower(
             self._states[0], *self._inputs[0], jnp.int32(0), jnp.int32(1)
@@ -207,7 +216,7 @@ class MatrixProducts:
         def multiply(x: jax.Array, matrix: jax.Array, count: jax.Array) -> jax.Array:
             return jax.lax.fori_loop(0, count, lambda _, x: x @ matrix, x)
 
-        self._multiply_all = map_runs(multiply, mesh, (0, 0, None))
+        self._multiply_all = map_runs(multiply, mesh, (PER_RUN, PER_RUN, SHARED))
         shape = (mesh.size, MATMUL_SIZE, MATMUL_SIZE)
         self._x = shard_runs(jax.random.normal(jax.random.key(0), shape), mesh)
         # Such matrices neither grow nor shrink a vector by much: numbers stay ordinary ones.

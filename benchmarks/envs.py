@@ -21,7 +21,7 @@ from benchmarks.gymnasium_loop import NUM_ACTIONS
 from benchmarks.originals import available, in_a_loop, in_envpool
 from benchmarks.table import Table
 from envs.cores import count_cores
-from purejax_simba.parallel import make_mesh, map_runs, shard_runs, use_all_cores
+from purejax_simba.parallel import PER_RUN, SHARED, make_mesh, map_runs, shard_runs, use_all_cores
 
 # A loop over more originals is no faster, and some take seconds to load.
 MOST_IN_A_LOOP = 16
@@ -92,8 +92,8 @@ class Steps:
 
         mesh = make_mesh(count)
         keys = shard_runs(jax.random.split(jax.random.key(0), count), mesh)
-        self._state, self._actions = map_runs(begin, mesh, (0,))(keys)
-        advance_runs = map_runs(advance, mesh, (0, 0, None), donate=(0,))
+        self._state, self._actions = map_runs(begin, mesh, (PER_RUN,))(keys)
+        advance_runs = map_runs(advance, mesh, (PER_RUN, PER_RUN, SHARED), donate=(0,))
         begun = time.perf_counter()
         self._compiled = advance_runs.lower(self._state, self._actions, jnp.int32(1)).compile()
         self.compile_seconds = time.perf_counter() - begun

@@ -18,7 +18,7 @@ from mujoco.batch import Batch
 import envs
 from benchmarks.common import measure, print_json
 from benchmarks.envs import Steps
-from purejax_simba.parallel import make_mesh, map_runs, use_all_cores
+from purejax_simba.parallel import PER_RUN, SHARED, make_mesh, map_runs, use_all_cores
 
 NOTHING = "NothingHappens-v0"
 NATIVE = "dmc/pendulum-swingup"
@@ -78,8 +78,8 @@ def measure_engine(arguments: Arguments) -> dict[str, float]:
         control = jnp.zeros(model.nu)
         return jax.lax.fori_loop(0, steps, lambda _, state: physics.step(state, control), state)
 
-    state = map_runs(begin, mesh, (0,))(jax.random.split(jax.random.key(0), arguments.runs))
-    advance_runs = map_runs(advance, mesh, (0, None))
+    state = map_runs(begin, mesh, (PER_RUN,))(jax.random.split(jax.random.key(0), arguments.runs))
+    advance_runs = map_runs(advance, mesh, (PER_RUN, SHARED))
     alone = Batch(model, arguments.runs // mesh.size, 1, persistent=True)
     alone.bind("qpos")[:] = np.asarray(state.bits).view(np.float64)[: alone.nsim, 1 : 1 + model.nq]
 

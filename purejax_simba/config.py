@@ -120,6 +120,8 @@ class Config:
     """Deterministic episodes per evaluation."""
     num_environments: int = 1
     """Environments per seed."""
+    devices_per_run: int = 1
+    """Devices among which the environments, replay and batches of each seed are divided."""
     action_repeat: int | None = None
     """Environment steps per action. Default: the suite's."""
     episode_length: int | None = None
@@ -424,6 +426,7 @@ def _check(config: Config, episode_length: int) -> None:
         "evaluation-interval": config.evaluation_interval,
         "num-evaluation-episodes": config.num_evaluation_episodes,
         "num-environments": config.num_environments,
+        "devices-per-run": config.devices_per_run,
         "update-to-data-ratio": config.update_to_data_ratio,
         "learning-starts": config.learning_starts,
         "agent.actor-hidden-dim": agent.actor_hidden_dim,
@@ -481,6 +484,12 @@ def _check(config: Config, episode_length: int) -> None:
     if config.is_offline:
         _check_offline(config)
         return
+    for name, value in {
+        "num-environments": config.num_environments,
+        "num-evaluation-episodes": config.num_evaluation_episodes,
+        "replay.batch-size": config.batch_size,
+    }.items():
+        _check_multiple(name, value, config.devices_per_run, " (--devices-per-run)")
     _check_multiple("evaluation-interval", config.evaluation_interval, config.steps_per_interaction)
     for step in agent.reset_env_steps or ():
         _check_multiple("agent.reset-env-steps", step, config.steps_per_interaction)
@@ -508,6 +517,7 @@ def _check_offline(config: Config) -> None:
         "total-env-steps": (config.total_env_steps, defaults.total_env_steps),
         "evaluation-interval": (config.evaluation_interval, defaults.evaluation_interval),
         "num-environments": (config.num_environments, defaults.num_environments),
+        "devices-per-run": (config.devices_per_run, defaults.devices_per_run),
         "learning-starts": (config.learning_starts, defaults.learning_starts),
         "replay.capacity": (config.replay.capacity, defaults.replay.capacity),
         "replay.n-step": (config.replay.n_step, defaults.replay.n_step),
@@ -528,7 +538,9 @@ def _check_offline(config: Config) -> None:
         )
 
 
-def _check_multiple(name: str, value: int, of: int) -> None:
+def _check_multiple(name: str, value: int, of: int, reason: str = "") -> None:
     if value % of:
         near = max(of, round(value / of) * of)
-        raise ConfigError(f"--{name} {value} is no multiple of {of}: give {near}, for example")
+        raise ConfigError(
+            f"--{name} {value} is no multiple of {of}{reason}: give {near}, for example"
+        )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from purejax_simba.parts import apart
 
 
 class EvaluationMetrics(NamedTuple):
@@ -31,14 +32,15 @@ def evaluate(
       key: PRNG key.
       num_episodes: episodes to average over. An episode succeeds if any of its steps does.
     """
-    state, observation = jax.vmap(environment.reset)(jax.random.split(key, num_episodes))
+    reset, advance = apart(jax.vmap(environment.reset)), apart(jax.vmap(environment.step))
+    state, observation = reset(jax.random.split(key, num_episodes))
     policy_key = jax.random.fold_in(key, num_episodes)  # the next one after theirs
     zeros = jnp.zeros(num_episodes)
 
     def step(carry: tuple, time: jax.Array) -> tuple[tuple, None]:
         state, observation, running, totals = carry
         action = policy(observation, jax.random.fold_in(policy_key, time))
-        state, timestep = jax.vmap(environment.step)(state, action)
+        state, timestep = advance(state, action)
         returns, lengths, successes = totals
         totals = (
             returns + jnp.where(running, timestep.reward, 0.0),

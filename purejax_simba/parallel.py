@@ -10,8 +10,13 @@ from jax._src import xla_bridge
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from envs.cores import count_cores
+from purejax_simba.config import ConfigError
+from purejax_simba.parts import PART_AXIS
 
 RUN_AXIS = "run"
+# Where an argument or result of a function of many runs is: each run's own on its devices, or
+# the same for all runs.
+PER_RUN, SHARED = PartitionSpec(RUN_AXIS), PartitionSpec()
 # On a CPU: fast kernels for matrix products and none of the library's own fusions around them,
 # whose overhead per operation is large at the sizes of a minibatch.
 CPU_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=INDIVIDUAL_DOT"
@@ -21,8 +26,8 @@ CPU_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=INDIVIDUAL_DOT"
 _ELEMENTS_WORTH_A_TURN = 128 * 128
 
 
-def use_all_cores(num_runs: int) -> None:
-    """Makes one virtual device per core where JAX would compute on a CPU.
+def use_all_cores(num_runs: int, devices_per_run: int = 1) -> None:
+    """Makes one virtual device per core where JAX would compute on a CPU, as far as there is use.
 
     XLA's CPU threads meet at every small operation; runs that have a core for themselves never
     wait for another. Call this before anything else touches JAX; where devices exist already, or
@@ -31,10 +36,11 @@ def use_all_cores(num_runs: int) -> None:
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms not in ("", "cpu") or jax_is_initialised():
         return
-    # A number of runs below one is refused later, with advice.
-    num_runs = max(num_runs, 1)
+    # Numbers below one, and too many devices per run, are refused later, with advice.
+    cores, devices_per_run = count_cores(), max(devices_per_run, 1)
+    side_by_side = _devices_for(max(num_runs, 1), max(cores // devices_per_run, 1))
     os.environ["XLA_FLAGS"] = f"{CPU_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
-    jax.config.update("jax_num_cpu_devices", _devices_for(num_runs, count_cores()))
+    jax.config.update("jax_num_cpu_devices", min(side_by_side * devices_per_run, cores))
 
 
 def jax_is_initialised() -> bool:
@@ -43,77 +49,125 @@ def jax_is_initialised() -> bool:
 
 
 def _devices_for(num_runs: int, limit: int) -> int:
-    """The fewest devices on which no device has more runs than it must have."""
+    """The fewest devices (or teams of them) of which none has more runs than it must have."""
     most_per_device = -(-num_runs // limit)
     return -(-num_runs // most_per_device)
 
 
-def make_mesh(num_runs: int) -> Mesh:
-    """A mesh of the local devices that the runs need, as evenly as they can be spread."""
-    devices = jax.local_devices()
-    count = _devices_for(num_runs, len(devices))
-    return Mesh(np.array(devices[:count]), (RUN_AXIS,))
+def make_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
+    """A mesh of the local devices that the runs need, as evenly as they can be spread.
+
+    Returns:
+      A mesh with an axis of runs and, with several devices per run, one of parts.
+
+    Raises:
+      ConfigError: if the devices cannot be divided so.
+    """
+    devices = np.array(jax.local_devices())
+    if len(devices) % devices_per_run:
+        choices = [str(n) for n in range(1, len(devices) + 1) if len(devices) % n == 0]
+        raise ConfigError(
+            f"--devices-per-run {devices_per_run} does not divide the {len(devices)} device(s) of "
+            f"this machine: give one of {', '.join(choices)}"
+        )
+    rows = _devices_for(num_runs, len(devices) // devices_per_run)
+    devices = devices[: rows * devices_per_run]
+    if devices_per_run == 1:
+        return Mesh(devices, (RUN_AXIS,))
+    return Mesh(devices.reshape(rows, devices_per_run), (RUN_AXIS, PART_AXIS))
 
 
 def runs_at_a_time(num_runs: int, mesh: Mesh, batch_size: int, critic_hidden_dim: int) -> int:
-    """How many runs to train side by side, a multiple of the devices; the others wait for a turn.
+    """How many runs to train side by side, as many on each device; the others wait for a turn.
 
-    All of them, but on a CPU one per device as soon as networks are not small: their updates are
+    All of them, but on a CPU one at a time as soon as networks are not small: their updates are
     bound by the memory that they pass over, and what is gained by doing an operation for several
     runs at once is less than what the cache loses.
     """
-    large = batch_size * critic_hidden_dim >= _ELEMENTS_WORTH_A_TURN
+    rows = mesh.shape[RUN_AXIS]
+    own_batch_size = batch_size * rows // mesh.size
+    large = own_batch_size * critic_hidden_dim >= _ELEMENTS_WORTH_A_TURN
     if large and jax.default_backend() == "cpu":
-        return mesh.size
-    return -(-num_runs // mesh.size) * mesh.size
+        return rows
+    return -(-num_runs // rows) * rows
 
 
 def map_runs(
     function: Callable[..., Any],
     mesh: Mesh,
-    in_axes: Sequence[int | None],
-    out_axes: Any = 0,
+    in_specs: Sequence[Any],
+    out_specs: Any = PER_RUN,
     donate: Sequence[int] = (),
 ) -> jax.stages.Wrapped:
     """Compiles a function of one run for many, each device computing its own runs.
 
+    Where a run has several devices, the function is still that of the whole run (see `parts`).
+
     Args:
       function: of one run.
       mesh: from `make_mesh`.
-      in_axes: per argument 0 if it has a leading axis of runs, None if runs share it.
-      out_axes: the same for the output, or for each of a tuple.
+      in_specs: of each argument `PER_RUN` if it has a leading axis of runs, `SHARED` if not, or a
+        tree of these and of what `divided_runs` gives.
+      out_specs: the same for the output.
       donate: arguments whose memory the outputs may take over.
     """
 
-    def specification(axis: Any) -> Any:
-        return jax.tree.map(
-            lambda a: PartitionSpec() if a is None else PartitionSpec(RUN_AXIS),
-            axis,
-            is_leaf=lambda a: a is None,
-        )
+    def axes(specs: Any) -> Any:
+        return jax.tree.map(lambda spec: None if spec == SHARED else 0, specs)
 
+    def over_runs(specs: Any) -> Any:
+        return jax.tree.map(lambda spec: PartitionSpec(*spec[:1]), specs)
+
+    in_specs = tuple(in_specs)
     # Without check_vma each device makes host calls for its own runs only.
     sharded = jax.shard_map(
-        jax.vmap(function, in_axes=tuple(in_axes), out_axes=out_axes),
+        jax.vmap(function, in_axes=axes(in_specs), out_axes=axes(out_specs)),
         mesh=mesh,
-        in_specs=tuple(specification(axis) for axis in in_axes),
-        out_specs=specification(out_axes),
+        in_specs=over_runs(in_specs),
+        out_specs=over_runs(out_specs),
+        axis_names={RUN_AXIS},
         check_vma=False,
     )
-    return jax.jit(sharded, donate_argnums=tuple(donate))
+    return jax.jit(
+        sharded,
+        in_shardings=shardings(in_specs, mesh),
+        out_shardings=shardings(out_specs, mesh),
+        donate_argnums=tuple(donate),
+    )
 
 
-def shard_runs(tree: Any, mesh: Mesh) -> Any:
+def divided_runs(axes: Any, mesh: Mesh) -> Any:
+    """Specifications of arrays of runs that are divided among the devices of each run, if several.
+
+    Args:
+      axes: a tree, of the axis of one run's array that is divided; -1: each device has all of it.
+      mesh: from `make_mesh`.
+    """
+
+    def specification(axis: int) -> PartitionSpec:
+        if axis < 0 or PART_AXIS not in mesh.axis_names:
+            return PER_RUN
+        return PartitionSpec(RUN_AXIS, *[None] * axis, PART_AXIS)
+
+    return jax.tree.map(specification, axes)
+
+
+def shardings(specs: Any, mesh: Mesh) -> Any:
+    """Where specifications put arrays on a mesh."""
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+
+
+def shard_runs(tree: Any, mesh: Mesh, specs: Any = PER_RUN) -> Any:
     """Places arrays with a leading axis of runs."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(RUN_AXIS)))
+    return jax.device_put(tree, shardings(specs, mesh))
 
 
 def place_shared(tree: Any, mesh: Mesh) -> Any:
     """Places arrays that all runs share, once on each device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return shard_runs(tree, mesh, SHARED)
 
 
-def split_runs(tree: Any, size: int, mesh: Mesh) -> list[Any]:
+def split_runs(tree: Any, size: int, mesh: Mesh, specs: Any = PER_RUN) -> list[Any]:
     """Groups of `size` runs of arrays with a leading axis of runs, each placed on the mesh.
 
     Where they come out uneven, the last run fills up the last group.
@@ -122,7 +176,8 @@ def split_runs(tree: Any, size: int, mesh: Mesh) -> list[Any]:
     groups = []
     for first in range(0, count, size):
         numbers = np.minimum(np.arange(first, first + size), count - 1)
-        groups.append(shard_runs(jax.tree.map(lambda leaf, n=numbers: leaf[n], tree), mesh))
+        group = jax.tree.map(lambda leaf, n=numbers: leaf[n], tree)
+        groups.append(shard_runs(group, mesh, specs))
     return groups
 
 

@@ -18,7 +18,7 @@ from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.logging import read_config, read_seeds
 from purejax_simba.normalisation import RunningMoments
-from purejax_simba.parallel import join_runs, make_mesh, map_runs, split_runs
+from purejax_simba.parallel import PER_RUN, join_runs, make_mesh, map_runs, split_runs
 from purejax_simba.training import Program, evaluation_policy, make_program
 
 POLICY_DIRECTORY = Path("checkpoints") / "policy"
@@ -103,7 +103,7 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
       ConfigError: if the directory holds no finished run.
       envs.HostEnvironmentError: if an environment fails.
     """
-    config = read_config(directory)
+    config = replace(read_config(directory), devices_per_run=1)
     if num_episodes is not None:
         config = replace(config, num_evaluation_episodes=num_episodes)
     program = make_program(config)
@@ -117,7 +117,7 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
     seeds = read_seeds(directory, config)
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
     mesh = make_mesh(config.num_seeds)
-    play_all = map_runs(play, mesh, (0, 0))
+    play_all = map_runs(play, mesh, (PER_RUN, PER_RUN))
     with envs.clear_errors():
         groups = split_runs((keys, policy), mesh.size, mesh)
         played = [jax.device_get(play_all(*group)) for group in groups]

@@ -27,7 +27,7 @@ def _bytes(leaf: Any) -> int:
 
 
 def bytes_per_run(program: Program) -> dict[str, int]:
-    """Memory of one run by purpose.
+    """Memory of one run, on all of its devices together, by purpose.
 
     `updates` is what a gradient step needs besides its state: the activations of a batch, kept for
     the backward pass, and the gradients. How many arrays of a layer's width live at a time is
@@ -49,11 +49,13 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     copy = 0
     if jax.default_backend() == "cpu" and config.interactions_per_checkpoint:
         copy = parameters + optimizer + environment + replay * config.checkpoint.replay
+    # Every device has all parameters, and a part of everything else.
+    devices = config.devices_per_run
     return {
         "replay": replay,
-        "parameters": parameters,
-        "optimizer": optimizer,
-        "updates": activations + tree_bytes((agent.actor, agent.critic)),
+        "parameters": parameters * devices,
+        "optimizer": optimizer * devices,
+        "updates": activations + tree_bytes((agent.actor, agent.critic)) * devices,
         "environment": environment,
         "checkpoint": copy,
     }
@@ -93,7 +95,8 @@ def check_memory(
         if at_a_time < own_runs:
             fits = max(0, available - working * at_a_time) // kept
         else:
-            fits = available // (kept + working) * sharing
+            team = min(program.config.devices_per_run, sharing)
+            fits = available * team // (kept + working) * (sharing // team)
         fits *= num_processes
         need = f"{runs} seeds need {needed / GIB:.1f} GiB ({kept / GIB:.2f} GiB each for good"
         free = f"and {available / GIB:.1f} GiB are free"
@@ -161,7 +164,7 @@ def runs_that_fit(program: Program, limit: int, available: int | None = None) ->
     sizes = program.config
 
     def fits(runs: int) -> bool:
-        mesh = make_mesh(runs)
+        mesh = make_mesh(runs, sizes.devices_per_run)
         data = _data_bytes(program, mesh.size)
         at_a_time = runs_at_a_time(runs, mesh, sizes.batch_size, sizes.critic_width)
         places = -(-runs // at_a_time) * at_a_time  # uneven groups are filled up

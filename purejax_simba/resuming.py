@@ -31,6 +31,7 @@ HARMLESS = (
     "diagnostics",
     "loggers",
     "log_seeds",
+    "devices_per_run",
 )
 _REPLAY = "state.replay."
 

@@ -16,7 +16,9 @@ from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.parallel import (
-    RUN_AXIS,
+    PER_RUN,
+    SHARED,
+    divided_runs,
     join_runs,
     make_mesh,
     map_runs,
@@ -24,7 +26,7 @@ from purejax_simba.parallel import (
     runs_at_a_time,
     split_runs,
 )
-from purejax_simba.training import Counters, Program, RunState
+from purejax_simba.training import Counters, Program, RunState, environment_axes
 
 
 class CompiledProgram(NamedTuple):
@@ -56,33 +58,34 @@ def compile_program(
     program: Program, mesh: jax.sharding.Mesh, keys: jax.Array, hyperparameters: HyperParameters
 ) -> CompiledProgram:
     """Compiles a program for the runs of `keys` and `hyperparameters`, once and for all chunks."""
-    shared = (None,) * len(program.data)
-    data = _shapes(program.data, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
-    state = jax.eval_shape(
-        jax.vmap(program.init, in_axes=(0, 0, *shared)), keys, hyperparameters, *data
-    )
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(RUN_AXIS))
-    state = _shapes(state, sharding)
+    data = (SHARED,) * len(program.data)
+    state = _state_shapes(program, keys, hyperparameters)
+    specs = divided_runs(environment_axes(state), mesh)
     counters, interactions = Counters.create(), jnp.int32(0)
-    init = map_runs(program.init, mesh, (0, 0, *shared))
-    advance = map_runs(program.advance, mesh, (None, 0, 0, None, *shared), (None, 0), donate=(1,))
-    evaluate_all = map_runs(program.evaluate, mesh, (None, 0, 0))
-    diagnose_all = map_runs(program.diagnose, mesh, (None, 0, 0, *shared))
+    init = map_runs(program.init, mesh, (PER_RUN, PER_RUN, *data), specs)
+    advance = map_runs(
+        program.advance,
+        mesh,
+        (SHARED, specs, PER_RUN, SHARED, *data),
+        (SHARED, specs),
+        donate=(1,),
+    )
+    evaluate_all = map_runs(program.evaluate, mesh, (SHARED, specs, PER_RUN))
+    diagnose_all = map_runs(program.diagnose, mesh, (SHARED, specs, PER_RUN, *data))
     lowered = (
-        init.lower(keys, hyperparameters, *data),
-        advance.lower(counters, state, hyperparameters, interactions, *data),
+        init.lower(keys, hyperparameters, *program.data),
+        advance.lower(counters, state, hyperparameters, interactions, *program.data),
         evaluate_all.lower(counters, state, hyperparameters),
-        diagnose_all.lower(counters, state, hyperparameters, *data),
+        diagnose_all.lower(counters, state, hyperparameters, *program.data),
     )
     with ThreadPoolExecutor() as pool:
         return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
 
 
-def _shapes(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-    return jax.tree.map(shape, tree)
+def _state_shapes(program: Program, keys: jax.Array, hyperparameters: HyperParameters) -> RunState:
+    """Shapes of the state of the runs of `keys` and `hyperparameters`."""
+    init = jax.vmap(program.init, in_axes=(0, 0, *(None for _ in program.data)))
+    return jax.eval_shape(init, keys, hyperparameters, *program.data)
 
 
 class Compiler:
@@ -166,7 +169,7 @@ class Runs:
         self.inputs = make_inputs(configs or [config], program.environment.action_size)
         self.count = len(self.inputs.keys)
         self._share = processes.share(self.count)
-        self.mesh = make_mesh(len(self._share))
+        self.mesh = make_mesh(len(self._share), config.devices_per_run)
         self.at_a_time = runs_at_a_time(
             len(self._share), self.mesh, config.batch_size, config.critic_width
         )
@@ -218,9 +221,9 @@ class Runs:
         """A part of the state of all runs, as numpy arrays."""
         return self._join([jax.device_get(part(state)) for state in self._states])
 
-    def _split(self, tree: Any) -> list[Any]:
+    def _split(self, tree: Any, specs: Any = PER_RUN) -> list[Any]:
         own = jax.tree.map(lambda leaf: leaf[self._share], tree)
-        return split_runs(own, self.at_a_time, self.mesh)
+        return split_runs(own, self.at_a_time, self.mesh, specs)
 
     def _join(self, groups: list[Any]) -> Any:
         return processes.gather(join_runs(groups, len(self._share)), self.count)
@@ -243,7 +246,7 @@ class Runs:
     def restore(self, snapshot: Snapshot) -> None:
         """Puts all runs where a snapshot was taken, on whatever devices there are now."""
         state = jax.tree.map(_like, snapshot.state, self._state_shapes)
-        self._states = self._split(state)
+        self._states = self._split(state, self._specs)
         self.counters = jax.tree.map(jnp.asarray, snapshot.counters)
 
     def replace(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -261,11 +264,16 @@ class Runs:
 
     @functools.cached_property
     def _state_shapes(self) -> RunState:
-        data = self.program.data
-        init = jax.vmap(self.program.init, in_axes=(0, 0, *(None for _ in data)))
-        return jax.eval_shape(init, *self.inputs, *data)
+        return _state_shapes(self.program, *self.inputs)
+
+    @property
+    def _specs(self) -> RunState:
+        return divided_runs(environment_axes(self._state_shapes), self.mesh)
 
     def begin_episodes(self) -> None:
         """Ends the episodes under way and begins new ones, where a snapshot does not hold them."""
-        begin = map_runs(self.program.begin_episodes, self.mesh, (None, 0), donate=(1,))
+        specs = self._specs
+        begin = map_runs(
+            self.program.begin_episodes, self.mesh, (SHARED, specs), specs, donate=(1,)
+        )
         self._states = [begin(self.counters, state) for state in self._states]

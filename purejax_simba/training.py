@@ -21,11 +21,19 @@ from purejax_simba.agents.soft_actor_critic import (
     SoftActorCritic,
     UpdateMetrics,
 )
-from purejax_simba.config import Config, hyperparameters, make_agent, make_environment, resolve
+from purejax_simba.config import (
+    Config,
+    ConfigError,
+    hyperparameters,
+    make_agent,
+    make_environment,
+    resolve,
+)
 from purejax_simba.diagnostics import Metrics, diagnose
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.normalisation import RewardScale, RunningMoments
+from purejax_simba.parts import apart, divide
 from purejax_simba.replay import Replay
 
 
@@ -96,6 +104,21 @@ class RunState:
     progress: Progress
 
 
+def environment_axes(state: RunState) -> RunState:
+    """Which axis of each leaf counts the environments of a run; -1: it belongs to all of them."""
+
+    def all_leaves(axis: int, tree: Any) -> Any:
+        return jax.tree.map(lambda _: axis, tree)
+
+    axes = all_leaves(-1, state)
+    return axes.replace(
+        environment=all_leaves(0, state.environment),
+        replay=all_leaves(1, state.replay),
+        reward_scale=axes.reward_scale.replace(discounted_return=0),
+        progress=axes.progress.replace(episode_return=0, last_return=0),
+    )
+
+
 class Program(NamedTuple):
     """A configuration as pure functions of one run.
 
@@ -151,6 +174,8 @@ def make_train(
     Raises:
       ConfigError, envs.TaskError: for a configuration that cannot be run.
     """
+    if config.devices_per_run > 1:
+        raise ConfigError("make_train is for runs on one device each: give devices_per_run=1")
     program = make_program(config)
     config = program.config
 
@@ -244,7 +269,8 @@ class Loop:
         )
 
     def _reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
-        return jax.vmap(self.environment.reset)(jax.random.split(key, self.num_environments))
+        keys = jax.random.split(key, self.num_environments)
+        return apart(jax.vmap(self.environment.reset))(keys)
 
     def begin_episodes(self, counters: Counters, state: RunState) -> RunState:
         # Interactions take keys by numbers that are not negative.
@@ -305,7 +331,8 @@ class Loop:
         key = jax.random.fold_in(state.key, counters.interactions)
         noise_key, random_key, update_key = jax.random.split(key, 3)
         action = self._act(noise_key, random_key, counters, state, hyperparameters)
-        environment, timestep = jax.vmap(self.environment.step)(state.environment, action)
+        step = apart(jax.vmap(self.environment.step))
+        environment, timestep = step(state.environment, action)
         replay = state.replay.append(
             counters.interactions,
             action=action,
@@ -467,7 +494,7 @@ class Loop:
             hyperparameters.discount,
             counters.replay_start,
         )
-        batch = self._prepare(sampled, state, hyperparameters)
+        batch = self._prepare(divide(sampled), state, hyperparameters)
         normal = jax.random.normal(noise_key, (2, *batch.action.shape))
         return batch, Noise(normal[0], normal[1], jax.random.fold_in(key, 2))
 

@@ -43,6 +43,7 @@ BOOKKEEPING = _NAMES | {
     "diagnostics",
     "loggers",
     "log_seeds",
+    "devices_per_run",
 }
 
 _DEFAULTS = flatten(Config())

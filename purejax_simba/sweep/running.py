@@ -16,6 +16,7 @@ from purejax_simba.checkpoint import STATE_DIRECTORY
 from purejax_simba.config import ConfigError
 from purejax_simba.experiment import AllDivergedError, Origin, run_together
 from purejax_simba.logging import CONFIG_FILE, ResultsError, replace_text
+from purejax_simba.parallel import make_mesh
 from purejax_simba.programs import make_program
 from purejax_simba.runs import Compiler
 from purejax_simba.sweep.definition import DEFINITION_FILE, Point, Sweep, check_directory
@@ -57,6 +58,7 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
     loggers.check(sweep.config)
     processes.check_agreement(sweep.description() | {"shard": shard, "samples": sweep.samples})
     groups = make_groups(sweep)
+    make_mesh(1, sweep.config.devices_per_run)  # which refuses what no group could have
     chosen = choose_shard(groups, shard)
     storage = processes.first_does(lambda: begin_sweep(sweep, groups))
     failures = []
