@@ -22,6 +22,7 @@ from purejax_simba.checkpoint import (
 from purejax_simba.config import Config, ConfigError, Part, with_agent_defaults
 from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.members import Entry, make_members
+from purejax_simba.parallel import spans_processes
 from purejax_simba.policies import Policy
 from purejax_simba.preflight import GIB, check_memory, clear_memory_errors
 from purejax_simba.programs import make_program
@@ -207,7 +208,7 @@ class _Experiment:
             self.runs.mesh.size,
             self.runs.at_a_time,
             self.runs.count,
-            jax.process_count(),
+            self.runs.num_processes,
         )
         self.display = ProgressDisplay(steps, self.config.step_name, processes.is_first())
         self.interactions = 0
@@ -276,6 +277,7 @@ class _Experiment:
         )
         with (
             record as self.record,
+            processes.clear_errors(spans_processes(self.config.devices_per_run)),
             envs.clear_errors(),
             memory_errors,
             writer as self.checkpoints,

@@ -1,4 +1,4 @@
-"""Where runs are computed: how they are spread over the devices of this machine."""
+"""Where runs are computed: how they are spread over devices."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -54,8 +54,15 @@ def _devices_for(num_runs: int, limit: int) -> int:
     return -(-num_runs // most_per_device)
 
 
+def spans_processes(devices_per_run: int) -> bool:
+    """Whether a run takes more devices than a process has: then all compute all runs together."""
+    return jax.process_count() > 1 and devices_per_run > jax.local_device_count()
+
+
 def make_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
-    """A mesh of the local devices that the runs need, as evenly as they can be spread.
+    """A mesh of the devices that the runs need, as evenly as they can be spread.
+
+    They are those of this process, or of all together if a run `spans_processes`.
 
     Returns:
       A mesh with an axis of runs and, with several devices per run, one of parts.
@@ -63,14 +70,17 @@ def make_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
     Raises:
       ConfigError: if the devices cannot be divided so.
     """
-    devices = np.array(jax.local_devices())
+    together = spans_processes(devices_per_run)
+    devices = np.array(jax.devices() if together else jax.local_devices())
     if len(devices) % devices_per_run:
         choices = [str(n) for n in range(1, len(devices) + 1) if len(devices) % n == 0]
         raise ConfigError(
-            f"--devices-per-run {devices_per_run} does not divide the {len(devices)} device(s) of "
-            f"this machine: give one of {', '.join(choices)}"
+            f"--devices-per-run {devices_per_run} does not divide the {len(devices)} device(s) "
+            f"that there are: give one of {', '.join(choices)}"
         )
-    rows = _devices_for(num_runs, len(devices) // devices_per_run)
+    rows = len(devices) // devices_per_run
+    if not together:  # where no process may be left without a device
+        rows = _devices_for(num_runs, rows)
     devices = devices[: rows * devices_per_run]
     if devices_per_run == 1:
         return Mesh(devices, (RUN_AXIS,))
@@ -158,8 +168,31 @@ def shardings(specs: Any, mesh: Mesh) -> Any:
 
 
 def shard_runs(tree: Any, mesh: Mesh, specs: Any = PER_RUN) -> Any:
-    """Places arrays with a leading axis of runs."""
-    return jax.device_put(tree, shardings(specs, mesh))
+    """Places arrays with a leading axis of runs, which every process of the mesh has."""
+    where = shardings(specs, mesh)
+    if mesh.is_multi_process:
+        return jax.tree.map(_place_parts, tree, jax.tree.broadcast(where, tree))
+    return jax.device_put(tree, where)
+
+
+def _place_parts(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """As `jax.device_put`, which would have processes compare the whole of their arrays."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_place_parts(jax.random.key_data(leaf), sharding))
+    leaf = np.asarray(leaf)
+    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+
+def fetch(tree: Any) -> Any:
+    """Whole arrays of numpy from arrays that may have parts in several processes."""
+    return jax.tree.map(_fetch, tree)
+
+
+def _fetch(leaf: jax.Array) -> np.ndarray:
+    if not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        everywhere = NamedSharding(leaf.sharding.mesh, SHARED)  # type: ignore[attr-defined]
+        leaf = jax.jit(lambda array: array, out_shardings=everywhere)(leaf)
+    return jax.device_get(leaf)
 
 
 def place_shared(tree: Any, mesh: Mesh) -> Any:

@@ -3,12 +3,15 @@
 Runs are independent, so processes only meet to collect results, to agree on where to stop, and to
 let the first of them write the files. What they send passes through a collective operation of JAX
 (gloo on CPUs, the interconnect elsewhere). With a single process nothing here does anything.
+
+Where a run takes more devices than a process has, all processes compute all runs together.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -179,6 +182,21 @@ def check_agreement(values: dict[str, Any]) -> None:
         )
 
 
+@contextlib.contextmanager
+def clear_errors(are_together: bool = True) -> Iterator[None]:
+    """For what all processes do together, if they do.
+
+    Raises:
+      ProcessError: in place of JAX's own error, if another process has ended.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if not are_together or isinstance(error, ConfigError):
+            raise
+        raise ProcessError("another process of this run has ended, and so does this one") from error
+
+
 def _exchange(data: bytes) -> np.ndarray:
     """What every process sends, `(processes, bytes)` uint8, all of the same length or padded."""
     rows = []
@@ -186,12 +204,8 @@ def _exchange(data: bytes) -> np.ndarray:
         piece = data[first : first + _PIECE_BYTES]
         # Few sizes, because each is a program of its own.
         size = max(_SMALLEST_PIECE, 1 << (len(piece) - 1).bit_length() if piece else 0)
-        try:
+        with clear_errors():
             every = _send_to_all(np.frombuffer(piece.ljust(size, b"\0"), np.uint8))
-        except (jax.errors.JaxRuntimeError, ValueError) as error:
-            raise ProcessError("another process of this run has ended, and so does this one") from (
-                error
-            )
         rows.append(every[:, : len(piece)])
     return np.concatenate(rows, axis=1)
 

@@ -1,4 +1,4 @@
-"""All runs of a configuration on the devices of this machine: compiled, started, advanced."""
+"""All runs of a configuration on the devices that there are: compiled, started, advanced."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +19,13 @@ from purejax_simba.parallel import (
     PER_RUN,
     SHARED,
     divided_runs,
+    fetch,
     join_runs,
     make_mesh,
     map_runs,
     place_shared,
     runs_at_a_time,
+    spans_processes,
     split_runs,
 )
 from purejax_simba.training import Counters, Program, RunState, environment_axes
@@ -142,7 +144,8 @@ class Runs:
 
     Attributes:
       count: the number of runs, in all processes together.
-      mesh: the devices of this process.
+      num_processes: among which the runs are shared: 1 if all of them compute all runs together.
+      mesh: the devices of this process, or of all if they do.
       at_a_time: the size of a group.
       inputs: of all runs.
       compiled: the program, for one group.
@@ -168,13 +171,15 @@ class Runs:
         self._compiler = compiler or Compiler(program)
         self.inputs = make_inputs(configs or [config], program.environment.action_size)
         self.count = len(self.inputs.keys)
-        self._share = processes.share(self.count)
+        together = spans_processes(config.devices_per_run)
+        self.num_processes = 1 if together else jax.process_count()
+        self._share = np.arange(self.count) if together else processes.share(self.count)
         self.mesh = make_mesh(len(self._share), config.devices_per_run)
         self.at_a_time = runs_at_a_time(
             len(self._share), self.mesh, config.batch_size, config.critic_width
         )
         self._groups = self._split(self.inputs)
-        self.counters = Counters.create()
+        self.counters = place_shared(Counters.create(), self.mesh)
         self._states: list[RunState] = []
 
     def compile(self) -> None:
@@ -212,21 +217,22 @@ class Runs:
 
     def _measure(self, measure: Callable[..., Any], *data: Any) -> Any:
         metrics = [
-            jax.device_get(measure(self.counters, state, inputs.hyperparameters, *data))
+            fetch(measure(self.counters, state, inputs.hyperparameters, *data))
             for state, inputs in zip(self._states, self._groups, strict=True)
         ]
         return self._join(metrics)
 
     def get(self, part: Callable[[RunState], Any]) -> Any:
         """A part of the state of all runs, as numpy arrays."""
-        return self._join([jax.device_get(part(state)) for state in self._states])
+        return self._join([fetch(part(state)) for state in self._states])
 
     def _split(self, tree: Any, specs: Any = PER_RUN) -> list[Any]:
         own = jax.tree.map(lambda leaf: leaf[self._share], tree)
         return split_runs(own, self.at_a_time, self.mesh, specs)
 
     def _join(self, groups: list[Any]) -> Any:
-        return processes.gather(join_runs(groups, len(self._share)), self.count)
+        own = join_runs(groups, len(self._share))
+        return own if self.num_processes == 1 else processes.gather(own, self.count)
 
     def snapshot(self, with_replay: bool = True) -> Snapshot:
         """All that changes, in arrays of its own, whatever is done next."""
@@ -247,7 +253,7 @@ class Runs:
         """Puts all runs where a snapshot was taken, on whatever devices there are now."""
         state = jax.tree.map(_like, snapshot.state, self._state_shapes)
         self._states = self._split(state, self._specs)
-        self.counters = jax.tree.map(jnp.asarray, snapshot.counters)
+        self.counters = place_shared(snapshot.counters, self.mesh)
 
     def replace(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Puts arrays of all runs in place of those that have these names in a snapshot."""
