@@ -1,7 +1,8 @@
 """How critics represent values: as a categorical distribution, as quantiles or as one number.
 
 All follow the same interface. `output` is what a critic network returns, `(..., outputs)`;
-`Target` is what a critic is trained towards.
+`Target` is what a critic is trained towards. `error` is how far an output is from it, 0 or more:
+what transitions are prioritised by.
 """
 
 from typing import NamedTuple
@@ -57,6 +58,11 @@ class CategoricalValue(NamedTuple):
         """Cross entropy against a target distribution, `(...)`."""
         return -jnp.sum(target * jax.nn.log_softmax(output), axis=-1)
 
+    def error(self, output: jax.Array, target: jax.Array) -> jax.Array:
+        """Kullback-Leibler divergence from the target, `(...)` (Rainbow, arXiv 1710.02298)."""
+        entropy = jax.scipy.special.entr(target).sum(-1)
+        return jax.nn.relu(self.loss(output, target) - entropy)
+
 
 class QuantileValue(NamedTuple):
     """Quantiles at the levels (i + 1/2) / num_quantiles (arXiv 1710.10044)."""
@@ -91,6 +97,10 @@ class QuantileValue(NamedTuple):
         weight = jnp.where(error < 0.0, 1.0 - levels[:, None], levels[:, None])
         return (weight * huber).mean(-1).sum(-1)
 
+    def error(self, output: jax.Array, target: jax.Array) -> jax.Array:
+        """The loss, `(...)`: what is minimised, by the argument of Rainbow (arXiv 1710.02298)."""
+        return self.loss(output, target)
+
 
 class ScalarValue(NamedTuple):
     """The value itself, trained by squared error."""
@@ -113,6 +123,10 @@ class ScalarValue(NamedTuple):
     def loss(self, output: jax.Array, target: jax.Array) -> jax.Array:
         """Squared error, `(...)`."""
         return (output[..., 0] - target) ** 2
+
+    def error(self, output: jax.Array, target: jax.Array) -> jax.Array:
+        """Absolute temporal-difference error, `(...)` (arXiv 1511.05952)."""
+        return jnp.abs(output[..., 0] - target)
 
 
 def project(probabilities: jax.Array, position: jax.Array) -> jax.Array:

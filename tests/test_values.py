@@ -67,6 +67,22 @@ def test_projection_is_that_of_a_loop_over_atoms(form, kind):
     )
 
 
+def test_errors_are_those_that_transitions_are_prioritised_by():
+    generator = np.random.default_rng(3)
+    outputs = generator.normal(size=(2, BATCH, BINS)).astype(np.float32)
+    target = _softmax(generator.normal(size=(BATCH, BINS)) * 3).astype(np.float32)
+    target[0], target[1] = np.eye(BINS)[3], _softmax(outputs[0, 1])
+    probability = _softmax(outputs.astype(np.float64))
+    divergence = (target * np.log(np.maximum(target, 1e-30) / probability)).sum(-1)
+    error = CategoricalValue(BINS).error(outputs, target)
+    np.testing.assert_allclose(error, divergence, rtol=1e-4, atol=1e-6)
+    assert (error >= 0.0).all()
+    error = ScalarValue().error(outputs[..., :1], target[:, 0])
+    np.testing.assert_allclose(error, np.abs(outputs[..., 0] - target[:, 0]))
+    value = QuantileValue(BINS)
+    np.testing.assert_array_equal(value.error(outputs, target), value.loss(outputs, target))
+
+
 def test_project_chooses_a_form_that_works_under_jit_and_vmap():
     generator = np.random.default_rng(2)
     probabilities = _softmax(generator.normal(size=(3, BATCH, BINS)))

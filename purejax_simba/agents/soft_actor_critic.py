@@ -275,22 +275,34 @@ class SoftActorCritic:
           number: `()` int32, how many updates came before. It should not be batched: then an
             update of the critics alone costs nothing for the policy. Default: `state.updates`.
         """
+        return self.update_with_errors(state, batch, noise, hyperparameters, number)[:2]
+
+    def update_with_errors(
+        self,
+        state: AgentState,
+        batch: Batch,
+        noise: Noise,
+        hyperparameters: HyperParameters,
+        number: jax.Array | None = None,
+    ) -> tuple[AgentState, UpdateMetrics, jax.Array]:
+        """`update`, and the errors of the critics before it, `(B,)`: the mean of all critics."""
         number = state.updates if number is None else number
         arguments = (batch, noise, hyperparameters)
         if self.critic_first:
-            state, critic_loss = self._update_critics(state, *arguments)
-            state, metrics = self._update_policy_when_due(state, *arguments, number)
+            state, critic_loss, errors = self._update_critics(state, *arguments)
+            state, policy_metrics = self._update_policy_when_due(state, *arguments, number)
         else:
-            state, metrics = self._update_policy_when_due(state, *arguments, number)
-            state, critic_loss = self._update_critics(state, *arguments)
+            state, policy_metrics = self._update_policy_when_due(state, *arguments, number)
+            state, critic_loss, errors = self._update_critics(state, *arguments)
         state = self._update_targets(state, hyperparameters)
-        return state, UpdateMetrics(
-            **metrics._asdict(),
+        metrics = UpdateMetrics(
+            **policy_metrics._asdict(),
             critic_loss=critic_loss,
             batch_reward_mean=batch.reward.mean(),
             batch_reward_min=batch.reward.min(),
             batch_reward_max=batch.reward.max(),
         )
+        return state, metrics, errors
 
     def _step(
         self,
@@ -389,8 +401,8 @@ class SoftActorCritic:
 
     def _update_critics(
         self, state: AgentState, batch: Batch, noise: Noise, hyperparameters: HyperParameters
-    ) -> tuple[AgentState, jax.Array]:
-        """New critics and their loss, `()`."""
+    ) -> tuple[AgentState, jax.Array, jax.Array]:
+        """New critics, and of those before their loss, `()`, and errors, `(B,)`."""
         actor = state.target_actor if self.has_target_actor else state.actor
         mean, log_std = self.actor(actor, batch.next_observation, hyperparameters)
         sample = self.sample_next or self.sample
@@ -422,10 +434,18 @@ class SoftActorCritic:
                 )
             )
 
-        def critic_loss(params: Params) -> tuple[jax.Array, dict]:
+        def weighted_loss(
+            outputs: jax.Array, target: jax.Array, entries: dict
+        ) -> tuple[jax.Array, tuple[jax.Array, dict]]:
+            loss = self.value.loss(outputs, target)
+            if batch.weight is not None:
+                loss = loss * batch.weight
+            return loss.mean(-1).sum(), (self.value.error(outputs, target).mean(0), entries)
+
+        def critic_loss(params: Params) -> tuple[jax.Array, tuple[jax.Array, dict]]:
             if self.has_target_critic:
                 outputs, entries = fit(params, batch.observation, batch.action)
-                return self.value.loss(outputs, target).mean(-1).sum(), entries
+                return weighted_loss(outputs, target, entries)
             joint = fit(
                 params,
                 jnp.concatenate([batch.observation, batch.next_observation]),
@@ -433,15 +453,18 @@ class SoftActorCritic:
             )
             outputs, next_outputs = jnp.split(joint[0], 2, axis=1)
             own_target = make_target(jax.lax.stop_gradient(next_outputs))
-            return self.value.loss(outputs, own_target).mean(-1).sum(), joint[1]
+            return weighted_loss(outputs, own_target, joint[1])
 
-        (loss, entries), gradient = jax.value_and_grad(critic_loss, has_aux=True)(state.critic)
+        (loss, (errors, entries)), gradient = jax.value_and_grad(critic_loss, has_aux=True)(
+            state.critic
+        )
         step = self._step(self.critic_optimizer, state, hyperparameters)
         critic, critic_optimizer = step(gradient, state.critic, state.critic_optimizer)
-        return state.replace(  # type: ignore[attr-defined]
+        state = state.replace(  # type: ignore[attr-defined]
             critic=_with_entries(self.project(critic), entries),
             critic_optimizer=critic_optimizer,
-        ), loss
+        )
+        return state, loss, errors
 
     def _draw_critics(self, critics: Params, noise: Noise) -> Params:
         if self.target_critics is None:

@@ -14,7 +14,8 @@ class Batch(NamedTuple):
 
     `observation` and `next_observation` are `(B, O)`, `action` is `(B, A)`. `reward` `(B,)` is the
     discounted sum over the steps of the transition; `discount` `(B,)` is what the value of
-    `next_observation` is multiplied with: zero after a termination.
+    `next_observation` is multiplied with: zero after a termination. `weight` `(B,)` is that of each
+    transition in the critics' loss, where they are not all 1.
     """
 
     observation: jax.Array
@@ -22,6 +23,7 @@ class Batch(NamedTuple):
     reward: jax.Array
     discount: jax.Array
     next_observation: jax.Array
+    weight: jax.Array | None = None
 
 
 class Noise(NamedTuple):
