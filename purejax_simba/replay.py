@@ -14,6 +14,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from purejax_simba.agents.soft_actor_critic import Batch
+from purejax_simba.priorities import Priorities
+
+# Added to errors, so that what was without one is drawn again (as in OpenAI Baselines).
+EPSILON = 1e-6
 
 
 @struct.dataclass
@@ -28,6 +32,8 @@ class Replay:
       final_observation: `(slots, E, O)`, of truncated episodes.
       n_step: steps of a sampled transition.
       truncation_interval: no environment truncates twice within so many steps.
+      priorities: of the transition that begins at row t in environment e at t E + e, zero until it
+        is complete; None where all are drawn alike.
     """
 
     observation: jax.Array
@@ -38,6 +44,7 @@ class Replay:
     final_observation: jax.Array
     n_step: int = struct.field(pytree_node=False)
     truncation_interval: int = struct.field(pytree_node=False)
+    priorities: Priorities | None = None
 
     @classmethod
     def create(
@@ -49,6 +56,7 @@ class Replay:
         n_step: int = 1,
         truncation_interval: int = 1,
         dtype: jax.typing.DTypeLike = jnp.float32,
+        prioritized: bool = False,
     ) -> "Replay":
         """An empty replay that holds `capacity` transitions of all environments together.
 
@@ -59,6 +67,7 @@ class Replay:
           n_step: steps of a sampled transition.
           truncation_interval: the environments' episode length, or 1 where it is not known.
           dtype: of stored observations and actions: float32, or bfloat16 to halve the memory.
+          prioritized: for `sample_by_priority` in place of `sample`.
         """
         num_environments, observation_size = first_observation.shape
         # One row more per step of a transition: they are not complete yet, or being overwritten.
@@ -75,6 +84,7 @@ class Replay:
             final_observation=jnp.zeros((slots, num_environments, observation_size), dtype),
             n_step=n_step,
             truncation_interval=truncation_interval,
+            priorities=Priorities.create(rows * num_environments) if prioritized else None,
         )
 
     @property
@@ -92,6 +102,7 @@ class Replay:
         truncated: jax.Array,
         final_observation: jax.Array,
         next_observation: jax.Array,
+        origin: jax.Array | int = 0,
     ) -> "Replay":
         """Stores step number `step` (from 0) of all environments.
 
@@ -101,6 +112,7 @@ class Replay:
           reward, terminated, truncated: `(E,)`.
           final_observation: `(E, O)`, the true successor; kept where truncated.
           next_observation: `(E, O)`, what is acted on next: of the next episode after an end.
+          origin: see `complete_steps`.
         """
         row = step % self.rows
         slot = (step // self.truncation_interval) % self.final_observation.shape[0]
@@ -118,9 +130,23 @@ class Replay:
             terminated=write(self.terminated, terminated, row),
             truncated=write(self.truncated, truncated, row),
             final_observation=write(self.final_observation, final, slot),
+            priorities=self._priorities_after(step, origin),
         )
 
-    def cut(self, steps: jax.Array, first_observation: jax.Array) -> "Replay":
+    def _priorities_after(self, step: jax.Array, origin: jax.Array | int) -> Priorities | None:
+        """With an append: a row of transitions is complete now, and the next one is overwritten."""
+        if self.priorities is None:
+            return None
+        complete = step + 1 - self.n_step
+        environments = jnp.arange(self.reward.shape[1])
+        rows = jnp.stack([complete, step + 1]) % self.rows
+        value = jnp.stack([jnp.where(complete >= origin, self.priorities.of_new, 0.0), 0.0])
+        index = rows[:, None] * len(environments) + environments
+        return self.priorities.put(index.ravel(), value.repeat(len(environments)))
+
+    def cut(
+        self, steps: jax.Array, first_observation: jax.Array, origin: jax.Array | int = 0
+    ) -> "Replay":
         """Truncates the episodes under way after `steps` appends and notes where new ones begin.
 
         It can be one truncation more in an interval than there is room for. Then the final
@@ -129,6 +155,7 @@ class Replay:
         Args:
           steps: `()` int32.
           first_observation: `(E, O)`.
+          origin: see `complete_steps`.
         """
         row = (steps - 1) % self.rows
         slot = ((steps - 1) // self.truncation_interval) % self.final_observation.shape[0]
@@ -145,6 +172,7 @@ class Replay:
                 self.observation[steps % self.rows],
             ),
             next_observation=first_observation,
+            origin=origin,
         )
 
     def complete_steps(self, steps: jax.Array, origin: jax.Array | int = 0) -> jax.Array:
@@ -178,8 +206,54 @@ class Replay:
         """
         choices = jnp.stack([self.complete_steps(steps, origin), jnp.int32(self.reward.shape[1])])
         age, environment = jax.random.randint(key, (2, batch_size), 0, choices[:, None])
-        start = steps - self.n_step - age
+        return self._transitions(steps - self.n_step - age, environment, discount)
 
+    def sample_by_priority(
+        self,
+        key: jax.Array,
+        steps: jax.Array,
+        batch_size: int,
+        discount: jax.Array,
+        origin: jax.Array | int = 0,
+        *,
+        importance_exponent: jax.Array,
+    ) -> tuple[Batch, jax.Array]:
+        """Draws transitions in proportion to their priorities (arXiv 1511.05952).
+
+        Args:
+          key, steps, batch_size, discount, origin: as those of `sample`.
+          importance_exponent: `()`, beta of the weights (N p)^-beta, which make up for what is
+            drawn more often; they are divided by the largest of the batch.
+
+        Returns:
+          The batch, with `weight`, and where its transitions are, `(B,)`, for `prioritize`.
+        """
+        assert self.priorities is not None
+        index, probability = self.priorities.draw(key, batch_size)
+        num_environments = self.reward.shape[1]
+        row, environment = index // num_environments, index % num_environments
+        newest = steps - self.n_step
+        batch = self._transitions(newest - (newest - row) % self.rows, environment, discount)
+        count = self.complete_steps(steps, origin) * num_environments
+        weight = (count * probability) ** -importance_exponent
+        return batch._replace(weight=weight / weight.max()), index
+
+    def prioritize(self, index: jax.Array, error: jax.Array, exponent: jax.Array) -> "Replay":
+        """Gives transitions the priorities (error + epsilon)^exponent.
+
+        Args:
+          index: `(B,)`, of `sample_by_priority`.
+          error: `(B,)`, how far off the critics were, 0 or more.
+          exponent: `()`, alpha.
+        """
+        assert self.priorities is not None
+        # Those of a run that diverged must not be in the way of its sums.
+        error = jnp.where(jnp.isfinite(error), error, 0.0)
+        priorities = self.priorities.put(index, (error + EPSILON) ** exponent)
+        return self.replace(priorities=priorities)  # type: ignore[attr-defined]
+
+    def _transitions(self, start: jax.Array, environment: jax.Array, discount: jax.Array) -> Batch:
+        """Those that begin with the steps `start` `(B,)` of `environment` `(B,)`."""
         window = start[:, None] + jnp.arange(self.n_step)
         at = (window % self.rows, environment[:, None])
         terminated = self.terminated[at]

@@ -16,6 +16,7 @@ from purejax_simba.replay import Replay
 ENVIRONMENTS, ROWS, EPISODE, STEPS, ACTIONS = 3, 12, 5, 61, 2
 CAPACITY = ENVIRONMENTS * ROWS
 DISCOUNT = 0.9
+PRIORITY, IMPORTANCE = 0.7, 0.4
 
 
 class Step(NamedTuple):
@@ -79,7 +80,7 @@ def _transitions(script: list[list[Step]], steps: int, n_step: int) -> dict[tupl
     return valid
 
 
-def _empty(n_step: int, dtype: str) -> Replay:
+def _empty(n_step: int, dtype: str, prioritized: bool = False) -> Replay:
     first = [_name(0, environment, False) for environment in range(ENVIRONMENTS)]
     return Replay.create(
         jnp.array(first),
@@ -88,17 +89,30 @@ def _empty(n_step: int, dtype: str) -> Replay:
         n_step=n_step,
         truncation_interval=EPISODE,
         dtype=dtype,
+        prioritized=prioritized,
     )
 
 
 @jax.jit
-def _append(replay: Replay, step: jax.Array, row: dict[str, jax.Array]) -> Replay:
-    return replay.append(step, **row)
+def _append(
+    replay: Replay, step: jax.Array, row: dict[str, jax.Array], origin: jax.Array | int = 0
+) -> Replay:
+    return replay.append(step, **row, origin=origin)
 
 
 @partial(jax.jit, static_argnums=3)
 def _sample(replay: Replay, key: jax.Array, steps: jax.Array, size: int) -> Batch:
     return replay.sample(key, steps, size, jnp.float32(DISCOUNT))
+
+
+@partial(jax.jit, static_argnums=3)
+def _sample_by_priority(
+    replay: Replay, key: jax.Array, steps: jax.Array, size: int, origin: jax.Array | int = 0
+) -> tuple[Batch, jax.Array]:
+    discount, exponent = jnp.float32(DISCOUNT), jnp.float32(IMPORTANCE)
+    return replay.sample_by_priority(
+        key, steps, size, discount, origin, importance_exponent=exponent
+    )
 
 
 def _row(steps: list[Step], time: int) -> dict[str, np.ndarray]:
@@ -227,3 +241,116 @@ def test_runs_under_vmap_are_the_runs_alone():
         pairs = zip(jax.tree.leaves(together), jax.tree.leaves(replay), strict=True)
         for batched, single in pairs:
             np.testing.assert_array_equal(batched[run], single)
+
+
+class Reference:
+    """Priorities of a prioritised replay, in numpy."""
+
+    def __init__(self, replay: Replay):
+        self.values = np.zeros((replay.rows, ENVIRONMENTS))
+        self.largest = 1.0
+
+    def append(self, time: int, n_step: int, origin: int = 0) -> None:
+        """With what step number `time` makes complete, and what it overwrites."""
+        self.values[(time + 1) % len(self.values)] = 0.0
+        first = time + 1 - n_step
+        if first >= origin:
+            self.values[first % len(self.values)] = self.largest
+
+    def put(self, index: np.ndarray, error: np.ndarray) -> None:
+        """With the priorities of errors."""
+        priority = (np.float64(error) + 1e-6) ** PRIORITY
+        flat = self.values.reshape(-1)
+        flat[index] = 0.0
+        np.maximum.at(flat, index, priority)
+        self.largest = max(self.largest, priority.max())
+
+    def check(self, replay: Replay) -> None:
+        """Compares all that are stored."""
+        stored = np.asarray(replay.priorities.values).ravel()
+        np.testing.assert_allclose(stored[: self.values.size], self.values.ravel(), rtol=1e-5)
+        assert not stored[self.values.size :].any()
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_every_prioritised_sample_is_a_transition_of_the_list(n_step):
+    """What is overwritten or not complete yet has no priority, as the ring goes round."""
+    script = _script(seed=n_step)
+    replay = _empty(n_step, "float32", prioritized=True)
+    reference = Reference(replay)
+    generator = np.random.default_rng(0)
+    prioritize = jax.jit(Replay.prioritize)
+    for time, steps in enumerate(script):
+        replay = _append(replay, np.int32(time), _row(steps, time))
+        reference.append(time, n_step)
+        reference.check(replay)
+        count = time + 1
+        if count < n_step:
+            continue
+        valid = _transitions(script, count, n_step)
+        assert (reference.values > 0.0).sum() == len(valid)
+        sample, index = _sample_by_priority(replay, jax.random.key(time), np.int32(count), 64)
+        _check(sample, valid)
+        probability = reference.values.ravel()[index] / reference.values.sum()
+        weight = (len(valid) * probability) ** -IMPORTANCE
+        np.testing.assert_allclose(sample.weight, weight / weight.max(), rtol=1e-4)
+        # Errors of an earlier draw count too, and some transitions are drawn several times.
+        error = np.float32(generator.gamma(0.5, 4.0, 64))
+        replay = prioritize(replay, index, error, jnp.float32(PRIORITY))
+        reference.put(np.asarray(index), error)
+        reference.check(replay)
+    assert STEPS // replay.rows >= 4  # the ring was written over several times
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_prioritised_samples_are_in_proportion(n_step):
+    script = _script(seed=7)
+    replay = _empty(n_step, "float32", prioritized=True)
+    for time in range(STEPS):
+        replay = _append(replay, np.int32(time), _row(script[time], time))
+    valid = _transitions(script, STEPS, n_step)
+    sample, index = _sample_by_priority(replay, jax.random.key(0), np.int32(STEPS), 2048)
+    # The observation says which transition it is.
+    error = np.asarray(sample.observation)[:, 0] % 5.0 + 0.3
+    replay = replay.prioritize(index, error, jnp.float32(PRIORITY))
+    draw = jax.vmap(lambda key: _sample_by_priority(replay, key, np.int32(STEPS), 1)[0])
+    sample = jax.jit(draw)(jax.random.split(jax.random.key(1), 20_000))
+    counts = _check(jax.tree.map(lambda x: x[:, 0], sample), valid)
+    priority = (np.array([name[0] % 5.0 + 0.3 for name in valid]) + 1e-6) ** PRIORITY
+    often = 20_000 * priority / priority.sum()
+    assert ((counts - often) ** 2 / often).sum() < stats.chi2.ppf(0.999, len(valid) - 1)
+
+
+def test_a_replay_that_was_left_behind_is_never_drawn_from():
+    """After a resume without it, counters go on and the ring is empty."""
+    origin, n_step = 40, 3
+    script = _script(seed=3)
+    replay = _empty(n_step, "float32", prioritized=True)
+    replay = jax.tree.map(jnp.zeros_like, replay)
+    first = np.array([_name(origin, environment, False) for environment in range(ENVIRONMENTS)])
+    replay = replay.cut(np.int32(origin), first.astype(np.float32), origin)
+    for time in range(origin, STEPS):
+        assert bool((replay.priorities.totals > 0.0).any()) == (time >= origin + n_step)
+        replay = _append(replay, np.int32(time), _row(script[time], time), np.int32(origin))
+    valid = _transitions(script, STEPS, n_step)
+    key = jax.random.key(0)
+    sample, _ = _sample_by_priority(replay, key, np.int32(STEPS), 512, np.int32(origin))
+    assert _check(sample, valid).min() > 0
+    np.testing.assert_allclose(sample.weight, 1.0)
+
+
+def test_errors_that_are_not_finite_do_no_harm():
+    """A run that diverged goes on beside the others."""
+    replay = _empty(1, "float32", prioritized=True)
+    for time, steps in enumerate(_script(seed=0)[:5]):
+        replay = _append(replay, np.int32(time), _row(steps, time))
+    error = jnp.array([jnp.nan, jnp.inf, -jnp.inf, 2.0])
+    replay = replay.prioritize(jnp.arange(4), error, jnp.float32(PRIORITY))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(replay.priorities))
+    np.testing.assert_allclose(replay.priorities.values[0, 3], 2.0**PRIORITY, rtol=1e-5)
+
+
+def test_uniform_samples_need_no_priorities():
+    assert _empty(1, "float32").priorities is None
+    leaves, more = (len(jax.tree.leaves(_empty(1, "float32", p))) for p in (False, True))
+    assert more - leaves == 4
