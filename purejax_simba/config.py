@@ -37,6 +37,13 @@ class ReplayConfig:
     """Steps per transition."""
     storage: Literal["float32", "bfloat16"] = "float32"
     """Type of stored observations and actions."""
+    prioritized: bool = False
+    """Draw transitions in proportion to how far off the critics were, in place of uniformly."""
+    priority_exponent: float | None = None
+    """With prioritized: exponent of these errors; 0 is uniform. Default: 0.6."""
+    importance_exponent: float | None = None
+    """With prioritized: exponent of the weights that make up for it in the critics' loss; it rises
+    to 1 over the run. Default: 0.4."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,9 @@ class CheckpointConfig:
     replay: bool = True
     """Keep the replay too. Without it a resumed run collects transitions before it updates."""
 
+
+# Those of the proportional variant (arXiv 1511.05952, table 3).
+PRIORITIES = ReplayConfig(priority_exponent=0.6, importance_exponent=0.4)
 
 Part = Literal["actor", "critic", "temperature"]
 
@@ -320,12 +330,14 @@ def with_agent_defaults(config: _Config) -> _Config:
     def choose(given: _T | None, default: _T) -> _T:
         return default if given is None else given
 
-    batch_size = choose(config.replay.batch_size, defaults.batch_size)
+    replay = fill(config.replay, ReplayConfig(batch_size=defaults.batch_size))
+    if replay.prioritized:
+        replay = fill(replay, PRIORITIES)
     return dataclasses.replace(
         config,
         agent=agent,
         temperature=fill(config.temperature, defaults.temperature),
-        replay=dataclasses.replace(config.replay, batch_size=batch_size),
+        replay=replay,
         update_to_data_ratio=choose(config.update_to_data_ratio, defaults.update_to_data_ratio),
         normalize_observations=choose(
             config.normalize_observations, defaults.normalize_observations
@@ -412,6 +424,8 @@ def hyperparameters(config: Config, action_size: int) -> HyperParameters:
         target_noise=number(agent.target_noise),
         target_noise_clip=number(agent.target_noise_clip),
         dropout_rate=number(agent.dropout_rate),
+        priority_exponent=number(config.replay.priority_exponent),
+        importance_exponent=number(config.replay.importance_exponent),
     )
 
 
@@ -479,6 +493,18 @@ def _check(config: Config, episode_length: int) -> None:
             f"an episode has {episode_length} interactions, fewer than --replay.n-step "
             f"{replay.n_step}: make the episode longer or n-step smaller"
         )
+    for name in ("priority_exponent", "importance_exponent"):
+        exponent, flag = getattr(replay, name), f"--replay.{name.replace('_', '-')}"
+        if exponent is not None and not replay.prioritized:
+            raise ConfigError(
+                f"{flag} {exponent} is of no use without --replay.prioritized: give both or neither"
+            )
+        if exponent is not None and not 0.0 <= exponent <= 1.0:
+            raise ConfigError(f"{flag} is {exponent}: give a number in [0, 1]")
+    if replay.prioritized and config.devices_per_run > 1:
+        raise ConfigError(
+            "--replay.prioritized is for runs on one device each: drop it or --devices-per-run"
+        )
     if config.checkpoint.keep < 1:
         raise ConfigError(f"--checkpoint.keep is {config.checkpoint.keep}: give 1 or more")
     if config.is_offline:
@@ -521,6 +547,7 @@ def _check_offline(config: Config) -> None:
         "learning-starts": (config.learning_starts, defaults.learning_starts),
         "replay.capacity": (config.replay.capacity, defaults.replay.capacity),
         "replay.n-step": (config.replay.n_step, defaults.replay.n_step),
+        "replay.prioritized": (config.replay.prioritized, defaults.replay.prioritized),
     }
     instead = {
         "total-env-steps": "give --offline.epochs",

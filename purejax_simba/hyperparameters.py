@@ -49,6 +49,8 @@ class HyperParameters:
       target_noise: of noise on the actions of the target, which is clipped to
         [-target_noise_clip, target_noise_clip] (TD3).
       dropout_rate: share of the critics' hidden units that an update leaves out (DroQ).
+      priority_exponent: alpha, of the errors by which transitions are drawn (arXiv 1511.05952).
+      importance_exponent: beta at the beginning of a run, of the weights that make up for it.
     """
 
     learning_rate: jax.Array
@@ -69,6 +71,13 @@ class HyperParameters:
     target_noise: Any = np.float32(0.0)
     target_noise_clip: Any = np.float32(0.0)
     dropout_rate: Any = np.float32(0.0)
+    priority_exponent: Any = np.float32(0.0)
+    importance_exponent: Any = np.float32(0.0)
+
+    def importance_exponent_at(self, progress: jax.Array) -> jax.Array:
+        """Beta after a part of the run, from 0 to 1; it rises linearly to 1."""
+        start = self.importance_exponent
+        return start + (1.0 - start) * progress.clip(0.0, 1.0)
 
     def learning_rate_at(self, updates: jax.Array) -> jax.Array:
         """Learning rate of the update that follows `updates` earlier ones."""

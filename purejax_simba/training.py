@@ -34,6 +34,7 @@ from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.normalisation import RewardScale, RunningMoments
 from purejax_simba.parts import apart, divide
+from purejax_simba.priorities import Priorities
 from purejax_simba.replay import Replay
 
 
@@ -262,6 +263,7 @@ class Loop:
                 n_step=replay.n_step,
                 truncation_interval=self.environment.episode_length or 1,
                 dtype=jnp.dtype(replay.storage),
+                prioritized=replay.prioritized,
             ),
             observation_moments=RunningMoments.create(self.environment.observation_size),
             reward_scale=RewardScale.create(self.num_environments),
@@ -279,7 +281,7 @@ class Loop:
         progress = state.progress
         return state.replace(  # type: ignore[attr-defined]
             environment=environment,
-            replay=state.replay.cut(counters.interactions, observation),
+            replay=state.replay.cut(counters.interactions, observation, counters.replay_start),
             reward_scale=state.reward_scale.forget_episodes(),
             progress=progress.replace(  # type: ignore[attr-defined]
                 episode_return=jnp.zeros_like(progress.episode_return)
@@ -315,7 +317,7 @@ class Loop:
             return {}
         # Evaluations take keys by numbers that are not negative.
         key = jax.random.fold_in(state.evaluation_key, -1 - counters.interactions)
-        batch, noise = self._draw(key, counters, state, hyperparameters)
+        batch, noise, _ = self._draw(key, counters, state, hyperparameters)
         per_module = self.config.diagnostics == "module"
         metrics = diagnose(self.agent, state.agent, batch, noise, hyperparameters, per_module)
         if self.config.normalize_rewards:
@@ -341,6 +343,7 @@ class Loop:
             truncated=timestep.truncated,
             final_observation=timestep.observation,
             next_observation=environment.observation,
+            origin=counters.replay_start,
         )
         done = timestep.terminated | timestep.truncated
         state = state.replace(  # type: ignore[attr-defined]
@@ -423,14 +426,20 @@ class Loop:
             return self._reset_if_due(reset_key, counters, number, agent, state, hyperparameters)
 
         def body(
-            index: jax.Array, carry: tuple[AgentState, Progress]
-        ) -> tuple[AgentState, Progress]:
-            agent, progress = carry
+            index: jax.Array, carry: tuple[AgentState, Progress, Priorities | None]
+        ) -> tuple[AgentState, Progress, Priorities | None]:
+            agent, progress, priorities = carry
             number = counters.updates + index
             agent = reset(agent, number)
             update_key = jax.random.fold_in(key, index)
-            batch, noise = self._draw(update_key, counters, state, hyperparameters)
-            updated, metrics = self.agent.update(agent, batch, noise, hyperparameters, number)
+            now = _with_priorities(state, priorities)
+            batch, noise, drawn = self._draw(update_key, counters, now, hyperparameters)
+            updated, metrics, errors = self.agent.update_with_errors(
+                agent, batch, noise, hyperparameters, number
+            )
+            if drawn is not None:
+                exponent = hyperparameters.priority_exponent
+                priorities = now.replay.prioritize(drawn, errors, exponent).priorities
             finite = jnp.isfinite(metrics.actor_loss) & jnp.isfinite(metrics.critic_loss)
             diverged_at = jnp.where(
                 (progress.diverged_at < 0) & ~finite, counters.interactions, progress.diverged_at
@@ -444,10 +453,13 @@ class Loop:
                 updates=progress.updates + 1,
                 diverged_at=diverged_at,
             )
-            return agent, progress
+            return agent, progress, priorities
 
-        agent, progress = jax.lax.fori_loop(0, num_updates, body, (state.agent, state.progress))
-        return state.replace(agent=agent, progress=progress)  # type: ignore[attr-defined]
+        # Nothing else of the replay changes.
+        carry = (state.agent, state.progress, state.replay.priorities)
+        agent, progress, priorities = jax.lax.fori_loop(0, num_updates, body, carry)
+        state = state.replace(agent=agent, progress=progress)  # type: ignore[attr-defined]
+        return _with_priorities(state, priorities)
 
     def _reset_if_due(
         self,
@@ -484,19 +496,26 @@ class Loop:
         counters: Counters,
         state: RunState,
         hyperparameters: HyperParameters,
-    ) -> tuple[Batch, Noise]:
-        """A minibatch and the noise of an update."""
+    ) -> tuple[Batch, Noise, jax.Array | None]:
+        """A minibatch, the noise of an update, and where the batch is from if by priority."""
         sample_key, noise_key = jax.random.split(key)
-        sampled = state.replay.sample(
+        drawn = None
+        choice = (
             sample_key,
             counters.interactions,
             self.config.batch_size,
             hyperparameters.discount,
             counters.replay_start,
         )
+        if self.config.replay.prioritized:
+            progress = counters.interactions / self.config.interactions
+            exponent = hyperparameters.importance_exponent_at(progress)
+            sampled, drawn = state.replay.sample_by_priority(*choice, importance_exponent=exponent)
+        else:
+            sampled = state.replay.sample(*choice)
         batch = self._prepare(divide(sampled), state, hyperparameters)
         normal = jax.random.normal(noise_key, (2, *batch.action.shape))
-        return batch, Noise(normal[0], normal[1], jax.random.fold_in(key, 2))
+        return batch, Noise(normal[0], normal[1], jax.random.fold_in(key, 2)), drawn
 
     def _prepare(self, batch: Batch, state: RunState, hyperparameters: HyperParameters) -> Batch:
         """Normalises a sample with the statistics of this moment."""
@@ -511,6 +530,13 @@ class Loop:
 
     def _normalise(self, moments: RunningMoments, observation: jax.Array) -> jax.Array:
         return moments.normalise(observation) if self.config.normalize_observations else observation
+
+
+def _with_priorities(state: RunState, priorities: Priorities | None) -> RunState:
+    if priorities is None:
+        return state
+    replay = state.replay.replace(priorities=priorities)  # type: ignore[attr-defined]
+    return state.replace(replay=replay)  # type: ignore[attr-defined]
 
 
 def _finite(action: jax.Array) -> jax.Array:

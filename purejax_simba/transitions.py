@@ -42,6 +42,8 @@ class Transitions:
     terminated: jax.Array
     ended: jax.Array
 
+    priorities = None  # all are drawn alike
+
     @classmethod
     def create(
         cls,

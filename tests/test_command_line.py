@@ -77,6 +77,8 @@ BAD = {
     "--total-env-steps 4000 --evaluation-interval 2000": ["--learning-starts 5000", "2000"],
     "--learning-starts 300 --replay.capacity 256": ["--learning-starts 300", "never come"],
     "--replay.capacity 1000000 --num-environments 3": ["no multiple of --num-environments 3"],
+    "--replay.priority-exponent 0.5": ["--replay.priority-exponent 0.5", "--replay.prioritized"],
+    "--replay.prioritized --replay.importance-exponent 1.5": ["exponent is 1.5", "[0, 1]"],
     "--discount 1.0": ["--discount is 1.0", "[0, 1)"],
     "--agent.tau 0": ["--agent.tau is 0.0", "(0, 1]"],
     "--agent.num-bins 1": ["--agent.num-bins is 1", "2 or more"],

@@ -261,6 +261,7 @@ BAD = {
     "--offline.transitions 3": ["has 400 transitions and had 3"],
     "--offline.random-return 1 --offline.expert-return 1": ["both 1.0", "two different"],
     "--replay.n-step 3": ["--replay.n-step is of no use"],
+    "--replay.prioritized": ["--replay.prioritized is of no use with --offline: drop it"],
     "--agent.name random": ["--agent.name random", "learns nothing"],
 }
 

@@ -5,7 +5,7 @@ import pytest
 
 from purejax_simba import preflight
 from purejax_simba.agents import registry
-from purejax_simba.config import AgentConfig, CheckpointConfig, Config, ConfigError
+from purejax_simba.config import AgentConfig, CheckpointConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.runs import Runs
 from purejax_simba.training import make_program
 
@@ -79,6 +79,15 @@ def test_a_checkpoint_needs_room_for_a_copy():
     assert whole["checkpoint"] == state
     assert small["checkpoint"] == state - none["replay"]
     assert none["checkpoint"] == 0
+
+
+def test_priorities_count_as_replay():
+    def size(**settings) -> int:
+        config = _config(replay=ReplayConfig(capacity=200_000, **settings))
+        return preflight.bytes_per_run(make_program(config))["replay"]
+
+    more = size(prioritized=True) - size()
+    assert 4 * 200_000 < more < 1.02 * 4 * 200_000
 
 
 @pytest.mark.parametrize("name", registry.NAMES)

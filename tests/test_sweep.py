@@ -15,7 +15,7 @@ import envs
 import sweep as command_line
 from purejax_simba import preflight
 from purejax_simba.agents import registry
-from purejax_simba.config import AgentConfig, Config, ConfigError, TemperatureConfig
+from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.logging import run_directory
 from purejax_simba.names import find_name, flatten, parse_value, replace_values
 from purejax_simba.sweep.axes import Axis, parse_axis
@@ -39,6 +39,7 @@ CONFIG = Config(
     episode_length=40,
     learning_starts=60,
     agent=tiny.AGENT,
+    replay=ReplayConfig(prioritized=True),  # so that its exponents can vary
     experiment="simba_v2",
 )
 RATES = Axis("agent.learning_rate", "grid", (1e-4, 3e-4))

@@ -20,6 +20,8 @@ def make(name: AgentName, **settings: Any) -> tuple[SoftActorCritic, HyperParame
     """An agent with networks 8 wide and all else its paper's, and its numbers."""
     agent = AgentConfig(name, actor_hidden_dim=8, critic_hidden_dim=8, **settings)
     config = with_agent_defaults(Config(action_repeat=1, discount=0.99, agent=agent))
+    # Where it is the action repeat.
+    config = dataclasses.replace(config, update_to_data_ratio=config.update_to_data_ratio or 1.0)
     made = registry.make(OBSERVATION, ACTION, config.agent)
     return made, hyperparameters(config, ACTION)
 

@@ -28,6 +28,8 @@ TRACED = frozenset(
         "agent.target_noise",
         "agent.target_noise_clip",
         "agent.behaviour_cloning_weight",
+        "replay.priority_exponent",
+        "replay.importance_exponent",
         "temperature.initial",
         "temperature.target_entropy_coefficient",
     }
