@@ -79,6 +79,7 @@ BAD = {
     "--replay.capacity 1000000 --num-environments 3": ["no multiple of --num-environments 3"],
     "--replay.priority-exponent 0.5": ["--replay.priority-exponent 0.5", "--replay.prioritized"],
     "--replay.prioritized --replay.importance-exponent 1.5": ["exponent is 1.5", "[0, 1]"],
+    "--replay.prioritized --devices-per-run 2": ["--replay.prioritized is for runs on one device"],
     "--discount 1.0": ["--discount is 1.0", "[0, 1)"],
     "--agent.tau 0": ["--agent.tau is 0.0", "(0, 1]"],
     "--agent.num-bins 1": ["--agent.num-bins is 1", "2 or more"],
