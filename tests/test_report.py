@@ -13,6 +13,7 @@ from purejax_simba.config import ConfigError
 from purejax_simba.logging import write_replaced
 from purejax_simba.report import published, tables
 from purejax_simba.report.compute import PUBLISHED, compute_of
+from purejax_simba.report.figures import curves
 from purejax_simba.report.index import BEGIN, END, write_index
 from purejax_simba.report.methods import counterpart, experiments_of, published_algorithm
 from purejax_simba.report.reading import read
@@ -203,6 +204,18 @@ def test_an_agent_has_one_hue_everywhere(tmp_path):
     assert found["a"].color == found["simbaV2_utd2"].color == published_color("simbaV2_utd8")
     assert (found["a"].color, found["a"].dash) != (found["b"].color, found["b"].dash)
     assert looks(ours) == {name: found[name] for name in ("a", "b")}
+
+
+def test_labels_say_which_agent_it_is_where_agents_are_compared(tmp_path):
+    write_run(tmp_path, "sweep/000", "gymnax/Pendulum-v1", [1, 2])
+    write_run(tmp_path, "sac", "gymnax/Pendulum-v1", [1, 2], agent__name="sac")
+    experiments = experiments_of(read([tmp_path]))
+    labels = {name: look.label for name, look in looks(experiments).items()}
+    assert labels == {"sac": "sac", "sweep/000": "SimbaV2 (sweep/000)"}
+    assert looks(experiments[1:])["sweep/000"].label == "sweep/000"
+    # Nothing is published of this task.
+    (legend,) = curves.learning_curves(experiments).legends
+    assert [text.get_text() for text in legend.get_texts()] == list(labels.values())
 
 
 def test_the_index_is_written_anew_and_the_rest_stays(tmp_path):

@@ -55,6 +55,17 @@ _LABELS = {
     "redq_utd20": "REDQ",
     "droq_utd20": "DroQ",
 }
+_AGENT_LABELS = {
+    "simba_v2": "SimbaV2",
+    "simba": "SimBa",
+    "sac": "SAC",
+    "redq": "REDQ",
+    "droq": "DroQ",
+    "crossq": "CrossQ",
+    "bro": "BRO",
+    "td3": "TD3",
+    "random": "random actions",
+}
 FORMATS = (".pdf", ".svg", ".png")
 _SETTINGS: Any = {
     "font.size": 8,
@@ -95,8 +106,12 @@ class Look(NamedTuple):
 def looks(methods: Iterable[Method]) -> dict[str, Look]:
     """Name -> look. Experiments of the same agent have shades of its colour, and other dashes.
 
-    Where an agent has more experiments than there are shades, the others get other colours.
+    Where an agent has more experiments than there are shades, the others get other colours. Where
+    agents are compared, labels say which each is.
     """
+    methods = list(methods)
+    ours = [method for method in methods if not isinstance(method, Published)]
+    compares_agents = len({method.agent for method in ours}) > 1
     found: dict[str, Look] = {}
     of_agent: dict[str, int] = {}
     others = 0
@@ -112,7 +127,10 @@ def looks(methods: Iterable[Method]) -> dict[str, Look]:
             color = _OTHERS[others % len(_OTHERS)]
             others += 1
         dash, marker = _DASHES[number % len(_DASHES)], _MARKERS[number % len(_MARKERS)]
-        found[method.name] = Look(color, dash, marker, label(method))
+        name = label(method)
+        if compares_agents and method.agent in _AGENT_LABELS and method.agent != name:
+            name = f"{_AGENT_LABELS[method.agent]} ({name})"
+        found[method.name] = Look(color, dash, marker, name)
     return found
 
 

@@ -11,6 +11,7 @@ from purejax_simba.sweep.results import Results, Row
 
 PLOTS_DIRECTORY = "plots"
 _MOST_TICKS = 8
+_MOST_LETTERS = 40  # of labels that fit side by side
 
 
 def draw_plots(results: Results, directory: Path) -> list[Path]:
@@ -48,7 +49,8 @@ def _draw(axes: Any, axis: Axis, results: Results) -> None:
     else:
         labels = list(dict.fromkeys(str(value) for value in values.values()))
         positions = {name: labels.index(str(value)) for name, value in values.items()}
-        axes.set_xticks(range(len(labels)), labels)
+        slanted = {"rotation": 30, "ha": "right"} if sum(map(len, labels)) > _MOST_LETTERS else {}
+        axes.set_xticks(range(len(labels)), labels, **slanted)
     if len(results.tasks) > 1:
         axes.scatter([positions[n] for n in rows], [row.mean_rank for row in rows.values()])
         axes.set(ylabel=f"mean rank over {len(results.tasks)} tasks")

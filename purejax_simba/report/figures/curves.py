@@ -34,8 +34,9 @@ def learning_curves(experiments: Sequence[Experiment], given: Sequence[Published
     Behind each experiment the nearest published algorithm, and those `given`. Without experiments:
     the published ones on all tasks.
     """
-    methods = [*behind(experiments, given), *experiments]
     tasks = _tasks(experiments)
+    known = [method for method in behind(experiments, given) if method.tasks & set(tasks)]
+    methods = [*known, *experiments]
     figure, panels = grid(len(tasks), width=2.1, height=1.7)
     for task, axes in zip(tasks, panels, strict=True):
         here = [experiment for experiment in experiments if task in experiment.tasks]
