@@ -228,9 +228,13 @@ def test_the_index_is_written_anew_and_the_rest_stays(tmp_path):
     assert "old" not in text
     assert "| `mine/dmc/dog-run` | 100,000 | 2 | 150.0 ± 70.7 | 2026-01-02 | jax 0.10.2" in text
     assert "(mine/dmc/dog-run/metrics.csv)" in text
-    assert "`python train.py --task dmc/cheetah-run`" in text
+    assert "- `mine/dmc/dog-run`: `python train.py --task dmc/cheetah-run`\n" in text
     write_index(tmp_path)
     assert (tmp_path / "README.md").read_text() == text
+    write_run(tmp_path, "mine", "dmc/dog-walk", [100, 200])
+    write_index(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "- `mine/dmc/dog-run`, `mine/dmc/dog-walk`: `python train.py" in text, "once"
 
 
 def test_a_session_of_another_time_does_not_matter(tmp_path):

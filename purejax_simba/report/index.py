@@ -31,11 +31,11 @@ def write_index(directory: Path) -> str:
     path = directory / INDEX_FILE
     lines = [_row(_HEADER), _row(["---"] * len(_HEADER))]
     lines += [_row(_cells(run, directory)) for run in collection.runs]
-    commands = [
-        f"- `{_place(run, directory)}`: `{run.sessions[0].get('command')}`"
-        for run in collection.runs
-        if run.sessions
-    ]
+    places: dict[str, list[str]] = {}
+    for run in (run for run in collection.runs if run.sessions):
+        place = f"`{_place(run, directory)}`"
+        places.setdefault(str(run.sessions[0].get("command")), []).append(place)
+    commands = [f"- {', '.join(runs)}: `{command}`" for command, runs in places.items()]
     table = "\n".join([BEGIN, "", *lines, "", *commands, *([""] if commands else []), END])
     try:
         text = path.read_text() if path.exists() else "# Results\n"
