@@ -25,7 +25,7 @@ CONFIG = dataclasses.replace(
 )
 
 
-DEFAULT = ("simba_v2", "crossq")  # with a target critic and without
+DEFAULT = ("sac", "crossq")  # with a target critic and without
 AGENTS = [
     pytest.param(name, marks=() if name in DEFAULT else pytest.mark.slow)
     for name in registry.NAMES
@@ -114,6 +114,7 @@ def test_priorities_are_those_of_the_errors():
         assert replay.priorities.largest[run] >= stored.max()
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_paper_at_every_moment():
     runs = training._linear_runs(CONFIG)
     loop = Loop(runs.program.config, runs.program.environment, runs.program.agent)
@@ -144,6 +145,7 @@ def test_chunks_of_any_size_give_the_same_numbers():
     assert (whole[1].progress.diverged_at == -1).all()
 
 
+@pytest.mark.slow
 def test_a_seed_of_a_batch_is_the_seed_alone():
     runs = training._linear_runs(CONFIG)
     with training._linear_agents():
@@ -205,6 +207,7 @@ def _stored(runs: Runs) -> np.ndarray:
     return stored
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_as_one_that_never_stopped():
     runs = _runs(SHORT)
     _start(runs)
@@ -219,6 +222,7 @@ def test_a_resumed_run_is_as_one_that_never_stopped():
     training._assert_identical(_state(runs), straight)
 
 
+@pytest.mark.slow
 def test_more_steps_keep_the_priorities_so_far():
     first, runs = _runs(SHORT), _runs(LONG)
     _start(first)

@@ -274,8 +274,8 @@ def _kill() -> None:
     ("evaluation", "stop", "left"),
     [
         (2, lambda: signal.raise_signal(signal.SIGTERM), [11, 13]),
-        (1, _kill, [11, 13]),  # before the first checkpoint
-        (7, _kill, [13]),
+        pytest.param(1, _kill, [11, 13], marks=pytest.mark.slow),  # before the first checkpoint
+        pytest.param(7, _kill, [13], marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_sweep_goes_on(
