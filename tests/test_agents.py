@@ -351,6 +351,7 @@ def test_average_of_outputs():
     np.testing.assert_allclose(average(outputs, outputs[..., 0]), (outputs[0] + outputs[1]) / 2)
 
 
+@pytest.mark.slow
 def test_random_actions_are_uniform_and_nothing_is_learned():
     config = Config(
         task="gymnax/Pendulum-v1",

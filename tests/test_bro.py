@@ -121,6 +121,7 @@ def test_optimism_falls_and_its_penalty_grows_when_the_policies_diverge(bro):
         np.testing.assert_allclose(moved, [sign * 3e-5, -sign * 3e-5], rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_resets_start_everything_anew(bro):
     agent, numbers, state, batch, update = bro
     after, _ = update(state, batch, updates.noise(7), numbers)

@@ -37,6 +37,7 @@ def _perturbed(source: Path, target: Path, name: str) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_a_wrong_kernel_is_noticed(tmp_path):
     path = _perturbed(
         UPDATES, tmp_path / "kernel.npz", "after1/actor/embedder/w/hyper_dense/kernel"

@@ -155,6 +155,7 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
     _assert_close(after.progress.update_sums, metrics, 1e-4)
 
 
+@pytest.mark.slow
 def test_all_runs_share_one_copy_of_the_data_on_each_device(dataset, linear_agents):
     program = programs.make_program(_config(dataset))
     runs = Runs(program)

@@ -66,6 +66,7 @@ def test_every_agent_weighs_its_losses_and_says_how_far_off_it_was(name):
         np.testing.assert_allclose(errors[2], expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_of_one_change_nothing():
     agent, numbers = updates.make("sac")
     state, batch = updates.start(agent, numbers)
@@ -76,6 +77,7 @@ def test_weights_of_one_change_nothing():
     jax.tree.map(np.testing.assert_array_equal, plain, update(state, weighted, noise, numbers))
 
 
+@pytest.mark.slow
 def test_priorities_are_those_of_the_errors():
     """Critics that stay as they are, and targets that are rewards: errors can be told later."""
     config = dataclasses.replace(

@@ -171,6 +171,7 @@ def test_all_seeds_may_diverge_but_not_for_good(tmp_path):
         experiment.run(_config(tmp_path / "ever"))
 
 
+@pytest.mark.slow
 def test_a_configuration_that_always_diverges_is_the_last_of_a_sweep(tmp_path):
     rates = Axis("agent.learning_rate", "grid", (1e30, 1e-3, 1e-2))
     sweep = Sweep(_config(tmp_path, num_seeds=1, restart_diverged=1), (TASK,), (rates,))

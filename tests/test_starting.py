@@ -73,6 +73,7 @@ def test_more_seeds_take_the_runs_again(first):
         np.testing.assert_array_equal(array, saved[name][[0, 1, 0]], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_what_it_takes(first, tmp_path):
     start = StartConfig(run=str(first), optimizers=True)
     steps = {"total_env_steps": 40, "learning_starts": 40}

@@ -176,6 +176,7 @@ def test_make_train_is_the_same_program_in_one_piece():
         assert getattr(progress.update_sums, name).shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_a_seed_of_a_batch_is_the_seed_alone():
     runs = _simba_runs()
     seed = 5

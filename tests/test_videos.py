@@ -51,6 +51,7 @@ def _finished_run(output: Path, task: str, episode_length: int) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_tasks_without_pictures_are_plotted(tmp_path):
     directory = _finished_run(tmp_path, "gymnax/Pendulum-v1", episode_length=12)
     files = videos.make_videos(directory)
