@@ -11,3 +11,8 @@ def slow_if_in(examples: Collection[str], cases: Iterable[str]) -> list:
         pytest.param(case, marks=pytest.mark.slow if case in examples else pytest.mark.exhaustive)
         for case in cases
     ]
+
+
+def mark_others(mark: pytest.MarkDecorator, examples: Collection, cases: Iterable) -> list:
+    """The cases as parameters: examples are always run, the others have the mark."""
+    return [case if case in examples else pytest.param(case, marks=mark) for case in cases]

@@ -16,13 +16,12 @@ from tests.parity_reference import Reference, bare
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
     """In a process of its own, because the way of drawing is chosen before MuJoCo is imported."""
-    environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
     return subprocess.run(
         [sys.executable, "-m", "envs", *arguments],
         capture_output=True,
         text=True,
         timeout=600,
-        env=environment,
+        env=tiny.choosing_how_to_draw(),
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import envs
 from envs import humanoid_bench
+from tests.examples import mark_others
 from tests.parity_humanoid_bench import compare_recorded
 from tests.parity_mjx import record
 from tests.parity_reference import bare
@@ -30,13 +31,7 @@ def test_equals_what_was_recorded(name):
         assert check.passed, f"{check.name}: {check.detail}"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in ("walk", "maze") else pytest.param(name, marks=pytest.mark.exhaustive)
-        for name in NAMES
-    ],
-)
+@pytest.mark.parametrize("name", mark_others(pytest.mark.exhaustive, ("walk", "maze"), NAMES))
 def test_runs_in_a_batch(name):
     environment = envs.make(f"humanoid_bench/h1-{name}")
     state, observation = jax.jit(jax.vmap(environment.reset))(jax.random.split(jax.random.key(0)))

@@ -3,7 +3,7 @@
 import pytest
 
 import envs
-from tests.examples import slow_if_in
+from tests.examples import mark_others, slow_if_in
 from tests.parity import check_compiled_model, check_shape, check_states, compare
 from tests.parity_reference import Check, Reference
 from tests.parity_report import Report
@@ -20,13 +20,10 @@ ONE_PER_DOMAIN = tuple({_domain(task): task for task in DMC}.values())
 SLOW = ("ball_in_cup", "dog", "finger", "fish", "humanoid")
 # MJX takes minutes to compile for these: `python -m tests.parity` checks them.
 BY_HAND = ("dog", "humanoid", "quadruped")
-SLOW_TASKS = tuple(task for task in ONE_PER_DOMAIN if _domain(task) in SLOW)
-OTHERS = tuple(task for task in DMC if task not in ONE_PER_DOMAIN or task in SLOW_TASKS)
-
-
-def _slow_if_a_dog(task: str):
-    """Its model alone takes seconds to load."""
-    return pytest.param(task, marks=pytest.mark.slow) if _domain(task) == "dog" else task
+FAST_TASKS = tuple(task for task in ONE_PER_DOMAIN if _domain(task) not in SLOW)
+OTHERS = tuple(task for task in DMC if task not in FAST_TASKS)
+# The model of a dog alone takes seconds to load.
+NO_DOGS = tuple(task for task in OTHERS if _domain(task) != "dog")
 
 
 @pytest.fixture(autouse=True)
@@ -35,19 +32,13 @@ def few_samples(monkeypatch):
     monkeypatch.setattr("tests.parity.STATES", 100)
 
 
-@pytest.mark.parametrize(
-    "task_id",
-    [
-        pytest.param(task, marks=pytest.mark.slow) if task in SLOW_TASKS else task
-        for task in ONE_PER_DOMAIN
-    ],
-)
+@pytest.mark.parametrize("task_id", mark_others(pytest.mark.slow, FAST_TASKS, ONE_PER_DOMAIN))
 def test_mujoco_equals_dm_control(task_id):
     for check in compare(task_id, steps=50, seed=3, physics="mujoco"):
         assert check.passed, f"{check.name}: {check.detail}"
 
 
-@pytest.mark.parametrize("task_id", [_slow_if_a_dog(task) for task in OTHERS])
+@pytest.mark.parametrize("task_id", mark_others(pytest.mark.slow, NO_DOGS, OTHERS))
 def test_other_tasks_equal_dm_control(task_id):
     environment = envs.make(task_id, "mujoco", action_repeat=1)
     reference = Reference(task_id, seed=3)

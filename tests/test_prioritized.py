@@ -19,21 +19,18 @@ from purejax_simba.training import Loop, make_program
 from purejax_simba.values import Bootstrap
 from tests import test_training as training
 from tests import updates
+from tests.examples import mark_others
 
 CONFIG = dataclasses.replace(
     training.CONFIG, replay=ReplayConfig(capacity=60, batch_size=16, prioritized=True)
 )
 
 
-DEFAULT = ("sac", "crossq")  # with a target critic and without
-AGENTS = [
-    pytest.param(name, marks=() if name in DEFAULT else pytest.mark.slow)
-    for name in registry.NAMES
-    if name != "random"
-]
+LEARNERS = [name for name in registry.NAMES if name != "random"]
+EXAMPLES = ("sac", "crossq")  # with a target critic and without
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", mark_others(pytest.mark.slow, EXAMPLES, LEARNERS))
 def test_every_agent_weighs_its_losses_and_says_how_far_off_it_was(name):
     agent, numbers = updates.make(name, num_critics=3 if name == "redq" else 2)
     numbers = numbers.replace(dropout_rate=np.float32(0.0))

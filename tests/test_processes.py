@@ -172,6 +172,33 @@ def test_a_process_that_dies_ends_the_other_and_both_go_on_later(together, tmp_p
 
 
 @pytest.mark.slow
+def test_a_run_is_divided_among_processes(tmp_path):
+    """Two devices of each; ended by the death of one, and resumed."""
+    words = [*TINY, *"--num-seeds 1 --num-environments 4 --num-evaluation-episodes 4".split()]
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    together.mkdir()
+    divided = [*words, "--devices-per-run", "4", "--output", "."]
+    port = _free_port()
+    first = _start(0, port, together, *divided)
+    second = _start(1, port, together, *divided, KILL_AT="35")
+    try:
+        assert second.wait(SECONDS) == -signal.SIGKILL
+        assert first.wait(60) != 0
+    finally:
+        first.kill()
+        second.kill()
+    for status, messages in _train(together, "--resume", f"tiny/{TASK}"):
+        assert status == 0, messages
+    command = [sys.executable, str(ROOT / "train.py"), *words, "--output", str(alone)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    expected, values = _values(alone), _values(together)
+    assert values.keys() == expected.keys()
+    for name, value in expected.items():
+        assert values[name] == pytest.approx(value, rel=1e-2, abs=1e-3), name
+
+
+@pytest.mark.slow
 def test_processes_that_disagree_are_refused(tmp_path):
     port = _free_port()
     started = [_start(i, port, tmp_path, *TINY, "--output", ".", "--seed", str(i)) for i in (0, 1)]

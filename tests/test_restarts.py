@@ -25,6 +25,7 @@ from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.results import read_results
 from purejax_simba.training import make_program
 from tests import tiny
+from tests.examples import mark_others
 from tests.test_training import _linear_agents
 
 TASK = "gymnax/Pendulum-v1"
@@ -121,10 +122,7 @@ class Killed(BaseException):
     """What nothing catches."""
 
 
-@pytest.mark.parametrize(
-    "evaluation",
-    [n if n in (5, 10) else pytest.param(n, marks=pytest.mark.slow) for n in range(1, 13)],
-)
+@pytest.mark.parametrize("evaluation", mark_others(pytest.mark.slow, (5, 10), range(1, 13)))
 def test_a_killed_run_goes_on(restarted, tmp_path, monkeypatch, evaluation):
     """At every evaluation of the three rounds there are."""
     evaluate, calls = experiment._Experiment._evaluate, []

@@ -1,7 +1,6 @@
 """`python train.py --video`: films and plots of trained policies, and which seeds they show."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,9 +88,8 @@ def test_tasks_with_a_model_are_filmed(tmp_path):
     import imageio_ffmpeg
 
     directory = _finished_run(tmp_path, "dmc/walker-walk", episode_length=60)
-    environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
     command = [sys.executable, str(tiny.ROOT / "train.py"), "--video", str(directory)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, env=tiny.choosing_how_to_draw())
     assert result.returncode == 0, result.stderr[-2000:]
     for name in (*(f"seed-{seed}.mp4" for seed in RETURNS), "mosaic.mp4"):
         file = directory / "videos" / name

@@ -1,6 +1,7 @@
 """Networks and runs that are as small as they can be."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,11 @@ def run_module(name: str, *words: str) -> None:
         cwd=ROOT,
     )
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+def choosing_how_to_draw() -> dict[str, str]:
+    """Environment variables for a process that chooses MuJoCo's way of drawing itself."""
+    return {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
 
 
 def train(task: str, output: Path, **options: Any) -> list[dict[str, str]]:

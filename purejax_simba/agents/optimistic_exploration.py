@@ -7,13 +7,13 @@ of BRO's code.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
+from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.soft_actor_critic import Exploration, Step, pass_key
 from purejax_simba.agents.state import AgentState, Batch, Noise, Params
 from purejax_simba.hyperparameters import HyperParameters
@@ -75,14 +75,12 @@ def optimistic_exploration(
       observation_size: length of an observation.
     """
     tune = optax.scale_by_adam(b1=TUNING_BETA1)
-
-    def shift(params: Params, observation: jax.Array, mean: jax.Array) -> jax.Array:
-        output: Any = network.apply({"params": params}, observation, mean)
-        return output
+    init_params, shift = as_functions(
+        network, jnp.zeros((1, observation_size)), jnp.zeros((1, network.action_size))
+    )
 
     def init(key: jax.Array, hyperparameters: HyperParameters) -> Optimism:
-        inputs = jnp.zeros((1, observation_size)), jnp.zeros((1, network.action_size))
-        params = network.init(key, *inputs)["params"]
+        params = init_params(key, hyperparameters)
         weights = _raw(INITIAL_OPTIMISM), _raw(INITIAL_PENALTY)
         return Optimism(
             actor=params,
@@ -98,7 +96,7 @@ def optimistic_exploration(
         hyperparameters: HyperParameters,
     ) -> jax.Array:
         mean, log_std = actor(state.actor, observation, hyperparameters)
-        mean = mean + shift(state.exploration.actor, observation, mean)
+        mean = mean + shift(state.exploration.actor, observation, mean, hyperparameters)
         return jnp.tanh(mean + STD_MULTIPLIER * jnp.exp(log_std) * noise)
 
     def update(
@@ -115,7 +113,7 @@ def optimistic_exploration(
         optimism, penalty = (positive(raw) for raw in own.weights)
 
         def loss(params: Params) -> tuple[jax.Array, jax.Array]:
-            moved = shift(params, batch.observation, mean)
+            moved = shift(params, batch.observation, mean, hyperparameters)
             action = jnp.tanh(mean + moved + STD_MULTIPLIER * std * normal)
             outputs = jax.vmap(critic, in_axes=(0, None, None, None))(
                 state.critic, batch.observation, action, hyperparameters

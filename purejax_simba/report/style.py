@@ -12,16 +12,17 @@ BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, AMBER, GREY, BLACK = "#56B4E9", "#E69F00", "#7F7F7F", "#000000"
 # Tol's "muted" ones (personal.sron.nl/~pault), where these are used up.
 WINE, OLIVE, TEAL = "#882255", "#999933", "#44AA99"
-_OF_AGENTS = {
-    "simba_v2": BLUE,
-    "simba": ORANGE,
-    "sac": GREY,
-    "bro": GREEN,
-    "crossq": WINE,
-    "redq": OLIVE,
-    "droq": TEAL,
-    "td3": AMBER,
-    "random": BLACK,
+# Colour and label.
+_AGENTS = {
+    "simba_v2": (BLUE, "SimbaV2"),
+    "simba": (ORANGE, "SimBa"),
+    "sac": (GREY, "SAC"),
+    "bro": (GREEN, "BRO"),
+    "crossq": (WINE, "CrossQ"),
+    "redq": (OLIVE, "REDQ"),
+    "droq": (TEAL, "DroQ"),
+    "td3": (AMBER, "TD3"),
+    "random": (BLACK, "random actions"),
 }
 _OF_PUBLISHED = {
     "simbaV2": BLUE,
@@ -54,17 +55,6 @@ _LABELS = {
     "crossq": "CrossQ",
     "redq_utd20": "REDQ",
     "droq_utd20": "DroQ",
-}
-_AGENT_LABELS = {
-    "simba_v2": "SimbaV2",
-    "simba": "SimBa",
-    "sac": "SAC",
-    "redq": "REDQ",
-    "droq": "DroQ",
-    "crossq": "CrossQ",
-    "bro": "BRO",
-    "td3": "TD3",
-    "random": "random actions",
 }
 FORMATS = (".pdf", ".svg", ".png")
 _SETTINGS: Any = {
@@ -121,15 +111,16 @@ def looks(methods: Iterable[Method]) -> dict[str, Look]:
             continue
         number = of_agent.get(method.agent, 0)
         of_agent[method.agent] = number + 1
-        if method.agent in _OF_AGENTS and number < len(_SHADES):
-            color = _shade(_OF_AGENTS[method.agent], _SHADES[number])
+        known = _AGENTS.get(method.agent)
+        if known and number < len(_SHADES):
+            color = _shade(known[0], _SHADES[number])
         else:
             color = _OTHERS[others % len(_OTHERS)]
             others += 1
         dash, marker = _DASHES[number % len(_DASHES)], _MARKERS[number % len(_MARKERS)]
         name = label(method)
-        if compares_agents and method.agent in _AGENT_LABELS and method.agent != name:
-            name = f"{_AGENT_LABELS[method.agent]} ({name})"
+        if compares_agents and known and method.agent != name:
+            name = f"{known[1]} ({name})"
         found[method.name] = Look(color, dash, marker, name)
     return found
 

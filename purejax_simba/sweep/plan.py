@@ -224,9 +224,8 @@ def count_of(number: int, thing: str) -> str:
 
 def _static_values(group: Group) -> str:
     """Values of static axes, but for those left to the agent or the task."""
-    values = group.members[0].trial.point.values
-    given = {name: value for name, value in values.items() if value is not None}
-    return "".join(f", {name}={value}" for name, value in given.items() if name not in TRACED)
+    values = group.members[0].trial.point.values.items()
+    return "".join(f", {n}={v}" for n, v in values if n not in TRACED and v is not None)
 
 
 def _fitting(group: Group, fit: int) -> str:
