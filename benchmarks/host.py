@@ -3,9 +3,13 @@
 `python -m benchmarks.host --help` shows the options. One line of JSON per measurement.
 """
 
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import gymnasium
 import jax
@@ -18,6 +22,7 @@ from mujoco.batch import Batch
 import envs
 from benchmarks.common import measure, print_json
 from benchmarks.envs import Steps
+from envs.host_process import WorkerProcess
 from purejax_simba.parallel import PER_RUN, SHARED, make_mesh, map_runs, use_all_cores
 
 NOTHING = "NothingHappens-v0"
@@ -55,12 +60,33 @@ class NothingHappens(gymnasium.Env):
 
 
 def measure_adapter(arguments: Arguments) -> dict[str, float]:
-    """A step of an environment in a worker process that costs nothing."""
+    """A step of an environment that costs nothing, less the exchange with its worker processes."""
     if NOTHING not in gymnasium.registry:
         gymnasium.register(NOTHING, entry_point="benchmarks.host:NothingHappens")
     environment = envs.make(f"gymnasium/{NOTHING}", episode_length=2**30)
-    (timing,) = measure([Steps(environment, arguments.runs)], arguments.seconds)
-    return {"seconds_per_step": timing.median, "best_seconds_per_step": timing.best}
+    advance, exchanges = Steps(environment, arguments.runs), []
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*values: Any) -> Any:
+            begin = time.perf_counter()
+            result = method(*values)
+            exchanges.append(time.perf_counter() - begin)
+            return result
+
+        return call
+
+    with (
+        mock.patch.object(WorkerProcess, "send_step", timed(WorkerProcess.send_step)),
+        mock.patch.object(WorkerProcess, "receive", timed(WorkerProcess.receive)),
+    ):
+        (whole,) = measure([advance], arguments.seconds)
+    # A step of every device is a command and an answer.
+    exchange = 2 * statistics.mean(exchanges)
+    return {
+        "seconds_per_step": whole.median - exchange,
+        "best_seconds_per_step": whole.best - exchange,
+        "exchange_seconds": exchange,
+    }
 
 
 def measure_engine(arguments: Arguments) -> dict[str, float]:

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import tyro
 
-from purejax_simba.config import Config, ConfigError, with_agent_defaults
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import replace_values
+from purejax_simba.resolving import with_agent_defaults
 
 _Arguments = TypeVar("_Arguments")
 _Config = TypeVar("_Config", bound=Config)

@@ -1,41 +1,20 @@
-"""A whole experiment: compile, train in chunks, evaluate, write files, go on later."""
+"""A whole experiment: begun, gone on with, or together with others."""
 
-import dataclasses
-import functools
-import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import numpy as np
-
-import envs
-from purejax_simba import loggers, logging, processes, restarts, resuming, starting
+from purejax_simba import logging, processes, resuming, starting
 from purejax_simba.checkpoint import (
     STATE_DIRECTORY,
-    Checkpoint,
-    CheckpointWriter,
     has_checkpoint,
 )
-from purejax_simba.config import Config, ConfigError, Part, with_agent_defaults
-from purejax_simba.interruption import StopRequest, stop_requests
-from purejax_simba.members import Entry, make_members
-from purejax_simba.parallel import spans_processes
-from purejax_simba.policies import Policy
-from purejax_simba.preflight import GIB, check_memory, clear_memory_errors
+from purejax_simba.config import Config, ConfigError, Part
+from purejax_simba.members import Entry
 from purejax_simba.programs import make_program
-from purejax_simba.progress import ProgressDisplay, spread
-from purejax_simba.record import SessionRecord
-from purejax_simba.runs import Compiler, Runs
-
-CHUNK_SECONDS = 1.0
-FIRST_CHUNK = 8
-
-
-class AllDivergedError(ConfigError):
-    """No run is left to train."""
+from purejax_simba.resolving import with_agent_defaults
+from purejax_simba.runs import Compiler
+from purejax_simba.session import Session
 
 
 class Origin(NamedTuple):
@@ -67,12 +46,12 @@ def run(config: Config) -> Path:
       CheckpointError, logging.ResultsError: if files cannot be written; likewise.
       OutOfMemoryError: if a device has less memory than it said; likewise.
     """
-    experiment = _Experiment(Compiler(make_program(config)))
-    config = experiment.config
-    experiment.beginning = starting.read(experiment.runs, [config])
+    session = Session(Compiler(make_program(config)))
+    config = session.config
+    session.beginning = starting.read(session.runs, [config])
     directory = logging.run_directory(config)
     processes.first_does(lambda: logging.create_run_directory(config))
-    experiment.run([Entry(config, directory)], directory, f"python train.py --resume {directory}")
+    session.run([Entry(config, directory)], directory, f"python train.py --resume {directory}")
     return directory
 
 
@@ -96,14 +75,14 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
       And what `run` raises.
     """
     saved = logging.read_config(directory)
-    experiment = _Experiment(Compiler(make_program(config or saved)))
-    experiment.reset = reset
-    config = experiment.config
+    session = Session(Compiler(make_program(config or saved)))
+    session.reset = reset
+    config = session.config
     resuming.check_differences(with_agent_defaults(saved), config)
     if logging.read_replaced(directory):
         resuming.check_unchanged(saved, config, reset)
     checkpoint = resuming.find(directory)
-    if reset and checkpoint.notes["interactions"] >= experiment.end:
+    if reset and checkpoint.notes["interactions"] >= session.end:
         raise ConfigError(f"{directory} is trained to its end: with --reset give more env steps")
     (metrics_bytes,) = checkpoint.notes["metrics_bytes"]
     target = directory
@@ -114,7 +93,7 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
         processes.first_does(lambda: logging.create_run_directory(config))
         processes.first_does(lambda: logging.copy_metrics(directory, target, metrics_bytes))
     entry = Entry(config, target, metrics_bytes)
-    experiment.run([entry], target, f"python train.py --resume {target}", checkpoint)
+    session.run([entry], target, f"python train.py --resume {target}", checkpoint)
     return target
 
 
@@ -143,7 +122,7 @@ def run_together(
       AllDivergedError: if no run is left; the results until then are in the files.
       And what `run` raises.
     """
-    experiment = _Experiment(compiler, configs, until)
+    session = Session(compiler, configs, until)
     checkpoint = None
     if has_checkpoint(directory / STATE_DIRECTORY):
         checkpoint = resuming.find(directory)
@@ -154,13 +133,13 @@ def run_together(
     if checkpoint is not None:
         sizes = checkpoint.notes["metrics_bytes"]
     else:
-        experiment.beginning = starting.read(experiment.runs, configs, slots)
+        session.beginning = starting.read(session.runs, configs, slots)
         sizes = processes.first_does(lambda: _begin(configs, wholes, directory))
     entries = [
         Entry(config, logging.run_directory(config), size, own)
         for config, size, own in zip(configs, sizes or [None] * len(configs), slots, strict=True)
     ]
-    experiment.run(entries, directory, "give the same command again", checkpoint)
+    session.run(entries, directory, "give the same command again", checkpoint)
 
 
 def _begin(
@@ -179,283 +158,3 @@ def _begin(
 
 def _slots(config: Config, whole: Config) -> list[int] | None:
     return None if config == whole else [seed - whole.seed for seed in config.seeds]
-
-
-class _Experiment:
-    def __init__(
-        self,
-        compiler: Compiler,
-        configs: Sequence[Config] = (),
-        until: int | None = None,
-    ):
-        """Refuses what does not fit the memory.
-
-        Args:
-          compiler: of what all runs do.
-          configs: see `Runs`.
-          until: environment steps after which to stop.
-        """
-        self.compiler, self.until = compiler, until
-        program = compiler.program
-        self.program, self.config = program, program.config
-        processes.check_agreement(dataclasses.asdict(self.config))
-        loggers.check(self.config)
-        steps = self.config.steps if until is None else until
-        self.end = steps // self.config.steps_per_interaction
-        self.runs = Runs(program, configs, compiler)
-        self.memory = check_memory(
-            program,
-            self.runs.mesh.size,
-            self.runs.at_a_time,
-            self.runs.count,
-            self.runs.num_processes,
-        )
-        self.display = ProgressDisplay(steps, self.config.step_name, processes.is_first())
-        self.interactions = 0
-        self.reset: Sequence[Part] = ()
-        self.beginning: dict[str, np.ndarray] = {}
-        self.reported_divergence: set[int] = set()
-
-    def run(
-        self,
-        entries: Sequence[Entry],
-        directory: Path,
-        advice: str,
-        checkpoint: Checkpoint | None = None,
-    ) -> None:
-        """Trains all seeds, then those that diverged anew, as often as the configuration says.
-
-        Args:
-          entries: what the runs belong to.
-          directory: for the checkpoints.
-          advice: how to go on after an interruption.
-          checkpoint: where to go on.
-        """
-        rounds = self.config.restart_diverged
-        experiment = self
-        for number in range(rounds + 1):
-            if number < rounds and restarts.has_begun(directory, number + 1):
-                self.display.close()
-                continue  # what it has written comes before that of the next
-            own = entries
-            if number:
-                processes.first_does(functools.partial(restarts.choose, entries, number))
-                own, checkpoint = restarts.read(entries, directory, number)
-                if not own:
-                    break
-                experiment.runs.release()
-                configs = [entry.config for entry in own]
-                experiment = _Experiment(self.compiler, configs, self.until)
-                places = [entry.slots for entry in own]
-                experiment.beginning = starting.read(experiment.runs, configs, places)
-                count = sum(config.num_seeds for config in configs)
-                experiment.display.say(f"diverged seeds are trained anew: {count}")
-            try:
-                place = restarts.round_directory(directory, number)
-                experiment._run_round(own, place, advice, checkpoint)
-            except AllDivergedError:
-                if number == rounds and not restarts.is_any_left(entries):
-                    raise
-
-    def _run_round(
-        self,
-        entries: Sequence[Entry],
-        directory: Path,
-        advice: str,
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        self.advice = advice
-        self.members = make_members(entries)
-        keep = self.config.checkpoint.keep
-        writer = CheckpointWriter(directory / STATE_DIRECTORY, keep)
-        memory_errors = clear_memory_errors(self.program, self.runs.count)
-        taken = 0 if checkpoint is None else checkpoint.notes["interactions"]
-        record = SessionRecord(
-            [member.directory for member in self.members],
-            self.runs.count,
-            taken * self.config.steps_per_interaction,
-        )
-        with (
-            record as self.record,
-            processes.clear_errors(spans_processes(self.config.devices_per_run)),
-            envs.clear_errors(),
-            memory_errors,
-            writer as self.checkpoints,
-        ):
-            try:
-                if taken < self.end:
-                    self._compile()
-                begin = time.monotonic()
-                with stop_requests() as request:
-                    stopped_by = self._train(request, checkpoint)
-                seconds = time.monotonic() - begin
-            finally:
-                self.display.close()
-                for member in self.members:
-                    member.close()
-            self._finish(stopped_by, seconds)
-
-    def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:
-        actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
-        policy = Policy(actor, moments, jax.device_get(self.runs.inputs.hyperparameters))
-        self.record.update(self._env_step(), self._updates())
-        # Two writers at once have been seen to wait for each other in orbax.
-        self.checkpoints.wait()
-        for member in self.members:
-            member.finish(policy)
-        where = f"results are in {self.members[0].directory}"
-        if len(self.members) > 1:
-            where += f" ... {self.members[-1].directory}"
-        if stopped_by is None:
-            self.display.say(f"trained in {seconds:.1f} s; {where}")
-            return
-        self.display.say(
-            f"stopped after {self._count().strip()} by {stopped_by.name}, trained in "
-            f"{seconds:.1f} s; {where}"
-        )
-        if self.config.interactions_per_checkpoint:
-            self.display.say(f"to go on: {self.advice}")
-        raise SystemExit(128 + stopped_by)
-
-    def _compile(self) -> None:
-        several = len(self.members)
-        of_several = f" of {several} configurations" if several > 1 else ""
-        is_known = self.compiler.has_compiled(self.runs.mesh, self.runs.at_a_time)
-        self.display.say(
-            f"{self.config.task}: {self.runs.count} runs{of_several} on {self.runs.mesh.size} "
-            f"{jax.default_backend()} device(s), {self.memory / GIB:.2f} GiB; "
-            + ("compiled before" if is_known else "compiling ...")
-        )
-        begin = time.monotonic()
-        self.runs.compile()
-        if not is_known:
-            self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
-
-    def _train(self, request: StopRequest, checkpoint: Checkpoint | None) -> signal.Signals | None:
-        """Trains to the end, or until a signal, which is returned."""
-        if checkpoint is None:
-            self.runs.start()
-            self.runs.replace(self.beginning)
-            self.record.training_begins(0)
-            self._evaluate()
-        else:
-            self._go_on(checkpoint)
-            self.record.training_begins(self._updates())
-        chunk, updates = FIRST_CHUNK, self._updates()
-        _, stopped_by = _agree(0.0, request)
-        while self.interactions < self.end and stopped_by is None:
-            size = min(chunk, self._next_boundary() - self.interactions)
-            begin = time.monotonic()
-            self.runs.advance(size)
-            seconds = time.monotonic() - begin
-            self.interactions += size
-            before, updates = updates, self._updates()
-            self._show(size, updates - before, seconds)
-            if self.interactions % self.config.interactions_per_evaluation == 0:
-                self._evaluate()
-            seconds, stopped_by = _agree(seconds, request)
-            if self._is_checkpoint(stopped_by is not None):
-                self._save()
-            chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
-            if self.interactions == self._first_update():
-                chunk = FIRST_CHUNK  # with updates an interaction takes far longer
-        return stopped_by
-
-    def _next_boundary(self) -> int:
-        """The interaction at which a chunk must end."""
-        config = self.config
-        intervals = (config.interactions_per_evaluation, config.interactions_per_checkpoint)
-        ends = [(self.interactions // i + 1) * i for i in intervals if i]
-        start = self._first_update()
-        return min([*ends, self.end, *([start] if self.interactions < start else [])])
-
-    def _first_update(self) -> int:
-        if self.config.is_offline:
-            return 0
-        return self.config.learning_starts // self.config.num_environments
-
-    def _env_step(self) -> int:
-        """Environment steps taken so far, per seed."""
-        return self.interactions * self.config.steps_per_interaction
-
-    def _count(self) -> str:
-        return f"{self._env_step():>9,} {self.config.step_name}"
-
-    def _updates(self) -> int:
-        return int(self.runs.get(lambda state: state.agent.updates).sum())
-
-    def _is_checkpoint(self, is_stopped: bool) -> bool:
-        interval = self.config.interactions_per_checkpoint
-        last = self.interactions == self.end or is_stopped
-        return interval > 0 and (last or self.interactions % interval == 0)
-
-    def _save(self) -> None:
-        with_replay = self.config.checkpoint.replay
-        snapshot = self.runs.snapshot(with_replay)
-        if not processes.is_first():
-            return
-        notes = {
-            "interactions": self.interactions,
-            "replay": with_replay,
-            "metrics_bytes": [member.metrics.size() for member in self.members if member.metrics],
-            "num_seeds": [member.config.num_seeds for member in self.members],
-        }
-        self.checkpoints.save(self._env_step(), resuming.arrays_of(snapshot), notes)
-
-    def _go_on(self, checkpoint: Checkpoint) -> None:
-        for message in checkpoint.damaged:
-            self.display.say(message)
-        begins_episodes = resuming.restore(self.runs, checkpoint)
-        self.interactions = checkpoint.notes["interactions"]
-        line = f"{self._count()}: resumed"
-        if begins_episodes:
-            line += ", with new episodes"
-        if self.reset:
-            starting.begin_anew(self.runs, self.reset, self.interactions)
-            line += f", with a new {' and '.join(self.reset)}"
-        self.display.say(line)
-        diverged = self.runs.get(lambda state: state.progress.diverged_at) >= 0
-        self.reported_divergence = set(np.flatnonzero(diverged).tolist())
-
-    def _show(self, interactions: int, updates: int, seconds: float) -> None:
-        env_steps = interactions * self.config.steps_per_interaction * self.runs.count
-        self.display.update(
-            self._env_step(),
-            env_steps / seconds,
-            updates / seconds,
-            self.runs.get(lambda state: state.progress.last_return),
-        )
-
-    def _evaluate(self) -> None:
-        evaluation, diagnostics = self.runs.evaluate(), self.runs.diagnose()
-        progress = self.runs.get(lambda state: state.progress)
-        env_step = self._env_step()
-        returns = []
-        for member in self.members:
-            returns.append(member.write(env_step, evaluation, progress, diagnostics))
-            for index, seed in member.numbered_seeds():
-                if progress.diverged_at[index] >= 0:
-                    name = f"{member.config.experiment}, " if len(self.members) > 1 else ""
-                    self._report_divergence(
-                        index, f"{name}seed {seed}", int(progress.diverged_at[index])
-                    )
-        self.record.update(env_step, self._updates())
-        together = np.concatenate(returns)
-        self.display.say(f"{self._count()}: evaluation return {spread(together)}")
-        if not together.size:
-            raise AllDivergedError(
-                "every run diverged: lower --agent.learning-rate, or check the task's rewards"
-            )
-
-    def _report_divergence(self, index: int, run: str, interaction: int) -> None:
-        if index not in self.reported_divergence:
-            self.reported_divergence.add(index)
-            env_step = interaction * self.config.steps_per_interaction
-            step = self.config.step_name.removesuffix("s")
-            self.display.say(f"{run} diverged at {step} {env_step:,}: its results end there")
-
-
-def _agree(seconds: float, request: StopRequest) -> tuple[float, signal.Signals | None]:
-    """The longest time and the signal of all processes, which then go on or stop together."""
-    longest, number = processes.largest(seconds, request.signal or 0)
-    return longest, signal.Signals(int(number)) if number else None

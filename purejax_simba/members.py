@@ -12,7 +12,7 @@ from purejax_simba.config import Config, OfflineConfig
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.loggers import Loggers
-from purejax_simba.training import Progress
+from purejax_simba.run_state import Progress
 
 
 class Entry(NamedTuple):

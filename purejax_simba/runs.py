@@ -11,7 +11,7 @@ import numpy as np
 
 from purejax_simba import processes
 from purejax_simba.checkpoint import leaf_name
-from purejax_simba.config import Config, hyperparameters
+from purejax_simba.config import Config
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.hyperparameters import HyperParameters
@@ -28,7 +28,9 @@ from purejax_simba.parallel import (
     spans_processes,
     split_runs,
 )
-from purejax_simba.training import Counters, Program, RunState, environment_axes
+from purejax_simba.resolving import hyperparameters
+from purejax_simba.run_state import Counters, RunState, environment_axes
+from purejax_simba.training import Program
 
 
 class CompiledProgram(NamedTuple):

@@ -23,25 +23,18 @@ from purejax_simba.agents.soft_actor_critic import (
     average,
 )
 from purejax_simba.checkpoint import Checkpoint
-from purejax_simba.config import (
-    AgentConfig,
-    Config,
-    ConfigError,
-    ReplayConfig,
-    TemperatureConfig,
-    hyperparameters,
-    resolve,
-    with_agent_defaults,
-)
+from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.logging import read_config
 from purejax_simba.policies import Policy, load_policy, save_policy
+from purejax_simba.resolving import hyperparameters, resolve, with_agent_defaults
 from purejax_simba.resuming import arrays_of, restore
+from purejax_simba.run_state import Counters
 from purejax_simba.runs import Runs, Snapshot
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import group
-from purejax_simba.training import Counters, Program, make_program, make_train
+from purejax_simba.training import Program, make_program, make_train
 from purejax_simba.values import ScalarValue
 from tests.examples import slow_if_in
 

@@ -12,7 +12,7 @@ import jax
 import pytest
 
 import train
-from purejax_simba import experiment
+from purejax_simba import session
 from purejax_simba.logging import read_returns
 from purejax_simba.record import read_sessions
 
@@ -242,7 +242,7 @@ def test_a_finished_run_can_be_evaluated(finished, command):
 def test_a_stopped_run_keeps_what_it_did(command, tmp_path, monkeypatch, number):
     """The signal comes with the second evaluation of three."""
     evaluations = []
-    evaluate = experiment._Experiment._evaluate
+    evaluate = session.Session._evaluate
 
     def evaluate_and_stop(self) -> None:
         evaluate(self)
@@ -250,7 +250,7 @@ def test_a_stopped_run_keeps_what_it_did(command, tmp_path, monkeypatch, number)
         if len(evaluations) == 2:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(experiment._Experiment, "_evaluate", evaluate_and_stop)
+    monkeypatch.setattr(session.Session, "_evaluate", evaluate_and_stop)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as stopped:
         command(*TINY, "--output", str(tmp_path))
@@ -261,8 +261,8 @@ def test_a_stopped_run_keeps_what_it_did(command, tmp_path, monkeypatch, number)
     assert {step for points in read_returns(directory).values() for step, _ in points} == {0, 100}
     assert (directory / "curve.png").exists()
     assert [path.name for path in (directory / "checkpoints" / "state").iterdir()] == ["100"]
-    (session,) = read_sessions(directory)
-    assert (session["status"], session["env_step"]) == ("stopped", 100)
+    (own,) = read_sessions(directory)
+    assert (own["status"], own["env_step"]) == ("stopped", 100)
     status, out, error = command("--evaluate", str(directory))
     assert status == 0, error
     assert out.count("return") == 2

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from purejax_simba.agents import registry
-from purejax_simba.config import AgentConfig, Config, hyperparameters, resolve
+from purejax_simba.config import AgentConfig, Config
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.names import flatten, replace_values
 from purejax_simba.networks import simba_v2 as networks
 from purejax_simba.normalisation import RewardScale
+from purejax_simba.resolving import hyperparameters, resolve
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.grouping import group
 from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep

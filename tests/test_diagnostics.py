@@ -16,7 +16,8 @@ from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.diagnostics import diagnose, network_metrics, rank_metrics, value_metrics
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.networks.observed import look
-from purejax_simba.training import Counters, make_program
+from purejax_simba.run_state import Counters
+from purejax_simba.training import make_program
 from purejax_simba.values import ScalarValue
 from tests import tiny
 

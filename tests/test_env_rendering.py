@@ -11,6 +11,7 @@ from PIL import Image
 
 import envs
 from envs import rendering
+from tests import tiny
 from tests.parity_reference import Reference, bare
 
 

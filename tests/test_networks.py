@@ -9,10 +9,11 @@ import pytest
 from flax import traverse_util
 
 from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
-from purejax_simba.config import AgentConfig, Config, hyperparameters, make_agent, resolve
+from purejax_simba.config import AgentConfig, Config
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.networks import simba_v2 as networks
 from purejax_simba.networks.initialisers import orthogonal
+from purejax_simba.resolving import hyperparameters, make_agent, resolve
 
 OBSERVATION, ACTION, BATCH = 7, 3, 12
 ACTOR, CRITIC, BINS, CRITICS = 8, 16, 11, 2

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import train
-from purejax_simba import experiment, offline, preflight, programs
+from purejax_simba import experiment, offline, preflight, programs, session
 from purejax_simba import runs as runs_module
 from purejax_simba.agents.soft_actor_critic import Batch, Noise
 from purejax_simba.checkpoint import STATE_DIRECTORY, read_newest
@@ -24,9 +24,9 @@ from purejax_simba.datasets import d4rl
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.recording import play
 from purejax_simba.report import reading
+from purejax_simba.run_state import Counters
 from purejax_simba.runs import CompiledProgram, Runs
 from purejax_simba.sweep.grouping import group, resolve_all
-from purejax_simba.training import Counters
 from tests import tiny
 from tests.test_training import _assert_close, _linear_agent
 
@@ -207,7 +207,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
     dataset, linear_agents, monkeypatch, tmp_path
 ):
     straight = experiment.run(_config(dataset, output=str(tmp_path / "straight")))
-    show, stops = experiment._Experiment._show, [1]
+    show, stops = session.Session._show, [1]
 
     def stop(self, *arguments) -> None:
         show(self, *arguments)
@@ -215,7 +215,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
             stops.pop()
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(experiment._Experiment, "_show", stop)
+    monkeypatch.setattr(session.Session, "_show", stop)
     with pytest.raises(SystemExit) as stopped:
         experiment.run(_config(dataset, output=str(tmp_path / "stopped")))
     assert stopped.value.code == 128 + signal.SIGTERM

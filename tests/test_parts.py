@@ -12,12 +12,14 @@ import pytest
 
 from envs.host_call import host_call
 from purejax_simba import preflight
-from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, resolve
+from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.networks.batch_renorm import BatchRenorm
 from purejax_simba.parallel import PER_RUN, SHARED, divided_runs, make_mesh, map_runs
 from purejax_simba.parts import apart, divide
+from purejax_simba.resolving import resolve
+from purejax_simba.run_state import RunState
 from purejax_simba.runs import Runs
-from purejax_simba.training import RunState, make_program, make_train
+from purejax_simba.training import make_program, make_train
 from tests import tiny
 from tests.test_devices import COLLECTIVES, assert_near
 

@@ -29,14 +29,14 @@ SWEEP = (*RATES, "--samples", "4", "--sampler", "tpe", "--trials-per-batch", "2"
 COMMAND = """
 import importlib, os, signal, sys
 command = importlib.import_module(sys.argv.pop(1))
-from purejax_simba import experiment
-experiment.CHUNK_SECONDS = 0.0
-show = experiment._Experiment._show
+from purejax_simba import session
+session.CHUNK_SECONDS = 0.0
+show = session.Session._show
 def show_and_die(self, *arguments):
     show(self, *arguments)
     if self.interactions >= int(os.environ.get("KILL_AT", 10**9)):
         os.kill(os.getpid(), signal.SIGKILL)
-experiment._Experiment._show = show_and_die
+session.Session._show = show_and_die
 sys.exit(command.main())
 """
 SECONDS = 300
@@ -174,7 +174,10 @@ def test_a_process_that_dies_ends_the_other_and_both_go_on_later(together, tmp_p
 @pytest.mark.slow
 def test_a_run_is_divided_among_processes(tmp_path):
     """Two devices of each; ended by the death of one, and resumed."""
-    words = [*TINY, *"--num-seeds 1 --num-environments 4 --num-evaluation-episodes 4".split()]
+    words = [
+        *TINY,
+        *["--num-seeds", "1", "--num-environments", "4", "--num-evaluation-episodes", "4"],
+    ]
     together, alone = tmp_path / "together", tmp_path / "alone"
     together.mkdir()
     divided = [*words, "--devices-per-run", "4", "--output", "."]

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejax_simba import experiment, runs
+from purejax_simba import experiment, runs, session
 from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
-from purejax_simba.experiment import AllDivergedError
 from purejax_simba.logging import read_diverged, read_replaced, read_returns, run_directory
 from purejax_simba.policies import evaluate_run, load_policy
+from purejax_simba.session import AllDivergedError
 from purejax_simba.sweep import commands
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
@@ -125,7 +125,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("evaluation", mark_others(pytest.mark.slow, (5, 10), range(1, 13)))
 def test_a_killed_run_goes_on(restarted, tmp_path, monkeypatch, evaluation):
     """At every evaluation of the three rounds there are."""
-    evaluate, calls = experiment._Experiment._evaluate, []
+    evaluate, calls = session.Session._evaluate, []
 
     def evaluate_or_die(self) -> None:
         evaluate(self)
@@ -136,7 +136,7 @@ def test_a_killed_run_goes_on(restarted, tmp_path, monkeypatch, evaluation):
     config = _config(tmp_path)
     with _bad_seeds(1, 3):
         with monkeypatch.context() as patch:
-            patch.setattr(experiment._Experiment, "_evaluate", evaluate_or_die)
+            patch.setattr(session.Session, "_evaluate", evaluate_or_die)
             with contextlib.suppress(Killed, AllDivergedError):
                 experiment.run(config)
         directory = run_directory(config)

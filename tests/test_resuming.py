@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from purejax_simba import experiment, runs
+from purejax_simba import experiment, runs, session
 from purejax_simba.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.logging import read_config, read_returns
@@ -72,7 +72,7 @@ def _assert_same(directory: Path, expected: Path) -> None:
 
 def _stop_at(monkeypatch, interactions: list[int], stop: Callable[[], None]) -> None:
     """Calls `stop` after the first chunk that reaches each of these interactions."""
-    show = experiment._Experiment._show
+    show = session.Session._show
 
     def show_and_stop(self, *arguments) -> None:
         show(self, *arguments)
@@ -80,9 +80,9 @@ def _stop_at(monkeypatch, interactions: list[int], stop: Callable[[], None]) -> 
             interactions.pop(0)
             stop()
 
-    monkeypatch.setattr(experiment._Experiment, "_show", show_and_stop)
+    monkeypatch.setattr(session.Session, "_show", show_and_stop)
     # Stops are to be anywhere, not only where a second is over.
-    monkeypatch.setattr(experiment, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(session, "CHUNK_SECONDS", 0.0)
 
 
 @pytest.mark.slow
@@ -224,16 +224,16 @@ def test_what_has_no_checkpoint_cannot_go_on(compiled_once, monkeypatch, tmp_pat
 
 KILLED = """
 import os, signal, sys
-from purejax_simba import experiment
+from purejax_simba import experiment, session
 from tests.test_resuming import CONFIG, _config
-show = experiment._Experiment._show
-experiment.CHUNK_SECONDS = 0.0
+show = session.Session._show
+session.CHUNK_SECONDS = 0.0
 def show_and_die(self, *arguments):
     show(self, *arguments)
     if self.interactions >= 130:
         os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "killed":
-    experiment._Experiment._show = show_and_die
+    session.Session._show = show_and_die
 task = dict(task=sys.argv[3], physics=sys.argv[4], action_repeat=1)
 experiment.run(_config(sys.argv[1], **task))
 """

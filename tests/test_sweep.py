@@ -18,6 +18,7 @@ from purejax_simba.agents import registry
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.logging import run_directory
 from purejax_simba.names import find_name, flatten, parse_value, replace_values
+from purejax_simba.run_state import Counters
 from purejax_simba.sweep.axes import Axis, parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.files import read_file
@@ -27,7 +28,7 @@ from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
 from purejax_simba.sweep.plan import choose_shard, describe, make_groups, parts_of
 from purejax_simba.sweep.sampling import sample_positions
 from purejax_simba.sweep.side_by_side import divide_devices, shard_of
-from purejax_simba.training import Counters, make_program
+from purejax_simba.training import make_program
 from tests import tiny
 
 TASK = "gymnax/Pendulum-v1"

@@ -16,7 +16,7 @@ import pytest
 from jax import monitoring
 
 import train
-from purejax_simba import experiment, runs
+from purejax_simba import experiment, runs, session
 from purejax_simba.checkpoint import STATE_DIRECTORY
 from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.logging import read_config, read_returns, run_directory
@@ -250,7 +250,7 @@ def test_a_directory_with_other_runs_is_refused(tmp_path, programs):
 
 def _after_evaluation(monkeypatch, number: int, stop: Callable[[], None]) -> None:
     """Calls `stop` after the given evaluation, counted over all groups."""
-    evaluate = experiment._Experiment._evaluate
+    evaluate = session.Session._evaluate
     done = []
 
     def evaluate_and_stop(self) -> None:
@@ -259,7 +259,7 @@ def _after_evaluation(monkeypatch, number: int, stop: Callable[[], None]) -> Non
         if len(done) == number:
             stop()
 
-    monkeypatch.setattr(experiment._Experiment, "_evaluate", evaluate_and_stop)
+    monkeypatch.setattr(session.Session, "_evaluate", evaluate_and_stop)
 
 
 class Killed(BaseException):

@@ -15,10 +15,12 @@ from jax import monitoring
 
 from purejax_simba import training
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, UpdateMetrics
-from purejax_simba.config import Config, ReplayConfig, resolve
+from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.resolving import resolve
+from purejax_simba.run_state import Counters, RunState
 from purejax_simba.runs import Runs
-from purejax_simba.training import Counters, Program, RunState, make_program, make_train
+from purejax_simba.training import Program, make_program, make_train
 from purejax_simba.values import ScalarValue
 from tests import tiny
 

@@ -89,7 +89,9 @@ def test_tasks_with_a_model_are_filmed(tmp_path):
 
     directory = _finished_run(tmp_path, "dmc/walker-walk", episode_length=60)
     command = [sys.executable, str(tiny.ROOT / "train.py"), "--video", str(directory)]
-    result = subprocess.run(command, capture_output=True, text=True, env=tiny.choosing_how_to_draw())
+    result = subprocess.run(
+        command, capture_output=True, text=True, env=tiny.choosing_how_to_draw()
+    )
     assert result.returncode == 0, result.stderr[-2000:]
     for name in (*(f"seed-{seed}.mp4" for seed in RETURNS), "mosaic.mp4"):
         file = directory / "videos" / name

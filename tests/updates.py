@@ -10,8 +10,9 @@ from purejax_simba.agents import registry
 from purejax_simba.agents.settings import AgentConfig, AgentName
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.agents.state import AgentState, Batch, Noise
-from purejax_simba.config import Config, hyperparameters, with_agent_defaults
+from purejax_simba.config import Config
 from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.resolving import hyperparameters, with_agent_defaults
 
 OBSERVATION, ACTION, BATCH = 4, 2, 24
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import envs
-from purejax_simba.config import DEFAULT_TASK, Config, make_environment, resolve
+from purejax_simba.config import DEFAULT_TASK, Config
 from purejax_simba.datasets.loading import fill_in
 from purejax_simba.names import flatten, replace_values
+from purejax_simba.resolving import make_environment, resolve
 
 # What becomes a part of `HyperParameters` and is used nowhere else.
 TRACED = frozenset(

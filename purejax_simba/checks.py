@@ -1,0 +1,157 @@
+"""What a configuration must fulfil before anything is compiled."""
+
+import math
+
+from purejax_simba.config import Config, ConfigError, known
+
+
+def check(config: Config, episode_length: int) -> None:
+    """Refuses what cannot work, naming the flag.
+
+    Args:
+      config: with all defaults filled in.
+      episode_length: interactions of an episode.
+
+    Raises:
+      ConfigError: for numbers that cannot work.
+    """
+    agent, replay = config.agent, config.replay
+    positive = {
+        "num-seeds": config.num_seeds,
+        "offline.epochs": config.offline.epochs,
+        "offline.evaluation-interval": config.offline.evaluation_interval,
+        "total-env-steps": config.total_env_steps,
+        "evaluation-interval": config.evaluation_interval,
+        "num-evaluation-episodes": config.num_evaluation_episodes,
+        "num-environments": config.num_environments,
+        "devices-per-run": config.devices_per_run,
+        "update-to-data-ratio": config.update_to_data_ratio,
+        "learning-starts": config.learning_starts,
+        "agent.actor-hidden-dim": agent.actor_hidden_dim,
+        "agent.actor-num-blocks": agent.actor_num_blocks,
+        "agent.critic-hidden-dim": agent.critic_hidden_dim,
+        "agent.critic-num-blocks": agent.critic_num_blocks,
+        "agent.num-critics": agent.num_critics,
+        "agent.value-range": agent.value_range,
+        "agent.learning-rate": agent.learning_rate,
+        "agent.learning-rate-decay": agent.learning_rate_decay,
+        "agent.target-update-interval": agent.target_update_interval,
+        "agent.policy-delay": agent.policy_delay,
+        "temperature.initial": config.temperature.initial,
+        "replay.capacity": replay.capacity,
+        "replay.batch-size": replay.batch_size,
+        "replay.n-step": replay.n_step,
+    }
+    for name, value in positive.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"--{name} is {value}: give a finite number above 0")
+    if not 0.0 <= known(config.discount) < 1.0:
+        raise ConfigError(f"--discount is {config.discount}: give a number in [0, 1)")
+    if agent.tau is not None and not 0.0 < agent.tau <= 1.0:
+        raise ConfigError(f"--agent.tau is {agent.tau}: give a number in (0, 1]")
+    if agent.dropout_rate is not None and not 0.0 <= agent.dropout_rate < 1.0:
+        raise ConfigError(f"--agent.dropout-rate is {agent.dropout_rate}: give a number in [0, 1)")
+    if agent.num_bins is not None and agent.num_bins < 2:
+        raise ConfigError(f"--agent.num-bins is {agent.num_bins}: give 2 or more")
+    if config.updates_per_interaction == 0:
+        raise ConfigError(
+            f"--update-to-data-ratio is {config.update_to_data_ratio}: give at least 0.0001"
+        )
+    if config.batch_size > replay.capacity:
+        raise ConfigError(
+            f"--replay.batch-size {replay.batch_size} is larger than --replay.capacity "
+            f"{replay.capacity}: make the replay larger or the batch smaller"
+        )
+    if config.learning_starts > replay.capacity:
+        raise ConfigError(
+            f"--learning-starts {config.learning_starts} is more than --replay.capacity "
+            f"{replay.capacity}: the first update would never come"
+        )
+    if replay.capacity % config.num_environments:
+        raise ConfigError(
+            f"--replay.capacity {replay.capacity} is no multiple of --num-environments "
+            f"{config.num_environments}"
+        )
+    if episode_length < replay.n_step:
+        raise ConfigError(
+            f"an episode has {episode_length} interactions, fewer than --replay.n-step "
+            f"{replay.n_step}: make the episode longer or n-step smaller"
+        )
+    for name in ("priority_exponent", "importance_exponent"):
+        exponent, flag = getattr(replay, name), f"--replay.{name.replace('_', '-')}"
+        if exponent is not None and not replay.prioritized:
+            raise ConfigError(
+                f"{flag} {exponent} is of no use without --replay.prioritized: give both or neither"
+            )
+        if exponent is not None and not 0.0 <= exponent <= 1.0:
+            raise ConfigError(f"{flag} is {exponent}: give a number in [0, 1]")
+    if replay.prioritized and config.devices_per_run > 1:
+        raise ConfigError(
+            "--replay.prioritized is for runs on one device each: drop it or --devices-per-run"
+        )
+    if config.checkpoint.keep < 1:
+        raise ConfigError(f"--checkpoint.keep is {config.checkpoint.keep}: give 1 or more")
+    if config.is_offline:
+        _check_offline(config)
+        return
+    for name, value in {
+        "num-environments": config.num_environments,
+        "num-evaluation-episodes": config.num_evaluation_episodes,
+        "replay.batch-size": config.batch_size,
+    }.items():
+        _check_multiple(name, value, config.devices_per_run, " (--devices-per-run)")
+    _check_multiple("evaluation-interval", config.evaluation_interval, config.steps_per_interaction)
+    for step in agent.reset_env_steps or ():
+        _check_multiple("agent.reset-env-steps", step, config.steps_per_interaction)
+    for count in (*(agent.reset_env_steps or ()), *(agent.reset_updates or ())):
+        if count < 1:
+            raise ConfigError(f"a reset cannot be at {count}: give 1 or more")
+    _check_multiple("total-env-steps", config.total_env_steps, config.evaluation_interval)
+    if config.checkpoint.interval:
+        _check_multiple(
+            "checkpoint.interval", config.checkpoint.interval, config.steps_per_interaction
+        )
+    if config.restart_diverged < 0:
+        raise ConfigError(f"--restart-diverged is {config.restart_diverged}: give 0 or more")
+    if config.learning_starts > config.interactions * config.num_environments:
+        raise ConfigError(
+            f"--learning-starts {config.learning_starts} is more than the "
+            f"{config.interactions * config.num_environments} transitions of the whole run: "
+            "train for longer or start earlier"
+        )
+
+
+def _check_offline(config: Config) -> None:
+    offline, defaults = config.offline, Config()
+    useless = {
+        "total-env-steps": (config.total_env_steps, defaults.total_env_steps),
+        "evaluation-interval": (config.evaluation_interval, defaults.evaluation_interval),
+        "num-environments": (config.num_environments, defaults.num_environments),
+        "devices-per-run": (config.devices_per_run, defaults.devices_per_run),
+        "learning-starts": (config.learning_starts, defaults.learning_starts),
+        "replay.capacity": (config.replay.capacity, defaults.replay.capacity),
+        "replay.n-step": (config.replay.n_step, defaults.replay.n_step),
+        "replay.prioritized": (config.replay.prioritized, defaults.replay.prioritized),
+    }
+    instead = {
+        "total-env-steps": "give --offline.epochs",
+        "evaluation-interval": "give --offline.evaluation-interval, in epochs",
+    }
+    for option, (value, default) in useless.items():
+        if value != default:
+            advice = instead.get(option, "drop it")
+            raise ConfigError(f"--{option} is of no use with --offline: {advice}")
+    _check_multiple("offline.epochs", offline.epochs, known(offline.evaluation_interval))
+    if offline.random_return is not None and offline.random_return == offline.expert_return:
+        raise ConfigError(
+            f"--offline.random-return and --offline.expert-return are both {offline.random_return}:"
+            " give two different returns"
+        )
+
+
+def _check_multiple(name: str, value: int, of: int, reason: str = "") -> None:
+    if value % of:
+        near = max(of, round(value / of) * of)
+        raise ConfigError(
+            f"--{name} {value} is no multiple of {of}{reason}: give {near}, for example"
+        )
