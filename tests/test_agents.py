@@ -490,7 +490,7 @@ def test_agents_learn_to_swing_up_a_pendulum(name):
     )
     run = make_train(config)
     numbers = make_program(config).hyperparameters()
-    keys = jax.vmap(jax.random.key)(jnp.arange(2))
+    keys = jax.vmap(jax.random.key)(jnp.arange(4))
     _, reports = jax.jit(jax.vmap(run, in_axes=(0, None)))(keys, numbers)
     before, after = np.asarray(reports.evaluation.avg_return).T
     assert before.mean() < -700

@@ -12,6 +12,7 @@ from purejax_simba.networks import bro, crossq
 from purejax_simba.networks.batch_renorm import BatchRenorm
 from purejax_simba.networks.dense import Dense
 from purejax_simba.networks.dropout import dropout
+from purejax_simba.networks.matmul import matmul
 
 ROWS, FEATURES = 6, 3
 
@@ -225,3 +226,19 @@ def test_bronet_actors_against_numpy():
     np.testing.assert_allclose(shift, x @ params["shift"]["kernel"], rtol=1e-4, atol=1e-4)
     assert set(params["shift"]) == {"kernel"}
     assert np.abs(shift).max() < 0.2
+
+
+@pytest.mark.parametrize("inputs", [3, 1024])
+def test_gradients_of_matrix_products_are_those_of_plain_ones(inputs):
+    """The rows of the wide one are transposed in another way."""
+    draw = np.random.default_rng(0).standard_normal
+    x, kernel = draw((2, 1, 256, inputs)), draw((2, inputs, 5))
+
+    def gradients(multiply) -> tuple[jax.Array, jax.Array]:
+        def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            return (jnp.cos(multiply(x, kernel)) ** 2).sum()
+
+        return jax.jit(jax.vmap(jax.grad(loss, (0, 1))))(jnp.float32(x), jnp.float32(kernel))
+
+    for ours, theirs in zip(gradients(matmul), gradients(jnp.matmul), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
