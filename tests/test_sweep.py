@@ -140,6 +140,9 @@ BAD = {
         "unable to open database file",
     ],
     "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage x": ["--storage x does not"],
+    "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage oracle://me@localhost/x": [
+        "needs a driver: pip install"
+    ],
     "--shard 3/2": ["--shard 3/2", "1/4"],
     "--shard 0/2": ["--shard 0/2"],
     "--shard two": ["--shard two"],
