@@ -218,6 +218,17 @@ def test_labels_say_which_agent_it_is_where_agents_are_compared(tmp_path):
     assert [text.get_text() for text in legend.get_texts()] == list(labels.values())
 
 
+def test_a_legend_is_no_wider_than_its_figure(tmp_path):
+    for number in range(4):
+        for task in ("dmc/dog-run", "dmc/cheetah-run", "dmc/finger-spin"):
+            write_run(tmp_path, f"a-rather-long-name/{number:03d}", task, [1, 2])
+    figure = curves.learning_curves(experiments_of(read([tmp_path])))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    extent = legend.get_window_extent()
+    assert figure.bbox.x0 <= extent.x0 and extent.x1 <= figure.bbox.x1
+
+
 def test_the_index_is_written_anew_and_the_rest_stays(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
     (tmp_path / "README.md").write_text(f"# Mine\n\n{BEGIN}\nold\n{END}\n\nwords\n")

@@ -56,6 +56,7 @@ _LABELS = {
     "redq_utd20": "REDQ",
     "droq_utd20": "DroQ",
 }
+LETTER = 0.065  # inches, about the width of one
 FORMATS = (".pdf", ".svg", ".png")
 _SETTINGS: Any = {
     "font.size": 8,

@@ -17,7 +17,8 @@ from purejax_simba.report.methods import (
 from purejax_simba.report.published import SUCCESS, normalized_metric, published_returns
 from purejax_simba.report.tables import common_tasks, suites_of
 
-_NARROWEST, _LEGEND_LINE = 4.2, 0.18  # inches
+# Inches: the narrowest figure, and of a legend a line and what is beside a label.
+_NARROWEST, _LEGEND_LINE, _LEGEND_SAMPLE = 4.2, 0.18, 0.6
 _SUITE_TITLES = {
     "mujoco": "MuJoCo",
     "dmc_easy_medium": "DMC, easy and medium",
@@ -169,7 +170,9 @@ def finish(figure: Any, methods: Sequence[Method], xlabel: str = "environment st
                 label=look.label,
             )
         )
-    columns = min(max(1, int(figure.get_figwidth() // 1.6)), len(handles))
+    longest = max((len(looks[method.name].label) for method in methods), default=0)
+    width = _LEGEND_SAMPLE + style.LETTER * longest
+    columns = min(max(1, int(figure.get_figwidth() // width)), len(handles))
     figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * (-(-len(handles) // columns) - 1))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns)
     figure.supxlabel(xlabel, fontsize=8)

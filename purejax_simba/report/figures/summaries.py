@@ -78,14 +78,16 @@ def improvement(experiments: Sequence[Experiment]) -> Any:
     table = improvements(experiments, tasks)
     if not len(table):
         return None
-    figure, axes = style.pyplot().subplots(
-        figsize=(5.0, 0.9 + 0.3 * len(table)), layout="constrained"
-    )
+    looks = style.looks(experiments)
+    names = [
+        f"{looks[row['first']].label} > {looks[row['second']].label}" for _, row in table.iterrows()
+    ]
+    size = 3.4 + style.LETTER * max(map(len, names)), 0.9 + 0.3 * len(names)
+    figure, axes = style.pyplot().subplots(figsize=size, layout="constrained")
     rows = np.arange(len(table))
     errors = [table.probability - table.low, table.high - table.probability]
     axes.errorbar(table.probability, rows, xerr=errors, fmt="o", color=style.BLUE, capsize=3)
     axes.axvline(0.5, color="0.4", linewidth=0.8, linestyle="--")
-    names = [f"{row['first']} > {row['second']}" for _, row in table.iterrows()]
     axes.set_yticks(rows, names)
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
