@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_shown(tmp_path):
         assert line in text
     assert "asweep cannot be read as a sweep" in text_of(page)
     names = {trace.get("name") for trace in charts_of(page)["curve-0"]["data"]}
-    assert {"whole", "unconfigured", "garbled", "cut"} <= names
+    assert {"SimbaV2 (whole)", "unconfigured", "garbled", "SimbaV2 (cut)"} <= names
 
 
 def test_the_best_and_the_median_seed_are_to_be_seen(tmp_path):

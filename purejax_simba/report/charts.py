@@ -51,19 +51,24 @@ def learning_curve(
     for number, experiment in enumerate(experiments):
         if task in experiment.runs:
             traces += metric_traces(
-                experiment, task, metric, looks[experiment.name].color, number, with_seeds
+                experiment, task, metric, looks[experiment.name], number, with_seeds
             )
     return {"data": traces, "layout": _with_legend(experiments)}
 
 
 def metric_traces(
-    experiment: Experiment, task: str, metric: str, color: str, number: int, with_seeds: bool
+    experiment: Experiment,
+    task: str,
+    metric: str,
+    look: style.Look,
+    number: int,
+    with_seeds: bool,
 ) -> list[Spec]:
     """Mean, interval and seeds of a metric of an experiment; nothing if it has no such metric."""
     curve = metric_curve(experiment, task, metric)
     if not len(curve):
         return []
-    traces = _band_and_line(curve, experiment.name, color, _DASHES[number % len(_DASHES)])
+    traces = _band_and_line(curve, look.label, look.color, _DASHES[number % len(_DASHES)])
     if not with_seeds:
         return traces
     table = experiment.runs[task].table(metric)
@@ -75,12 +80,12 @@ def metric_traces(
                 "mode": "lines",
                 "x": [int(step) for step in values.index],
                 "y": numbers(values),
-                "line": {"color": color, "width": 0.8},
+                "line": {"color": look.color, "width": 0.8},
                 "opacity": 0.45,
-                "legendgroup": experiment.name,
+                "legendgroup": look.label,
                 "showlegend": False,
                 "hovertemplate": f"seed {seed}, step %{{x:,}}: %{{y:.4g}}"
-                f"<extra>{experiment.name}</extra>",
+                f"<extra>{look.label}</extra>",
             }
         )
     return traces
@@ -97,8 +102,8 @@ def metric_choices(experiments: Sequence[Experiment], task: str, with_seeds: boo
             continue
         traces: list[Spec] = []
         for number, experiment in enumerate(experiments):
-            color = looks[experiment.name].color
-            traces += metric_traces(experiment, task, metric, color, number, with_seeds)
+            look = looks[experiment.name]
+            traces += metric_traces(experiment, task, metric, look, number, with_seeds)
         choices[metric] = traces
     return {"choices": choices, "layout": _with_legend(experiments)}
 
