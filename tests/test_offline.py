@@ -352,7 +352,7 @@ def test_a_dataset_of_our_own_policy_trains_to_its_return(monkeypatch, tmp_path)
     assert record_command.main() == 0
     trained = experiment.run(
         Config(
-            offline=OfflineConfig("minari/pendulum/mine-v0", epochs=60),
+            offline=OfflineConfig("minari/pendulum/mine-v0"),
             num_evaluation_episodes=50,
             output=str(tmp_path / "offline"),
             **shared,
