@@ -6,7 +6,6 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -22,7 +21,7 @@ from mujoco.batch import Batch
 import envs
 from benchmarks.common import measure, print_json
 from benchmarks.envs import Steps
-from envs.host_process import WorkerProcess
+from envs.host_pool import HostPool
 from purejax_simba.parallel import PER_RUN, SHARED, make_mesh, map_runs, use_all_cores
 
 NOTHING = "NothingHappens-v0"
@@ -66,22 +65,18 @@ def measure_adapter(arguments: Arguments) -> dict[str, float]:
     environment = envs.make(f"gymnasium/{NOTHING}", episode_length=2**30)
     advance, exchanges = Steps(environment, arguments.runs), []
 
-    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*values: Any) -> Any:
-            begin = time.perf_counter()
-            result = method(*values)
-            exchanges.append(time.perf_counter() - begin)
-            return result
+    exchange_with_workers = HostPool._exchange
 
-        return call
+    def timed(*values: Any) -> Any:
+        begin = time.perf_counter()
+        result = exchange_with_workers(*values)
+        exchanges.append(time.perf_counter() - begin)
+        return result
 
-    with (
-        mock.patch.object(WorkerProcess, "send_step", timed(WorkerProcess.send_step)),
-        mock.patch.object(WorkerProcess, "receive", timed(WorkerProcess.receive)),
-    ):
+    with mock.patch.object(HostPool, "_exchange", timed):
         (whole,) = measure([advance], arguments.seconds)
-    # A step of every device is a command and an answer.
-    exchange = 2 * statistics.mean(exchanges)
+    # Devices do it at the same time, each for its own runs.
+    exchange = statistics.mean(exchanges)
     return {
         "seconds_per_step": whole.median - exchange,
         "best_seconds_per_step": whole.best - exchange,

@@ -5,10 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from purejax_simba import logging, processes, resuming, starting
-from purejax_simba.checkpoint import (
-    STATE_DIRECTORY,
-    has_checkpoint,
-)
+from purejax_simba.checkpoint import STATE_DIRECTORY, has_checkpoint
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.members import Entry
 from purejax_simba.programs import make_program

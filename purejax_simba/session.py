@@ -12,11 +12,7 @@ import numpy as np
 
 import envs
 from purejax_simba import loggers, processes, restarts, resuming, starting
-from purejax_simba.checkpoint import (
-    STATE_DIRECTORY,
-    Checkpoint,
-    CheckpointWriter,
-)
+from purejax_simba.checkpoint import STATE_DIRECTORY, Checkpoint, CheckpointWriter
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.members import Entry, make_members

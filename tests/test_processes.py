@@ -79,6 +79,38 @@ def _values(directory: Path, experiment: str = "tiny") -> dict[tuple[str, ...], 
     return values
 
 
+def _train_alone(output: Path, *arguments: str) -> None:
+    """Trains in a single process."""
+    command = [sys.executable, str(ROOT / "train.py"), *arguments, "--output", str(output)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def _train_until_one_dies(cwd: Path, *arguments: str, kill_at: str) -> str:
+    """Lets the second process die, which ends the first; returns the messages of that."""
+    port = _free_port()
+    first = _start(0, port, cwd, *arguments)
+    second = _start(1, port, cwd, *arguments, KILL_AT=kill_at)
+    try:
+        assert second.wait(SECONDS) == -signal.SIGKILL
+        dead = time.monotonic()
+        status = first.wait(60)
+    finally:
+        first.kill()
+        second.kill()
+    assert status != 0
+    assert time.monotonic() - dead < 60
+    return first.stderr.read()
+
+
+def _assert_near(directory: Path, expected: Path, experiment: str = "tiny") -> None:
+    """Two runs have the same rows, and the same values to rounding."""
+    values, wanted = _values(directory, experiment), _values(expected, experiment)
+    assert values.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert values[name] == pytest.approx(value, rel=1e-2, abs=1e-3), name
+
+
 @pytest.fixture(scope="module")
 def together(tmp_path_factory) -> Path:
     """The output of a run of two processes."""
@@ -90,13 +122,8 @@ def together(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(together, tmp_path):
-    command = [sys.executable, str(ROOT / "train.py"), *TINY, "--output", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    alone, both = _values(tmp_path), _values(together)
-    assert both.keys() == alone.keys()
-    for name, value in alone.items():
-        assert both[name] == pytest.approx(value, rel=1e-2, abs=1e-3), name
+    _train_alone(tmp_path, *TINY)
+    _assert_near(together, tmp_path)
     files = [
         {path.relative_to(output / "tiny") for path in (output / "tiny" / TASK).glob("*")}
         for output in (together, tmp_path)
@@ -121,11 +148,7 @@ def test_two_processes_share_a_sweep(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     for number in range(4):
-        expected = _values(alone, f"tiny/{number:03d}")
-        values = _values(together, f"tiny/{number:03d}")
-        assert values.keys() == expected.keys()
-        for name, value in expected.items():
-            assert values[name] == pytest.approx(value, rel=1e-2, abs=1e-3), name
+        _assert_near(together, alone, f"tiny/{number:03d}")
     tables = [(place / "tiny" / "sweep.csv").read_text() for place in (together, alone)]
     assert tables[0].count("\n") == tables[1].count("\n") == 5
 
@@ -154,18 +177,8 @@ def test_groups_train_side_by_side(tmp_path):
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_other_and_both_go_on_later(together, tmp_path):
-    port = _free_port()
-    first = _start(0, port, tmp_path, *TINY, "--output", ".")
-    second = _start(1, port, tmp_path, *TINY, "--output", ".", KILL_AT="130")
-    try:
-        assert second.wait(SECONDS) == -signal.SIGKILL
-        dead = time.monotonic()
-        status = first.wait(60)
-    finally:
-        first.kill()
-    assert status != 0
-    assert time.monotonic() - dead < 60
-    assert "another process of this run has ended" in first.stderr.read()
+    messages = _train_until_one_dies(tmp_path, *TINY, "--output", ".", kill_at="130")
+    assert "another process of this run has ended" in messages
     for status, messages in _train(tmp_path, "--resume", f"tiny/{TASK}"):
         assert status == 0, messages
     assert _values(tmp_path) == _values(together)
@@ -174,31 +187,16 @@ def test_a_process_that_dies_ends_the_other_and_both_go_on_later(together, tmp_p
 @pytest.mark.slow
 def test_a_run_is_divided_among_processes(tmp_path):
     """Two devices of each; ended by the death of one, and resumed."""
-    words = [
-        *TINY,
-        *["--num-seeds", "1", "--num-environments", "4", "--num-evaluation-episodes", "4"],
-    ]
+    words = [*TINY, "--num-seeds", "1", "--num-environments", "4"]
+    words += ["--num-evaluation-episodes", "4"]
     together, alone = tmp_path / "together", tmp_path / "alone"
     together.mkdir()
     divided = [*words, "--devices-per-run", "4", "--output", "."]
-    port = _free_port()
-    first = _start(0, port, together, *divided)
-    second = _start(1, port, together, *divided, KILL_AT="35")
-    try:
-        assert second.wait(SECONDS) == -signal.SIGKILL
-        assert first.wait(60) != 0
-    finally:
-        first.kill()
-        second.kill()
+    _train_until_one_dies(together, *divided, kill_at="35")
     for status, messages in _train(together, "--resume", f"tiny/{TASK}"):
         assert status == 0, messages
-    command = [sys.executable, str(ROOT / "train.py"), *words, "--output", str(alone)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    expected, values = _values(alone), _values(together)
-    assert values.keys() == expected.keys()
-    for name, value in expected.items():
-        assert values[name] == pytest.approx(value, rel=1e-2, abs=1e-3), name
+    _train_alone(alone, *words)
+    _assert_near(together, alone)
 
 
 @pytest.mark.slow

@@ -84,10 +84,11 @@ def _storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def _no_answer(name: str, error: Exception) -> str:
-    if isinstance(cause := error.__cause__ or error, ModuleNotFoundError):
-        return f"--storage {name} needs a driver: pip install {cause.name}"
     # What went wrong in the database is the cause of what Optuna says.
-    lines = str(error.__cause__ or error).strip().splitlines() or [repr(error)]
+    cause = error.__cause__ or error
+    if isinstance(cause, ModuleNotFoundError):
+        return f"--storage {name} needs a driver: pip install {cause.name}"
+    lines = str(cause).strip().splitlines() or [repr(error)]
     return f"--storage {name} does not answer: {lines[0]}"
 
 
