@@ -10,7 +10,7 @@ from envs.gym_mujoco.ant import Ant
 from envs.physics import make_physics
 from tests.examples import slow_if_in
 from tests.parity import check_rollout, compare, make_reference
-from tests.parity_mjx import approximate_states, check_model, record
+from tests.parity_mjx import approximate_states, check_model, check_solver, record
 from tests.parity_reference import bare
 
 TASKS = envs.tasks("mujoco")
@@ -80,6 +80,18 @@ def test_mjx_equals_gymnasium(task_id, monkeypatch):
     approximate = approximate_states(reference, path, chosen)
     for check in check_model(task_id, reference, path, chosen, approximate):
         assert check.passed, f"{check.name}: {check.detail}"
+
+
+def test_the_solver_for_mjx_finds_what_that_of_the_original_looks_for(monkeypatch):
+    monkeypatch.setattr("tests.parity_mjx.STARTS", 4)
+    native = bare(envs.make("mujoco/Humanoid-v4", "mujoco"))
+    reference = make_reference("mujoco/Humanoid-v4", 3)
+    solver, usual = native.task.mjx_model().opt.solver, reference.model.opt.solver
+    assert solver != usual
+    path = record(reference, native, 60, seed=3)
+    check = check_solver(reference, path, np.arange(0, 60, 10), solver)
+    assert check.passed, check.detail
+    assert reference.model.opt.solver == usual
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ def _domain(task: str) -> str:
 ONE_PER_DOMAIN = tuple({_domain(task): task for task in DMC}.values())
 # Where all checks of a task take long, or show what those of another task have shown.
 SLOW = ("ball_in_cup", "dog", "finger", "fish", "humanoid")
-# MJX takes minutes to compile for these: `python -m tests.parity` checks them.
+# MJX takes minutes for these: `python -m tests.parity` checks them.
 BY_HAND = ("dog", "humanoid", "quadruped")
 FAST_TASKS = tuple(task for task in ONE_PER_DOMAIN if _domain(task) not in SLOW)
 OTHERS = tuple(task for task in DMC if task not in FAST_TASKS)
