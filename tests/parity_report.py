@@ -43,7 +43,12 @@ COLUMNS = {
         "simplified",
         "HumanoidBench: median error after one control interval of random play with the model "
         "for MJX in the C engine, on the feet (below 2e-2), and where other links touch; equal in "
-        "the air. The next two are with that model on both sides",
+        "the air. The next three are with that model on both sides",
+    ),
+    "one interval, hulls in mjx": (
+        "hulls in MJX",
+        "HumanoidBench: median error where MJX approximates contacts of hulls and limbs (number of "
+        "such states); only told, and left out of the next two",
     ),
     "one interval, mjx in float32": (
         "MJX, float32",
@@ -53,7 +58,8 @@ COLUMNS = {
     "free run, mjx": (
         "free run",
         "steps until the error exceeds 0.01, median over starts (the C engine disturbed in that "
-        "way at every step, of which it may be half)",
+        "way at every step, of which it may be half); on HumanoidBench until the first contact "
+        "that MJX approximates",
     ),
     "recorded rewards": (
         "recorded rewards",

@@ -1,25 +1,22 @@
 """Every native task: what a random policy earns, and that it trains."""
 
-import csv
 import warnings
-from pathlib import Path
 
 import gymnasium
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from dm_control import suite
 from scipy import stats
 
 import envs
+from purejax_simba.report import published
 from tests import tiny
 from tests.examples import slow_if_in
+from tests.returns import returns
 
-with (Path(__file__).parent / "data" / "random_returns.csv").open(newline="") as _file:
-    # What the published results count as zero: below any return in DeepMind Control, and the
-    # mean return of a random policy, of an unknown number of episodes, in the others.
-    LOW = {row["task"]: float(row["low"]) for row in csv.DictReader(_file)}
+# What the published results count as zero: below any return in DeepMind Control, and the mean
+# return of a random policy, of an unknown number of episodes, in the others.
+LOW = published.normalization_scores().low
 TASKS = tuple(task for task in envs.tasks("all") if envs.spec(task).physics)
 # Rounds of equal length, episodes that end early, many contacts, scenes beside the robot.
 EXAMPLES = (
@@ -36,29 +33,6 @@ EPISODES = 64
 EPISODES_OF_LARGE_ROBOTS = 16  # whose simulation takes milliseconds
 EPISODES_OF_THE_ORIGINAL = 10
 SIGNIFICANCE = 1e-4
-
-
-def random_returns(task_id: str) -> np.ndarray:
-    """Of a random policy in the native task."""
-    environment = envs.make(task_id, "mujoco")
-
-    def episode(key):
-        reset_key, key = jax.random.split(key)
-        state, _ = environment.reset(reset_key)
-
-        def step(carry, key):
-            state, running = carry
-            action = jax.random.uniform(key, (environment.action_size,), minval=-1.0)
-            state, timestep = environment.step(state, action)
-            reward = jnp.where(running, timestep.reward, 0.0)
-            return (state, running & ~timestep.terminated), reward
-
-        keys = jax.random.split(key, environment.episode_length)
-        return jax.lax.scan(step, (state, jnp.ones((), bool)), keys)[1].sum()
-
-    large = envs.spec(task_id).suite == "dmc_hard"
-    keys = jax.random.split(jax.random.key(0), EPISODES_OF_LARGE_ROBOTS if large else EPISODES)
-    return np.asarray(jax.jit(jax.vmap(episode))(keys))
 
 
 def random_returns_of_dm_control(task_id: str) -> np.ndarray:
@@ -99,16 +73,18 @@ def random_returns_of_gymnasium(task_id: str) -> np.ndarray:
 
 
 def test_all_published_tasks_are_there():
-    assert set(TASKS) == set(LOW)
+    assert set(TASKS) == {task for task in LOW.index if not task.startswith("myosuite/")}
 
 
-# HumanoidBench's original cannot be installed beside this package, and the published column is not
-# what a random policy earns on its H1 (stand: 17.7 +- 6.5 in 60 episodes, published 10.5).
+# HumanoidBench's original cannot be installed beside this package, see `tests.returns`, and the
+# published column is not what a random policy earns on its H1.
 @pytest.mark.parametrize(
     "task_id", slow_if_in(EXAMPLES, [task for task in TASKS if "humanoid_bench" not in task])
 )
 def test_a_random_policy_earns_what_it_does_in_the_original(task_id):
-    ours = random_returns(task_id)
+    large = envs.spec(task_id).suite == "dmc_hard"
+    episodes = EPISODES_OF_LARGE_ROBOTS if large else EPISODES
+    ours = returns(envs.make(task_id, "mujoco"), episodes)
     assert np.isfinite(ours).all()
     if task_id.startswith("dmc/"):
         theirs = random_returns_of_dm_control(task_id)

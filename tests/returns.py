@@ -1,0 +1,136 @@
+"""What policies that have learned nothing earn, next to the originals and the published results.
+
+    python -m tests.returns humanoid_bench --host-python ~/old/bin/python
+    python -m tests.returns myosuite --host-python ~/myo/bin/python --report results/returns.md
+
+HumanoidBench: random actions in the native task and in the official package, two samples of one
+distribution if both are the same task. MyoSuite: zero actions, next to the first evaluations of the
+published runs, because an untrained policy acts near zero. One line per task; exit status 1 where
+the samples of a native task differ.
+"""
+
+import argparse
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from scipy import stats
+
+import envs
+from benchmarks.originals import GymnasiumLoop
+from benchmarks.table import Table
+from envs import AutoReset
+from purejax_simba.report import published
+
+EPISODES = 60
+AT_ONCE = 6  # a sub-environment of the official package takes a gigabyte
+SIGNIFICANCE = 1e-3
+SUITES = ("humanoid_bench", "myosuite")
+COLUMNS = {
+    "actions": "random (uniform over their range), or zero",
+    "ours": "mean return and its standard error",
+    "original": "the same in the official package, in an interpreter of its own",
+    "p": "of a Kolmogorov-Smirnov test of the two samples; above 0.001",
+    "published": "HumanoidBench: the return that counts as zero in the published scores; MyoSuite: "
+    "first evaluations of the published runs of SimbaV2, mean over seeds and its standard error",
+    "packages": "what the original or MyoSuite ran with",
+}
+
+
+def returns(
+    environment: Any, at_once: int, rounds: int = 1, seed: int = 0, scale: float = 1.0
+) -> np.ndarray:
+    """Plays actions that are uniform in [-scale, scale].
+
+    Returns:
+      The sums of rewards of the first `rounds` episodes of `at_once` environments, in any order.
+    """
+    environment = AutoReset(environment)
+
+    def play(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        reset_key, key = jax.random.split(key)
+
+        def step(state: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+            action = scale * jax.random.uniform(key, (environment.action_size,), minval=-1.0)
+            state, timestep = environment.step(state, action)
+            return state, (timestep.reward, timestep.terminated | timestep.truncated)
+
+        keys = jax.random.split(key, rounds * environment.episode_length)
+        return jax.lax.scan(step, environment.reset(reset_key)[0], keys)[1]
+
+    keys = jax.random.split(jax.random.key(seed), at_once)
+    rewards, ends = map(np.asarray, jax.jit(jax.vmap(play))(keys))
+    episodes = np.cumsum(ends, axis=1) - ends
+    return np.array([(rewards * (episodes == n)).sum(1) for n in range(rounds)]).ravel()
+
+
+def compare(task_id: str, python: str) -> tuple[bool, dict[str, str]]:
+    """Whether a task earns what it should, and the cells of its row."""
+    known = envs.spec(task_id)
+    options = envs.HostOptions(python=python)
+    loop = GymnasiumLoop(known.official, 1, python)
+    module = known.official.partition(":")[0]
+    cells = {"packages": loop("versions", packages=(module, "mujoco", "gymnasium"))}
+    if known.physics:
+        ours = returns(envs.make(task_id, "mujoco"), EPISODES)
+        original = envs.make(task_id, "official", host=options)
+        theirs = returns(original, AT_ONCE, EPISODES // AT_ONCE, seed=1)
+        p_value = float(stats.ks_2samp(np.round(ours, 3), np.round(theirs, 3)).pvalue)
+        low = published.normalization_scores().low[task_id]
+        cells |= {"actions": "random", "original": _mean(theirs), "p": f"{p_value:.2f}"}
+        cells["published"] = f"{low:.1f}"
+    else:
+        environment = envs.make(task_id, host=options)
+        ours, p_value = returns(environment, AT_ONCE, EPISODES // AT_ONCE, scale=0), 1.0
+        cells |= {"actions": "zero", "published": _published_start(task_id)}
+    return p_value > SIGNIFICANCE, cells | {"ours": _mean(ours)}
+
+
+def _mean(sample: np.ndarray) -> str:
+    return f"{sample.mean():.1f} ± {sample.std(ddof=1) / np.sqrt(sample.size):.1f}"
+
+
+def _published_start(task_id: str) -> str:
+    rows = published.published_returns().query(
+        "task == @task_id and metric == @published.RETURN and env_step == 0 "
+        "and algorithm == 'simbaV2_utd2'"
+    )
+    (row,) = rows.itertuples()
+    return f"{row.mean:.1f} ± {row.std / np.sqrt(row.seeds):.1f}"
+
+
+def main() -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="+", help=f"task ids, or {' or '.join(SUITES)}")
+    parser.add_argument("--host-python", default="", help="interpreter that has the package")
+    parser.add_argument("--report", type=Path, help="write a table to this file")
+    arguments = parser.parse_args()
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("mujoco", "jax"))
+    table = Table(
+        arguments.report,
+        "Policies that have learned nothing",
+        f"Made by `python -m tests.returns --report results/returns.md`, with {versions} here.",
+        [f"{EPISODES} episodes each, with the action repeat of the benchmark."],
+        COLUMNS,
+    )
+    failures = 0
+    for name in arguments.tasks:
+        for task_id in envs.tasks(name) if name in SUITES else [envs.spec(name).id]:
+            try:
+                passed, cells = compare(task_id, arguments.host_python)
+            except envs.TaskError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+            failures += not passed
+            figures = ", ".join(f"{title} {cells[title]}" for title in COLUMNS if title in cells)
+            print(f"{'ok  ' if passed else 'FAIL'} {task_id}: {figures}", flush=True)
+            table.add(task_id, cells)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
