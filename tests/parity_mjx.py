@@ -8,10 +8,10 @@ Three questions, kept apart:
   denominator when it looks for the point of a capsule nearest to a sphere or to another capsule
   (and where the axes of two capsules cross, as limbs inside each other do in random starts, its
   contact normal is arbitrary); it descends on distance functions, a fixed number of steps,
-  where ellipsoids and cylinders touch anything but a plane; it makes up to four points where the
-  hull of a mesh touches anything but a plane, MuJoCo the deepest one; and it has no collisions
-  for what a task takes away in `mjx_model`. There, half of the states must agree to
-  `APPROXIMATE_BOUND`.
+  where ellipsoids and cylinders touch anything but a plane; it makes up to four points where two
+  boxes touch, or the hull of a mesh anything but a plane, MuJoCo up to eight and the deepest one;
+  and it has no collisions for what a task takes away in `mjx_model`. There, half of the states
+  must agree to `APPROXIMATE_BOUND`.
   Where MJX has to take another solver, both must converge to the same; how far from that the
   original stops is told, because no other solver can stop at the same place.
 - Is it float32-accurate? The same in float32, without the same states. How far rounding may
@@ -161,11 +161,15 @@ def approximate_states(reference: Reference, path: Path, chosen: np.ndarray) -> 
 def approximated(reference: Reference) -> bool:
     """Whether the original sees a contact of a kind that MJX approximates or does not have."""
     geom = mujoco.mjtGeom
-    plane = geom.mjGEOM_PLANE.value
-    curved = [geom.mjGEOM_CAPSULE.value, geom.mjGEOM_ELLIPSOID.value, geom.mjGEOM_CYLINDER.value]
-    approximated = [*curved, geom.mjGEOM_MESH.value]
+    plane, sphere, capsule, box = (
+        kind.value
+        for kind in (geom.mjGEOM_PLANE, geom.mjGEOM_SPHERE, geom.mjGEOM_CAPSULE, geom.mjGEOM_BOX)
+    )
+    others = [geom.mjGEOM_ELLIPSOID.value, geom.mjGEOM_CYLINDER.value, geom.mjGEOM_MESH.value]
     pairs = reference.model.geom_type[reference.data.contact.geom.reshape(-1, 2)]
-    return bool((np.isin(pairs, approximated).any(1) & (pairs != plane).all(1)).any())
+    round_ones = np.isin(pairs, [sphere, capsule]).all(1) & (pairs == capsule).any(1)
+    rest = (np.isin(pairs, others).any(1) & (pairs != plane).all(1)) | (pairs == box).all(1)
+    return bool((round_ones | rest).any())
 
 
 def make_step(reference: Reference, native: TaskEnvironment, variables: Any):

@@ -14,7 +14,7 @@ from mujoco.mjx._src import sensor as mjx_sensor
 from mujoco.mjx._src import smooth as mjx_smooth
 
 from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
-from envs.physics.mjx_contacts import frames_of_c
+from envs.physics.mjx_contacts import contacts_of_c
 
 
 @struct.dataclass
@@ -55,7 +55,7 @@ class MjxPhysics:
         self._settling_steps = settling_steps
         self._loaded: tuple[Any, Any, Any] | None = None
 
-    @frames_of_c()
+    @contacts_of_c()
     def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MjxState:
         """See `Physics.reset`."""
         model, passive_model, data = self._load()
@@ -74,7 +74,7 @@ class MjxPhysics:
         contact = data._impl.contact
         return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
 
-    @frames_of_c()
+    @contacts_of_c()
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
         model, _, data = self._load()
