@@ -10,6 +10,7 @@ from flax import struct
 
 from envs.base import TimeStep
 from envs.pytrees import fix_types, flatten_observation
+from envs.serial_cholesky import serial_cholesky
 
 EPISODE_LENGTH = 1000  # the default of both libraries
 
@@ -81,12 +82,14 @@ class BraxEnvironment:
         _, observation = jax.eval_shape(self.reset, jax.random.key(0))
         (self.observation_size,) = observation.shape
 
+    @serial_cholesky()
     def reset(self, key: jax.Array) -> tuple[BraxState, jax.Array]:
         """See `Environment.reset`."""
         # Both libraries expect keys of the old kind and may keep them in `info`.
         state = self._environment.reset(jax.random.key_data(key))
         return BraxState(environment=fix_types(state)), flatten_observation(state.obs)
 
+    @serial_cholesky()
     def step(self, state: BraxState, action: jax.Array) -> tuple[BraxState, TimeStep]:
         """See `Environment.step`."""
         inner = self._environment.step(state.environment, action)

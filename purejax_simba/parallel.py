@@ -18,8 +18,12 @@ RUN_AXIS = "run"
 # the same for all runs.
 PER_RUN, SHARED = PartitionSpec(RUN_AXIS), PartitionSpec()
 # On a CPU: fast kernels for matrix products and none of the library's own fusions around them,
-# whose overhead per operation is large at the sizes of a minibatch.
-CPU_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=INDIVIDUAL_DOT"
+# whose overhead per operation is large at the sizes of a minibatch. Operations in the order of
+# least memory: what could be computed side by side has no core to itself, and misses the cache.
+CPU_FLAGS = (
+    "--xla_cpu_experimental_ynn_fusion_type=INDIVIDUAL_DOT "
+    "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+)
 
 # Elements of a hidden layer over a batch, from which two runs side by side would not find room in
 # the cache of a core (a megabyte or two).

@@ -14,13 +14,17 @@ ROOT = Path(__file__).parent.parent
 AGENT = AgentConfig(actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11)
 
 
-def run_module(name: str, *words: str) -> None:
-    """Runs a module of tests as a program, in a process of its own; it has to succeed."""
+def run_module(name: str, *words: str, timeout: float | None = None) -> None:
+    """Runs a module of tests as a program, in a process of its own; it has to succeed.
+
+    `timeout` is in seconds.
+    """
     result = subprocess.run(
         [sys.executable, "-m", name, *words],
         capture_output=True,
         text=True,
         cwd=ROOT,
+        timeout=timeout,
     )
     assert result.returncode == 0, result.stderr[-2000:]
 

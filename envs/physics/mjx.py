@@ -15,6 +15,7 @@ from mujoco.mjx._src import smooth as mjx_smooth
 
 from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
 from envs.physics.mjx_contacts import contacts_of_c
+from envs.serial_cholesky import serial_cholesky
 
 
 @struct.dataclass
@@ -56,6 +57,7 @@ class MjxPhysics:
         self._loaded: tuple[Any, Any, Any] | None = None
 
     @contacts_of_c()
+    @serial_cholesky()
     def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MjxState:
         """See `Physics.reset`."""
         model, passive_model, data = self._load()
@@ -75,6 +77,7 @@ class MjxPhysics:
         return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
 
     @contacts_of_c()
+    @serial_cholesky()
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
         model, _, data = self._load()
