@@ -1,6 +1,8 @@
 """The same physics in XLA, for accelerators."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,6 +16,7 @@ from mujoco.mjx._src import sensor as mjx_sensor
 from mujoco.mjx._src import smooth as mjx_smooth
 
 from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
+from envs.physics.mjx_algebra import compact_algebra
 from envs.physics.mjx_contacts import contacts_of_c
 from envs.serial_cholesky import serial_cholesky
 
@@ -33,6 +36,13 @@ class MjxState:
 
 # Acceleration sensors belong to the last substep, so sensordata cannot be derived afterwards.
 _CARRIED = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
+
+
+@contextlib.contextmanager
+def _our_ways() -> Iterator[None]:
+    """Inside, MJX is traced with what is put right about it."""
+    with contacts_of_c(), compact_algebra(), serial_cholesky():
+        yield
 
 
 class MjxPhysics:
@@ -56,8 +66,7 @@ class MjxPhysics:
         self._settling_steps = settling_steps
         self._loaded: tuple[Any, Any, Any] | None = None
 
-    @contacts_of_c()
-    @serial_cholesky()
+    @_our_ways()
     def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MjxState:
         """See `Physics.reset`."""
         model, passive_model, data = self._load()
@@ -76,8 +85,7 @@ class MjxPhysics:
         contact = data._impl.contact
         return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
 
-    @contacts_of_c()
-    @serial_cholesky()
+    @_our_ways()
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
         model, _, data = self._load()
