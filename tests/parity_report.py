@@ -31,6 +31,12 @@ COLUMNS = {
         "where MJX has to use another solver: largest difference between the two, converged; below "
         "1e-6 (how far from there the original stops, 90th percentile)",
     ),
+    "one interval, free to slip": (
+        "slipping",
+        "where the original has iterations against slipping, which MJX has not: median error after "
+        "one control interval without them (90th percentile); only told. The next four are with "
+        "an original that has none either",
+    ),
     "one interval, mjx in float64": (
         "MJX, float64",
         "largest error after one control interval; below 1e-6",
@@ -58,8 +64,8 @@ COLUMNS = {
     "free run, mjx": (
         "free run",
         "steps until the error exceeds 0.01, median over starts (the C engine disturbed in that "
-        "way at every step, of which it may be half); on HumanoidBench until the first contact "
-        "that MJX approximates",
+        "way at every step, of which it may be half); on HumanoidBench and of dogs until the "
+        "first contact that MJX approximates",
     ),
     "recorded rewards": (
         "recorded rewards",

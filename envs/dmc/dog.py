@@ -73,8 +73,7 @@ class Dog(Task):
         - No more than `MJX_CONTACTS` contacts of one friction dimension are kept, the deepest.
 
         MJX also lacks the four iterations against slipping that follow the solver in MuJoCo: feet
-        creep where they should stick. That changes every step on the ground a little, and is the
-        largest difference.
+        creep where they should stick. That is the largest difference, see `results/parity.md`.
         """
         numerics = {"max_contact_points": MJX_CONTACTS}
         model = load_model("dog.xml", self._floor_size, without=UNUSED, numerics=numerics)

@@ -18,6 +18,7 @@ from mujoco.mjx._src import smooth as mjx_smooth
 from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
 from envs.physics.mjx_algebra import compact_algebra
 from envs.physics.mjx_contacts import contacts_of_c
+from envs.physics.mjx_frames import frames_of_c
 from envs.serial_cholesky import serial_cholesky
 
 
@@ -133,7 +134,7 @@ class MjxPhysics:
         """
         if self._loaded is None:
             with jax.ensure_compile_time_eval():
-                model = mjx.put_model(self.model, impl="jax")
+                model = mjx.put_model(frames_of_c(self.model), impl="jax")
                 data = mjx.make_data(self.model, impl="jax")
             # As in the suite, the first state of an episode is evaluated without actuation.
             flags = model.opt.disableflags | mjx.DisableBit.ACTUATION
