@@ -6,13 +6,12 @@ so it takes the memory of compiling only.
 
 import sys
 from dataclasses import dataclass
-from typing import Literal
 
 import tyro
 
 import envs
 from benchmarks.common import print_json, program_bytes_per_run
-from purejax_simba.config import Config, ConfigError, ReplayConfig
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.parallel import use_all_cores
 from purejax_simba.preflight import bytes_per_run
 from purejax_simba.runs import Runs
@@ -29,8 +28,6 @@ class Arguments:
     """Task ids."""
     physics: str = "auto"
     """Engine."""
-    storage: Literal["float32", "bfloat16"] = "float32"
-    """Type of stored observations and actions."""
 
 
 def measure(task: str, arguments: Arguments) -> dict[str, int | float]:
@@ -43,8 +40,7 @@ def measure(task: str, arguments: Arguments) -> dict[str, int | float]:
     Raises:
       ConfigError, envs.TaskError: for what cannot be trained.
     """
-    replay = ReplayConfig(storage=arguments.storage)
-    program = make_program(Config(task, arguments.physics, num_seeds=1, replay=replay))
+    program = make_program(Config(task, arguments.physics, num_seeds=1))
     runs = Runs(program)
     runs.compile()
     compiled = program_bytes_per_run(runs.compiled.advance, 1)
@@ -62,7 +58,7 @@ def main() -> int:
     use_all_cores(num_runs=1)
     try:
         for task in arguments.tasks:
-            print_json({"task": task, "storage": arguments.storage}, measure(task, arguments))
+            print_json({"task": task}, measure(task, arguments))
     except (ConfigError, envs.TaskError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

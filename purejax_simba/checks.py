@@ -41,6 +41,7 @@ def check(config: Config, episode_length: int) -> None:
         "replay.capacity": replay.capacity,
         "replay.batch-size": replay.batch_size,
         "replay.n-step": replay.n_step,
+        "replay.truncation-interval": replay.truncation_interval,
     }
     for name, value in positive.items():
         if value is not None and not 0 < value < math.inf:
@@ -131,6 +132,10 @@ def _check_offline(config: Config) -> None:
         "learning-starts": (config.learning_starts, defaults.learning_starts),
         "replay.capacity": (config.replay.capacity, defaults.replay.capacity),
         "replay.n-step": (config.replay.n_step, defaults.replay.n_step),
+        "replay.truncation-interval": (
+            config.replay.truncation_interval,
+            defaults.replay.truncation_interval,
+        ),
         "replay.prioritized": (config.replay.prioritized, defaults.replay.prioritized),
     }
     instead = {

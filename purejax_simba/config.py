@@ -28,8 +28,10 @@ class ReplayConfig:
     """Transitions per update."""
     n_step: int = 1
     """Steps per transition."""
-    storage: Literal["float32", "bfloat16"] = "float32"
-    """Type of stored observations and actions."""
+    truncation_interval: int = 50
+    """Steps from one truncated episode of an environment to the next, on average, that the replay
+    has room for: where there are fewer, old transitions are left out. A smaller number takes more
+    memory."""
     prioritized: bool = False
     """Draw transitions in proportion to how far off the critics were, in place of uniformly."""
     priority_exponent: float | None = None

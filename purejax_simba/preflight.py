@@ -102,9 +102,9 @@ def check_memory(
         free = f"and {available / GIB:.1f} GiB are free"
         if program.config.is_offline:
             raise ConfigError(f"{need}) {free}: give --num-seeds {fits}")
-        advice = f"--num-seeds {fits}" if fits else "--replay.storage bfloat16"
+        advice = f"--num-seeds {fits} or " if fits else ""
         raise ConfigError(
-            f"{need}, most of it replay) {free}: give {advice} or a smaller --replay.capacity"
+            f"{need}, most of it replay) {free}: give {advice}a smaller --replay.capacity"
         )
     return total + data * sharing
 
@@ -119,8 +119,7 @@ def _refuse_data(program: Program, data: int, available: int) -> None:
     if data:
         raise ConfigError(
             f"{program.config.offline.dataset} takes {data / GIB:.2f} GiB of each device's memory "
-            f"and {available / GIB:.2f} GiB are free: give --replay.storage bfloat16, or record a "
-            "smaller dataset"
+            f"and {available / GIB:.2f} GiB are free: record a smaller dataset"
         )
 
 
@@ -145,7 +144,7 @@ def clear_memory_errors(program: Program, num_runs: int) -> Iterator[None]:
         fits = runs_that_fit(program, num_runs - 1, statistics.get("bytes_limit"))
         raise OutOfMemoryError(
             f"a device ran out of memory with {num_runs} runs: train {fits} at a time at most, or "
-            "give --replay.storage bfloat16 or a smaller --replay.capacity"
+            "give a smaller --replay.capacity"
         ) from error
 
 

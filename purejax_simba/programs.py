@@ -1,7 +1,5 @@
 """From a configuration to its program: with an environment, or with a dataset in its place."""
 
-import jax.numpy as jnp
-
 from purejax_simba import offline, training
 from purejax_simba.config import Config
 from purejax_simba.datasets.loading import fill_in, load
@@ -26,7 +24,6 @@ def make_program(config: Config) -> Program:
         terminated=dataset.terminated,
         ended=dataset.ended,
         next_observation=dataset.next_observation,
-        dtype=jnp.dtype(config.replay.storage),
     )
     # Another copy in the memory of the host is of no more use.
     load.cache_clear()

@@ -113,6 +113,10 @@ def arrays_of(snapshot: Snapshot) -> dict[str, np.ndarray]:
     return {name: np.asarray(leaf) for name, leaf in named_leaves(snapshot).items()}
 
 
+def _holds(wide: np.dtype, narrow: np.dtype) -> bool:
+    return wide == narrow or (wide.kind == narrow.kind == "u" and wide.itemsize > narrow.itemsize)
+
+
 def restore(runs: Runs, checkpoint: Checkpoint) -> bool:
     """Puts all runs where the checkpoint was taken; returns whether they had to begin new episodes.
 
@@ -134,10 +138,10 @@ def restore(runs: Runs, checkpoint: Checkpoint) -> bool:
             # With more env steps the ring is longer; until it is full, its end is what is free.
             missing = [(0, n - m) for n, m in zip(shape.shape, array.shape, strict=True)]
             extra = missing.pop(1)[1]
-            if extra > 0 and not any(m for _, m in missing) and array.dtype == shape.dtype:
+            if extra > 0 and not any(m for _, m in missing) and _holds(shape.dtype, array.dtype):
                 widths = [(0, 0)] * array.ndim
                 widths[1] = (0, extra)
-                return np.pad(array, widths)
+                return np.pad(array.astype(shape.dtype), widths)
         found = "nothing" if array is None else f"{array.dtype}{array.shape}"
         raise ConfigError(
             f"{name} of the checkpoint is {found}, and {shape.dtype}{shape.shape} is needed: "

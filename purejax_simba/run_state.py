@@ -78,6 +78,11 @@ class RunState:
     progress: Progress
 
 
+def _replay_axes(replay: Replay | None) -> Any:
+    axes = jax.tree.map(lambda _: 1, replay)
+    return axes and axes.replace(truncations=0, steps_to_lost=0)
+
+
 def environment_axes(state: RunState) -> RunState:
     """Which axis of each leaf counts the environments of a run; -1: it belongs to all of them."""
 
@@ -87,7 +92,7 @@ def environment_axes(state: RunState) -> RunState:
     axes = all_leaves(-1, state)
     return axes.replace(
         environment=all_leaves(0, state.environment),
-        replay=all_leaves(1, state.replay),
+        replay=_replay_axes(state.replay),
         reward_scale=axes.reward_scale.replace(discounted_return=0),
         progress=axes.progress.replace(episode_return=0, last_return=0),
     )

@@ -14,6 +14,7 @@ import envs
 from purejax_simba import loggers, processes, restarts, resuming, starting
 from purejax_simba.checkpoint import STATE_DIRECTORY, Checkpoint, CheckpointWriter
 from purejax_simba.config import Config, ConfigError, Part
+from purejax_simba.diagnostics import Metrics
 from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.members import Entry, make_members
 from purejax_simba.parallel import spans_processes
@@ -22,6 +23,7 @@ from purejax_simba.preflight import GIB, check_memory, clear_memory_errors
 from purejax_simba.progress import ProgressDisplay, spread
 from purejax_simba.record import SessionRecord
 from purejax_simba.runs import Compiler, Runs
+from purejax_simba.training import WITHHELD
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8
@@ -75,6 +77,7 @@ class Session:
         self.reset: Sequence[Part] = ()
         self.beginning: dict[str, np.ndarray] = {}
         self.reported_divergence: set[int] = set()
+        self.has_reported_withheld = False
 
     def run(
         self,
@@ -299,6 +302,7 @@ class Session:
                     self._report_divergence(
                         index, f"{name}seed {seed}", int(progress.diverged_at[index])
                     )
+        self._report_withheld(diagnostics)
         self.record.update(env_step, self._updates())
         together = np.concatenate(returns)
         self.display.say(f"{self._count()}: evaluation return {spread(together)}")
@@ -313,6 +317,16 @@ class Session:
             env_step = interaction * self.config.steps_per_interaction
             step = self.config.step_name.removesuffix("s")
             self.display.say(f"{run} diverged at {step} {env_step:,}: its results end there")
+
+    def _report_withheld(self, diagnostics: Metrics) -> None:
+        most = int(np.max(diagnostics.get(WITHHELD, 0)))
+        if most and not self.has_reported_withheld:
+            self.has_reported_withheld = True
+            self.display.say(
+                f"{most:,} transitions of a seed are in the replay and are not drawn: episodes are "
+                f"truncated more often than every {self.config.replay.truncation_interval} steps; "
+                "give a smaller --replay.truncation-interval"
+            )
 
 
 def _agree(seconds: float, request: StopRequest) -> tuple[float, signal.Signals | None]:

@@ -30,6 +30,9 @@ from purejax_simba.replay import Replay
 from purejax_simba.resolving import hyperparameters, make_agent, make_environment, resolve
 from purejax_simba.run_state import Counters, Progress, RunState
 
+# Transitions that cannot be drawn, among the metrics.
+WITHHELD = "replay_withheld"
+
 
 class Program(NamedTuple):
     """A configuration as pure functions of one run.
@@ -42,8 +45,9 @@ class Program(NamedTuple):
       advance: `(counters, state, hyperparameters, interactions) -> (counters, state)`; the number
         of interactions, `()` int32, may be traced.
       evaluate: `(counters, state, hyperparameters) -> EvaluationMetrics`; changes nothing.
-      diagnose: `(counters, state, hyperparameters) -> metrics`, see `diagnostics`; changes nothing.
-        NaN where there is no transition yet.
+      diagnose: `(counters, state, hyperparameters) -> metrics`, see `diagnostics`, and
+        `replay_withheld`, see `Replay.withheld`; changes nothing. NaN where there is no transition
+        yet.
       begin_episodes: `(counters, state) -> state`, with new episodes in place of those under way.
       data: arrays that all runs share, further arguments of `init`, `advance` and
         `diagnose`.
@@ -172,8 +176,9 @@ class Loop:
                 self.environment.action_size,
                 capacity=self.config.stored_transitions,
                 n_step=replay.n_step,
-                truncation_interval=self.environment.episode_length or 1,
-                dtype=jnp.dtype(replay.storage),
+                truncation_interval=min(
+                    self.environment.episode_length or 1, replay.truncation_interval
+                ),
                 prioritized=replay.prioritized,
             ),
             observation_moments=RunningMoments.create(self.environment.observation_size),
@@ -192,7 +197,7 @@ class Loop:
         progress = state.progress
         return state.replace(  # type: ignore[attr-defined]
             environment=environment,
-            replay=state.replay.cut(counters.interactions, observation, counters.replay_start),
+            replay=state.replay.cut(counters.interactions, observation),
             reward_scale=state.reward_scale.forget_episodes(),
             progress=progress.replace(  # type: ignore[attr-defined]
                 episode_return=jnp.zeros_like(progress.episode_return)
@@ -224,8 +229,12 @@ class Loop:
     def diagnose(
         self, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> Metrics:
+        unusable: Metrics = {}
+        if not self.config.is_offline:
+            withheld = state.replay.withheld(counters.interactions, counters.replay_start)
+            unusable = {WITHHELD: withheld.astype(jnp.float32)}
         if self.config.diagnostics == "none":
-            return {}
+            return unusable
         # Evaluations take keys by numbers that are not negative.
         key = jax.random.fold_in(state.evaluation_key, -1 - counters.interactions)
         batch, noise, _ = self._draw(key, counters, state, hyperparameters)
@@ -235,7 +244,9 @@ class Loop:
             scale = state.reward_scale.denominator(hyperparameters.return_bound)
             metrics["reward_denominator"] = scale
         steps = state.replay.complete_steps(counters.interactions, counters.replay_start)
-        return jax.tree.map(lambda metric: jnp.where(steps > 0, metric, jnp.nan), metrics)
+        return unusable | {
+            name: jnp.where(steps > 0, metric, jnp.nan) for name, metric in metrics.items()
+        }
 
     def _interact(
         self, counters: Counters, state: RunState, hyperparameters: HyperParameters

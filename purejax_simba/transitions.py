@@ -54,7 +54,6 @@ class Transitions:
         terminated: np.ndarray,
         ended: np.ndarray,
         next_observation: np.ndarray,
-        dtype: jax.typing.DTypeLike = jnp.float32,
     ) -> "Transitions":
         """Stores transitions in numpy arrays, to be placed on devices by the caller.
 
@@ -63,20 +62,19 @@ class Transitions:
           action: `(N, A)`, in [-1, 1].
           reward: `(N,)` float32.
           terminated, ended: `(N,)` bool.
-          dtype: of stored observations and actions: float32, or bfloat16 to halve the memory.
         """
         # Bits are compared: a successor is either the next row itself or a row of its own.
         follows = np.all(next_observation[:-1] == observation[1:], axis=1)
         begins = np.concatenate([[0], np.cumsum(~follows)])
         row = (np.arange(len(observation)) + begins).astype(np.int32)
-        rows = np.empty((row[-1] + 2, observation.shape[1]), dtype)
+        rows = np.empty((row[-1] + 2, observation.shape[1]), np.float32)
         rows[row] = observation
         last = np.append(~follows, True)
         rows[row[last] + 1] = next_observation[last]
         arrays: dict[str, Any] = {
             "observation": rows,
             "row": row,
-            "action": action.astype(dtype),
+            "action": action.astype(np.float32),
             "reward": reward,
             "terminated": terminated,
             "ended": ended,
@@ -116,11 +114,11 @@ class Transitions:
         """The transitions at `index` `(B,)`."""
         row = self.row[index]
         return Batch(
-            observation=self.observation[row].astype(jnp.float32),
-            action=self.action[index].astype(jnp.float32),
+            observation=self.observation[row],
+            action=self.action[index],
             reward=self.reward[index],
             discount=jnp.where(self.terminated[index], 0.0, discount),
-            next_observation=self.observation[row + 1].astype(jnp.float32),
+            next_observation=self.observation[row + 1],
         )
 
     def observation_moments(self) -> RunningMoments:
@@ -130,7 +128,7 @@ class Transitions:
         """
 
         def take_in(moments: RunningMoments, index: jax.Array) -> RunningMoments:
-            return moments.update(self.observation[self.row[index]].astype(jnp.float32))
+            return moments.update(self.observation[self.row[index]])
 
         return self._pass(take_in, RunningMoments.create(self.observation.shape[1]))
 

@@ -451,7 +451,7 @@ def test_configurations_of_earlier_versions_are_simba_v2(tmp_path):
             "behaviour_cloning_weight": 0.0,
         },
         "temperature": {"initial": 0.01, "target_entropy_coefficient": -0.5},
-        "replay": {"capacity": 1000000, "batch_size": 256, "n_step": 1, "storage": "float32"},
+        "replay": {"capacity": 1000000, "batch_size": 256, "n_step": 1},
         "experiment": "simba_v2",
     }
     path = tmp_path / "config.json"

@@ -17,7 +17,7 @@ def _config(**settings) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("gib", "advice"), [(0.5, "--num-seeds"), (0.001, "--replay.storage bfloat16")]
+    ("gib", "advice"), [(0.5, "give --num-seeds"), (0.001, "give a smaller --replay.capacity")]
 )
 def test_what_does_not_fit_is_refused_with_advice(monkeypatch, gib, advice):
     monkeypatch.setattr(preflight, "_available_bytes", lambda: int(gib * GIB))

@@ -338,7 +338,7 @@ def test_episode_returns_are_tracked():
     np.testing.assert_allclose(state.progress.last_return[:, 0], expected, rtol=1e-5)
     expected = rewards[:, EPISODE : EPISODE + 4].sum(1)
     np.testing.assert_allclose(state.progress.episode_return[:, 0], expected, rtol=1e-5)
-    assert np.asarray(state.replay.truncated).sum() == 2
+    assert np.asarray(state.replay.truncations).sum() == 2
 
 
 @pytest.fixture
