@@ -1,0 +1,124 @@
+"""Our runs beside those of the published code on the same tasks: curves and who is above whom."""
+
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from benchmarks.common import print_json
+from benchmarks.published import METRICS_FILE
+from purejax_simba import drawing
+from purejax_simba.statistics import (
+    bootstrap_interval,
+    mean,
+    percentile_interval,
+    probability_of_improvement,
+    resample,
+)
+
+RESAMPLES = 10_000
+NAMES = ("ours", "published")
+FIGURE = "side_by_side.png"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Compare `<directory>/ours/<task>/metrics.csv` with `<directory>/published/<task>/...`."""
+
+    directory: tyro.conf.Positional[Path] = Path("results/side_by_side")
+    """Where both are; `side_by_side.png` is drawn there."""
+
+
+def read(file: Path) -> dict[int, dict[int, float]]:
+    """Returns by env step and seed."""
+    table: dict[int, dict[int, float]] = {}
+    with file.open(newline="") as rows:
+        for row in csv.DictReader(rows):
+            if row["metric"] == "avg_return":
+                table.setdefault(int(row["env_step"]), {})[int(row["seed"])] = float(row["value"])
+    return table
+
+
+def common(tables: list[dict[int, dict[int, float]]]) -> tuple[list[int], list[np.ndarray]]:
+    """Env steps at which all seeds of both were evaluated, and returns `(steps, seeds)` of each."""
+    seeds = [sorted({seed for row in table.values() for seed in row}) for table in tables]
+    steps = [
+        step
+        for step in sorted(set(tables[0]) & set(tables[1]))
+        if all(set(s) == set(table[step]) for s, table in zip(seeds, tables, strict=True))
+    ]
+    return steps, [
+        np.array([[table[step][seed] for seed in s] for step in steps])
+        for s, table in zip(seeds, tables, strict=True)
+    ]
+
+
+def compare(ours: np.ndarray, published: np.ndarray) -> dict[str, Any]:
+    """How probably a seed of ours is above one of the published code, with its 95% interval.
+
+    Args:
+      ours, published: returns `(steps, seeds)`.
+
+    Returns:
+      Of the last evaluation and of the mean over evaluations: `last` and `mean`.
+    """
+    results: dict[str, Any] = {}
+    for name, reduce in {"last": lambda x: x[-1], "mean": lambda x: x.mean(0)}.items():
+        first, second = [reduce(ours)], [reduce(published)]
+        numbers = np.random.default_rng(0)
+        drawn = probability_of_improvement(
+            resample(first, RESAMPLES, numbers), resample(second, RESAMPLES, numbers)
+        )
+        results[name] = {
+            "ours": np.round(first[0], 1).tolist(),
+            "published": np.round(second[0], 1).tolist(),
+            "probability_that_ours_is_above": float(probability_of_improvement(first, second)),
+            "interval": [float(end) for end in percentile_interval(drawn)],
+        }
+    return results
+
+
+def draw(file: Path, curves: dict[str, tuple[list[int], list[np.ndarray]]]) -> None:
+    """Draws every seed, the means and their 95% intervals over seeds; a panel per task."""
+    pyplot = drawing.pyplot()
+    figure, panels = pyplot.subplots(
+        1, len(curves), figsize=(4.2 * len(curves), 3.4), layout="constrained", squeeze=False
+    )
+    for axes, (task, (steps, returns)) in zip(panels[0], curves.items(), strict=True):
+        for name, color, values in zip(NAMES, ("tab:blue", "tab:orange"), returns, strict=True):
+            low, high = bootstrap_interval([values], lambda scores: mean(scores), RESAMPLES)
+            axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+            axes.plot(steps, values, color=color, alpha=0.3, linewidth=0.7)
+            label = f"{name}, {values.shape[1]} seeds"
+            axes.plot(steps, values.mean(1), color=color, linewidth=2, label=label)
+        axes.set(title=task, xlabel="environment steps", ylabel="return")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper left")
+    figure.savefig(file, dpi=150)
+    pyplot.close(figure)
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    directory = tyro.cli(Arguments).directory
+    curves = {}
+    for file in sorted((directory / NAMES[0]).rglob(METRICS_FILE)):
+        task = str(file.parent.relative_to(directory / NAMES[0]))
+        other = directory / NAMES[1] / task / METRICS_FILE
+        if other.exists():
+            curves[task] = common([read(file), read(other)])
+    if not curves:
+        print(f"error: {directory} has no task with results of both", file=sys.stderr)
+        return 2
+    for task, (steps, returns) in curves.items():
+        print_json({"task": task, "env_step": steps[-1]}, compare(*returns))
+    draw(directory / FIGURE, curves)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
