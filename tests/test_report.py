@@ -88,7 +88,7 @@ def test_flashsacs_files_repeat_runs_that_were_published_before(again, first):
     labels = {look.label for look in looks(map(published_algorithm, (again, first))).values()}
     assert len(labels) == 2
     assert any(label.endswith(", published") for label in labels)
-    assert any(label.endswith(", FlashSAC's files") for label in labels)
+    assert any(label.endswith(", published with FlashSAC") for label in labels)
 
 
 def test_published_figures_are_those_of_their_evaluations():
@@ -376,6 +376,30 @@ def test_labels_say_which_agent_it_is_where_agents_are_compared(tmp_path):
     # Nothing is published of this task.
     (legend,) = curves.learning_curves(experiments).legends
     assert [text.get_text() for text in legend.get_texts()] == list(labels.values())
+
+
+def test_published_results_are_points_without_a_line(tmp_path):
+    """They have one every 50,000 interactions; the first beyond a shorter run is shown as well."""
+    write_run(tmp_path, "mine", "dmc/dog-run", [1, 2], steps=(0, 20_000, 60_000))
+    write_run(tmp_path, "mine", "mujoco/Hopper-v4", [1, 2], action_repeat=1)
+    experiments = experiments_of(read([tmp_path]))
+    figure = curves.learning_curves(experiments)
+    dog, hopper = figure.axes
+    shown = [container.lines[0] for axes in (dog, hopper) for container in axes.containers]
+    assert [line.get_linestyle() for line in shown] == ["None"] * 3
+    assert shown[0].get_xdata().tolist() == [0, 100_000]
+    assert dog.get_xlim()[1] > 100_000
+    assert shown[1].get_xdata().tolist() == [0, 50_000, 100_000]
+    assert len({line.get_marker() for line in shown[1:]}) == 2
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == [
+        "SimbaV2 (UTD 2), published",
+        "SimbaV2 (UTD 4), published",
+        "mine",
+    ]
+    many = pd.DataFrame({"mean": range(201)}, index=range(0, 1_005_000, 5_000))
+    few = curves.up_to(many, 1_000_000)
+    assert len(few) <= 25 and few.index[-1] == 1_000_000 and few.index.is_monotonic_increasing
 
 
 def test_a_legend_is_no_wider_than_its_figure(tmp_path):

@@ -21,8 +21,8 @@ from purejax_simba.report.published import (
 from purejax_simba.report.reading import Collection, Run
 from purejax_simba.statistics import CONFIDENCE, Statistic, bootstrap_interval, mean
 
-BASELINES = ("simbaV2_utd2", "simba_utd2", "bro_utd2", "tdmpc2", "mrq", "sac")
-BASELINES += ("flashsac_cpu", "xqc_cpu")
+_BESIDE_SIMBA_V2 = ("simbaV2_utd2", "simba_utd2", "bro_utd2", "tdmpc2", "mrq", "sac")
+BASELINES = (*_BESIDE_SIMBA_V2, "flashsac_cpu", "xqc_cpu")
 CURVE_RESAMPLES = 1_000
 _Z = float(norm.ppf(0.5 + CONFIDENCE / 2))
 # Env steps that differ by no more count as the same: 999,960 is as near to 1,000,000 as whole

@@ -11,14 +11,21 @@ from purejax_simba.report.methods import (
     Experiment,
     Method,
     Published,
+    common_counterparts,
     counterparts,
     published_algorithm,
 )
-from purejax_simba.report.published import SUCCESS, normalization_scores, normalized_metric
+from purejax_simba.report.published import (
+    LAST_STEP,
+    SUCCESS,
+    normalization_scores,
+    normalized_metric,
+)
 from purejax_simba.report.tables import common_tasks, suites_of
 
 # Inches: the narrowest figure, and of a legend a line and what is beside a label.
 _NARROWEST, _LEGEND_LINE, _LEGEND_SAMPLE = 4.2, 0.18, 0.6
+_MOST_POINTS = 25
 _MISSING = "missing"
 _CIRCLES: Any = {"linestyle": "none", "marker": "o", "markersize": 4, "markerfacecolor": "none"}
 _SUITE_TITLES = {
@@ -41,10 +48,10 @@ def learning_curves(experiments: Sequence[Experiment], given: Sequence[Published
     tasks = _tasks(experiments)
     of_task = {task: behind(experiments, task, given) for task in tasks}
     known = {method.name: method for found in of_task.values() for method in found}
-    methods = [*known.values(), *experiments]
+    methods: list[Method] = [*known.values(), *experiments]
     figure, panels = grid(len(tasks), width=2.1, height=1.7)
     for task, axes in zip(tasks, panels, strict=True):
-        names = {method.name for method in [*of_task[task], *experiments]}
+        names = {method.name for method in of_task[task]} | {e.name for e in experiments}
         curves = {m.name: _curve(m, task) if m.name in names else pd.DataFrame() for m in methods}
         draw_curves(axes, methods, curves)
         axes.set_title(task.removeprefix("humanoid_bench/").removeprefix("myosuite/"))
@@ -58,14 +65,16 @@ def learning_curves(experiments: Sequence[Experiment], given: Sequence[Published
 def aggregate_curves(experiments: Sequence[Experiment], given: Sequence[Published] = ()) -> Any:
     """Normalised mean over the tasks of each suite, and over all, over env steps.
 
-    Every panel averages the tasks that all experiments have, and shows published algorithms where
-    they were run on all of these.
+    Every panel averages the tasks that all experiments have, and shows the published baselines and
+    the experiments' counterparts where they were run on all of these.
     """
     tasks = common_tasks(experiments) if experiments else _tasks(())
     suites = suites_of(tasks)
     if not suites:
         return None
-    methods = [*baselines(given), *experiments]
+    fitting = {name: _common(experiments, members) for name, members in suites.items()}
+    known = _distinct([*baselines(given), *(m for found in fitting.values() for m in found)])
+    methods: list[Method] = [*known, *experiments]
     figure, panels = grid(len(suites), width=2.4, height=2.0)
     for (name, members), axes in zip(suites.items(), panels, strict=True):
         draw_curves(axes, methods, {m.name: _aggregate(m, members) for m in methods})
@@ -99,6 +108,10 @@ def baselines(given: Sequence[Published] = ()) -> list[Published]:
     return _distinct([*map(published_algorithm, BASELINES), *given])
 
 
+def _common(experiments: Sequence[Experiment], tasks: Sequence[str]) -> list[Published]:
+    return [m for experiment in experiments for m in common_counterparts(experiment, tasks)]
+
+
 def _distinct(methods: Sequence[Published]) -> list[Published]:
     return list({method.name: method for method in methods}.values())
 
@@ -106,7 +119,7 @@ def _distinct(methods: Sequence[Published]) -> list[Published]:
 def draw_curves(axes: Any, methods: Sequence[Method], curves: dict[str, pd.DataFrame]) -> None:
     """Draws a line and a band for every method with a curve, points for published ones."""
     looks = style.looks(methods)
-    last = max((curve.index.max() for curve in _ours(methods, curves)), default=None)
+    last = max((curve.index.max() for curve in _ours(methods, curves)), default=LAST_STEP)
     shown = last
     for method in methods:
         curve, look = curves[method.name], looks[method.name]
@@ -115,21 +128,24 @@ def draw_curves(axes: Any, methods: Sequence[Method], curves: dict[str, pd.DataF
         if isinstance(method, Experiment):
             draw_curve(axes, curve, look)
             continue
-        if last is not None:
-            curve = up_to(curve, last)
-            shown = max(shown, curve.index.max())
+        curve = up_to(curve, last)
+        shown = max(shown, curve.index.max())
         _draw_points(axes, curve, look)
-    if last is not None:
-        axes.set_xlim(0, shown * 1.03)
+    axes.set_xlim(-0.02 * shown, 1.03 * shown)
     axes.xaxis.set_major_formatter(style.steps_label)
     axes.xaxis.get_major_locator().set_params(nbins=4)
 
 
 def up_to(curve: pd.DataFrame, last: int) -> pd.DataFrame:
-    """The published points up to an env step, and one more if none of those was trained."""
+    """The published points up to an env step, and one more if none of those was trained.
+
+    Of very many only some, with the last one.
+    """
     beyond = [step for step in curve.index if step > last]
     trained = [step for step in curve.index if 0 < step <= last]
-    return curve[curve.index <= (last if trained else min(beyond, default=last))]
+    shown = curve[curve.index <= (last if trained else min(beyond, default=last))]
+    every = -(-len(shown) // _MOST_POINTS)
+    return shown.iloc[::-every][::-1]
 
 
 def draw_curve(axes: Any, curve: pd.DataFrame, look: style.Look) -> None:
@@ -158,8 +174,6 @@ def _draw_points(axes: Any, curve: pd.DataFrame, look: style.Look) -> None:
         linestyle="none",
         marker=look.marker,
         markersize=3,
-        markeredgecolor="white",
-        markeredgewidth=0.3,
         elinewidth=0.7,
         zorder=3,
     )
@@ -191,7 +205,7 @@ def finish(figure: Any, methods: Sequence[Method], xlabel: str = "environment st
     from matplotlib.lines import Line2D
 
     looks = style.looks(methods)
-    handles = []
+    handles: list[Line2D] = []
     for method in methods:
         look, is_published = looks[method.name], not isinstance(method, Experiment)
         handles.append(
@@ -207,7 +221,7 @@ def finish(figure: Any, methods: Sequence[Method], xlabel: str = "environment st
         )
     if figure.findobj(lambda artist: artist.get_gid() == _MISSING):
         handles.append(Line2D([], [], color="black", label="some seeds missing", **_CIRCLES))
-    longest = max((len(handle.get_label()) for handle in handles), default=0)
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
     width = _LEGEND_SAMPLE + style.LETTER * longest
     columns = min(max(1, int(figure.get_figwidth() // width)), len(handles))
     figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * (-(-len(handles) // columns) - 1))

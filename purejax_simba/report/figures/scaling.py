@@ -19,7 +19,7 @@ from purejax_simba.report.methods import (
     is_ambiguous,
     published_algorithm,
 )
-from purejax_simba.report.published import normalization_scores
+from purejax_simba.report.published import LAST_STEP, normalization_scores
 from purejax_simba.report.tables import common_tasks, last_common_step, suites_of
 
 _RATIOS = (1, 2, 4, 8)
@@ -29,7 +29,6 @@ _WIDTHS = (128, 256, 512, 1024)
 _AT_512 = {"simbaV2": _MAIN, "simba": "simba_utd2"}
 _FAMILIES = {"simbaV2": "SimbaV2", "simba": "SimBa"}
 _NAMES = _FAMILIES | {"simba_plus": "SimBa+"}
-_LAST_STEP = 1_000_000
 
 
 class _Point(NamedTuple):
@@ -88,7 +87,7 @@ def update_to_data(experiments: Sequence[Experiment]) -> Any:
         axes.set_xscale("log", base=2)
         _plain_ticks(axes, _RATIOS)
         axes.set_title(suite_title(name, members))
-    handles = {}
+    handles: dict[str, Any] = {}
     for axes in panels:
         found, labels = axes.get_legend_handles_labels()
         handles |= dict(zip(labels, found, strict=True))
@@ -108,17 +107,18 @@ def parameters(experiments: Sequence[Experiment]) -> Any:
     of the DMC ones among them, which all three agents have.
     """
     widest = published_algorithm("simba_plus_cwidth1024").tasks
-    tasks, step = scope(experiments) if experiments else (sorted(widest), _LAST_STEP)
+    tasks, step = scope(experiments) if experiments else (sorted(widest), LAST_STEP)
     if not tasks:
         return None
     figure, axes = style.pyplot().subplots(figsize=(4.2, 3.0), layout="constrained")
     for kind, name in _NAMES.items():
         points = []
         for width in _WIDTHS:
-            known = _AT_512.get(kind) if width == 512 else f"{kind}_cwidth{width}"
-            if known:
-                score = estimate(published_algorithm(known), tasks, step)
-                points.append((block_weights(width, 2) / 1e6, score))
+            known = f"{kind}_cwidth{width}"
+            if width == 512:
+                known = _AT_512.get(kind, known)
+            score = estimate(published_algorithm(known), tasks, step)
+            points.append((block_weights(width, 2) / 1e6, score))
         _points(axes, _known(points), style.published_color(kind), f"{name}, published")
     for experiment in experiments:
         weights = critic_weights(experiment.config)
@@ -133,7 +133,7 @@ def parameters(experiments: Sequence[Experiment]) -> Any:
 def scope(experiments: Sequence[Experiment]) -> tuple[list[str], int]:
     """Tasks and the env step at which to compare; all of the benchmark without experiments."""
     if not experiments:
-        return sorted(normalization_scores().index), _LAST_STEP
+        return sorted(normalization_scores().index), LAST_STEP
     tasks = common_tasks(experiments)
     step = last_common_step(experiments, tasks)
     if step is None:

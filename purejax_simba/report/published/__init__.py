@@ -23,6 +23,7 @@ import pandas as pd
 _DIRECTORY = Path(__file__).parent
 COLUMNS = ("algorithm", "task", "metric", "env_step", "mean", "std", "seeds")
 RETURN, SUCCESS = "avg_return", "avg_success"
+LAST_STEP = 1_000_000  # of the benchmark; some were trained for longer
 # TD-MPC2 (arXiv 2310.16828) calls these hard; the paper reports them as a suite of their own.
 _DMC_HARD = re.compile(r"dmc/(dog|humanoid)-")
 SUITES = ("mujoco", "dmc_easy_medium", "dmc_hard", "myosuite", "humanoid_bench")
@@ -43,7 +44,7 @@ class Source(NamedTuple):
 
 SOURCES = (
     Source("returns.csv.gz", "published"),
-    Source("flashsac.csv.gz", "FlashSAC's files"),
+    Source("flashsac.csv.gz", "published with FlashSAC"),
 )
 
 
