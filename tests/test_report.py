@@ -342,6 +342,9 @@ def test_an_evaluation_without_any_finite_value_is_unknown(tmp_path):
     # Scores over tasks are of the last evaluation with values.
     assert tables.aggregates(experiments).env_step.tolist() == [50_000]
     assert not len(tables.comparisons_by_task(experiments))
+    # A line has a gap there.
+    curve = experiments[0].curve("dmc/dog-run")["mean"].tolist()
+    np.testing.assert_array_equal(curve, [0, 50, np.nan])
     write_index(tmp_path)
     assert "| 100,000 | 0 of 1 | - |" in (tmp_path / "README.md").read_text()
     write_page([tmp_path], tmp_path / "report.html")

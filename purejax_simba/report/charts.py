@@ -140,11 +140,12 @@ def _published_trace(method: Published, task: str, last: int, look: style.Look) 
 
 def _band_and_line(curve: pd.DataFrame, name: str, color: str, dash: str) -> list[Spec]:
     steps = [int(step) for step in curve.index]
+    known = curve.dropna(subset=["mean"])
     band = {
         "type": "scatter",
         "mode": "lines",
-        "x": [*steps, *steps[::-1]],
-        "y": [*numbers(curve.low), *numbers(curve.high)[::-1]],
+        "x": [int(step) for step in [*known.index, *known.index[::-1]]],
+        "y": [*numbers(known.low), *numbers(known.high)[::-1]],
         "fill": "toself",
         "fillcolor": _transparent(color, 0.16),
         "line": {"width": 0},

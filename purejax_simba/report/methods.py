@@ -3,6 +3,7 @@
 Both are asked the same questions, so that a figure need not know which is which.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -119,7 +120,7 @@ def with_intervals(tables: Sequence[pd.DataFrame], statistic: Statistic) -> pd.D
     Args:
       tables: a row per env step, the same in all, and a column per seed; NaN where a seed has
         diverged, or a value was not finite. One table per task.
-      statistic: of the seeds that are there.
+      statistic: of the seeds that are there; NaN where a task has none.
     """
     rows: dict[int, tuple[float, float, float, int]] = {}
     present = np.concatenate([table.notna().to_numpy() for table in tables], axis=1)
@@ -127,7 +128,10 @@ def with_intervals(tables: Sequence[pd.DataFrame], statistic: Statistic) -> pd.D
     for group, pattern in enumerate(patterns):
         chosen = np.flatnonzero(group_of_row == group)
         splits = np.split(pattern, np.cumsum([table.shape[1] for table in tables])[:-1])
+        missing = int((~pattern).sum())
         if not all(split.any() for split in splits):
+            unknown = (np.nan, np.nan, np.nan, missing)
+            rows |= {int(tables[0].index[row]): unknown for row in chosen}
             continue
         scores = [
             table.to_numpy(np.float64)[chosen][:, split]
@@ -136,7 +140,6 @@ def with_intervals(tables: Sequence[pd.DataFrame], statistic: Statistic) -> pd.D
         values = statistic(scores)
         low, high = bootstrap_interval(scores, statistic, CURVE_RESAMPLES)
         for index, row in enumerate(chosen):
-            missing = int((~pattern).sum())
             rows[int(tables[0].index[row])] = (values[index], low[index], high[index], missing)
     return pd.DataFrame.from_dict(rows, orient="index", columns=_CURVE).sort_index()
 
@@ -221,6 +224,7 @@ def experiments_of(collection: Collection) -> list[Experiment]:
     ]
 
 
+@functools.cache
 def published_algorithm(name: str) -> Published:
     """A published algorithm by its name in the published files."""
     results = published_returns()
@@ -233,7 +237,7 @@ def given_algorithms(collection: Collection) -> list[Published]:
 
     Of those that come with the package only the baselines count: there are many variants.
     """
-    packaged = set(published_returns().algorithm) - set(BASELINES)
+    packaged = _published_names() - set(BASELINES)
     names = dict.fromkeys(collection.published.algorithm)
     return [Published(name, collection.published) for name in names if name not in packaged]
 
@@ -270,9 +274,13 @@ def counterparts(run: Run) -> list[Published]:
     else:
         name = _PER_ENV_STEP.get(run.agent, {}).get(ratio / repeat)
         names = [name] if name else []
-    known = set(published_returns().algorithm)
-    found = [published_algorithm(name) for name in names if name in known]
+    found = [published_algorithm(name) for name in names if name in _published_names()]
     return [method for method in found if run.task in method.tasks]
+
+
+@functools.cache
+def _published_names() -> frozenset[str]:
+    return frozenset(published_returns().algorithm)
 
 
 def is_ambiguous(task: str) -> bool:
