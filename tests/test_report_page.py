@@ -70,7 +70,7 @@ def test_the_page_of_eight_seeds_stands_alone(tmp_path):
     assert "../wide/dmc/cheetah-run/metrics.csv" in page
     specs = charts_of(page)
     names = [trace.get("name") for trace in specs["curve-0"]["data"]]
-    assert {"SimbaV2, published", "wide"} <= set(names)
+    assert {"SimbaV2 (UTD 2), published", "wide"} <= set(names)
     assert set(specs["metrics-0"]["choices"]) == {*NORMS, "avg_success"}
     seeds = [t for t in specs["curve-0"]["data"] if "seed" in t.get("hovertemplate", "")]
     assert len(seeds) == 8
@@ -219,7 +219,7 @@ def test_every_kind_of_figure_is_drawn(tmp_path, monkeypatch, capsys):
     assert {path.name for path in place.iterdir()} == {f"{name}.svg" for name in FIGURES}
     assert "nothing to draw" not in capsys.readouterr().out
     text = (place / "learning_curves.svg").read_text()
-    for name in ("mine", "more", "SimbaV2, published", "SimbaV2 (UTD 4), published"):
+    for name in ("mine", "more", "SimbaV2 (UTD 2), published", "SimbaV2 (UTD 4), published"):
         assert f">{name}</text>" in text
     text = (place / "norms.svg").read_text()
     assert ">effective learning rate</text>" in text
@@ -236,11 +236,18 @@ def test_means_that_are_given_are_shown_beside(tmp_path):
     traces = charts_of((tmp_path / "report.html").read_text())["curve-0"]["data"]
     values = {trace["name"]: trace["y"] for trace in traces if "name" in trace}
     assert values["theirs, published"] == [1.0, 9.0]
-    assert {"mine", "SimbaV2, published"} <= values.keys()
+    # What lies between two published points is not known.
+    modes = {trace["name"]: trace["mode"] for trace in traces if "name" in trace}
+    assert modes == {
+        "theirs, published": "markers",
+        "SimbaV2 (UTD 2), published": "markers",
+        "mine": "lines",
+    }
+    assert {"mine", "SimbaV2 (UTD 2), published"} <= values.keys()
     collection = read([tmp_path])
     figure = curves.learning_curves(experiments_of(collection), given_algorithms(collection))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["SimbaV2, published", "theirs, published", "mine"]
+    assert labels == ["SimbaV2 (UTD 2), published", "theirs, published", "mine"]
 
 
 def test_a_figure_is_vector_and_picture(tmp_path):

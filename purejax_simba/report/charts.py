@@ -7,16 +7,18 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba.report import style
-from purejax_simba.report.figures.curves import behind
+from purejax_simba.report.figures.curves import behind, up_to
 from purejax_simba.report.figures.norms import metric_curve
-from purejax_simba.report.methods import Experiment, Method, Published
+from purejax_simba.report.methods import Experiment, Published
 from purejax_simba.report.published import normalized_metric
 
 # Lines of single seeds would make the page too large beyond so many values.
 MOST_SEED_VALUES = 200_000
 MOST_NAMES = 12
 _DIGITS = 5
-# Dots are for what was published.
+# Of matplotlib's markers.
+_SYMBOLS = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down"}
+_SYMBOLS |= {"P": "cross", "X": "x", "*": "star", "<": "triangle-left", ">": "triangle-right"}
 _DASHES = ("solid", "dash", "longdash", "dashdot", "longdashdot")
 
 Spec = dict[str, Any]
@@ -40,14 +42,14 @@ def layout(x: str = "environment steps") -> Spec:
 def learning_curve(
     experiments: Sequence[Experiment], task: str, with_seeds: bool, given: Sequence[Published] = ()
 ) -> Spec:
-    """Mean, interval and seeds of each experiment on a task, before published algorithms."""
+    """Mean, interval and seeds of each experiment on a task, and published points behind."""
     metric = normalized_metric(task)
     looks = style.looks(experiments)
     traces: list[Spec] = []
     last = max(e.runs[task].env_step for e in experiments if task in e.runs)
-    for method in behind([e for e in experiments if task in e.runs], given):
-        if task in method.tasks:
-            traces += _published_traces(method, task, last)
+    published = behind(experiments, task, given)
+    for method in published:
+        traces.append(_published_trace(method, task, last, style.looks(published)[method.name]))
     for number, experiment in enumerate(experiments):
         if task in experiment.runs:
             traces += metric_traces(
@@ -73,13 +75,12 @@ def metric_traces(
         return traces
     table = experiment.runs[task].table(metric)
     for seed in table.columns:
-        values = table[seed].dropna()
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines",
-                "x": [int(step) for step in values.index],
-                "y": numbers(values),
+                "x": [int(step) for step in table.index],
+                "y": numbers(table[seed]),
                 "line": {"color": look.color, "width": 0.8},
                 "opacity": 0.45,
                 "legendgroup": look.label,
@@ -113,26 +114,40 @@ def _with_legend(experiments: Sequence[Experiment]) -> Spec:
     return layout() | {"showlegend": len(experiments) <= MOST_NAMES}
 
 
-def _published_traces(method: Method, task: str, last: int) -> list[Spec]:
-    curve = method.curve(task)
-    # One point beyond, so that the line does not end before ours.
-    beyond = [step for step in curve.index if step >= last]
-    curve = curve[curve.index <= min(beyond, default=last)]
-    name = style.label(method)
-    return _band_and_line(curve, name, style.published_color(method.name), "dot", 0.6)
+def _published_trace(method: Published, task: str, last: int, look: style.Look) -> Spec:
+    # What lies between two points is not known: no line.
+    curve = up_to(method.curve(task), last)
+    errors = {
+        "type": "data",
+        "symmetric": False,
+        "array": numbers(curve.high - curve["mean"]),
+        "arrayminus": numbers(curve["mean"] - curve.low),
+        "thickness": 1,
+        "width": 3,
+        "color": look.color,
+    }
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [int(step) for step in curve.index],
+        "y": numbers(curve["mean"]),
+        "error_y": errors,
+        "marker": {"size": 7, "color": look.color, "symbol": _SYMBOLS[look.marker]},
+        "name": look.label,
+        "hovertemplate": "step %{x:,}: %{y:.4g}" + f"<extra>{look.label}</extra>",
+    }
 
 
-def _band_and_line(
-    curve: pd.DataFrame, name: str, color: str, dash: str, opacity: float = 1.0
-) -> list[Spec]:
+def _band_and_line(curve: pd.DataFrame, name: str, color: str, dash: str) -> list[Spec]:
     steps = [int(step) for step in curve.index]
+    known = curve.dropna(subset=["mean"])
     band = {
         "type": "scatter",
         "mode": "lines",
-        "x": [*steps, *steps[::-1]],
-        "y": [*numbers(curve.low), *numbers(curve.high)[::-1]],
+        "x": [int(step) for step in [*known.index, *known.index[::-1]]],
+        "y": [*numbers(known.low), *numbers(known.high)[::-1]],
         "fill": "toself",
-        "fillcolor": _transparent(color, 0.16 * opacity),
+        "fillcolor": _transparent(color, 0.16),
         "line": {"width": 0},
         "hoverinfo": "skip",
         "legendgroup": name,
@@ -140,15 +155,15 @@ def _band_and_line(
     }
     line = {
         "type": "scatter",
-        "mode": "lines+markers" if len(steps) < 3 or dash == "dot" else "lines",
+        "mode": "lines+markers" if len(steps) < 3 else "lines",
         "x": steps,
         "y": numbers(curve["mean"]),
         "line": {"color": color, "width": 2, "dash": dash},
         "marker": {"size": 5},
-        "opacity": opacity,
         "name": name,
         "legendgroup": name,
-        "hovertemplate": "step %{x:,}: %{y:.4g}" + f"<extra>{name}</extra>",
+        "text": [f", {int(count)} seeds missing" if count else "" for count in curve.missing],
+        "hovertemplate": "step %{x:,}: %{y:.4g}%{text}" + f"<extra>{name}</extra>",
     }
     # A band of a single seed has no width and no bounds.
     return [line] if curve.low.isna().all() else [band, line]

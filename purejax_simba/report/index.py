@@ -7,7 +7,7 @@ from purejax_simba.logging import CONFIG_FILE, CURVE_FILE, METRICS_FILE, replace
 from purejax_simba.record import RECORD_FILE
 from purejax_simba.report.html import UNKNOWN
 from purejax_simba.report.reading import Run, read
-from purejax_simba.report.tables import last_scores
+from purejax_simba.report.tables import LastScore, last_scores, seeds_of
 
 BEGIN, END = "<!-- index of runs: begin -->", "<!-- index of runs: end -->"
 INDEX_FILE = "README.md"
@@ -65,13 +65,19 @@ def _cells(run: Run, directory: Path) -> list[str]:
     return [
         f"`{_place(run, directory)}`",
         f"{run.env_step:,}",
-        str(score.seeds),
-        f"{score.mean:.1f} ± {score.std:.1f}" if score.seeds > 1 else f"{score.mean:.1f}",
+        str(seeds_of(score.seeds, score.missing)),
+        _show(score),
         str(session.get("begun", UNKNOWN)).partition("T")[0],
         ", ".join(shown) or UNKNOWN,
         str(session.get("machine", UNKNOWN)),
         ", ".join(files),
     ]
+
+
+def _show(score: LastScore) -> str:
+    if not score.seeds:
+        return UNKNOWN
+    return f"{score.mean:.1f} ± {score.std:.1f}" if score.seeds > 1 else f"{score.mean:.1f}"
 
 
 def _place(run: Run, directory: Path) -> str:

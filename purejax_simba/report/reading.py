@@ -45,7 +45,7 @@ class Run:
       experiment: its name, the same for all tasks; different from that of every other experiment.
       task: its id.
       directory: of the files; for a result file, where that is.
-      metrics: columns `seed`, `metric`, `env_step`, `value`.
+      metrics: columns `seed`, `metric`, `env_step`, `value`, which is NaN where it was not finite.
       config: dotted name -> value, as in `config.json`; empty if there is none.
       sessions: see `record.py`; oldest first.
       diverged: seed -> env step.
@@ -88,6 +88,11 @@ class Run:
         if not (epochs and transitions and batch_size):
             return None
         return epochs * max(1, transitions // batch_size)
+
+    @property
+    def missing(self) -> pd.DataFrame:
+        """The rows of `metrics` with values that were not finite."""
+        return self.metrics[self.metrics.value.isna()]
 
     def table(self, metric: str) -> pd.DataFrame:
         """One metric: a row per env step, a column per seed, NaN where a seed has no value."""

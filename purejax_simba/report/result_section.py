@@ -6,8 +6,19 @@ import pandas as pd
 
 from purejax_simba.report import tables
 from purejax_simba.report.html import Markup, between, table, tag
-from purejax_simba.report.methods import Experiment
+from purejax_simba.report.methods import Experiment, is_ambiguous
 from purejax_simba.report.sections import Section, make, note
+
+_ORIGIN = (
+    "Means over seeds at the last env step that both have; the difference is ours less the "
+    "published one, with Welch's 95% interval. Published are means from the files that accompany "
+    "SimbaV2 (arXiv 2502.15280), of the same agent with as many updates; network sizes, batches "
+    "and the rest are its paper's, and SimbaV2's were made with an earlier version of its code."
+)
+_AMBIGUOUS = (
+    "On the MuJoCo suite it is unknown what the names of the published files count: utd2 may be "
+    "two updates per env step, or one, which is the published default. Runs are beside both."
+)
 
 
 def results(experiments: Sequence[Experiment]) -> Section | None:
@@ -18,20 +29,16 @@ def results(experiments: Sequence[Experiment]) -> Section | None:
     parts = [
         note(
             "At the last evaluation: interquartile mean over seeds with its bootstrap 95% "
-            "interval, mean and standard deviation."
+            "interval, mean and standard deviation, of the seeds that have a value then."
         ),
         _results_table(found),
     ]
-    if "published_mean" in found and found.published_mean.notna().any():
-        parts += [
-            tag("h3", "Beside the published figures"),
-            note(
-                "Means over seeds at the last env step that both have; the difference is ours less "
-                "the published one, with Welch's 95% interval. Published figures are those of the "
-                "files that accompany arXiv 2502.15280, with its network sizes."
-            ),
-            _comparison_table(found[found.published_mean.notna()]),
-        ]
+    compared = tables.comparisons_by_task(experiments)
+    if len(compared):
+        parts += [tag("h3", "Beside the published figures"), note(_ORIGIN)]
+        if any(is_ambiguous(task) for task in compared.task):
+            parts.append(note(_AMBIGUOUS))
+        parts.append(_comparison_table(compared))
     aggregates = tables.aggregates(experiments)
     if len(aggregates):
         parts += [
@@ -42,6 +49,12 @@ def results(experiments: Sequence[Experiment]) -> Section | None:
                 "stratified bootstrap 95% intervals."
             ),
             _aggregate_table(aggregates),
+        ]
+    compared = tables.aggregate_comparisons(experiments)
+    if len(compared):
+        parts += [
+            tag("h3", "Normalised means beside the published ones"),
+            _aggregate_comparison_table(compared),
         ]
     return make("results", "Results", *parts)
 
@@ -57,7 +70,7 @@ def _results_table(found: pd.DataFrame) -> Markup:
                 r.task,
                 r.metric,
                 r.env_step,
-                r.seeds,
+                tables.seeds_of(r.seeds, r.missing),
                 r.diverged,
                 r.interquartile_mean,
                 between(r.low, r.high),
@@ -70,8 +83,8 @@ def _results_table(found: pd.DataFrame) -> Markup:
 
 
 def _comparison_table(found: pd.DataFrame) -> Markup:
-    header = ["experiment", "task", "metric", "env step", "ours", "published", "std", "seeds"]
-    header += ["algorithm", "difference", "95% interval"]
+    header = ["experiment", "task", "metric", "env step", "ours", "seeds", "published", "std"]
+    header += ["seeds", "algorithm", "difference", "95% interval"]
     return table(
         header,
         (
@@ -79,8 +92,9 @@ def _comparison_table(found: pd.DataFrame) -> Markup:
                 r.experiment,
                 r.task,
                 r.metric,
-                int(r.compared_env_step),
-                r.compared_mean,
+                int(r.env_step),
+                r.mean,
+                tables.seeds_of(r.seeds, r.missing),
                 r.published_mean,
                 r.published_std,
                 int(r.published_seeds),
@@ -94,17 +108,34 @@ def _comparison_table(found: pd.DataFrame) -> Markup:
 
 
 def _aggregate_table(found: pd.DataFrame) -> Markup:
-    header = ["experiment", "suite", "tasks", "env step"]
+    header = ["experiment", "suite", "tasks", "seeds", "env step"]
     for name in tables.STATISTICS:
         header += [name, "95% interval"]
-    compared = "published mean" in found
-    header += ["mean", "published mean", "at env step"] if compared else []
     rows = []
     for _, row in found.iterrows():
-        cells = [row["experiment"], row["suite"], row["tasks"], row["env_step"]]
+        seeds = tables.seeds_of(row["seeds"], row["missing"])
+        cells = [row["experiment"], row["suite"], row["tasks"], seeds, row["env_step"]]
         for name in tables.STATISTICS:
             cells += [row[name], between(row[f"{name} low"], row[f"{name} high"])]
-        if compared:
-            cells += [row["compared mean"], row["published mean"], row["compared env_step"]]
         rows.append(cells)
     return table(header, rows)
+
+
+def _aggregate_comparison_table(found: pd.DataFrame) -> Markup:
+    header = ["experiment", "suite", "tasks", "env step", "ours", "seeds missing"]
+    return table(
+        [*header, "published", "algorithm"],
+        (
+            [
+                r.experiment,
+                r.suite,
+                r.tasks,
+                r.env_step,
+                r.mean,
+                r.missing,
+                r.published_mean,
+                r.published_algorithm,
+            ]
+            for r in found.itertuples()
+        ),
+    )

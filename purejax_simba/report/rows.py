@@ -12,6 +12,8 @@ from purejax_simba.logging import METRICS_FILE
 
 _INTEGERS = ("seed", "env_step", "seeds")
 _NUMBERS = (*_INTEGERS, "value", "mean", "std")
+# How a row says that a value was not finite, and that a single seed has no standard deviation.
+_UNKNOWN = {"value": ["nan"], "std": ["", "nan"]}
 
 
 class LeftOut(NamedTuple):
@@ -46,9 +48,11 @@ def read_rows(file: Path, columns: Sequence[str], left_out: list[LeftOut]) -> pd
     kept = lines[:-1] if is_cut else lines  # what is written last may lack its last digits
     rows = pd.DataFrame([line for line in kept if len(line) == len(header)], columns=header)
     rows = rows[list(columns)]
+    unknown = sum(rows[name].isin(_UNKNOWN[name]) for name in set(columns) & set(_UNKNOWN))
     for name in set(columns) & set(_NUMBERS):
         rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce")})
-    whole = rows.replace([np.inf, -np.inf], np.nan).dropna()
+    rows = rows.replace([np.inf, -np.inf], np.nan)
+    whole = rows[rows.isna().sum(axis=1) == unknown]
     damaged = len(lines) - len(whole)
     if damaged:
         left_out.append(LeftOut(file, f"{damaged} of its lines are damaged"))

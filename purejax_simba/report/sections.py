@@ -4,7 +4,7 @@ import base64
 import html
 import mimetypes
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,7 +89,7 @@ def overview(experiments: Sequence[Experiment], place: Path) -> Section:
 
 
 def troubles(experiments: Sequence[Experiment]) -> Section | None:
-    """Seeds that diverged, sessions that failed, runs that are not finished."""
+    """Seeds that diverged, missing values, sessions that failed, runs that are not finished."""
     rows = []
     for experiment in experiments:
         for run in experiment.runs.values():
@@ -101,12 +101,26 @@ def troubles(experiments: Sequence[Experiment]) -> Section | None:
                         "was trained in its place and is shown"
                     )
                 rows.append([experiment.name, run.task, words])
+            for (seed, metric), lost in run.missing.groupby(["seed", "metric"]):
+                words = (
+                    f"{metric} of seed {seed} was not finite at {_steps(lost.env_step)}: "
+                    "it is missing there, and means are of the other seeds"
+                )
+                rows.append([experiment.name, run.task, words])
             rows += [[experiment.name, run.task, line] for line in Sessions(run).troubles()]
     if not rows:
         return None
     return make(
-        "troubles", "Diverged, failed or unfinished", table(["experiment", "task", "what"], rows)
+        "troubles",
+        "Diverged, missing, failed or unfinished",
+        table(["experiment", "task", "what"], rows),
     )
+
+
+def _steps(steps: Iterable[int]) -> str:
+    first, *others = sorted(steps)
+    more = f" and {len(others)} other evaluation{'s' * (len(others) > 1)}" if others else ""
+    return f"env step {first:,}{more}"
 
 
 def curves(
@@ -124,7 +138,7 @@ def curves(
         "curves",
         "Learning curves",
         note(
-            "Mean over seeds with its 95% interval; thin lines are seeds, dotted ones published. "
+            "Mean over seeds with its 95% interval; thin lines are seeds, markers published means. "
             "Click on a name to hide it, drag to zoom, double-click to go back."
         ),
         tag("div", join(parts), class_="charts"),

@@ -1,5 +1,6 @@
 """How things look: the same colour for the same agent everywhere, readable in print."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ _AGENTS = {
 }
 _OF_PUBLISHED = {
     "simbaV2": BLUE,
+    "simbav2": BLUE,
     "simba_plus": AMBER,
     "simba": ORANGE,
     "bro": GREEN,
@@ -35,27 +37,33 @@ _OF_PUBLISHED = {
     "crossq": WINE,
     "redq": OLIVE,
     "droq": TEAL,
+    "flashsac": BLACK,
+    "xqc": WINE,
+    "ppo": OLIVE,
+    "fasttd3": AMBER,
 }
 _OTHERS = (SKY, PURPLE, GREEN, AMBER, BLACK, ORANGE, GREY, BLUE)
-# Dots are for what was published.
 _DASHES = ("solid", (0, (5, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (9, 1.5)))
 _SHADES = (0.0, -0.45, 0.4, -0.7, 0.65)
 _MARKERS = "osD^vPX*<>"
-_LABELS = {
-    "simbaV2_utd1": "SimbaV2 (UTD 1)",
-    "simbaV2_utd2": "SimbaV2",
-    "simbaV2_utd4": "SimbaV2 (UTD 4)",
-    "simbaV2_utd8": "SimbaV2 (UTD 8)",
-    "simba_utd2": "SimBa",
-    "bro_utd2": "BRO (UTD 2)",
-    "bro_utd10": "BRO (UTD 10)",
+# What published names begin with, and what their other parts mean.
+_PUBLISHED_NAMES = {
+    "simbaV2": "SimbaV2",
+    "simbav2": "SimbaV2",
+    "simba": "SimBa",
+    "bro": "BRO",
     "tdmpc2": "TD-MPC2",
     "mrq": "MR.Q",
     "sac": "SAC",
     "crossq": "CrossQ",
-    "redq_utd20": "REDQ",
-    "droq_utd20": "DroQ",
+    "redq": "REDQ",
+    "droq": "DroQ",
+    "flashsac": "FlashSAC",
+    "fasttd3": "FastTD3",
+    "xqc": "XQC",
+    "ppo": "PPO",
 }
+_PARTS = {"reset": "resets", "gpu": "GPU", "cpu": ""}
 LETTER = 0.065  # inches, about the width of one
 FORMATS = (".pdf", ".svg", ".png")
 _SETTINGS: Any = {
@@ -96,6 +104,7 @@ class Look(NamedTuple):
 
 def looks(methods: Iterable[Method]) -> dict[str, Look]:
     """Name -> look. Experiments of the same agent have shades of its colour, and other dashes.
+    Published algorithms of the same colour have other markers.
 
     Where an agent has more experiments than there are shades, the others get other colours. Where
     agents are compared, labels say which each is.
@@ -108,7 +117,10 @@ def looks(methods: Iterable[Method]) -> dict[str, Look]:
     others = 0
     for method in methods:
         if isinstance(method, Published):
-            found[method.name] = Look(published_color(method.name), ":", "o", label(method))
+            color = published_color(method.name)
+            before = sum(look.color == color for look in found.values())
+            marker = _MARKERS[before % len(_MARKERS)]
+            found[method.name] = Look(color, "none", marker, label(method))
             continue
         number = of_agent.get(method.agent, 0)
         of_agent[method.agent] = number + 1
@@ -139,10 +151,20 @@ def published_color(algorithm: str) -> str:
     return _OF_PUBLISHED[max(starts, key=len)] if starts else BLACK
 
 
+def _published_label(name: str) -> str:
+    """`simbaV2_utd4_reset` -> SimbaV2 (UTD 4, resets); names of others stay."""
+    family, *rest = name.split("_")
+    if family not in _PUBLISHED_NAMES:
+        return name
+    parts = [re.sub(r"^utd(?=\d)", "UTD ", _PARTS.get(part, part)) for part in rest]
+    words = ", ".join(part for part in parts if part)
+    return f"{_PUBLISHED_NAMES[family]} ({words})" if words else _PUBLISHED_NAMES[family]
+
+
 def label(method: Method) -> str:
     """What a method is called in legends."""
     if isinstance(method, Published):
-        return f"{_LABELS.get(method.name, method.name)}, published"
+        return f"{_published_label(method.name)}, {method.source}"
     return method.name
 
 

@@ -8,7 +8,12 @@ import pandas as pd
 from scipy.stats import t as student
 
 from purejax_simba import statistics
-from purejax_simba.report.methods import Experiment, Published, counterpart
+from purejax_simba.report.methods import (
+    Experiment,
+    Published,
+    common_counterparts,
+    counterparts,
+)
 from purejax_simba.report.published import RETURN, SUITES, is_normalized, normalized_metric, suite
 from purejax_simba.report.reading import Run
 from purejax_simba.statistics import CONFIDENCE, Statistic, bootstrap_interval
@@ -24,37 +29,60 @@ PROFILE_THRESHOLDS = np.linspace(0.0, 2.0, 101)
 
 
 def results_by_task(experiments: Sequence[Experiment]) -> pd.DataFrame:
-    """Every experiment on every task at its last evaluation, beside the published figure.
+    """Every experiment on every task at its last evaluation.
 
-    Compared are the means, with those of the nearest published algorithm, at the last env step
-    `compared_env_step` that both have: `difference` is ours without the published one, with Welch's
-    95% interval. MyoSuite has a row for the return and one for the success rate, which is what is
-    normalised there.
+    MyoSuite has a row for the return and one for the success rate, which is what is normalised
+    there. `missing` is the number of the run's seeds without a value then, `seeds` that of the
+    others, of which the statistics are.
     """
     rows = []
     for experiment in experiments:
-        other = counterpart(experiment)
-        for task, run in experiment.runs.items():
-            for metric in dict.fromkeys((RETURN, normalized_metric(task))):
-                table = run.table(metric)
-                step = int(table.index.max())
-                values = table.loc[step].dropna().to_numpy()
-                low, high = bootstrap_interval([values])
-                row = {
-                    "experiment": experiment.name,
-                    "task": task,
-                    "metric": metric,
-                    "env_step": step,
-                    "seeds": len(values),
-                    "diverged": len(run.diverged),
-                    "interquartile_mean": float(statistics.interquartile_mean([values])),
-                    "low": float(low),
-                    "high": float(high),
-                    "mean": values.mean(),
-                    "std": values.std(ddof=1) if len(values) > 1 else np.nan,
-                }
-                rows.append(row | (_comparison(other, task, metric, table) if other else {}))
+        for run in experiment.runs.values():
+            for metric, table in _measures(run):
+                values = table.iloc[-1].dropna().to_numpy()
+                low, high = bootstrap_interval([values]) if len(values) else (np.nan, np.nan)
+                rows.append(
+                    {
+                        "experiment": experiment.name,
+                        "task": run.task,
+                        "metric": metric,
+                        "env_step": int(table.index[-1]),
+                        "seeds": len(values),
+                        "missing": len(run.seeds) - len(values),
+                        "diverged": len(run.diverged),
+                        "interquartile_mean": float(statistics.interquartile_mean([values]))
+                        if len(values)
+                        else np.nan,
+                        "low": float(low),
+                        "high": float(high),
+                        "mean": values.mean() if len(values) else np.nan,
+                        "std": values.std(ddof=1) if len(values) > 1 else np.nan,
+                    }
+                )
     return pd.DataFrame(rows)
+
+
+def comparisons_by_task(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Every experiment on every task beside its published `counterparts`, a row for each.
+
+    Compared are the means at the last env step that both have; `difference` is ours without the
+    published one, with Welch's 95% interval.
+    """
+    rows = [
+        {"experiment": experiment.name, "task": run.task, "metric": metric} | compared
+        for experiment in experiments
+        for run in experiment.runs.values()
+        for other in counterparts(run)
+        for metric, table in _measures(run)
+        if (compared := _comparison(other, run.task, metric, table))
+    ]
+    return pd.DataFrame(rows)
+
+
+def _measures(run: Run) -> list[tuple[str, pd.DataFrame]]:
+    names = dict.fromkeys((RETURN, normalized_metric(run.task)))
+    tables = [(name, run.table(name)) for name in names]
+    return [(name, table) for name, table in tables if len(table)]
 
 
 def _comparison(other: Published, task: str, metric: str, table: pd.DataFrame) -> dict[str, object]:
@@ -65,21 +93,21 @@ def _comparison(other: Published, task: str, metric: str, table: pd.DataFrame) -
     step = max(steps)
     published, values = other.at(task, metric, step), table.loc[step].dropna().to_numpy()
     difference = values.mean() - published["mean"]
-    squares = [published["std"] ** 2 / published.seeds]
-    degrees = [published.seeds - 1]
-    if len(values) > 1:
-        squares.append(values.var(ddof=1) / len(values))
-        degrees.append(len(values) - 1)
     margin = np.nan
-    if len(values) > 1 and sum(squares) > 0:
-        freedom = sum(squares) ** 2 / sum(
-            square**2 / degree for square, degree in zip(squares, degrees, strict=True)
-        )
-        margin = student.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(sum(squares))
+    if len(values) > 1 and published.seeds > 1:
+        squares = [published["std"] ** 2 / published.seeds, values.var(ddof=1) / len(values)]
+        degrees = [published.seeds - 1, len(values) - 1]
+        if sum(squares) > 0:
+            freedom = sum(squares) ** 2 / sum(
+                square**2 / degree for square, degree in zip(squares, degrees, strict=True)
+            )
+            margin = student.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(sum(squares))
     return {
+        "env_step": step,
+        "mean": values.mean(),
+        "seeds": len(values),
+        "missing": table.shape[1] - len(values),
         "published_algorithm": other.name,
-        "compared_env_step": step,
-        "compared_mean": values.mean(),
         "published_mean": published["mean"],
         "published_std": published["std"],
         "published_seeds": published.seeds,
@@ -107,44 +135,60 @@ def aggregates(experiments: Sequence[Experiment]) -> pd.DataFrame:
     """Normalised scores of every experiment over the tasks of every suite that it has.
 
     At the last env step at which all these tasks were evaluated. Statistics have a column each,
-    and `<statistic> low` and `<statistic> high`. `compared mean` and `published mean` are ours and
-    that of the nearest published algorithm, on the same tasks, at the last env step that both have.
+    and `<statistic> low` and `<statistic> high`. `seeds` is their number, of all tasks together,
+    and `missing` that of those without a score then.
     """
     rows = []
     for experiment in experiments:
-        other = counterpart(experiment)
         for name, tasks in suites_of(sorted(experiment.tasks)).items():
             steps = experiment.steps(tasks)
             if not steps:
                 continue
             scores = experiment.scores(tasks, steps[-1])
+            seeds = sum(len(values) for values in scores)
             row: dict[str, object] = {
                 "experiment": experiment.name,
                 "suite": name,
                 "tasks": len(scores),
                 "env_step": steps[-1],
-                "seeds": sum(len(values) for values in scores),
+                "seeds": seeds,
+                "missing": sum(len(experiment.runs[task].seeds) for task in tasks) - seeds,
             }
             for label, statistic in STATISTICS.items():
                 row[label] = float(statistic(scores))
                 low, high = bootstrap_interval(scores, statistic, RESAMPLES)
                 row |= {f"{label} low": float(low), f"{label} high": float(high)}
-            rows.append(row | (_compare_aggregates(experiment, other, tasks) if other else {}))
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _compare_aggregates(
-    experiment: Experiment, other: Published, tasks: Sequence[str]
-) -> dict[str, object]:
-    ours, theirs = experiment.aggregate(tasks)["mean"], other.aggregate(tasks)["mean"]
-    steps = ours.index.intersection(theirs.index)
-    if not steps.max() > 0:
-        return {}
-    return {
-        "compared env_step": int(steps.max()),
-        "compared mean": ours[steps.max()],
-        "published mean": theirs[steps.max()],
-    }
+def aggregate_comparisons(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Normalised means over tasks beside the published ones, at the last env step of both.
+
+    A row for each of the `common_counterparts` of the tasks of a suite.
+    """
+    rows = []
+    for experiment in experiments:
+        for name, tasks in suites_of(sorted(experiment.tasks)).items():
+            ours = experiment.aggregate(tasks)
+            for other in common_counterparts(experiment, tasks):
+                theirs = other.aggregate(tasks)["mean"]
+                steps = ours.index.intersection(theirs.index)
+                if not steps.max() > 0:
+                    continue
+                rows.append(
+                    {
+                        "experiment": experiment.name,
+                        "suite": name,
+                        "tasks": len(tasks),
+                        "env_step": int(steps.max()),
+                        "mean": ours["mean"][steps.max()],
+                        "missing": int(ours.missing[steps.max()]),
+                        "published_algorithm": other.name,
+                        "published_mean": theirs[steps.max()],
+                    }
+                )
+    return pd.DataFrame(rows)
 
 
 def performance_profiles(experiments: Sequence[Experiment], tasks: Sequence[str]) -> pd.DataFrame:
@@ -217,15 +261,28 @@ def last_common_step(experiments: Sequence[Experiment], tasks: Sequence[str]) ->
 
 
 class LastScore(NamedTuple):
-    """Returns at the last evaluation: number of seeds, their mean and standard deviation."""
+    """Returns at the last evaluation.
+
+    Attributes:
+      seeds: number of seeds with a return.
+      missing: number of the other ones.
+      mean, std: of those that have one; NaN if there are none.
+    """
 
     seeds: int
+    missing: int
     mean: float
     std: float
 
 
 def last_scores(run: Run) -> LastScore:
-    """Of the seeds that were evaluated then."""
+    """Of the last evaluation of a run."""
     values = run.table(RETURN).iloc[-1].dropna().to_numpy()
+    mean = float(values.mean()) if len(values) else float("nan")
     std = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    return LastScore(len(values), float(values.mean()), std)
+    return LastScore(len(values), len(run.seeds) - len(values), mean, std)
+
+
+def seeds_of(seeds: int, missing: int) -> int | str:
+    """A number of seeds, and of how many it is where some are missing."""
+    return f"{seeds} of {seeds + missing}" if missing else seeds

@@ -11,14 +11,23 @@ from purejax_simba.report.methods import (
     Experiment,
     Method,
     Published,
-    counterpart,
+    common_counterparts,
+    counterparts,
     published_algorithm,
 )
-from purejax_simba.report.published import SUCCESS, normalized_metric, published_returns
+from purejax_simba.report.published import (
+    LAST_STEP,
+    SUCCESS,
+    normalization_scores,
+    normalized_metric,
+)
 from purejax_simba.report.tables import common_tasks, suites_of
 
 # Inches: the narrowest figure, and of a legend a line and what is beside a label.
 _NARROWEST, _LEGEND_LINE, _LEGEND_SAMPLE = 4.2, 0.18, 0.6
+_MOST_POINTS = 25
+_MISSING = "missing"
+_CIRCLES: Any = {"linestyle": "none", "marker": "o", "markersize": 4, "markerfacecolor": "none"}
 _SUITE_TITLES = {
     "mujoco": "MuJoCo",
     "dmc_easy_medium": "DMC, easy and medium",
@@ -26,22 +35,23 @@ _SUITE_TITLES = {
     "myosuite": "MyoSuite",
     "humanoid_bench": "HumanoidBench",
     "all": "all",
+    "resets": "hardest",
 }
 
 
 def learning_curves(experiments: Sequence[Experiment], given: Sequence[Published] = ()) -> Any:
     """Return, or success rate in MyoSuite, over env steps: the mean over seeds and its interval.
 
-    Behind each experiment the nearest published algorithm, and those `given`. Without experiments:
-    the published ones on all tasks.
+    Behind each experiment its published counterparts, and those `given`. Without experiments: the
+    published ones on all tasks.
     """
     tasks = _tasks(experiments)
-    known = [method for method in behind(experiments, given) if method.tasks & set(tasks)]
-    methods = [*known, *experiments]
+    of_task = {task: behind(experiments, task, given) for task in tasks}
+    known = {method.name: method for found in of_task.values() for method in found}
+    methods: list[Method] = [*known.values(), *experiments]
     figure, panels = grid(len(tasks), width=2.1, height=1.7)
     for task, axes in zip(tasks, panels, strict=True):
-        here = [experiment for experiment in experiments if task in experiment.tasks]
-        names = {method.name for method in [*behind(here, given), *here]}
+        names = {method.name for method in of_task[task]} | {e.name for e in experiments}
         curves = {m.name: _curve(m, task) if m.name in names else pd.DataFrame() for m in methods}
         draw_curves(axes, methods, curves)
         axes.set_title(task.removeprefix("humanoid_bench/").removeprefix("myosuite/"))
@@ -55,14 +65,16 @@ def learning_curves(experiments: Sequence[Experiment], given: Sequence[Published
 def aggregate_curves(experiments: Sequence[Experiment], given: Sequence[Published] = ()) -> Any:
     """Normalised mean over the tasks of each suite, and over all, over env steps.
 
-    Every panel averages the tasks that all experiments have, and shows published algorithms where
-    they were run on all of these.
+    Every panel averages the tasks that all experiments have, and shows the published baselines and
+    the experiments' counterparts where they were run on all of these.
     """
     tasks = common_tasks(experiments) if experiments else _tasks(())
     suites = suites_of(tasks)
     if not suites:
         return None
-    methods = [*behind((), given), *experiments]
+    fitting = {name: _common(experiments, members) for name, members in suites.items()}
+    known = _distinct([*baselines(given), *(m for found in fitting.values() for m in found)])
+    methods: list[Method] = [*known, *experiments]
     figure, panels = grid(len(suites), width=2.4, height=2.0)
     for (name, members), axes in zip(suites.items(), panels, strict=True):
         draw_curves(axes, methods, {m.name: _aggregate(m, members) for m in methods})
@@ -77,54 +89,93 @@ def suite_title(name: str, tasks: Sequence[str]) -> str:
     return f"{_SUITE_TITLES[name]} ({len(tasks)} task{'s' * (len(tasks) > 1)})"
 
 
-def behind(experiments: Sequence[Experiment], given: Sequence[Published] = ()) -> list[Method]:
-    """The published algorithms to show behind experiments; the baselines if there are none.
+def behind(
+    experiments: Sequence[Experiment], task: str, given: Sequence[Published] = ()
+) -> list[Published]:
+    """The published algorithms to show behind experiments on a task; without any the baselines.
 
     `given` are others to show; they take the place of those with the same names.
     """
-    found = [counterpart(experiment) for experiment in experiments]
     if not experiments:
-        found = [published_algorithm(name) for name in BASELINES]
-    return list({method.name: method for method in [*found, *given] if method}.values())
+        return [method for method in baselines(given) if task in method.tasks]
+    runs = [experiment.runs[task] for experiment in experiments if task in experiment.tasks]
+    found = [method for run in runs for method in counterparts(run)]
+    return _distinct([*found, *(method for method in given if task in method.tasks)])
+
+
+def baselines(given: Sequence[Published] = ()) -> list[Published]:
+    """The published algorithms to show where they are not matched with experiments."""
+    return _distinct([*map(published_algorithm, BASELINES), *given])
+
+
+def _common(experiments: Sequence[Experiment], tasks: Sequence[str]) -> list[Published]:
+    return [m for experiment in experiments for m in common_counterparts(experiment, tasks)]
+
+
+def _distinct(methods: Sequence[Published]) -> list[Published]:
+    return list({method.name: method for method in methods}.values())
 
 
 def draw_curves(axes: Any, methods: Sequence[Method], curves: dict[str, pd.DataFrame]) -> None:
-    """Draws a line and a band for every method with a curve; published ones are behind."""
+    """Draws a line and a band for every method with a curve, points for published ones."""
     looks = style.looks(methods)
-    last = max((curve.index.max() for curve in _ours(methods, curves)), default=None)
+    last = max((curve.index.max() for curve in _ours(methods, curves)), default=LAST_STEP)
+    shown = last
     for method in methods:
         curve, look = curves[method.name], looks[method.name]
         if not len(curve):
             continue
-        is_published = not isinstance(method, Experiment)
-        if is_published and last is not None:
-            # One point beyond, so that the line does not end before ours.
-            curve = curve[curve.index <= min([s for s in curve.index if s >= last], default=last)]
-        fade = 0.55 if is_published and last is not None else 1.0
-        if last is None:
-            look = look._replace(dash="-")
-        draw_curve(axes, curve, look, fade, has_points=is_published or len(curve) < 3)
-    if last is not None:
-        axes.set_xlim(0, last * 1.02)
+        if isinstance(method, Experiment):
+            draw_curve(axes, curve, look)
+            continue
+        curve = up_to(curve, last)
+        shown = max(shown, curve.index.max())
+        _draw_points(axes, curve, look)
+    axes.set_xlim(-0.02 * shown, 1.03 * shown)
     axes.xaxis.set_major_formatter(style.steps_label)
     axes.xaxis.get_major_locator().set_params(nbins=4)
 
 
-def draw_curve(
-    axes: Any, curve: pd.DataFrame, look: style.Look, fade: float = 1.0, has_points: bool = False
-) -> None:
-    """Draws `Method.curve` as a line and a band; `fade` is their opacity."""
-    axes.fill_between(
-        curve.index, curve.low, curve.high, color=look.color, alpha=0.18 * fade, linewidth=0
-    )
+def up_to(curve: pd.DataFrame, last: int) -> pd.DataFrame:
+    """The published points up to an env step, and one more if none of those was trained.
+
+    Of very many only some, with the last one.
+    """
+    beyond = [step for step in curve.index if step > last]
+    trained = [step for step in curve.index if 0 < step <= last]
+    shown = curve[curve.index <= (last if trained else min(beyond, default=last))]
+    every = -(-len(shown) // _MOST_POINTS)
+    return shown.iloc[::-every][::-1]
+
+
+def draw_curve(axes: Any, curve: pd.DataFrame, look: style.Look) -> None:
+    """Draws `Method.curve` as a line and a band; circles are means that miss seeds."""
+    axes.fill_between(curve.index, curve.low, curve.high, color=look.color, alpha=0.18, linewidth=0)
     axes.plot(
         curve.index,
         curve["mean"],
         color=look.color,
         linestyle=look.dash,
-        alpha=fade,
-        marker=look.marker if has_points else None,
+        marker=look.marker if len(curve) < 3 else None,
         markersize=2.5,
+    )
+    if "missing" in curve and curve.missing.any():
+        fewer = curve[curve.missing > 0]
+        axes.plot(fewer.index, fewer["mean"], color=look.color, gid=_MISSING, **_CIRCLES)
+
+
+def _draw_points(axes: Any, curve: pd.DataFrame, look: style.Look) -> None:
+    # What lies between two points is not known: no line.
+    axes.errorbar(
+        curve.index,
+        curve["mean"],
+        yerr=[curve["mean"] - curve.low, curve.high - curve["mean"]],
+        color=look.color,
+        linestyle="none",
+        marker=look.marker,
+        markersize=3,
+        elinewidth=0.7,
+        zorder=3,
     )
 
 
@@ -154,8 +205,7 @@ def finish(figure: Any, methods: Sequence[Method], xlabel: str = "environment st
     from matplotlib.lines import Line2D
 
     looks = style.looks(methods)
-    has_ours = any(isinstance(method, Experiment) for method in methods)
-    handles = []
+    handles: list[Line2D] = []
     for method in methods:
         look, is_published = looks[method.name], not isinstance(method, Experiment)
         handles.append(
@@ -163,14 +213,15 @@ def finish(figure: Any, methods: Sequence[Method], xlabel: str = "environment st
                 [],
                 [],
                 color=look.color,
-                linestyle=look.dash if has_ours else "-",
+                linestyle="none" if is_published else look.dash,
                 marker=look.marker if is_published else None,
-                markersize=3,
-                alpha=0.6 if is_published and has_ours else 1.0,
+                markersize=4,
                 label=look.label,
             )
         )
-    longest = max((len(looks[method.name].label) for method in methods), default=0)
+    if figure.findobj(lambda artist: artist.get_gid() == _MISSING):
+        handles.append(Line2D([], [], color="black", label="some seeds missing", **_CIRCLES))
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
     width = _LEGEND_SAMPLE + style.LETTER * longest
     columns = min(max(1, int(figure.get_figwidth() // width)), len(handles))
     figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * (-(-len(handles) // columns) - 1))
@@ -181,7 +232,7 @@ def finish(figure: Any, methods: Sequence[Method], xlabel: str = "environment st
 def _tasks(experiments: Sequence[Experiment]) -> list[str]:
     if experiments:
         return sorted(set.union(*(experiment.tasks for experiment in experiments)))
-    return sorted(published_returns().task.unique())
+    return sorted(normalization_scores().index)
 
 
 def _curve(method: Method, task: str) -> pd.DataFrame:

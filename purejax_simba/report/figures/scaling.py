@@ -12,15 +12,23 @@ from purejax_simba.report.compute import (
     gflop_per_interaction,
 )
 from purejax_simba.report.figures.curves import grid, suite_title
-from purejax_simba.report.methods import Estimate, Experiment, estimate, published_algorithm
-from purejax_simba.report.published import published_returns
+from purejax_simba.report.methods import (
+    Estimate,
+    Experiment,
+    estimate,
+    is_ambiguous,
+    published_algorithm,
+)
+from purejax_simba.report.published import LAST_STEP, normalization_scores
 from purejax_simba.report.tables import common_tasks, last_common_step, suites_of
 
-_RATIOS = {f"simbaV2_utd{ratio}": ratio for ratio in (1, 2, 4, 8)}
+_RATIOS = (1, 2, 4, 8)
+# With resets the paper has its twelve hardest tasks.
+_MAIN, _WITH_RESETS = "simbaV2_utd2", "simbaV2_utd2_reset"
 _WIDTHS = (128, 256, 512, 1024)
-_AT_512 = {"simbaV2": "simbaV2_utd2", "simba": "simba_utd2"}
-_NAMES = {"simbaV2": "SimbaV2", "simba": "SimBa", "simba_plus": "SimBa+"}
-_LAST_STEP = 1_000_000
+_AT_512 = {"simbaV2": _MAIN, "simba": "simba_utd2"}
+_FAMILIES = {"simbaV2": "SimbaV2", "simba": "SimBa"}
+_NAMES = _FAMILIES | {"simba_plus": "SimBa+"}
 
 
 class _Point(NamedTuple):
@@ -36,12 +44,12 @@ def compute(experiments: Sequence[Experiment]) -> Any:
     published = [
         (
             gflop_per_interaction(PUBLISHED, ratio),
-            estimate(published_algorithm(name), tasks, step),
+            estimate(published_algorithm(f"simbaV2_utd{ratio}"), tasks, step),
         )
-        for name, ratio in _RATIOS.items()
+        for ratio in _RATIOS
     ]
     figure, axes = style.pyplot().subplots(figsize=(4.2, 3.0), layout="constrained")
-    _line(axes, _known(published), style.BLUE, "SimbaV2, published (UTD 1, 2, 4, 8)")
+    _points(axes, _known(published), style.BLUE, "SimbaV2, published (UTD 1, 2, 4, 8)")
     for experiment in experiments:
         _own_point(axes, experiment, experiments, compute_of(experiment.config), tasks, step)
     axes.set_xscale("log")
@@ -52,27 +60,42 @@ def compute(experiments: Sequence[Experiment]) -> Any:
 
 
 def update_to_data(experiments: Sequence[Experiment]) -> Any:
-    """Normalised mean against the update-to-data ratio, a panel per suite."""
+    """Normalised mean against the update-to-data ratio, a panel per suite.
+
+    Without experiments there is a panel of the tasks that were published with resets as well.
+    """
     tasks, step = scope(experiments)
     suites = suites_of(tasks)
     if not suites:
         return None
+    if not experiments:
+        suites["resets"] = sorted(published_algorithm(_WITH_RESETS).tasks)
     figure, panels = grid(len(suites), width=2.4, height=2.0)
     for (name, members), axes in zip(suites.items(), panels, strict=True):
-        points = [
-            (ratio, estimate(published_algorithm(algorithm), members, step))
-            for algorithm, ratio in _RATIOS.items()
-        ]
-        _line(axes, _known(points), style.BLUE, "SimbaV2, published")
+        at = members, step
+        for family, agent in _FAMILIES.items():
+            for ending, words in {"": "", "_reset": " with resets"}.items():
+                points = [
+                    (ratio, estimate(published_algorithm(f"{family}_utd{ratio}{ending}"), *at))
+                    for ratio in _RATIOS
+                ]
+                color, marker = style.published_color(family), "s" if ending else "o"
+                _points(axes, _known(points), color, f"{agent}{words}, published", marker)
         for experiment in experiments:
             own = experiment.config.get("update_to_data_ratio")
             _own_point(axes, experiment, experiments, own, members, step)
         axes.set_xscale("log", base=2)
-        _plain_ticks(axes, [ratio for ratio, _ in points])
+        _plain_ticks(axes, _RATIOS)
         axes.set_title(suite_title(name, members))
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    figure.supxlabel(f"update-to-data ratio; at {style.steps_label(step)} env steps", fontsize=8)
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        found, labels = axes.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=2)
+    words = f"updates per interaction, at {style.steps_label(step)} env steps"
+    if any(is_ambiguous(task) for task in tasks):
+        words += "; what published names count on MuJoCo is unknown"
+    figure.supxlabel(words, fontsize=8)
     figure.supylabel("normalised score, mean over tasks", fontsize=8)
     return figure
 
@@ -84,18 +107,19 @@ def parameters(experiments: Sequence[Experiment]) -> Any:
     of the DMC ones among them, which all three agents have.
     """
     widest = published_algorithm("simba_plus_cwidth1024").tasks
-    tasks, step = scope(experiments) if experiments else (sorted(widest), _LAST_STEP)
+    tasks, step = scope(experiments) if experiments else (sorted(widest), LAST_STEP)
     if not tasks:
         return None
     figure, axes = style.pyplot().subplots(figsize=(4.2, 3.0), layout="constrained")
     for kind, name in _NAMES.items():
         points = []
         for width in _WIDTHS:
-            known = _AT_512.get(kind) if width == 512 else f"{kind}_cwidth{width}"
-            if known:
-                score = estimate(published_algorithm(known), tasks, step)
-                points.append((block_weights(width, 2) / 1e6, score))
-        _line(axes, _known(points), style.published_color(kind), f"{name}, published")
+            known = f"{kind}_cwidth{width}"
+            if width == 512:
+                known = _AT_512.get(kind, known)
+            score = estimate(published_algorithm(known), tasks, step)
+            points.append((block_weights(width, 2) / 1e6, score))
+        _points(axes, _known(points), style.published_color(kind), f"{name}, published")
     for experiment in experiments:
         weights = critic_weights(experiment.config)
         size = weights / 1e6 if weights else None
@@ -109,13 +133,13 @@ def parameters(experiments: Sequence[Experiment]) -> Any:
 def scope(experiments: Sequence[Experiment]) -> tuple[list[str], int]:
     """Tasks and the env step at which to compare; all of the benchmark without experiments."""
     if not experiments:
-        return sorted(published_returns().task.unique()), _LAST_STEP
+        return sorted(normalization_scores().index), LAST_STEP
     tasks = common_tasks(experiments)
     step = last_common_step(experiments, tasks)
     if step is None:
         return [], 0
     # What is published at the last step that was published by then can be compared.
-    known = [s for s in published_returns().env_step.unique() if 0 < s <= step]
+    known = [s for s in published_algorithm(_MAIN).aggregate(tasks).index if 0 < s <= step]
     common = set.intersection(*(set(experiment.steps(tasks)) for experiment in experiments))
     return tasks, max(common & set(known), default=step)
 
@@ -124,9 +148,9 @@ def _known(points: Sequence[tuple[float, Estimate | None]]) -> list[_Point]:
     return [_Point(x, score) for x, score in points if score is not None]
 
 
-def _line(axes: Any, points: Sequence[_Point], color: str, label: str) -> None:
+def _points(axes: Any, points: Sequence[_Point], color: str, label: str, marker: str = "o") -> None:
     if points:
-        _draw(axes, points, color, "o", label, linestyle="-")
+        _draw(axes, points, color, marker, label)
 
 
 def _own_point(
@@ -141,7 +165,7 @@ def _own_point(
     if x is None or score is None:
         return
     look = style.looks(experiments)[experiment.name]
-    _draw(axes, [_Point(x, score)], look.color, look.marker, look.label, linestyle="none", size=6)
+    _draw(axes, [_Point(x, score)], look.color, look.marker, look.label, size=6)
 
 
 def _draw(
@@ -150,7 +174,6 @@ def _draw(
     color: str,
     marker: str,
     label: str,
-    linestyle: str,
     size: float = 4,
 ) -> None:
     values = [point.score.value for point in points]
@@ -166,7 +189,7 @@ def _draw(
         markersize=size,
         markeredgecolor="white",
         markeredgewidth=0.5,
-        linestyle=linestyle,
+        linestyle="none",
         capsize=2,
         label=label,
     )

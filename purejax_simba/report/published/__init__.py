@@ -1,14 +1,21 @@
 """The published figures, and what normalises a return.
 
-The data files here hold facts from the result files that accompany the SimbaV2 paper
-(arXiv 2502.15280, Apache-2.0): `returns.csv.gz` mean, standard deviation and number of seeds per
-algorithm, task and env step; `normalization_scores.csv` the low and the high score of each task.
+The data files here hold facts from two collections of result files, means, standard deviations and
+numbers of seeds per algorithm, task and exact env step:
+
+- `returns.csv.gz`: those that accompany SimbaV2 (arXiv 2502.15280, Apache-2.0), with the results of
+  other agents that are compared with it there;
+- `flashsac.csv.gz`: those that accompany FlashSAC (arXiv 2604.04539, MIT), which repeats no action,
+  with the results of others there. Its rows of SimbaV2 and TD-MPC2 are those of `returns.csv.gz`
+  over again, rounded otherwise: the same runs, not others.
+
+`normalization_scores.csv` has the low and the high score of each task, as the SimbaV2 paper.
 """
 
 import functools
 import re
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,10 +23,29 @@ import pandas as pd
 _DIRECTORY = Path(__file__).parent
 COLUMNS = ("algorithm", "task", "metric", "env_step", "mean", "std", "seeds")
 RETURN, SUCCESS = "avg_return", "avg_success"
+LAST_STEP = 1_000_000  # of the benchmark; some were trained for longer
 # TD-MPC2 (arXiv 2310.16828) calls these hard; the paper reports them as a suite of their own.
 _DMC_HARD = re.compile(r"dmc/(dog|humanoid)-")
 SUITES = ("mujoco", "dmc_easy_medium", "dmc_hard", "myosuite", "humanoid_bench")
 _OWN_SUITES = SUITES[0], *SUITES[3:]
+
+
+class Source(NamedTuple):
+    """A collection of published result files.
+
+    Attributes:
+      file: in this package.
+      name: what its results are called in legends.
+    """
+
+    file: str
+    name: str
+
+
+SOURCES = (
+    Source("returns.csv.gz", "published"),
+    Source("flashsac.csv.gz", "published with FlashSAC"),
+)
 
 
 @functools.cache
@@ -30,8 +56,19 @@ def normalization_scores() -> pd.DataFrame:
 
 @functools.cache
 def published_returns() -> pd.DataFrame:
-    """Columns `COLUMNS`; one row per algorithm, task, metric and env step."""
-    return add_unsolved(pd.read_csv(_DIRECTORY / "returns.csv.gz"))
+    """Columns `COLUMNS` and `source`; one row per algorithm, task, metric and env step.
+
+    No algorithm is in two sources. `std` is that of a sample, with the divisor `seeds - 1` (the
+    files have `seeds`), and NaN for a single seed.
+    """
+    found = []
+    for source in SOURCES:
+        rows = add_unsolved(pd.read_csv(_DIRECTORY / source.file))
+        several = rows.seeds.where(rows.seeds > 1)
+        found.append(
+            rows.assign(std=rows["std"] * np.sqrt(several / (several - 1)), source=source.name)
+        )
+    return pd.concat(found, ignore_index=True)
 
 
 def add_unsolved(results: pd.DataFrame) -> pd.DataFrame:
