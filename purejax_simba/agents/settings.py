@@ -22,8 +22,9 @@ class AgentConfig:
     critic_num_blocks: int | None = None
     """Residual blocks of each critic; hidden layers where it has no blocks."""
     num_critics: int | None = None
-    """Critics; the smallest value counts. simba_v2, simba: 2 where episodes can terminate and
-    offline, else 1."""
+    """Critics; the smallest value counts. simba_v2, simba: as published for the suite, 2 for mujoco
+    and humanoid_bench and offline, 1 for dmc and myosuite; beyond these suites 2 where episodes can
+    terminate, else 1."""
     critic_loss: Literal["cross_entropy", "squared_error"] | None = None
     """Whether critics represent a distribution of values or their mean only."""
     num_bins: int | None = None
