@@ -22,6 +22,7 @@ from purejax_simba.config import (
     known,
 )
 from purejax_simba.hyperparameters import HyperParameters, SphereScales
+from purejax_simba.networks.simba_v2 import EXPANSION
 
 _T = TypeVar("_T")
 _Config = TypeVar("_Config", bound=Config)
@@ -178,10 +179,15 @@ def hyperparameters(config: Config, action_size: int) -> HyperParameters:
     def scales(hidden_dim: int | None, num_blocks: int | None) -> SphereScales:
         hidden_dim, num_blocks = hidden_dim or 1, num_blocks or 0
         scaler = (2.0 / hidden_dim) ** 0.5
+        init = scaler if agent.scaler_init is None else agent.scaler_init
+        scale = scaler if agent.scaler_scale is None else agent.scaler_scale
+        width = EXPANSION**0.5
         return SphereScales(
             shift=number(agent.shift),
-            scaler_init=number(agent.scaler_init, scaler),
-            scaler_scale=number(agent.scaler_scale, scaler),
+            scaler_init=number(init),
+            scaler_scale=number(scale),
+            block_scaler_init=number(agent.block_scaler_init, init / width),
+            block_scaler_scale=number(agent.block_scaler_scale, scale / width),
             alpha_init=number(agent.alpha_init, 1.0 / (num_blocks + 1)),
             alpha_scale=number(agent.alpha_scale, hidden_dim**-0.5),
         )

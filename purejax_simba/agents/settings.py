@@ -31,15 +31,19 @@ class AgentConfig:
     """Bins of the value distribution; bro: quantiles."""
     value_range: float | None = None
     """g_max: values live on [-g_max, g_max] and rewards are scaled to fit."""
-    input_projection: Literal["shift", "resize"] | None = None
-    """How the input comes to the unit sphere: normalised with a constant appended to it, or
-    resized to unit length, with its length appended."""
+    input_projection: Literal["shift", "normalize", "resize", "raw"] | None = None
+    """How the input comes to the unit sphere before the first layer: normalised with a constant
+    appended to it, normalised alone, clipped and lifted onto it, or not at all."""
     shift: float | None = None
-    """Constant appended to the input before it is normalised."""
+    """With input-projection shift: the constant appended to the input."""
     scaler_init: float | None = None
     """Start value of scalers. simba_v2: sqrt(2 / width)."""
     scaler_scale: float | None = None
     """Scale of scalers. simba_v2: sqrt(2 / width)."""
+    block_scaler_init: float | None = None
+    """Start value of the scalers in blocks. simba_v2: half of scaler-init."""
+    block_scaler_scale: float | None = None
+    """Scale of the scalers in blocks. simba_v2: half of scaler-scale."""
     alpha_init: float | None = None
     """Start value of the blocks' step sizes. simba_v2: 1 / (blocks + 1)."""
     alpha_scale: float | None = None

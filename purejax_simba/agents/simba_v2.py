@@ -30,7 +30,15 @@ DEFAULTS = Defaults(
         LEARNING,
     ),
     temperature=TemperatureConfig(initial=0.01, target_entropy_coefficient=-0.5),
-    open=("num_critics", "scaler_init", "scaler_scale", "alpha_init", "alpha_scale"),
+    open=(
+        "num_critics",
+        "scaler_init",
+        "scaler_scale",
+        "block_scaler_init",
+        "block_scaler_scale",
+        "alpha_init",
+        "alpha_scale",
+    ),
     update_to_data_ratio=None,
     normalize_observations=True,
     normalize_rewards=True,
@@ -53,9 +61,8 @@ def make(
     """The agent for flat observations and actions of the given sizes."""
     is_categorical = critic_loss == "cross_entropy"
     value = CategoricalValue(num_bins) if is_categorical else ScalarValue()
-    resizes = input_projection == "resize"
-    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks, resizes)
-    critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks, resizes)
+    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks, input_projection)
+    critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks, input_projection)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
     init_actor, apply_actor = as_functions(

@@ -17,6 +17,8 @@ TRACED = frozenset(
         "agent.shift",
         "agent.scaler_init",
         "agent.scaler_scale",
+        "agent.block_scaler_init",
+        "agent.block_scaler_scale",
         "agent.alpha_init",
         "agent.alpha_scale",
         "agent.learning_rate",
