@@ -9,11 +9,12 @@ import jax.numpy as jnp
 
 import envs
 from purejax_simba.agents import registry
-from purejax_simba.agents.settings import OFFLINE, AgentConfig, fill, unused
+from purejax_simba.agents.settings import OFFLINE, AgentConfig, Defaults, Recipe, fill, unused
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.checks import check
 from purejax_simba.config import (
     DEFAULT_TASK,
+    LEARNING_STARTS,
     PRIORITIES,
     Config,
     ConfigError,
@@ -22,6 +23,7 @@ from purejax_simba.config import (
     known,
 )
 from purejax_simba.hyperparameters import HyperParameters, SphereScales
+from purejax_simba.names import check_choices, flatten, replace_values
 from purejax_simba.networks.simba_v2 import EXPANSION
 
 _T = TypeVar("_T")
@@ -51,6 +53,8 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     """
     config = dataclasses.replace(config, task=config.task or DEFAULT_TASK)
     spec = envs.spec(config.task)
+    check_choices(config)
+    config = with_recipe(config)
     if config.action_repeat is None:
         config = dataclasses.replace(config, action_repeat=spec.action_repeat)
     if environment is None:
@@ -78,15 +82,13 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
 
 
 def with_agent_defaults(config: _Config) -> _Config:
-    """Fills in what the agent has in its paper, whatever the task.
+    """Fills in what the agent has in its paper, whatever the task but for a recipe's.
 
     Raises:
-      ConfigError: for a setting that the agent does not have.
+      ConfigError: for a setting that the agent does not have, or a recipe.
     """
-    name = config.agent.name
-    if name not in registry.NAMES:
-        raise ConfigError(f"--agent.name is {name!r}: choose from {', '.join(registry.NAMES)}")
-    defaults = registry.defaults(name)
+    config = with_recipe(config)
+    name, defaults = config.agent.name, _defaults(config)
     useless = {
         "agent": unused(config.agent, defaults.agent, ("name", *defaults.open)),
         "temperature": unused(config.temperature, defaults.temperature),
@@ -119,8 +121,67 @@ def with_agent_defaults(config: _Config) -> _Config:
         ),
         normalize_rewards=choose(config.normalize_rewards, defaults.normalize_rewards),
         offline=_with_interval(config.offline),
-        experiment=config.experiment or name,
+        learning_starts=choose(config.learning_starts, LEARNING_STARTS),
+        num_evaluation_episodes=choose(
+            config.num_evaluation_episodes, 100 if config.is_offline else 10
+        ),
+        experiment=config.experiment or config.default_experiment,
     )
+
+
+def _defaults(config: Config) -> Defaults:
+    name = config.agent.name
+    if name not in registry.NAMES:
+        raise ConfigError(f"--agent.name is {name!r}: choose from {', '.join(registry.NAMES)}")
+    return registry.defaults(name)
+
+
+def with_recipe(config: _Config) -> _Config:
+    """Fills in what the agent's own paper says, if its recipe is asked for.
+
+    Raises:
+      ConfigError: for an unknown agent, or one that has no paper.
+    """
+    if config.recipe == "shared":
+        return config
+    recipe, given = _paper(config), flatten(config)
+    values = {**recipe.settings, **recipe.tasks.get(_plain_name(config.task), {})}
+    return replace_values(
+        config, {name: value for name, value in values.items() if given[name] is None}
+    )
+
+
+def not_in_recipe(config: Config) -> str:
+    """What the agent's paper has for other tasks and not for this one, in a line; empty if nothing.
+
+    Args:
+      config: resolved.
+    """
+    if config.recipe == "shared":
+        return ""
+    recipe, used = _paper(config), flatten(config)
+    own = recipe.tasks.get(_plain_name(config.task), {})
+    others = {name: None for values in recipe.tasks.values() for name in values}
+    missing = [name for name in others if name not in own and name not in recipe.settings]
+    if not missing:
+        return ""
+    numbers = ", ".join(f"{name.replace('_', '-')} {used[name]:g}" for name in missing)
+    return (
+        f"--recipe paper: {config.agent.name}'s paper has no numbers of its own for {config.task}, "
+        f"only for {', '.join(recipe.tasks)}: {numbers}"
+    )
+
+
+def _paper(config: Config) -> Recipe:
+    recipe = _defaults(config).paper
+    if recipe is None:
+        raise ConfigError(f"--recipe paper: {config.agent.name} has no paper: drop it")
+    return recipe
+
+
+def _plain_name(task: str) -> str:
+    """`Hopper`, of `mujoco/Hopper-v4` and `gymnasium/Hopper-v5`."""
+    return task.rpartition("/")[2].partition("-v")[0]
 
 
 def _with_offline_defaults(agent: AgentConfig, defaults: AgentConfig) -> AgentConfig:
@@ -155,6 +216,7 @@ def default_discount(episode_length: float) -> float:
 
 def make_environment(config: Config) -> envs.Environment:
     """The task's environment as configured, without automatic reset."""
+    config = with_recipe(config)
     return envs.make(
         config.task or DEFAULT_TASK,
         physics=config.physics,

@@ -1,6 +1,7 @@
 """The numbers that agents choose for themselves, and how each agent names its own."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -107,6 +108,21 @@ LEARNING = AgentConfig(
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """What an agent's own paper has where the loop around it is SimbaV2's by default.
+
+    Names are those of the configuration, dotted.
+
+    Attributes:
+      settings: name -> value, whatever the task.
+      tasks: the same for single tasks, by their names without suite and version: `Hopper`.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Defaults:
     """An agent's own settings: its paper's.
 
@@ -120,6 +136,8 @@ class Defaults:
       update_to_data_ratio: updates per transition; None for the action repeat.
       normalize_observations, normalize_rewards: by running statistics.
       batch_size: transitions per update.
+      paper: what else the agent's paper says, for those who ask for its recipe; None if there is
+        no paper.
     """
 
     agent: AgentConfig
@@ -129,6 +147,7 @@ class Defaults:
     normalize_observations: bool = False
     normalize_rewards: bool = False
     batch_size: int = 256
+    paper: Recipe | None = None
 
 
 def fill(given: Any, defaults: Any) -> Any:

@@ -1,13 +1,13 @@
 """SimbaV2: hyperspherical networks and a categorical critic (arXiv 2502.15280).
 
 Numbers are those of its appendix; there are as many updates per transition as an action is
-repeated.
+repeated. The loop around it, which all agents share by default, is its paper's.
 """
 
 import jax.numpy as jnp
 
 from purejax_simba.agents.modules import as_functions
-from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
+from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.networks import simba_v2 as networks
@@ -42,6 +42,7 @@ DEFAULTS = Defaults(
     update_to_data_ratio=None,
     normalize_observations=True,
     normalize_rewards=True,
+    paper=Recipe(),
 )
 
 
