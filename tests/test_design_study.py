@@ -37,7 +37,7 @@ NUMBERS_OF = {
 STATIC_PARTS_OF = {
     "a-no-input-norm": {"agent.input_projection": "raw"},
     "b-no-shift": {"agent.input_projection": "normalize"},
-    "d-resize-projection": {"agent.input_projection": "resize"},
+    "d-resize-projection": {"agent.input_projection": "hypercube"},
     "e-squared-error": {"agent.critic_loss": "squared_error"},
     "f-no-reward-norm": {"normalize_rewards": False},
 }

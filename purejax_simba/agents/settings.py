@@ -32,7 +32,7 @@ class AgentConfig:
     """Bins of the value distribution; bro: quantiles."""
     value_range: float | None = None
     """g_max: values live on [-g_max, g_max] and rewards are scaled to fit."""
-    input_projection: Literal["shift", "normalize", "resize", "raw"] | None = None
+    input_projection: Literal["shift", "normalize", "hypercube", "raw"] | None = None
     """How the input comes to the unit sphere before the first layer: normalised with a constant
     appended to it, normalised alone, clipped and lifted onto it, or not at all."""
     shift: float | None = None

@@ -20,7 +20,7 @@ from purejax_simba.networks.policy import bound_log_std
 
 EPSILON = 1e-8
 EXPANSION = 4
-# What `resize` clips inputs to; normalised observations are rarely beyond it.
+# What `hypercube` clips inputs to; normalised observations are rarely beyond it.
 LARGEST_INPUT = 3.0
 
 
@@ -91,8 +91,8 @@ def project_input(x: jax.Array, projection: str, shift: jax.Array) -> jax.Array:
       x: the input.
       projection: with `shift` the constant `shift` is appended first, so that the direction of the
         result `(..., n + 1)` still tells how large the input was. The others are ablations:
-        `normalize` goes without the constant, `raw` leaves the input alone, and `resize` clips it,
-        shrinks the cube of all that are left into the unit ball, and appends what is missing to
+        `normalize` goes without the constant, `raw` leaves the input alone, and `hypercube` clips
+        it, shrinks the cube of all that are left into the unit ball, and appends what is missing to
         unit length.
       shift: `()`.
     """
@@ -101,7 +101,7 @@ def project_input(x: jax.Array, projection: str, shift: jax.Array) -> jax.Array:
         return l2_normalise(jnp.concatenate([x, constant], axis=-1))
     if projection == "normalize":
         return l2_normalise(x)
-    if projection == "resize":
+    if projection == "hypercube":
         x = x.clip(-LARGEST_INPUT, LARGEST_INPUT) / (LARGEST_INPUT * x.shape[-1] ** 0.5)
         missing = 1.0 - jnp.sum(x * x, axis=-1, keepdims=True)
         return jnp.concatenate([x, jnp.sqrt(jnp.maximum(missing, EPSILON**2))], axis=-1)

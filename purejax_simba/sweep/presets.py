@@ -26,7 +26,7 @@ def _design_study(config: Config) -> Variants:
         "a-no-input-norm": {"agent.input_projection": "raw"},
         "b-no-shift": {"agent.input_projection": "normalize"},
         "c-shift-1": {"agent.shift": 1.0},
-        "d-resize-projection": {"agent.input_projection": "resize"},
+        "d-resize-projection": {"agent.input_projection": "hypercube"},
         "e-squared-error": {"agent.critic_loss": "squared_error"},
         "f-no-reward-norm": {"normalize_rewards": False},
         "g-no-reward-bound": {"bound_returns": False},
