@@ -21,7 +21,7 @@ from benchmarks.common import (
     program_bytes_per_run,
     repeat,
 )
-from purejax_simba.config import AgentConfig, Config, ConfigError
+from purejax_simba.config import AgentConfig, Config, ConfigError, known
 from purejax_simba.parallel import use_all_cores
 from purejax_simba.runs import Runs
 from purejax_simba.training import Program, make_program
@@ -127,7 +127,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     training(random_count)
     (environment,) = repeat([training], [random_count])
 
-    training(program.config.learning_starts - training.interactions())
+    training(known(program.config.learning_starts) - training.interactions())
     peak_memory = peak_memory_bytes()
     updates = Updates(make_learner(program), runs, training.runs.mesh)
     interactions_before, updates_before = training.interactions(), training.updates()

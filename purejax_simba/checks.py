@@ -2,7 +2,7 @@
 
 import math
 
-from purejax_simba.config import Config, ConfigError, known
+from purejax_simba.config import LEARNING_STARTS, Config, ConfigError, known
 
 
 def check(config: Config, episode_length: int) -> None:
@@ -63,9 +63,10 @@ def check(config: Config, episode_length: int) -> None:
             f"--replay.batch-size {replay.batch_size} is larger than --replay.capacity "
             f"{replay.capacity}: make the replay larger or the batch smaller"
         )
-    if config.learning_starts > replay.capacity:
+    starts = known(config.learning_starts)
+    if starts > replay.capacity:
         raise ConfigError(
-            f"--learning-starts {config.learning_starts} is more than --replay.capacity "
+            f"--learning-starts {starts} is more than --replay.capacity "
             f"{replay.capacity}: the first update would never come"
         )
     if replay.capacity % config.num_environments:
@@ -97,7 +98,7 @@ def check(config: Config, episode_length: int) -> None:
         return
     for name, value in {
         "num-environments": config.num_environments,
-        "num-evaluation-episodes": config.num_evaluation_episodes,
+        "num-evaluation-episodes": known(config.num_evaluation_episodes),
         "replay.batch-size": config.batch_size,
     }.items():
         _check_multiple(name, value, config.devices_per_run, " (--devices-per-run)")
@@ -114,9 +115,9 @@ def check(config: Config, episode_length: int) -> None:
         )
     if config.restart_diverged < 0:
         raise ConfigError(f"--restart-diverged is {config.restart_diverged}: give 0 or more")
-    if config.learning_starts > config.interactions * config.num_environments:
+    if starts > config.interactions * config.num_environments:
         raise ConfigError(
-            f"--learning-starts {config.learning_starts} is more than the "
+            f"--learning-starts {starts} is more than the "
             f"{config.interactions * config.num_environments} transitions of the whole run: "
             "train for longer or start earlier"
         )
@@ -129,7 +130,8 @@ def _check_offline(config: Config) -> None:
         "evaluation-interval": (config.evaluation_interval, defaults.evaluation_interval),
         "num-environments": (config.num_environments, defaults.num_environments),
         "devices-per-run": (config.devices_per_run, defaults.devices_per_run),
-        "learning-starts": (config.learning_starts, defaults.learning_starts),
+        "learning-starts": (config.learning_starts, LEARNING_STARTS),
+        "recipe": (config.recipe, defaults.recipe),
         "replay.capacity": (config.replay.capacity, defaults.replay.capacity),
         "replay.n-step": (config.replay.n_step, defaults.replay.n_step),
         "replay.truncation-interval": (

@@ -29,15 +29,16 @@ def read(kind: type[_Arguments], words: Sequence[str], default: _Arguments) -> _
 def for_help(config: _Config, words: Sequence[str]) -> _Config:
     """Where the words ask for help, the configuration with its agent's own settings filled in.
 
-    The agent is the one that the words name.
+    The agent is the one that the words name, and so is the recipe.
     """
     if not {"-h", "--help"} & set(words):
         return config
     names = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    names.add_argument("--agent.name", dest="name", default=config.agent.name)
-    name = names.parse_known_args(words)[0].name
+    names.add_argument("--agent.name", default=config.agent.name)
+    names.add_argument("--recipe", default=config.recipe)
     try:
-        return with_agent_defaults(replace_values(config, {"agent.name": name}))
+        given = names.parse_known_args(words)[0]
+        return with_agent_defaults(replace_values(config, vars(given)))
     except ConfigError:
         return config  # what is wrong is said when it is read
 

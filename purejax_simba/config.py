@@ -9,6 +9,7 @@ import tyro
 from purejax_simba.agents.settings import AgentConfig, TemperatureConfig
 
 DEFAULT_TASK = "dmc/cheetah-run"
+LEARNING_STARTS = 5_000
 
 # On the command line --name and --no-name.
 Switch = Annotated[bool | None, tyro.conf.arg(constructor=bool)]
@@ -121,8 +122,8 @@ class Config:
     """Environment steps per seed (interactions x action repeat x environments)."""
     evaluation_interval: int = 100_000
     """Environment steps between evaluations."""
-    num_evaluation_episodes: int = 10
-    """Deterministic episodes per evaluation."""
+    num_evaluation_episodes: int | None = None
+    """Deterministic episodes per evaluation. Default: 10, offline 100."""
     num_environments: int = 1
     """Environments per seed."""
     devices_per_run: int = 1
@@ -137,8 +138,8 @@ class Config:
     """Another Python interpreter, with its own packages, for environments in worker processes."""
     update_to_data_ratio: float | None = None
     """Updates per transition. simba_v2, simba: the action repeat."""
-    learning_starts: int = 5_000
-    """Transitions with random actions before the first update."""
+    learning_starts: int | None = None
+    """Transitions with random actions before the first update. Default: 5,000."""
     discount: float | None = None
     """Per interaction. Default: 1 - 5 / interactions per episode, clipped to [0.95, 0.995]."""
     normalize_observations: Switch = None
@@ -147,6 +148,9 @@ class Config:
     """Scale rewards by running statistics of returns."""
     bound_returns: bool = True
     """With normalize-rewards: scale rewards further, so that returns stay within value-range."""
+    recipe: Literal["shared", "paper"] = "shared"
+    """Discount, action repeat, first update and the like: SimbaV2's for all agents, for comparisons
+    with nothing else in the way, or those of the agent's own paper."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
@@ -160,7 +164,8 @@ class Config:
     log_seeds: Literal["apart", "together"] = "apart"
     """Whether seeds are runs of their own for loggers, or one with their means."""
     experiment: str = ""
-    """Name of the experiment: `exp_name` in the result files. Default: the agent's name."""
+    """Name of the experiment: `exp_name` in the result files. Default: the agent's name, with
+    `_paper` where the recipe is that of its paper."""
     output: str = "results/runs"
     """Results go to <output>/<experiment>/<task>."""
 
@@ -173,6 +178,11 @@ class Config:
     def is_offline(self) -> bool:
         """Whether it trains from a dataset."""
         return bool(self.offline.dataset)
+
+    @property
+    def default_experiment(self) -> str:
+        """Name of the experiment where none is given: of the agent, and whose recipe it follows."""
+        return self.agent.name if self.recipe == "shared" else f"{self.agent.name}_{self.recipe}"
 
     @property
     def step_name(self) -> str:

@@ -13,12 +13,15 @@ class SphereScales:
 
     A vector with start `init` and scale `scale` is stored as `scale` in every component and
     used as `vector * init / scale`, so that `scale` sets how fast it moves under Adam
-    (SimbaV2, arXiv 2502.15280, section 4.1). All are `()` float32.
+    (SimbaV2, arXiv 2502.15280, section 4.1). Scalers of the embedder and those of the blocks have
+    numbers of their own. All are `()` float32.
     """
 
     shift: jax.Array
     scaler_init: jax.Array
     scaler_scale: jax.Array
+    block_scaler_init: jax.Array
+    block_scaler_scale: jax.Array
     alpha_init: jax.Array
     alpha_scale: jax.Array
 

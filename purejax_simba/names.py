@@ -53,6 +53,23 @@ def find_name(name: str) -> str:
     raise ConfigError(f"unknown name {name!r}: {near(plain, known)}")
 
 
+def check_choices(config: Config) -> None:
+    """Refuses what is none of the choices that there are for a value.
+
+    Raises:
+      ConfigError: for the first such value.
+    """
+    kinds = _types()
+    for name, value in flatten(config).items():
+        members = (kinds[name], *typing.get_args(kinds[name]))
+        literals = [kind for kind in members if typing.get_origin(kind) is typing.Literal]
+        for choices in map(typing.get_args, literals):
+            for one in value if isinstance(value, tuple) else (value,):
+                if one is not None and one not in choices:
+                    flag = f"--{name.replace('_', '-')}"
+                    raise ConfigError(f"{flag} is {one!r}: choose from {', '.join(choices)}")
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Advice on a misspelt name: the nearest known ones."""
     known = list(known)

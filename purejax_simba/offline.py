@@ -1,8 +1,9 @@
 """Training from a dataset, as pure functions of one run.
 
 One interaction is one update here: draw a batch, update the agent. Statistics of observations and
-returns come from one pass over the data before the first update. The agent's behaviour-cloning term
-keeps it near the data (arXiv 2306.02451); environments are for evaluation only.
+returns come from one pass over the data before the first update, as published. The agent's
+behaviour-cloning term keeps it near the data (arXiv 2306.02451); environments are for evaluation
+only.
 
 The dataset is the same for all runs: `Program.data` holds it, and the program's functions take it
 unbatched.
@@ -66,14 +67,15 @@ class _Updates:
         self, key: jax.Array, hyperparameters: HyperParameters, transitions: Transitions
     ) -> RunState:
         run_key, evaluation_key, agent_key = jax.random.split(key, 3)
+        batch_size = self.loop.config.batch_size
         return RunState(
             key=run_key,
             evaluation_key=evaluation_key,
             agent=self.loop.agent.init(agent_key, hyperparameters),
             environment=None,
             replay=None,  # type: ignore[arg-type]
-            observation_moments=transitions.observation_moments(),
-            reward_scale=transitions.reward_scale(hyperparameters.discount),
+            observation_moments=transitions.observation_moments(batch_size),
+            reward_scale=transitions.reward_scale(hyperparameters.discount, batch_size),
             progress=Progress.create(1),
         )
 

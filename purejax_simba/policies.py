@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 import envs
 from purejax_simba.agents.soft_actor_critic import Params
 from purejax_simba.checkpoint import named_leaves, own_process_only, tree_of
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.logging import read_config, read_seeds
@@ -108,10 +108,11 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
         config = replace(config, num_evaluation_episodes=num_episodes)
     program = make_program(config)
     policy = load_policy(directory, program)
+    episodes = known(program.config.num_evaluation_episodes)
 
     def play(key: jax.Array, policy: Policy) -> EvaluationMetrics:
         act = evaluation_policy(program.config, program.agent, *policy)
-        return evaluate(program.environment, act, key, config.num_evaluation_episodes)
+        return evaluate(program.environment, act, key, episodes)
 
     # Other episodes than those of training.
     seeds = read_seeds(directory, config)

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 
 import envs
 from purejax_simba.agents import registry
-from purejax_simba.agents.settings import OFFLINE, AgentConfig, fill, unused
+from purejax_simba.agents.settings import OFFLINE, AgentConfig, Defaults, Recipe, fill, unused
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.checks import check
 from purejax_simba.config import (
     DEFAULT_TASK,
+    LEARNING_STARTS,
     PRIORITIES,
     Config,
     ConfigError,
@@ -22,9 +23,21 @@ from purejax_simba.config import (
     known,
 )
 from purejax_simba.hyperparameters import HyperParameters, SphereScales
+from purejax_simba.names import check_choices, flatten, replace_values
+from purejax_simba.networks.simba_v2 import EXPANSION
 
 _T = TypeVar("_T")
 _Config = TypeVar("_Config", bound=Config)
+
+# Critics per suite as published, which does not follow from how episodes end: HalfCheetah's never
+# end early, and MyoSuite's do.
+PUBLISHED_CRITICS = {
+    "dmc_easy_medium": 1,
+    "dmc_hard": 1,
+    "mujoco": 2,
+    "myosuite": 1,
+    "humanoid_bench": 2,
+}
 
 
 def resolve(config: Config, environment: envs.Environment | None = None) -> Config:
@@ -40,6 +53,8 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     """
     config = dataclasses.replace(config, task=config.task or DEFAULT_TASK)
     spec = envs.spec(config.task)
+    check_choices(config)
+    config = with_recipe(config)
     if config.action_repeat is None:
         config = dataclasses.replace(config, action_repeat=spec.action_repeat)
     if environment is None:
@@ -51,31 +66,29 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     config = with_agent_defaults(config)
     agent = config.agent
     if agent.num_critics is None and "num_critics" in registry.defaults(agent.name).open:
-        agent = dataclasses.replace(
-            agent, num_critics=2 if spec.terminates or config.is_offline else 1
-        )
+        critics = 2 if config.is_offline else _num_critics(spec)
+        agent = dataclasses.replace(agent, num_critics=critics)
     ratio, discount = config.update_to_data_ratio, config.discount
+    length = config.episode_length or spec.episode_length or episode * repeat
     config = dataclasses.replace(
         config,
         agent=agent,
-        episode_length=config.episode_length or spec.episode_length or episode * repeat,
+        episode_length=length,
         update_to_data_ratio=float(repeat) if ratio is None else ratio,
-        discount=default_discount(episode) if discount is None else discount,
+        discount=default_discount(length / repeat) if discount is None else discount,
     )
     check(config, episode)
     return config
 
 
 def with_agent_defaults(config: _Config) -> _Config:
-    """Fills in what the agent has in its paper, whatever the task.
+    """Fills in what the agent has in its paper, whatever the task but for a recipe's.
 
     Raises:
-      ConfigError: for a setting that the agent does not have.
+      ConfigError: for a setting that the agent does not have, or a recipe.
     """
-    name = config.agent.name
-    if name not in registry.NAMES:
-        raise ConfigError(f"--agent.name is {name!r}: choose from {', '.join(registry.NAMES)}")
-    defaults = registry.defaults(name)
+    config = with_recipe(config)
+    name, defaults = config.agent.name, _defaults(config)
     useless = {
         "agent": unused(config.agent, defaults.agent, ("name", *defaults.open)),
         "temperature": unused(config.temperature, defaults.temperature),
@@ -108,8 +121,67 @@ def with_agent_defaults(config: _Config) -> _Config:
         ),
         normalize_rewards=choose(config.normalize_rewards, defaults.normalize_rewards),
         offline=_with_interval(config.offline),
-        experiment=config.experiment or name,
+        learning_starts=choose(config.learning_starts, LEARNING_STARTS),
+        num_evaluation_episodes=choose(
+            config.num_evaluation_episodes, 100 if config.is_offline else 10
+        ),
+        experiment=config.experiment or config.default_experiment,
     )
+
+
+def _defaults(config: Config) -> Defaults:
+    name = config.agent.name
+    if name not in registry.NAMES:
+        raise ConfigError(f"--agent.name is {name!r}: choose from {', '.join(registry.NAMES)}")
+    return registry.defaults(name)
+
+
+def with_recipe(config: _Config) -> _Config:
+    """Fills in what the agent's own paper says, if its recipe is asked for.
+
+    Raises:
+      ConfigError: for an unknown agent, or one that has no paper.
+    """
+    if config.recipe == "shared":
+        return config
+    recipe, given = _paper(config), flatten(config)
+    values = {**recipe.settings, **recipe.tasks.get(_plain_name(config.task), {})}
+    return replace_values(
+        config, {name: value for name, value in values.items() if given[name] is None}
+    )
+
+
+def not_in_recipe(config: Config) -> str:
+    """What the agent's paper has for other tasks and not for this one, in a line; empty if nothing.
+
+    Args:
+      config: resolved.
+    """
+    if config.recipe == "shared":
+        return ""
+    recipe, used = _paper(config), flatten(config)
+    own = recipe.tasks.get(_plain_name(config.task), {})
+    others = {name: None for values in recipe.tasks.values() for name in values}
+    missing = [name for name in others if name not in own and name not in recipe.settings]
+    if not missing:
+        return ""
+    numbers = ", ".join(f"{name.replace('_', '-')} {used[name]:g}" for name in missing)
+    return (
+        f"--recipe paper: {config.agent.name}'s paper has no numbers of its own for {config.task}, "
+        f"only for {', '.join(recipe.tasks)}: {numbers}"
+    )
+
+
+def _paper(config: Config) -> Recipe:
+    recipe = _defaults(config).paper
+    if recipe is None:
+        raise ConfigError(f"--recipe paper: {config.agent.name} has no paper: drop it")
+    return recipe
+
+
+def _plain_name(task: str) -> str:
+    """`Hopper`, of `mujoco/Hopper-v4` and `gymnasium/Hopper-v5`."""
+    return task.rpartition("/")[2].partition("-v")[0]
 
 
 def _with_offline_defaults(agent: AgentConfig, defaults: AgentConfig) -> AgentConfig:
@@ -127,13 +199,24 @@ def _with_interval(offline: OfflineConfig) -> OfflineConfig:
     return dataclasses.replace(offline, evaluation_interval=interval)
 
 
-def default_discount(episode_length: int) -> float:
-    """The heuristic of TD-MPC2 (arXiv 2310.16828): 1 - 5 / L, clipped to [0.95, 0.995]."""
+def _num_critics(spec: envs.TaskSpec) -> int:
+    """As published for the suite; tasks beyond the paper have two where episodes can terminate."""
+    return PUBLISHED_CRITICS.get(spec.suite, 2 if spec.terminates else 1)
+
+
+def default_discount(episode_length: float) -> float:
+    """The heuristic of TD-MPC2 (arXiv 2310.16828): 1 - 5 / L, clipped to [0.95, 0.995].
+
+    Args:
+      episode_length: L, the time limit in interactions. As published it is the limit in steps
+        divided by the action repeat, whole or not.
+    """
     return min(max(1.0 - 5.0 / episode_length, 0.95), 0.995)
 
 
 def make_environment(config: Config) -> envs.Environment:
     """The task's environment as configured, without automatic reset."""
+    config = with_recipe(config)
     return envs.make(
         config.task or DEFAULT_TASK,
         physics=config.physics,
@@ -158,10 +241,15 @@ def hyperparameters(config: Config, action_size: int) -> HyperParameters:
     def scales(hidden_dim: int | None, num_blocks: int | None) -> SphereScales:
         hidden_dim, num_blocks = hidden_dim or 1, num_blocks or 0
         scaler = (2.0 / hidden_dim) ** 0.5
+        init = scaler if agent.scaler_init is None else agent.scaler_init
+        scale = scaler if agent.scaler_scale is None else agent.scaler_scale
+        width = EXPANSION**0.5
         return SphereScales(
             shift=number(agent.shift),
-            scaler_init=number(agent.scaler_init, scaler),
-            scaler_scale=number(agent.scaler_scale, scaler),
+            scaler_init=number(init),
+            scaler_scale=number(scale),
+            block_scaler_init=number(agent.block_scaler_init, init / width),
+            block_scaler_scale=number(agent.block_scaler_scale, scale / width),
             alpha_init=number(agent.alpha_init, 1.0 / (num_blocks + 1)),
             alpha_scale=number(agent.alpha_scale, hidden_dim**-0.5),
         )

@@ -13,7 +13,7 @@ import numpy as np
 import envs
 from purejax_simba import loggers, processes, restarts, resuming, starting
 from purejax_simba.checkpoint import STATE_DIRECTORY, Checkpoint, CheckpointWriter
-from purejax_simba.config import Config, ConfigError, Part
+from purejax_simba.config import Config, ConfigError, Part, known
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.interruption import StopRequest, stop_requests
 from purejax_simba.members import Entry, make_members
@@ -22,6 +22,7 @@ from purejax_simba.policies import Policy
 from purejax_simba.preflight import GIB, check_memory, clear_memory_errors
 from purejax_simba.progress import ProgressDisplay, spread
 from purejax_simba.record import SessionRecord
+from purejax_simba.resolving import not_in_recipe
 from purejax_simba.runs import Compiler, Runs
 from purejax_simba.training import WITHHELD
 
@@ -189,6 +190,8 @@ class Session:
             f"{jax.default_backend()} device(s), {self.memory / GIB:.2f} GiB; "
             + ("compiled before" if is_known else "compiling ...")
         )
+        if missing := not_in_recipe(self.config):
+            self.display.say(missing)
         begin = time.monotonic()
         self.runs.compile()
         if not is_known:
@@ -235,7 +238,7 @@ class Session:
     def _first_update(self) -> int:
         if self.config.is_offline:
             return 0
-        return self.config.learning_starts // self.config.num_environments
+        return known(self.config.learning_starts) // self.config.num_environments
 
     def _env_step(self) -> int:
         """Environment steps taken so far, per seed."""

@@ -19,7 +19,7 @@ from purejax_simba.agents.soft_actor_critic import (
     Params,
     SoftActorCritic,
 )
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.diagnostics import Metrics, diagnose
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
@@ -223,7 +223,7 @@ class Loop:
             self.config, self.agent, state.agent.actor, state.observation_moments, hyperparameters
         )
         key = jax.random.fold_in(state.evaluation_key, counters.interactions)
-        episodes = self.config.num_evaluation_episodes
+        episodes = known(self.config.num_evaluation_episodes)
         return evaluate(self.evaluation_environment, policy, key, episodes)
 
     def diagnose(
@@ -303,7 +303,7 @@ class Loop:
 
     def _learning(self, counters: Counters, replay: Replay) -> jax.Array:
         steps = replay.complete_steps(counters.interactions, counters.replay_start)
-        return steps * self.num_environments >= self.config.learning_starts
+        return steps * self.num_environments >= known(self.config.learning_starts)
 
     def _track(
         self, counters: Counters, progress: Progress, reward: jax.Array, done: jax.Array

@@ -15,9 +15,6 @@ from flax import struct
 from purejax_simba.agents.soft_actor_critic import Batch
 from purejax_simba.normalisation import RewardScale, RunningMoments
 
-# Transitions that a pass over the data takes in at a time.
-_CHUNK = 4096
-
 _Carry = TypeVar("_Carry")
 
 
@@ -32,7 +29,7 @@ class Transitions:
       action: `(N, A)`.
       reward: `(N,)`.
       terminated: `(N,)` bool.
-      ended: `(N,)` bool, whether the episode ended there, by termination or otherwise.
+      ended: `(N,)` bool, whether the episode ended there, by termination or a time limit.
     """
 
     observation: jax.Array
@@ -121,67 +118,43 @@ class Transitions:
             next_observation=self.observation[row + 1],
         )
 
-    def observation_moments(self) -> RunningMoments:
-        """Statistics of the observations that were acted on, in one pass over the data.
+    def observation_moments(self, batch_size: int) -> RunningMoments:
+        """Statistics of the successors, zeros after terminations, in one pass over the data.
 
-        The published offline code takes successors instead, with zeros after terminations.
+        As published: the pass of `reward_scale`, where every step brings a next observation.
         """
 
         def take_in(moments: RunningMoments, index: jax.Array) -> RunningMoments:
-            return moments.update(self.observation[self.row[index]])
+            following = self.take(index, jnp.float32(0.0)).next_observation
+            return moments.update(jnp.where(self.terminated[index][:, None], 0.0, following))
 
-        return self._pass(take_in, RunningMoments.create(self.observation.shape[1]))
+        return self._pass(take_in, RunningMoments.create(self.observation.shape[1]), batch_size)
 
-    def reward_scale(self, discount: jax.Array) -> RewardScale:
-        """The scale after one pass over the data, as if one environment had been stepped through.
+    def reward_scale(self, discount: jax.Array, batch_size: int) -> RewardScale:
+        """The scale after one pass over the data.
 
-        The recurrence is that of `RewardScale.update`. The published offline code makes its pass
-        in batches and takes each place in a batch for an environment, so that it adds up rewards
-        of steps that are a batch apart.
+        As published, each place in a batch stands for an environment, so that a return adds up
+        rewards of steps that are a batch apart. What is left beyond whole batches does not count.
 
         Args:
           discount: `()`, per step.
+          batch_size: steps that are taken in at a time.
         """
 
         def take_in(scale: RewardScale, index: jax.Array) -> RewardScale:
-            kept = discount * jnp.where(self.ended[index], 0.0, 1.0)
-            reward = self.reward[index].at[0].add(kept[0] * scale.discounted_return[0])
-            returns = _accumulate(kept, reward)
-            return RewardScale(
-                discounted_return=returns[-1:],
-                moments=scale.moments.update(returns[:, None]),
-                largest=jnp.maximum(scale.largest, jnp.abs(returns).max()),
-            )
+            return scale.update(self.reward[index], self.ended[index], discount)
 
-        return self._pass(take_in, RewardScale.create(1))
+        scale = self._pass(take_in, RewardScale.create(min(batch_size, self.size)), batch_size)
+        # No episode goes on from here.
+        return scale.replace(discounted_return=jnp.zeros(1))  # type: ignore[attr-defined]
 
-    def _pass(self, take_in: Callable[[_Carry, jax.Array], _Carry], carry: _Carry) -> _Carry:
-        """Takes in the numbers of all transitions, in order and in chunks."""
-        first = self.size % _CHUNK
-        if first:
-            carry = take_in(carry, jnp.arange(first))
+    def _pass(
+        self, take_in: Callable[[_Carry, jax.Array], _Carry], carry: _Carry, batch_size: int
+    ) -> _Carry:
+        """Takes in all whole batches in order; where there is none, one of all that there is."""
+        size = min(batch_size, self.size)
 
-        def step(carry: _Carry, chunk: jax.Array) -> tuple[_Carry, None]:
-            return take_in(carry, first + chunk * _CHUNK + jnp.arange(_CHUNK)), None
+        def step(carry: _Carry, number: jax.Array) -> tuple[_Carry, None]:
+            return take_in(carry, number * size + jnp.arange(size)), None
 
-        return jax.lax.scan(step, carry, jnp.arange(self.size // _CHUNK))[0]
-
-
-def _accumulate(kept: jax.Array, reward: jax.Array) -> jax.Array:
-    """G of G_t = reward_t + kept_t G_(t-1), all `(n,)`, with G = 0 before the first.
-
-    By doubling the number of steps that are summed up: n numbers take log2 n passes.
-    """
-    position = jnp.arange(len(reward))
-
-    def double(number: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-        kept, total = carry
-        shift = 2**number
-
-        def earlier(values: jax.Array) -> jax.Array:
-            return jnp.where(position < shift, 0.0, jnp.roll(values, shift))
-
-        return kept * earlier(kept), total + kept * earlier(total)
-
-    passes = (len(reward) - 1).bit_length()
-    return jax.lax.fori_loop(0, passes, double, (kept, reward))[1]
+        return jax.lax.scan(step, carry, jnp.arange(self.size // size))[0]

@@ -99,7 +99,8 @@ def _network(trace: dict, stage: str, net: str, config: dict, is_v2: bool) -> di
 
 def _scales(hidden_dim: int, num_blocks: int, shift: float) -> SphereScales:
     scaler = (2 / hidden_dim) ** 0.5
-    values = (shift, scaler, scaler, 1 / (num_blocks + 1), hidden_dim**-0.5)
+    alpha = (1 / (num_blocks + 1), hidden_dim**-0.5)
+    values = (shift, scaler, scaler, scaler / 2, scaler / 2, *alpha)
     return SphereScales(*(jnp.float32(v) for v in values))
 
 

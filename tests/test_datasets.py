@@ -108,9 +108,42 @@ def test_without_next_observations_a_truncated_step_has_no_successor_and_is_left
     np.testing.assert_array_equal(
         read.next_observation[followed], whole.next_observation[kept][followed]
     )
-    # Episodes end where they did, at the last step that is left of each.
-    np.testing.assert_array_equal(np.flatnonzero(read.ended), [18, 28, 47])
+    # Of those that a time limit cut the end is left out with the step.
+    np.testing.assert_array_equal(np.flatnonzero(read.ended), [28])
     np.testing.assert_array_equal(np.flatnonzero(read.terminated), [28])
+
+
+def test_the_last_row_has_no_successor_and_is_left_out_however_it_ended(tmp_path):
+    terminals = np.zeros(SIZE, bool)
+    terminals[-1] = True
+    path = _write_layout(tmp_path / "data.hdf5", terminals=terminals, timeouts=np.zeros(SIZE, bool))
+    read = loading.load(str(path))
+    assert read.size == SIZE - 1
+    assert not read.terminated.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "kept"),
+    [
+        ("hopper_medium-v2", {}, [19, 49]),  # one of D4RL's
+        ("mine", {}, []),
+        ("hopper_medium-v2", {"task": "gymnax/Pendulum-v1"}, []),  # recorded here
+    ],
+)
+def test_with_next_observations_only_d4rls_own_datasets_lose_what_a_time_limit_cut(
+    tmp_path, name, attributes, kept
+):
+    whole = _dataset()
+    path = _write_layout(tmp_path / f"{name}.hdf5", next_observations=whole.next_observation)
+    with h5py.File(path, "a") as file:
+        file.attrs.update(attributes)
+    read = loading.load(str(path))
+    rows = np.delete(np.arange(SIZE), kept)
+    np.testing.assert_array_equal(read.observation, whole.observation[rows])
+    followed = ~read.terminated
+    np.testing.assert_array_equal(
+        read.next_observation[followed], whole.next_observation[rows][followed]
+    )
 
 
 @pytest.mark.parametrize(

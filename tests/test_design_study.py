@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from purejax_simba.config import AgentConfig, Config
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.names import flatten, replace_values
 from purejax_simba.networks import simba_v2 as networks
+from purejax_simba.networks.observed import look
 from purejax_simba.normalisation import RewardScale
 from purejax_simba.resolving import hyperparameters, resolve
 from purejax_simba.sweep.axes import parse_axis
@@ -23,19 +25,19 @@ from purejax_simba.values import CategoricalValue, ScalarValue
 
 CONFIG = Config(task="gymnax/Pendulum-v1", agent=AgentConfig(critic_hidden_dim=64))
 NUMBERS_OF = {
-    "b-no-shift": {"actor.shift": 0.0, "critic.shift": 0.0},
     "c-shift-1": {"actor.shift": 1.0, "critic.shift": 1.0},
     "g-no-reward-bound": {"return_bound": np.inf},
-    "h-hard-target-copy": {"tau": 1.0, "target_update_interval": 200},
+    "h-hard-target-copy": {"tau": 1.0, "target_update_interval": 250},
     "i-no-learning-rate-decay": {"learning_rate_end": 1e-4},
-    "j-scaler-init-1": {"actor.scaler_init": 1.0, "critic.scaler_init": 1.0},
-    "k-scaler-scale-1": {"actor.scaler_scale": 1.0, "critic.scaler_scale": 1.0},
+    "j-scaler-init-1": {"actor.block_scaler_init": 1.0, "critic.block_scaler_init": 1.0},
+    "k-scaler-scale-1": {"actor.block_scaler_scale": 1.0, "critic.block_scaler_scale": 1.0},
     "l-alpha-init-0.5": {"critic.alpha_init": 0.5},  # of the actor with its one block it is so
     "m-alpha-scale-1": {"actor.alpha_scale": 1.0, "critic.alpha_scale": 1.0},
 }
 STATIC_PARTS_OF = {
-    "a-no-input-norm": {"normalize_observations": False},
-    "d-resize-projection": {"agent.input_projection": "resize"},
+    "a-no-input-norm": {"agent.input_projection": "raw"},
+    "b-no-shift": {"agent.input_projection": "normalize"},
+    "d-resize-projection": {"agent.input_projection": "hypercube"},
     "e-squared-error": {"agent.critic_loss": "squared_error"},
     "f-no-reward-norm": {"normalize_rewards": False},
 }
@@ -92,16 +94,100 @@ def test_those_that_are_numbers_share_a_program():
     assert sorted(map(sorted, groups[1:])) == [[name] for name in sorted(STATIC_PARTS_OF)]
 
 
-def test_a_resized_input_has_unit_length_and_its_length_beside_it():
-    scales = hyperparameters(_variants("design-study")["unchanged"], 3).critic
-    x = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
-    params = networks.Embedder(8, resizes=True).init(jax.random.key(0), x, scales)
-    embedded = networks.Embedder(8, resizes=True).apply(params, x, scales)
-    length = np.linalg.norm(x, axis=-1, keepdims=True)
-    lifted = np.concatenate([x / length, length], axis=-1) / np.sqrt(1 + length**2)
-    projected = lifted @ np.asarray(params["params"]["kernel"])  # the scaler is the same for all
-    expected = projected / np.linalg.norm(projected, axis=-1, keepdims=True)
-    np.testing.assert_allclose(embedded, expected, rtol=1e-4, atol=1e-6)
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _clipped_cube(x: np.ndarray) -> np.ndarray:
+    cube = np.clip(x, -3.0, 3.0) / (3.0 * np.sqrt(x.shape[-1]))
+    return np.concatenate([cube, np.sqrt(1.0 - (cube**2).sum(-1, keepdims=True))], axis=-1)
+
+
+# What the first layer gets of an input: as the unchanged agent, and as the three ablations.
+PROJECTED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "unchanged": lambda x: _unit(np.concatenate([x, np.full((len(x), 1), 3.0)], axis=-1)),
+    "a-no-input-norm": lambda x: x,
+    "b-no-shift": _unit,
+    "d-resize-projection": _clipped_cube,
+}
+
+
+@pytest.mark.parametrize("name", PROJECTED)
+def test_what_the_first_layer_gets_of_an_input(name):
+    config = _variants("design-study")[name]
+    assert config.normalize_observations  # by running statistics, before all this
+    scales = hyperparameters(config, 3).critic
+    # Some beyond 3, some below, and all of the last at the corner of the cube.
+    x = 3.0 * np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    x[5] = [9.0, -9.0, 9.0, 9.0]
+    embedder = networks.Embedder(8, config.agent.input_projection)
+    params = embedder.init(jax.random.key(0), x, scales)["params"]
+    projected = PROJECTED[name](x.astype(np.float64))
+    kernel = np.asarray(params["kernel"], np.float64)
+    assert kernel.shape == (projected.shape[-1], 8)
+    assert (np.abs(np.linalg.norm(projected, axis=-1) - 1.0) < 1e-12).all() == (name[0] != "a")
+    ours = networks.project_input(jnp.asarray(x), config.agent.input_projection, scales.shift)
+    np.testing.assert_allclose(ours, projected, rtol=1e-5, atol=1e-6)
+    # Scalers are the same in all components: the length that they give is taken away again.
+    embedded = embedder.apply({"params": params}, x, scales)
+    np.testing.assert_allclose(embedded, _unit(projected @ kernel), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PROJECTED)
+def test_gradients_to_the_input_are_finite_everywhere(name):
+    config = _variants("design-study")[name]
+    corners = jnp.array([[9.0, -9.0, 3.0, 3.0], [0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, -9.0]])
+
+    def first(x: jax.Array) -> jax.Array:
+        return networks.project_input(x, config.agent.input_projection, jnp.float32(3.0)).sum()
+
+    assert jnp.isfinite(jax.vmap(jax.grad(first))(corners)).all()
+
+
+@functools.cache
+def _encoder() -> tuple[networks.Encoder, Callable]:
+    """One 64 wide with two blocks, and its `init`, compiled."""
+    encoder = networks.Encoder(64, 2)
+    return encoder, jax.jit(encoder.init)
+
+
+@pytest.mark.parametrize(
+    ("name", "init", "scale"),
+    [
+        ("unchanged", 64**-0.5 / 2**0.5, 64**-0.5 / 2**0.5),
+        ("j-scaler-init-1", 1.0, 64**-0.5 / 2**0.5),
+        ("k-scaler-scale-1", 64**-0.5 / 2**0.5, 1.0),
+    ],
+)
+def test_where_scalers_of_blocks_begin_and_at_which_pace_they_move(name, init, scale):
+    config = _variants("design-study")[name]
+    scales = hyperparameters(config, 3).critic
+    encoder, initialise = _encoder()
+    x = jnp.ones((1, 5))
+    params = initialise(jax.random.key(0), x, scales)
+    _, observed = look(encoder.apply, params, x, scales)
+    used = {each.module: each.value for each in observed if each.kind == "scaler"}
+    for block in ("block_0", "block_1"):
+        np.testing.assert_allclose(used[block], init, rtol=1e-6)
+        np.testing.assert_allclose(params["params"][block]["scaler"], scale, rtol=1e-6)
+    # Those of the embedder stay what they were.
+    np.testing.assert_allclose(used["embedder"], (2 / 64) ** 0.5, rtol=1e-6)
+    np.testing.assert_allclose(params["params"]["embedder"]["scaler"], (2 / 64) ** 0.5, rtol=1e-6)
+
+
+def test_targets_are_copied_every_250_updates():
+    config = _variants("design-study")["h-hard-target-copy"]
+    names = ("actor_hidden_dim", "critic_hidden_dim", "actor_num_blocks", "critic_num_blocks")
+    settings = dataclasses.replace(config.agent, **dict.fromkeys(names, 1))
+    agent, numbers = registry.make(3, 1, settings), hyperparameters(config, 1)
+    shapes = jax.eval_shape(agent.init, jax.random.key(0), numbers)
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    moved = jax.tree.map(lambda leaf: leaf + 1.0, state.critic)
+    for updates, is_copied in ((199, False), (248, False), (249, True), (399, False), (499, True)):
+        before = state.replace(critic=moved, updates=jnp.int32(updates))
+        target = agent._update_targets(before, numbers).target_critic
+        expected = moved if is_copied else state.target_critic
+        jax.tree.map(np.testing.assert_array_equal, target, expected)
 
 
 def test_critics_represent_a_distribution_or_a_number():

@@ -91,6 +91,9 @@ def test_the_published_setting_is_the_default(dataset):
     config, numbers = program.config, program.hyperparameters()
     assert (config.task, config.agent.num_critics, config.batch_size) == (TASK, 2, 256)
     assert config.agent.behaviour_cloning_weight == 0.1
+    assert config.num_evaluation_episodes == 100
+    fewer = Config(offline=OfflineConfig(str(dataset)), num_evaluation_episodes=7)
+    assert programs.make_program(fewer).config.num_evaluation_episodes == 7
     # 100 epochs of one batch.
     assert (config.interactions, config.interactions_per_evaluation) == (100, 10)
     for updates, rate in ((0, 1e-4), (25, 5.5e-5), (50, 1e-5), (99, 1e-5)):
@@ -110,6 +113,7 @@ def test_published_datasets_are_evaluated_on_the_native_task(tmp_path):
     assert (config.task, config.discount) == ("mujoco/Hopper-v4", 0.995)
     # Without successors of the step at the time limit and of the last one.
     assert config.offline.transitions == rows - 2
+    assert config.num_evaluation_episodes == 100
     assert config.offline.normalized_score(3234.3) == pytest.approx(100.0)
     assert config.offline.normalized_score(-20.272305) == pytest.approx(0.0)
 
@@ -129,11 +133,15 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
     drawn = transitions.sample(sample_key, jnp.int32(0), BATCH, numbers.discount)
     # Statistics in float64; the prior of weight 1e-4 is below the bound.
     data = d4rl.read(dataset)
-    seen = data.observation.astype(np.float64)
-    returns, last = [], 0.0
-    for reward, ended in zip(data.reward.tolist(), data.ended, strict=True):
-        last = reward + float(numbers.discount) * (0.0 if ended else last)
-        returns.append(last)
+    seen = data.next_observation.astype(np.float64)
+    seen[data.terminated] = 0.0
+    rows, last = [], np.zeros(BATCH)
+    for first in range(0, SIZE, BATCH):
+        batch_rows = slice(first, first + BATCH)
+        kept = float(numbers.discount) * ~data.ended[batch_rows]
+        last = data.reward[batch_rows] + kept * last
+        rows.append(last)
+    returns = np.concatenate(rows)
     scale = max(np.std(returns), np.abs(returns).max() / float(numbers.value_range))
 
     def normalise(x: jax.Array) -> jax.Array:
@@ -153,6 +161,61 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
     )
     _assert_close(after.agent, expected, 1e-4)
     _assert_close(after.progress.update_sums, metrics, 1e-4)
+
+
+def test_a_published_dataset_is_read_and_normalised_as_published(tmp_path, linear_agents):
+    random = np.random.default_rng(1)
+    rows, batch = 203, 16
+    stream = random.normal(3.0, 2.0, (rows + 1, 11)).astype(np.float32)
+    file_arrays = {
+        "observations": stream[:-1],
+        "actions": random.uniform(-1.0, 1.0, (rows, 3)).astype(np.float32),
+        "rewards": random.normal(1.0, 1.0, rows).astype(np.float32),
+        "terminals": random.random(rows) < 0.1,
+        "timeouts": random.random(rows) < 0.1,
+        "next_observations": stream[1:],
+    }
+    file_arrays["terminals"][-1] = file_arrays["timeouts"][5] = file_arrays["terminals"][5] = True
+    path = tmp_path / "hopper_medium-v2.hdf5"
+    with h5py.File(path, "w") as file:
+        for key, array in file_arrays.items():
+            file[key] = array
+    # Step by step: what a time limit cut and the last row are left out, and the successor of a
+    # termination is zeros.
+    steps = []
+    for i in range(rows - 1):
+        terminated, truncated = file_arrays["terminals"][i], file_arrays["timeouts"][i]
+        if terminated:
+            successor = np.zeros(11)
+        elif truncated:
+            continue
+        else:
+            successor = stream[i + 1].astype(np.float64)
+        done = bool(terminated or truncated)
+        steps.append((float(file_arrays["rewards"][i]), done, successor))
+    whole = len(steps) // batch * batch
+    successors = np.stack([step[2] for step in steps[:whole]])
+    returns, gamma = np.zeros(batch), 0.995
+    all_returns = []
+    for first in range(0, whole, batch):
+        for place in range(batch):
+            reward, done, _ = steps[first + place]
+            returns[place] = reward + gamma * (0.0 if done else returns[place])
+        all_returns.append(returns.copy())
+    config = dataclasses.replace(
+        Config(offline=OfflineConfig(str(path)), agent=tiny.AGENT),
+        replay=ReplayConfig(batch_size=batch),
+    )
+    program = programs.make_program(config)
+    assert program.config.offline.transitions == len(steps) < rows - 10
+    (transitions,) = jax.tree.map(jnp.asarray, program.data)
+    state = jax.jit(program.init)(jax.random.key(0), program.hyperparameters(), transitions)
+    moments = state.observation_moments
+    np.testing.assert_allclose(moments.mean.high, successors.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(moments.variance, successors.var(0), rtol=1e-4)
+    bound = np.abs(all_returns).max() / 5.0
+    expected = max(np.std(all_returns), bound)
+    np.testing.assert_allclose(state.reward_scale.denominator(5.0), expected, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -261,6 +324,7 @@ BAD = {
     "--offline.epochs 5 --offline.evaluation-interval 2": ["--offline.epochs 5 is no multiple"],
     "--offline.transitions 3": ["has 400 transitions and had 3"],
     "--offline.random-return 1 --offline.expert-return 1": ["both 1.0", "two different"],
+    "--recipe paper": ["--recipe is of no use with --offline: drop it"],
     "--replay.n-step 3": ["--replay.n-step is of no use"],
     "--replay.prioritized": ["--replay.prioritized is of no use with --offline: drop it"],
     "--agent.name random": ["--agent.name random", "learns nothing"],

@@ -5,8 +5,9 @@ an actor 256 wide with one, 100 quantiles, the mean of the two critics in the pl
 one, AdamW with learning rate 3e-4 and weight decay 1e-4 (Adam with beta1 0.5 for the temperature),
 batch 128, a target entropy of minus half the action dimensions, ten updates per step and resets of
 everything that is learned. BRO fast has two updates per step and only the first of the resets:
-`--update-to-data-ratio 2 --agent.reset-env-steps 15000`. Its code learns from the 2,500th
-transition on; here that is `--learning-starts`, the same for all agents.
+`--update-to-data-ratio 2 --agent.reset-env-steps 15000`.
+
+The paper's recipe: discount 0.99, no action repeat, and 2,500 random steps first.
 """
 
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import optax
 
 from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.optimistic_exploration import optimistic_exploration
-from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
+from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import (
     SoftActorCritic,
@@ -46,6 +47,7 @@ DEFAULTS = Defaults(
     temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-0.5),
     update_to_data_ratio=10.0,
     batch_size=128,
+    paper=Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 2_500}),
 )
 
 

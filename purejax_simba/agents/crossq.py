@@ -4,6 +4,9 @@ Numbers are those of its table 2 and of the authors' code: two critics 2048 wide
 Adam with learning rate 1e-3 and beta1 0.5 (0.9 for the temperature), an update of the policy for
 every three of the critics, one update per step. Batch renormalisation, in the actor too, has
 momentum 0.99 and warms up for 100,000 batches.
+
+The paper's recipe: discount 0.99 (the authors' code has 0.9999 on Swimmer), no action repeat, and
+5,000 random steps first.
 """
 
 from dataclasses import replace
@@ -14,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from purejax_simba.agents import sac
-from purejax_simba.agents.settings import Defaults
+from purejax_simba.agents.settings import Defaults, Recipe
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.networks import crossq as networks
@@ -32,6 +35,10 @@ DEFAULTS = Defaults(
         target_update_interval=None,
     ),
     temperature=sac.DEFAULTS.temperature,
+    paper=Recipe(
+        {"action_repeat": 1, "discount": 0.99, "learning_starts": 5_000},
+        {"Swimmer": {"discount": 0.9999}},
+    ),
 )
 
 

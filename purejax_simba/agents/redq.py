@@ -2,24 +2,43 @@
 
 Numbers are those of its table 3 and of the authors' code: the networks, learning rate, batch and
 tau of SAC, ten critics, the smaller value of two of them drawn anew for every update, 20 updates
-per step, and after the last of these one of the policy with the mean of all critics. Target
-entropies are MBPO's, task by task; minus half the action dimensions is theirs on HalfCheetah,
-Walker2d and Ant (Hopper: -1, Humanoid: -2 in all).
+per step, and after the last of these one of the policy with the mean of all critics.
+
+The paper's recipe: discount 0.99, no action repeat, 5,000 random steps first (table 3), and target
+entropies task by task, those of MBPO (arXiv 1906.08253): -1 on Hopper, -3 on HalfCheetah and
+Walker2d, -4 on Ant and -2 on Humanoid. On three of these it is minus half the action dimensions,
+which is what other tasks get.
 """
 
 from dataclasses import replace
 
 from purejax_simba.agents import sac
-from purejax_simba.agents.settings import Defaults, TemperatureConfig
+from purejax_simba.agents.settings import Defaults, Recipe, TemperatureConfig
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, average_value
 
 UPDATES = 20
 TARGET_CRITICS = 2
+# In nats, and the dimensions of an action.
+TARGET_ENTROPIES = {
+    "Hopper": (-1, 3),
+    "HalfCheetah": (-3, 6),
+    "Walker2d": (-3, 6),
+    "Ant": (-4, 8),
+    "Humanoid": (-2, 17),
+}
+PAPER = Recipe(
+    {"action_repeat": 1, "discount": 0.99, "learning_starts": 5_000},
+    {
+        task: {"temperature.target_entropy_coefficient": nats / dimensions}
+        for task, (nats, dimensions) in TARGET_ENTROPIES.items()
+    },
+)
 
 DEFAULTS = Defaults(
     agent=replace(sac.DEFAULTS.agent, num_critics=10, policy_delay=UPDATES),
     temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-0.5),
     update_to_data_ratio=UPDATES,
+    paper=PAPER,
 )
 
 

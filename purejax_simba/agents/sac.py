@@ -3,13 +3,16 @@
 Numbers are those of its table 1: two hidden layers of 256, learning rate 3e-4, batch 256, tau
 0.005, a target entropy of minus the action dimensions, one update per step. Log standard deviations
 are clipped to [-20, 2] and the temperature starts at 1, as in the authors' code.
+
+The paper's recipe: discount 0.99 (table 1), no action repeat, and 10,000 random steps first, ten
+episodes of 1,000 as in the authors' code (softlearning), for the paper does not say.
 """
 
 import jax
 import jax.numpy as jnp
 
 from purejax_simba.agents.modules import as_functions
-from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
+from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.hyperparameters import HyperParameters
@@ -31,6 +34,7 @@ DEFAULTS = Defaults(
         LEARNING,
     ),
     temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-1.0),
+    paper=Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 10_000}),
 )
 
 

@@ -1,6 +1,7 @@
 """The numbers that agents choose for themselves, and how each agent names its own."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,23 +23,28 @@ class AgentConfig:
     critic_num_blocks: int | None = None
     """Residual blocks of each critic; hidden layers where it has no blocks."""
     num_critics: int | None = None
-    """Critics; the smallest value counts. simba_v2, simba: 2 where episodes can terminate and
-    offline, else 1."""
+    """Critics; the smallest value counts. simba_v2, simba: as published for the suite, 2 for mujoco
+    and humanoid_bench and offline, 1 for dmc and myosuite; beyond these suites 2 where episodes can
+    terminate, else 1."""
     critic_loss: Literal["cross_entropy", "squared_error"] | None = None
     """Whether critics represent a distribution of values or their mean only."""
     num_bins: int | None = None
     """Bins of the value distribution; bro: quantiles."""
     value_range: float | None = None
     """g_max: values live on [-g_max, g_max] and rewards are scaled to fit."""
-    input_projection: Literal["shift", "resize"] | None = None
-    """How the input comes to the unit sphere: normalised with a constant appended to it, or
-    resized to unit length, with its length appended."""
+    input_projection: Literal["shift", "normalize", "hypercube", "raw"] | None = None
+    """How the input comes to the unit sphere before the first layer: normalised with a constant
+    appended to it, normalised alone, clipped and lifted onto it, or not at all."""
     shift: float | None = None
-    """Constant appended to the input before it is normalised."""
+    """With input-projection shift: the constant appended to the input."""
     scaler_init: float | None = None
     """Start value of scalers. simba_v2: sqrt(2 / width)."""
     scaler_scale: float | None = None
     """Scale of scalers. simba_v2: sqrt(2 / width)."""
+    block_scaler_init: float | None = None
+    """Start value of the scalers in blocks. simba_v2: half of scaler-init."""
+    block_scaler_scale: float | None = None
+    """Scale of the scalers in blocks. simba_v2: half of scaler-scale."""
     alpha_init: float | None = None
     """Start value of the blocks' step sizes. simba_v2: 1 / (blocks + 1)."""
     alpha_scale: float | None = None
@@ -102,6 +108,21 @@ LEARNING = AgentConfig(
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """What an agent's own paper has where the loop around it is SimbaV2's by default.
+
+    Names are those of the configuration, dotted.
+
+    Attributes:
+      settings: name -> value, whatever the task.
+      tasks: the same for single tasks, by their names without suite and version: `Hopper`.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Defaults:
     """An agent's own settings: its paper's.
 
@@ -115,6 +136,8 @@ class Defaults:
       update_to_data_ratio: updates per transition; None for the action repeat.
       normalize_observations, normalize_rewards: by running statistics.
       batch_size: transitions per update.
+      paper: what else the agent's paper says, for those who ask for its recipe; None if there is
+        no paper.
     """
 
     agent: AgentConfig
@@ -124,6 +147,7 @@ class Defaults:
     normalize_observations: bool = False
     normalize_rewards: bool = False
     batch_size: int = 256
+    paper: Recipe | None = None
 
 
 def fill(given: Any, defaults: Any) -> Any:

@@ -1,13 +1,14 @@
 """SimBa, the first version: pre-layer-norm residual networks and AdamW (arXiv 2410.09754).
 
 Numbers are those of its appendix: weight decay 0.01, learning rate 1e-4, a target entropy of minus
-half the action dimensions, and as many updates per transition as an action is repeated.
+half the action dimensions, and as many updates per transition as an action is repeated. The loop
+around it is that of SimbaV2, as published with it.
 """
 
 import jax.numpy as jnp
 
 from purejax_simba.agents.modules import as_functions
-from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
+from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, adam_with_decay
 from purejax_simba.networks import simba as networks
@@ -29,6 +30,7 @@ DEFAULTS = Defaults(
     open=("num_critics", "learning_rate_end"),
     update_to_data_ratio=None,
     normalize_observations=True,
+    paper=Recipe(),
 )
 
 

@@ -1,13 +1,13 @@
 """SimbaV2: hyperspherical networks and a categorical critic (arXiv 2502.15280).
 
 Numbers are those of its appendix; there are as many updates per transition as an action is
-repeated.
+repeated. The loop around it, which all agents share by default, is its paper's.
 """
 
 import jax.numpy as jnp
 
 from purejax_simba.agents.modules import as_functions
-from purejax_simba.agents.settings import LEARNING, Defaults, TemperatureConfig, fill
+from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.networks import simba_v2 as networks
@@ -30,10 +30,19 @@ DEFAULTS = Defaults(
         LEARNING,
     ),
     temperature=TemperatureConfig(initial=0.01, target_entropy_coefficient=-0.5),
-    open=("num_critics", "scaler_init", "scaler_scale", "alpha_init", "alpha_scale"),
+    open=(
+        "num_critics",
+        "scaler_init",
+        "scaler_scale",
+        "block_scaler_init",
+        "block_scaler_scale",
+        "alpha_init",
+        "alpha_scale",
+    ),
     update_to_data_ratio=None,
     normalize_observations=True,
     normalize_rewards=True,
+    paper=Recipe(),
 )
 
 
@@ -53,9 +62,8 @@ def make(
     """The agent for flat observations and actions of the given sizes."""
     is_categorical = critic_loss == "cross_entropy"
     value = CategoricalValue(num_bins) if is_categorical else ScalarValue()
-    resizes = input_projection == "resize"
-    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks, resizes)
-    critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks, resizes)
+    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks, input_projection)
+    critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks, input_projection)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
     init_actor, apply_actor = as_functions(

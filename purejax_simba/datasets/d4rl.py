@@ -2,7 +2,8 @@
 
 `observations`, `actions`, `rewards`, `terminals` and `timeouts`; `next_observations` may be there
 too. Without them the successor of a step is the next row, and a step that a time limit cut has none
-and is left out.
+and is left out, as is the last row of the file. D4RL's own MuJoCo datasets, told by their names,
+are read so in any case, as in the published code of SimbaV2.
 """
 
 import dataclasses
@@ -59,7 +60,9 @@ def read(path: Path) -> Dataset:
                     f"{name} has no {' and no '.join(missing)}: D4RL's layout is "
                     f"{', '.join(_KEYS)} and maybe next_observations"
                 )
-            keys = [*_KEYS, *(["next_observations"] if "next_observations" in file else [])]
+            is_published = origin_of(path.stem) != Origin() and "task" not in file.attrs
+            has_successors = "next_observations" in file and not is_published
+            keys = [*_KEYS, *(["next_observations"] if has_successors else [])]
             check_room(name, sum(file[key].size for key in keys))
             arrays = {key: np.asarray(file[key]) for key in keys}
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
@@ -99,9 +102,7 @@ def _assemble(name: str, arrays: dict[str, np.ndarray], origin: Origin) -> Datas
         following = np.concatenate([observation[1:], observation[-1:]])
         following[terminated] = observation[terminated]
         kept = ~ended | terminated
-        kept[-1:] &= terminated[-1:]
-        # An episode ends with the last step of it that is left.
-        ended = ended | np.append(~kept[1:], True)
+        kept[-1:] = False
     return Dataset(
         name,
         observation=observation[kept],

@@ -43,7 +43,8 @@ class Dataset:
       action: `(N, A)` float32 in [-1, 1].
       reward: `(N,)` float32.
       terminated: `(N,)` bool.
-      ended: `(N,)` bool, whether the next transition begins another episode.
+      ended: `(N,)` bool, whether the episode ended with that step. Where a format has no successor
+        of a last step and it is left out, the end of its episode is left out with it.
       origin: see there.
     """
 

@@ -20,6 +20,8 @@ from purejax_simba.networks.policy import bound_log_std
 
 EPSILON = 1e-8
 EXPANSION = 4
+# What `hypercube` clips inputs to; normalised observations are rarely beyond it.
+LARGEST_INPUT = 3.0
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -82,28 +84,44 @@ class _Layer(nn.Module):
         return matmul(x, weights) * scaler
 
 
-class Embedder(_Layer):
-    """Input `(..., n)` to the unit sphere in `hidden_dim` dimensions, keeping its length.
+def project_input(x: jax.Array, projection: str, shift: jax.Array) -> jax.Array:
+    """Brings an input `(..., n)` to the unit sphere, or leaves it as it is.
 
-    The constant `shift` is appended before the first normalisation, so that the direction of the
-    result still tells how large the input was. Where it `resizes` (an ablation), the input is
-    resized to unit length instead, and its length is appended.
+    Args:
+      x: the input.
+      projection: with `shift` the constant `shift` is appended first, so that the direction of the
+        result `(..., n + 1)` still tells how large the input was. The others are ablations:
+        `normalize` goes without the constant, `raw` leaves the input alone, and `hypercube` clips
+        it, shrinks the cube of all that are left into the unit ball, and appends what is missing to
+        unit length.
+      shift: `()`.
     """
+    if projection == "shift":
+        constant = jnp.broadcast_to(shift, (*x.shape[:-1], 1))
+        return l2_normalise(jnp.concatenate([x, constant], axis=-1))
+    if projection == "normalize":
+        return l2_normalise(x)
+    if projection == "hypercube":
+        x = x.clip(-LARGEST_INPUT, LARGEST_INPUT) / (LARGEST_INPUT * x.shape[-1] ** 0.5)
+        missing = 1.0 - jnp.sum(x * x, axis=-1, keepdims=True)
+        return jnp.concatenate([x, jnp.sqrt(jnp.maximum(missing, EPSILON**2))], axis=-1)
+    return x
+
+
+class Embedder(_Layer):
+    """Input `(..., n)`, projected as `project_input` says, to the unit sphere in `hidden_dim`."""
 
     hidden_dim: int
-    resizes: bool = False
+    projection: str = "shift"
 
     @nn.compact
     def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
-        if self.resizes:
-            length = jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True) + EPSILON**2)
-            x = jnp.concatenate([x / length, length], axis=-1)
-        else:
-            shift = jnp.broadcast_to(scales.shift, (*x.shape[:-1], 1))
-            x = jnp.concatenate([x, shift], axis=-1)
-        x = l2_normalise(x)
         x = self.scaled_linear(
-            "kernel", x, self.hidden_dim, scales.scaler_init, scales.scaler_scale
+            "kernel",
+            project_input(x, self.projection, scales.shift),
+            self.hidden_dim,
+            scales.scaler_init,
+            scales.scaler_scale,
         )
         return observe(self, l2_normalise(x), "feature")
 
@@ -115,10 +133,9 @@ class Block(_Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
-        width = EXPANSION**0.5
         wide = self.hidden_dim * EXPANSION
         h = self.scaled_linear(
-            "kernel_in", x, wide, scales.scaler_init / width, scales.scaler_scale / width
+            "kernel_in", x, wide, scales.block_scaler_init, scales.block_scaler_scale
         )
         h = nn.relu(h) + EPSILON  # the constant keeps the vector from being zero
         observe(self, h, "activation")
@@ -144,11 +161,11 @@ class Encoder(nn.Module):
 
     hidden_dim: int
     num_blocks: int
-    resizes: bool = False
+    projection: str = "shift"
 
     @nn.compact
     def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
-        x = Embedder(self.hidden_dim, self.resizes, name="embedder")(x, scales)
+        x = Embedder(self.hidden_dim, self.projection, name="embedder")(x, scales)
         for index in range(self.num_blocks):
             x = Block(self.hidden_dim, name=f"block_{index}")(x, scales)
         return x
@@ -160,11 +177,11 @@ class Actor(nn.Module):
     action_size: int
     hidden_dim: int
     num_blocks: int
-    resizes: bool = False
+    projection: str = "shift"
 
     @nn.compact
     def __call__(self, observation: jax.Array, scales: SphereScales) -> tuple[jax.Array, jax.Array]:
-        encoder = Encoder(self.hidden_dim, self.num_blocks, self.resizes, name="encoder")
+        encoder = Encoder(self.hidden_dim, self.num_blocks, self.projection, name="encoder")
         x = encoder(observation, scales)
         mean = Head(self.action_size, name="mean")(x)
         return mean, bound_log_std(Head(self.action_size, name="log_std")(x))
@@ -176,13 +193,13 @@ class Critic(nn.Module):
     outputs: int
     hidden_dim: int
     num_blocks: int
-    resizes: bool = False
+    projection: str = "shift"
 
     @nn.compact
     def __call__(
         self, observation: jax.Array, action: jax.Array, scales: SphereScales
     ) -> jax.Array:
         x = jnp.concatenate([observation, action], axis=-1)
-        encoder = Encoder(self.hidden_dim, self.num_blocks, self.resizes, name="encoder")
+        encoder = Encoder(self.hidden_dim, self.num_blocks, self.projection, name="encoder")
         x = encoder(x, scales)
         return Head(self.outputs, name="value")(x)

@@ -93,7 +93,8 @@ class Sweep:
           ConfigError: with what to change.
         """
         if not self.config.experiment:
-            config = dataclasses.replace(self.config, experiment=self.config.agent.name)
+            name = self.config.default_experiment
+            config = dataclasses.replace(self.config, experiment=name)
             object.__setattr__(self, "config", config)
         names = [axis.name for axis in self.all_axes]
         for name in names:

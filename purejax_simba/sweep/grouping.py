@@ -6,7 +6,7 @@ import envs
 from purejax_simba.config import DEFAULT_TASK, Config
 from purejax_simba.datasets.loading import fill_in
 from purejax_simba.names import flatten, replace_values
-from purejax_simba.resolving import make_environment, resolve
+from purejax_simba.resolving import make_environment, resolve, with_recipe
 
 # What becomes a part of `HyperParameters` and is used nowhere else.
 TRACED = frozenset(
@@ -17,6 +17,8 @@ TRACED = frozenset(
         "agent.shift",
         "agent.scaler_init",
         "agent.scaler_scale",
+        "agent.block_scaler_init",
+        "agent.block_scaler_scale",
         "agent.alpha_init",
         "agent.alpha_scale",
         "agent.learning_rate",
@@ -65,7 +67,7 @@ def resolve_all(configs: Sequence[Config]) -> list[Config]:
     """
     resolved = []
     key, environment = None, None
-    for config in map(fill_in, configs):
+    for config in map(with_recipe, map(fill_in, configs)):
         wanted = _environment_options(config)
         if environment is None or wanted != key:
             # An unknown task comes before anything else that may be wrong with it.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from purejax_simba.config import Config, known
+from purejax_simba.config import Config
 from purejax_simba.resolving import with_agent_defaults
 
 PresetName = Literal["design-study", "parameter-scaling", "utd-scaling", "resets"]
@@ -13,27 +13,27 @@ Variants = dict[str, dict[str, Any]]
 def _design_study(config: Config) -> Variants:
     """The ablations of its design study, and the unchanged agent.
 
-    Most of them are numbers, and train as one program with it; `a`, `d`, `e` and `f` are programs
-    of their own. The paper does not say how `d` resizes; see `networks.simba_v2.Embedder`. For `h`
-    the target is copied as rarely as the moving average forgets: every 1 / tau updates.
+    What the paper leaves open is as in the scripts of its authors' repository (February 2025):
+    `a` goes from the observation, normalised by running statistics as ever, straight to the first
+    layer; `b` normalises it without a constant beside it; `d` is the projection of a cube; `h`
+    copies the target every 250 updates; `j` and `k` concern the scalers of the blocks alone, for
+    those of the embedder had 1 there in every variant. Most are numbers, and train as one program
+    with the unchanged agent; `a`, `b`, `d`, `e` and `f` are programs of their own.
     """
     agent = with_agent_defaults(config).agent
     return {
         "unchanged": {},
-        "a-no-input-norm": {"normalize_observations": False},
-        "b-no-shift": {"agent.shift": 0.0},
+        "a-no-input-norm": {"agent.input_projection": "raw"},
+        "b-no-shift": {"agent.input_projection": "normalize"},
         "c-shift-1": {"agent.shift": 1.0},
-        "d-resize-projection": {"agent.input_projection": "resize"},
+        "d-resize-projection": {"agent.input_projection": "hypercube"},
         "e-squared-error": {"agent.critic_loss": "squared_error"},
         "f-no-reward-norm": {"normalize_rewards": False},
         "g-no-reward-bound": {"bound_returns": False},
-        "h-hard-target-copy": {
-            "agent.tau": 1.0,
-            "agent.target_update_interval": round(1.0 / known(agent.tau)),
-        },
+        "h-hard-target-copy": {"agent.tau": 1.0, "agent.target_update_interval": 250},
         "i-no-learning-rate-decay": {"agent.learning_rate_end": agent.learning_rate},
-        "j-scaler-init-1": {"agent.scaler_init": 1.0},
-        "k-scaler-scale-1": {"agent.scaler_scale": 1.0},
+        "j-scaler-init-1": {"agent.block_scaler_init": 1.0},
+        "k-scaler-scale-1": {"agent.block_scaler_scale": 1.0},
         "l-alpha-init-0.5": {"agent.alpha_init": 0.5},
         "m-alpha-scale-1": {"agent.alpha_scale": 1.0},
     }

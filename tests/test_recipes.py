@@ -1,0 +1,215 @@
+"""The recipe of each agent's own paper beside the one that all agents share."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import train
+from purejax_simba import logging
+from purejax_simba.agents import registry
+from purejax_simba.agents.settings import AgentName
+from purejax_simba.config import (
+    AgentConfig,
+    Config,
+    ConfigError,
+    OfflineConfig,
+    TemperatureConfig,
+)
+from purejax_simba.resolving import hyperparameters, make_environment, not_in_recipe, resolve
+from purejax_simba.session import Session
+from purejax_simba.sweep.axes import parse_axis
+from purejax_simba.sweep.definition import Sweep
+from purejax_simba.sweep.grouping import resolve_all
+
+ACTIONS = {
+    "mujoco/Hopper-v4": 3,
+    "mujoco/HalfCheetah-v4": 6,
+    "mujoco/Walker2d-v4": 6,
+    "mujoco/Ant-v4": 8,
+    "mujoco/Humanoid-v4": 17,
+    "dmc/dog-run": 38,
+}
+# Discount, transitions before the first update, updates per transition, batch, capacity, critics.
+PAPERS: dict[AgentName, tuple] = {
+    "sac": (0.99, 10_000, 1, 256, 1_000_000, 2),
+    "td3": (0.99, 25_000, 1, 256, 1_000_000, 2),
+    "redq": (0.99, 5_000, 20, 256, 1_000_000, 10),
+    "droq": (0.99, 5_000, 20, 256, 1_000_000, 2),
+    "crossq": (0.99, 5_000, 1, 256, 1_000_000, 2),
+    "bro": (0.99, 2_500, 10, 128, 1_000_000, 2),
+}
+# Target entropies, as MBPO has them and after SAC's and BRO's rules.
+MBPO = {"Hopper-v4": -1, "HalfCheetah-v4": -3, "Walker2d-v4": -3, "Ant-v4": -4, "Humanoid-v4": -2}
+MINUS_ACTIONS = {task: -count for task, count in ACTIONS.items()}
+MINUS_HALF = {task: -count / 2 for task, count in ACTIONS.items()}
+OF_MBPO = MINUS_HALF | {f"mujoco/{name}": nats for name, nats in MBPO.items()}
+ENTROPIES = {
+    "sac": MINUS_ACTIONS,
+    "redq": OF_MBPO,
+    "droq": OF_MBPO,
+    "crossq": MINUS_ACTIONS,
+    "bro": MINUS_HALF,
+}
+DROPOUT = {"Hopper-v4": 0.0001, "Walker2d-v4": 0.005, "Ant-v4": 0.01, "Humanoid-v4": 0.1}
+
+
+def _resolve(task: str, name: AgentName, **changes: Any) -> Config:
+    environment: Any = SimpleNamespace(episode_length=1000, action_size=ACTIONS.get(task, 2))
+    return resolve(Config(task, agent=AgentConfig(name), **changes), environment)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("task", ACTIONS)
+def test_every_agent_has_its_papers_numbers(task, name):
+    config = _resolve(task, name, recipe="paper")
+    found = (
+        config.discount,
+        config.learning_starts,
+        config.updates_per_interaction,
+        config.batch_size,
+        config.replay.capacity,
+        config.agent.num_critics,
+    )
+    assert found == PAPERS[name]
+    assert (config.action_repeat, config.steps_per_interaction) == (1, 1)
+    numbers = hyperparameters(config, ACTIONS[task])
+    if name in ENTROPIES:
+        expected = ENTROPIES[name][task]
+        np.testing.assert_allclose(float(numbers.target_entropy), expected, rtol=1e-6)
+    if name == "droq":
+        rate = DROPOUT.get(task.rpartition("/")[2], 0.01)
+        np.testing.assert_allclose(float(numbers.dropout_rate), rate, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.NAMES if name != "random"])
+@pytest.mark.parametrize(("task", "repeat", "discount"), [("dog-run", 2, 0.995), ("", 1, 0.995)])
+def test_the_shared_recipe_is_the_default_and_the_same_for_all(name, task, repeat, discount):
+    task = f"dmc/{task}" if task else "mujoco/Humanoid-v4"
+    config = _resolve(task, name, episode_length=1000 * repeat)
+    assert config == _resolve(task, name, episode_length=1000 * repeat, recipe="shared")
+    assert (config.action_repeat, config.discount) == (repeat, discount)
+    assert (config.learning_starts, config.experiment) == (5_000, name)
+
+
+@pytest.mark.parametrize("name", ["simba_v2", "simba"])
+@pytest.mark.parametrize("task", ["dmc/dog-run", "mujoco/Ant-v4", "myosuite/myo-reach"])
+def test_the_shared_recipe_is_the_one_of_simba_v2s_paper(task, name):
+    paper, shared = (_resolve(task, name, recipe=r, experiment="x") for r in ("paper", "shared"))
+    assert Config(**{**vars(paper), "recipe": "shared"}) == shared
+    assert not not_in_recipe(paper)
+
+
+def test_what_is_given_wins():
+    config = _resolve(
+        "mujoco/Hopper-v4",
+        "redq",
+        recipe="paper",
+        discount=0.9,
+        action_repeat=2,
+        learning_starts=77,
+        temperature=TemperatureConfig(target_entropy_coefficient=-0.7),
+    )
+    assert (config.discount, config.action_repeat, config.learning_starts) == (0.9, 2, 77)
+    assert config.temperature.target_entropy_coefficient == -0.7
+    assert resolve(config) == config
+
+
+def test_single_tasks_are_known_in_other_suites_and_versions():
+    for task in ("gymnasium/Hopper-v5", "envpool/Hopper-v4"):
+        environment: Any = SimpleNamespace(episode_length=1000, action_size=3)
+        config = resolve(Config(task, recipe="paper", agent=AgentConfig("redq")), environment)
+        assert config.temperature.target_entropy_coefficient == -1 / 3
+    environment = SimpleNamespace(episode_length=1000, action_size=2)
+    config = Config("gymnasium/Swimmer-v4", recipe="paper", agent=AgentConfig("crossq"))
+    assert resolve(config, environment).discount == 0.9999
+
+
+def test_what_a_paper_has_for_other_tasks_only_is_said():
+    said = not_in_recipe(_resolve("dmc/dog-run", "droq", recipe="paper"))
+    for part in ("droq", "dmc/dog-run", "Humanoid", "target-entropy-coefficient -0.5", "rate 0.01"):
+        assert part in said
+    assert "\n" not in said
+    for task, name, recipe in (
+        ("mujoco/Hopper-v4", "droq", "paper"),
+        ("dmc/dog-run", "droq", "shared"),
+        ("dmc/dog-run", "crossq", "paper"),
+        ("dmc/dog-run", "bro", "paper"),
+    ):
+        assert not not_in_recipe(_resolve(task, name, recipe=recipe))
+
+
+def test_a_run_says_so_before_it_is_compiled():
+    said: list[str] = []
+    run: Any = SimpleNamespace(
+        config=_resolve("dmc/dog-run", "redq", recipe="paper"),
+        display=SimpleNamespace(say=said.append),
+        members=[None],
+        memory=0,
+        compiler=SimpleNamespace(has_compiled=lambda *_: True),
+        runs=SimpleNamespace(
+            count=1, at_a_time=1, mesh=SimpleNamespace(size=1), compile=lambda: said.append("done")
+        ),
+    )
+    Session._compile(run)
+    assert said[1:] == [not_in_recipe(run.config), "done"]
+
+
+def test_the_files_of_a_run_name_the_recipe(tmp_path):
+    config = _resolve("dmc/dog-run", "bro", recipe="paper", output=str(tmp_path))
+    directory = logging.run_directory(config)
+    assert directory == tmp_path / "bro_paper" / "dmc" / "dog-run"
+    logging.create_run_directory(config)
+    assert json.loads((directory / "config.json").read_text())["recipe"] == "paper"
+    environment: Any = SimpleNamespace(episode_length=1000, action_size=38)
+    assert resolve(logging.read_config(directory), environment) == config
+    sweep = Sweep(Config("dmc/dog-run", recipe="paper", agent=AgentConfig("bro")), ("dmc/dog-run",))
+    assert sweep.config.experiment == "bro_paper"
+
+
+def test_environments_have_the_action_repeat_of_the_recipe():
+    for recipe, length in (("shared", 500), ("paper", 1000)):
+        config = Config("dmc/cheetah-run", recipe=recipe, agent=AgentConfig("bro"))
+        assert make_environment(config).episode_length == length
+    config = Config("dmc/cheetah-run", agent=AgentConfig("bro"))
+    trials = Sweep(config, (config.task,), (parse_axis("grid", "recipe=shared,paper"),)).trials()
+    resolved = resolve_all([trial.config for trial in trials])
+    assert [each.action_repeat for each in resolved] == [2, 1]
+    assert [each.discount for each in resolved] == [0.99, 0.99]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"agent": AgentConfig("random")}, "--recipe paper: random has no paper: drop it"),
+        ({"agent": AgentConfig("dqn")}, "--agent.name is 'dqn': choose from simba_v2, "),
+        ({"recipe": "papers"}, "--recipe is 'papers': choose from shared, paper"),
+        ({"offline": OfflineConfig("x.hdf5", transitions=500)}, "--recipe is of no use with"),
+    ],
+)
+def test_what_has_no_recipe_is_refused(changes, message):
+    environment: Any = SimpleNamespace(episode_length=200, action_size=1)
+    config = Config(**{"task": "gymnax/Pendulum-v1", "recipe": "paper", **changes})
+    with pytest.raises(ConfigError, match=message) as refused:
+        resolve(config, environment)
+    assert "\n" not in str(refused.value)
+
+
+def test_values_from_a_file_are_among_the_choices():
+    environment: Any = SimpleNamespace(episode_length=200, action_size=1)
+    wrong: Any = AgentConfig(input_projection="none")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"--agent\.input-projection is 'none': choose from "):
+        resolve(Config("gymnax/Pendulum-v1", agent=wrong), environment)
+
+
+def test_help_shows_the_recipe_that_is_named(capsys):
+    for recipe, expected in {
+        "shared": "5,000. (default: 5000)",
+        "paper": "(default: 25000)",
+    }.items():
+        with pytest.raises(SystemExit):
+            train.parse(["--agent.name", "td3", "--recipe", recipe, "--help"])
+        shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert expected in shown
