@@ -35,7 +35,7 @@ class Hand(gymnasium.Env):
     def step(self, action):
         self.steps += 1
         observation = numpy.array([self.steps, action[0]], numpy.float32)
-        return observation, 1.0 + BIAS, False, False, {{"solved": self.steps == 3}}
+        return observation, 1.0 + BIAS, False, False, {{"solved": self.steps in (3, 6)}}
 
 gymnasium.register("myoHandKeyTurnRandom-v0", entry_point="myosuite:Hand")
 """
@@ -82,7 +82,8 @@ def test_lengths_repeats_and_successes(stand_in):
     played = play(environment, -jnp.ones((51, *SHAPE, 3)))
     timesteps = played.timesteps
     assert (timesteps.reward == 2).all()
-    np.testing.assert_array_equal(timesteps.success[:, 0, 0], np.arange(51) % 50 == 1)
+    # Solved at steps 3 and 6: only the second is the last of an action's two.
+    np.testing.assert_array_equal(timesteps.success[:, 0, 0], np.arange(51) % 50 == 2)
     np.testing.assert_array_equal(timesteps.truncated[:, 0, 0], np.arange(51) == 49)
     assert (timesteps.observation[..., 1] == 0).all(), "-1 is the lowest action"
 
@@ -92,7 +93,7 @@ def test_the_adapter_is_compared_with_a_plain_loop(stand_in):
     versions, adapter, ends = compare(task, 110, 3, "both", host_python=sys.executable)
     assert versions.detail.startswith("myosuite 3.0, mujoco ")
     assert adapter.passed and adapter.detail.endswith("in 4 times 110 steps")
-    assert ends.passed and "0 terminated, 4 truncated, 8 solved" in ends.detail
+    assert ends.passed and "0 terminated, 4 truncated, 16 solved" in ends.detail
     stand_in(bias=1e-3)
     _, adapter, ends = compare(task, 10, 3, "both", host_python=sys.executable)
     assert not adapter.passed and "of rewards 5.0e-04" in adapter.detail
