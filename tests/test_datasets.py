@@ -75,7 +75,7 @@ def _write_layout(path: Path, **changes: np.ndarray | None) -> Path:
 
 def _batch(dataset: Dataset) -> dict[str, np.ndarray]:
     arrays = {f.name: getattr(dataset, f.name) for f in dataclasses.fields(dataset)}
-    del arrays["name"], arrays["origin"]
+    del arrays["name"], arrays["origin"], arrays["action_range"]
     transitions = jax.tree.map(jnp.asarray, Transitions.create(**arrays))
     batch = transitions.sample(jax.random.key(0), jnp.int32(0), 256, jnp.float32(0.9))
     arrays = batch._asdict()
@@ -150,7 +150,7 @@ def test_a_dataset_that_minari_collected_is_read_in_the_range_of_the_task():
         collector.create_dataset("pendulum/random-v0")
         collector.close()
     read = loading.load("minari/pendulum/random-v0")
-    assert read.origin == Origin("gymnasium/Pendulum-v1", 1, 7)
+    assert read.origin == Origin("gymnasium/Pendulum-v1", 1, 7, observations="3")
     np.testing.assert_allclose(2.0 * read.action, actions, rtol=1e-6)
     np.testing.assert_array_equal(np.flatnonzero(read.ended), [6, 13])
     assert not read.terminated.any()
