@@ -58,7 +58,7 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     config = dataclasses.replace(
         config,
         agent=agent,
-        episode_length=config.episode_length or spec.episode_length or episode * repeat,
+        episode_length=envs.steps_per_episode(environment),
         update_to_data_ratio=float(repeat) if ratio is None else ratio,
         discount=default_discount(episode) if discount is None else discount,
     )

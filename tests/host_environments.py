@@ -165,6 +165,12 @@ class Named(Counting):
         }
 
 
+class Wide(Named):
+    """Takes other actions."""
+
+    action_space = spaces.Box(-1.0, 2.0, (1,), np.float32)
+
+
 class Answers(Counting):
     """Answers as it is told to; in the sub-environment that is made last, or in every one."""
 
@@ -259,6 +265,7 @@ for _kind in (
     Slow,
     Dictionary,
     Named,
+    Wide,
     Steered,
     Early,
     Unbounded,
