@@ -104,6 +104,8 @@ class GymnaxEnvironment:
         return GymnaxState(environment=fix_types(inner), key=key), timestep
 
     def with_limit(self, steps: int) -> "GymnaxEnvironment":
-        """The same with another limit of its own; only for one that has no ends of its own."""
+        """The same with another limit; one that has ends of its own as it is."""
+        if self.has_own_ends:
+            return self
         parameters = self._parameters.replace(**{_LIMIT: steps})
         return GymnaxEnvironment(self._environment, parameters)

@@ -131,9 +131,9 @@ def numbers(what, values, count):
     """Numbers of `count` environments, one each."""
     array = np.asarray(values)
     if array.dtype.kind not in NUMBERS:
-        raise Refused(f"returned {values!r:.60} as its {what}: a number is needed")
+        raise Refused(f"returned {values!r:.60} as {what}: a number is needed")
     if array.size != count or (count > 1 and len(array) != count):
-        raise Refused(f"returned a {what} of shape {array.shape}: one number is needed")
+        raise Refused(f"returned {what} of shape {array.shape}: one number is needed")
     return array.reshape(count)
 
 
@@ -143,7 +143,7 @@ def flag(what, value):
         return value
     found = numbers(what, value, 1)[0]
     if found != found:
-        raise Refused(f"returned {found} as its {what}")
+        raise Refused(f"returned {found} as {what}")
     return bool(found)
 
 
@@ -342,7 +342,7 @@ class EnvPoolEnvironments:
                 values = numbers(what, values, len(order))
                 for slot in np.array(order)[values != values]:
                     begin(int(slot))
-                    raise Refused(f"returned nan as its {what}")
+                    raise Refused(f"returned nan as {what}")
                 results[order, column] = values != 0
             solved = np.zeros(len(order), bool)
             for key in SUCCESS_KEYS:

@@ -148,20 +148,20 @@ def test_what_counts_as_success(made, case, key):
 
 
 REFUSED = {
-    "text": ({"info": {"success": "False"}}, r"'False' as its info\['success'\]: a number is"),
+    "text": ({"info": {"success": "False"}}, r"'False' as info\['success'\]: a number is"),
     "empty": (
         {"info": {"solved": []}},
-        r"a info\['solved'\] of shape \(0,\): one number is needed",
+        r"info\['solved'\] of shape \(0,\): one number is needed",
     ),
-    "several": ({"info": {"is_success": [1, 0]}}, r"a info\['is_success'\] of shape \(2,\)"),
+    "several": ({"info": {"is_success": [1, 0]}}, r"info\['is_success'\] of shape \(2,\)"),
     "no info": ({"info": None}, r"no \(observation, reward, terminated, truncated, info\)"),
-    "flags": ({"terminated": np.array([True, False])}, r"a terminated of shape \(2,\)"),
-    "flag of text": ({"truncated": "False"}, "'False' as its truncated: a number is needed"),
-    "no flag": ({"truncated": None}, "None as its truncated: a number is needed"),
-    "NaN": ({"terminated": NAN}, "returned nan as its terminated"),
-    "rewards": ({"reward": [1.0, 2.0]}, r"a reward of shape \(2,\)"),
-    "reward of text": ({"reward": "1.0"}, "'1.0' as its reward: a number is needed"),
-    "no reward": ({"reward": None}, "None as its reward: a number is needed"),
+    "flags": ({"terminated": np.array([True, False])}, r"returned terminated of shape \(2,\)"),
+    "flag of text": ({"truncated": "False"}, "'False' as truncated: a number is needed"),
+    "no flag": ({"truncated": None}, "None as truncated: a number is needed"),
+    "NaN": ({"terminated": NAN}, "returned nan as terminated"),
+    "rewards": ({"reward": [1.0, 2.0]}, r"returned reward of shape \(2,\)"),
+    "reward of text": ({"reward": "1.0"}, "'1.0' as reward: a number is needed"),
+    "no reward": ({"reward": None}, "None as reward: a number is needed"),
 }
 
 
@@ -189,18 +189,18 @@ def test_a_pool_reports_success_per_environment(pooled, key):
     memory = pooled(info={key: np.array([NAN, 1.0])})
     assert memory.step()[:, 3].tolist() == [1, 0]
     assert pooled(info={key: np.array([[True], [False]])}).step()[:, 3].tolist() == [0, 1]
-    with pytest.raises(Refused, match=rf"as its info\['{key}'\]: a number is needed"):
+    with pytest.raises(Refused, match=rf"as info\['{key}'\]: a number is needed"):
         pooled(info={key: np.array(["False", "True"])}).step()
-    with pytest.raises(Refused, match=rf"a info\['{key}'\] of shape \(1,\)"):
+    with pytest.raises(Refused, match=rf"info\['{key}'\] of shape \(1,\)"):
         pooled(info={key: np.array([True])}).step()
 
 
 def test_a_pool_that_returns_no_flag_is_refused_where_it_did(pooled):
     memory = pooled(truncated=np.array([NAN, 0.0]))
-    with pytest.raises(Refused, match="returned nan as its truncated"):
+    with pytest.raises(Refused, match="returned nan as truncated"):
         memory.step()
     assert memory.begun[-1] == 1
-    with pytest.raises(Refused, match=r"a reward of shape \(2, 2\)"):
+    with pytest.raises(Refused, match=r"returned reward of shape \(2, 2\)"):
         pooled(reward=np.zeros((2, 2))).step()
 
 
