@@ -137,11 +137,14 @@ def numbers(what, values, count):
     return array.reshape(count)
 
 
+def number(what, value):
+    """One number, which may be an array of one element."""
+    return value if isinstance(value, (float, int)) else numbers(what, value, 1)[0]
+
+
 def flag(what, value):
-    """A truth value, given as such, as a number, or as an array of one element."""
-    if isinstance(value, bool):
-        return value
-    found = numbers(what, value, 1)[0]
+    """A truth value, given as such or as a number."""
+    found = number(what, value)
     if found != found:
         raise Refused(f"returned {found} as {what}")
     return bool(found)
@@ -153,7 +156,7 @@ def is_solved(info):
     for key in SUCCESS_KEYS:
         value = info.get(key)
         if value is not None:
-            found = numbers(f"info[{key!r}]", value, 1)[0]
+            found = number(f"info[{key!r}]", value)
             solved |= bool(found) and found == found
     return solved
 
@@ -236,7 +239,7 @@ class GymnasiumEnvironments:
             observation, reward, terminated, truncated, info = answer
             flags.append(
                 (
-                    numbers("reward", reward, 1)[0],
+                    number("reward", reward),
                     flag("terminated", terminated),
                     flag("truncated", truncated),
                     is_solved(info),
