@@ -16,6 +16,7 @@ from envs.registry import (
     register,
     register_family,
     spec,
+    steps_per_episode,
     suites,
     tasks,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "register",
     "register_family",
     "spec",
+    "steps_per_episode",
     "suites",
     "tasks",
 ]

@@ -16,6 +16,7 @@ from envs.registry import (
     tasks,
     unknown_task,
 )
+from envs.wrappers import TimeLimit
 
 _INSTALL = {
     "brax": "pip install brax",
@@ -38,10 +39,13 @@ def _build_gymnax(name: str, physics: str | None) -> Environment:
     from envs.gymnax import GymnaxEnvironment
 
     try:
-        return GymnaxEnvironment(environment)
+        adapted = GymnaxEnvironment(environment)
     except ValueError as error:
         choices = ", ".join(tasks("gymnax"))
         raise TaskError(f"gymnax/{name}: {error}: choose from {choices}") from None
+    if adapted.has_own_ends and adapted.episode_length is not None:
+        return TimeLimit(adapted, adapted.episode_length)
+    return adapted
 
 
 def _functional_spec(task_id: str) -> TaskSpec:

@@ -70,8 +70,10 @@ class BraxEnvironment:
     """A Brax or Playground environment, without any wrapper of its own, as an `Environment`.
 
     Observations that are dictionaries are flattened in the order of their sorted keys. `done`
-    is a termination, unless the environment itself marks it as `info["truncation"]`. (The time
-    limits of both libraries are in wrappers, whose place our own take.)
+    is a termination, unless the environment itself marks it as `info["truncation"]`, which without
+    `done` ends nothing, as in both libraries: `info` is part of the state, and what an environment
+    wrote there may be of an earlier step. (The time limits of both libraries are in wrappers, whose
+    place our own take.)
     """
 
     def __init__(self, environment: Any):

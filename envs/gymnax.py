@@ -6,10 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from gymnax.environments import environment as gymnax_environment
 from gymnax.environments import spaces
 
 from envs.base import TimeStep
+from envs.host_worker import MOST_STEPS, Refused, action_range, declared
 from envs.pytrees import fix_types, flatten_observation
+
+_LIMIT = "max_steps_in_episode"
 
 
 @struct.dataclass
@@ -21,7 +25,15 @@ class GymnaxState:
 
 
 class GymnaxEnvironment:
-    """A gymnax environment as an `Environment`. Its own time limit truncates; none is added."""
+    """A gymnax environment as an `Environment`. Its own time limit truncates; none is added.
+
+    Its limit is the parameter `max_steps_in_episode`; without that, or with more steps than can be
+    counted, none is known.
+
+    Attributes:
+      has_own_ends: whether the environment itself says when it truncates, so that the parameter
+        need not be its limit.
+    """
 
     def __init__(self, environment: Any, parameters: Any = None):
         """Adapts `environment`, with its default parameters if none are given.
@@ -30,7 +42,15 @@ class GymnaxEnvironment:
           ValueError: if the actions are not a bounded box.
         """
         self._environment = environment
-        self._parameters = environment.default_params if parameters is None else parameters
+        parameters = environment.default_params if parameters is None else parameters
+        limit = getattr(parameters, _LIMIT, None)
+        self.episode_length: int | None = declared(limit)
+        if limit is not None and limit > MOST_STEPS:
+            parameters = parameters.replace(**{_LIMIT: MOST_STEPS})
+        self._parameters = parameters
+        truncate = getattr(type(environment), "is_truncated", None)
+        self.has_own_ends = truncate is not gymnax_environment.Environment.is_truncated
+        self._truncates = self.has_own_ends or limit is not None
         actions = environment.action_space(self._parameters)
         if not isinstance(actions, spaces.Box):
             raise ValueError(
@@ -40,11 +60,15 @@ class GymnaxEnvironment:
         self._action_shape = actions.shape
         low = np.broadcast_to(np.asarray(actions.low, np.float32), actions.shape)
         high = np.broadcast_to(np.asarray(actions.high, np.float32), actions.shape)
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            raise ValueError(f"{environment.name} has unbounded actions; they cannot be rescaled")
-        self._center, self._half_width = (high + low) / 2, (high - low) / 2
+        try:
+            bottom, top = action_range(low, high, actions.dtype)
+        except Refused as error:
+            raise ValueError(f"{environment.name} {error}") from None
+        self._low, self._high, self._dtype = low, high, actions.dtype
+        shape = actions.shape
+        self._center = ((top + bottom) / 2).astype(np.float32).reshape(shape)
+        self._half_width = ((top - bottom) / 2).astype(np.float32).reshape(shape)
         self.action_size = int(np.prod(actions.shape))
-        self.episode_length: int | None = int(self._parameters.max_steps_in_episode)
         _, observation = jax.eval_shape(lambda: self.reset(jax.random.key(0)))
         (self.observation_size,) = observation.shape
 
@@ -58,15 +82,18 @@ class GymnaxEnvironment:
         """See `Environment.step`."""
         key, step_key = jax.random.split(state.key)
         action = action.reshape(self._action_shape).astype(jnp.float32)
+        action = self._center + self._half_width * action
+        if not jnp.issubdtype(self._dtype, jnp.floating):
+            action = jnp.clip(jnp.floor(action + 0.5), self._low, self._high).astype(self._dtype)
         # `step` would reset by itself and hide the final observation.
         observation, inner, reward, terminated, _ = self._environment.step_env(
             step_key,
             state.environment,
-            self._center + self._half_width * action,
+            action,
             self._parameters,
         )
         terminated = jnp.asarray(terminated, bool).reshape(())
-        truncated = self._environment.is_truncated(inner, self._parameters)
+        truncated = self._truncates and self._environment.is_truncated(inner, self._parameters)
         timestep = TimeStep(
             observation=flatten_observation(observation),
             reward=jnp.asarray(reward, jnp.float32).reshape(()),
@@ -75,3 +102,10 @@ class GymnaxEnvironment:
             success=jnp.zeros((), bool),
         )
         return GymnaxState(environment=fix_types(inner), key=key), timestep
+
+    def with_limit(self, steps: int) -> "GymnaxEnvironment":
+        """The same with another limit; one that has ends of its own as it is."""
+        if self.has_own_ends:
+            return self
+        parameters = self._parameters.replace(**{_LIMIT: steps})
+        return GymnaxEnvironment(self._environment, parameters)

@@ -43,9 +43,11 @@ class HostEnvironment:
     key and its actions. (EnvPool takes a seed only for the first of the episodes that follow one
     another; what happens in all of them follows from the first key.)
 
-    Observations are flattened as `gymnasium.spaces.flatten` does it: entries of a dictionary in
-    the order of its space, which gymnasium sorts by name unless it was given an `OrderedDict`;
-    entries of a tuple in theirs; arrays row by row; discrete values one-hot.
+    Observations are flattened part by part: entries of a dictionary in the order of their names, at
+    every level, also where its space is an `OrderedDict`; entries of a tuple in theirs; arrays row
+    by row; discrete values one-hot.
+
+    Integer actions are rounded so that each has an equal share of [-1, 1].
 
     A step after the end of an episode does nothing and returns zeros.
     """
@@ -83,6 +85,7 @@ class HostEnvironment:
         self._pool.episode_length = min(limits, default=None)
         self.episode_length = self._pool.episode_length
         description = self._pool.description
+        self.layout = description.layout
         self.observation_size = description.observation_size
         self.action_size = description.low.size
         self.action_low, self.action_high = description.low, description.high

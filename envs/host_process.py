@@ -33,11 +33,13 @@ class Description(NamedTuple):
     """What a worker says of an environment.
 
     Attributes:
+      layout: name and shape of each part of the observation, in the order of the flattened one.
       observation_size: length of the flattened observation.
-      low, high: flat bounds of the actions.
+      low, high: flat ends of what [-1, 1] is mapped to, see `host_worker.action_range`.
       episode_length: the environment's own limit, or None.
     """
 
+    layout: list[tuple[str, tuple[int, ...]]]
     observation_size: int
     low: np.ndarray
     high: np.ndarray
@@ -98,6 +100,7 @@ class WorkerProcess:
         # Imports may take longer than any step is allowed to.
         said = self.receive(max(self._time_limit, START_SECONDS))
         said |= {name: np.asarray(said[name], np.float32) for name in ("low", "high")}
+        said["layout"] = [(name, tuple(shape)) for name, shape in said["layout"]]
         description = Description(**said)
         self._actions = description.low.size
         self._record = self._actions + FLAGS + description.observation_size

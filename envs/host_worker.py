@@ -23,6 +23,9 @@ import numpy as np
 HEADER = 64
 FLAGS = 4  # reward, terminated, truncated, success
 SUCCESS_KEYS = ("success", "is_success", "solved")
+MOST_STEPS = 2**31 - 1
+NUMBERS = "biuf"  # kinds of arrays that hold real numbers
+LARGEST = 2**22  # integers up to here, and the halves between them, are exact in float32
 PROTOCOL = 4  # the newest that Python 3.7 reads
 
 
@@ -30,8 +33,48 @@ class Refused(Exception):
     """What an environment is or returned cannot be used; the text goes on from its name."""
 
 
+def parts_of(space, path=()):
+    """The parts of a space in the order in which they are flattened: `[(path, space), ...]`.
+
+    Entries of a dictionary come in the order of their names, at every level, however the
+    dictionary was made; entries of a tuple in their own. A path says where a part is.
+    """
+    from gymnasium import spaces
+
+    keys: Any
+    if isinstance(space, spaces.Dict):
+        keys = sorted(space.spaces, key=str)
+    elif isinstance(space, spaces.Tuple):
+        keys = list(range(len(space.spaces)))
+    else:
+        return [(path, space)]
+    return [part for key in keys for part in parts_of(space.spaces[key], (*path, key))]
+
+
+def entry(value, path):
+    """What a nested value holds at a path."""
+    for key in path:
+        value = value[key]
+    return value
+
+
+def name_of(path):
+    """Of a part, for messages."""
+    return "/".join(str(key) for key in path)
+
+
+def layout_of(parts):
+    """Names and shapes of parts as they are flattened."""
+    from gymnasium import spaces
+
+    return [
+        [name_of(path), list(space.shape) if isinstance(space, spaces.Box) else [size_of(space)]]
+        for path, space in parts
+    ]
+
+
 def size_of(space):
-    """Length of the flattened space."""
+    """Length of a part when it is flattened."""
     from gymnasium import spaces
 
     try:
@@ -41,20 +84,86 @@ def size_of(space):
         raise Refused(f"has {kind} observations, which have no fixed length") from None
 
 
-def action_bounds(space):
-    """Flat lower and upper bounds of a bounded box."""
-    from gymnasium import spaces
+def action_range(low, high, dtype):
+    """Flat lower and upper ends of what [-1, 1] is mapped to, for actions between two bounds.
 
-    if not isinstance(space, spaces.Box):
-        kind = type(space).__name__
-        raise Refused(f"has {kind} actions; continuous ones (a Box) are needed")
-    low, high = np.ravel(space.low), np.ravel(space.high)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+    Integers are rounded: half of one more at both ends gives each of them an equal share.
+    """
+    low, high = np.ravel(low).astype(np.float64), np.ravel(high).astype(np.float64)
+    with np.errstate(over="ignore"):
+        width = (high - low).astype(np.float32)  # the largest floats stand for infinity, too
+    if not np.isfinite(width).all():
         raise Refused(
             "has unbounded actions: wrap it in gymnasium.wrappers.RescaleAction or ClipAction "
             "where it is registered, or give its action space finite bounds"
         )
-    return low, high
+    is_integer = np.dtype(dtype).kind in "biu"
+    if is_integer and max(np.abs(low).max(), np.abs(high).max()) > LARGEST:
+        raise Refused(f"has integer actions beyond {LARGEST}: give its action space lower bounds")
+    margin = 0.5 if is_integer else 0.0
+    return low - margin, high + margin
+
+
+class Actions:
+    """What a box takes for rows of actions in its `action_range`."""
+
+    def __init__(self, space):
+        from gymnasium import spaces
+
+        if not isinstance(space, spaces.Box):
+            kind = type(space).__name__
+            raise Refused(f"has {kind} actions; continuous ones (a Box) are needed")
+        self.low, self.high = action_range(space.low, space.high, space.dtype)
+        self._space = space
+        self._is_integer = np.dtype(space.dtype).kind in "biu"
+
+    def take(self, actions):
+        """From `(n, size)` float32 to `(n, *shape)` of the space's own type."""
+        if self._is_integer:
+            actions = np.floor(actions.astype(np.float64) + 0.5)
+        low, high = np.ravel(self._space.low), np.ravel(self._space.high)
+        actions = np.minimum(np.maximum(actions, low), high)
+        actions = actions.astype(self._space.dtype, copy=False)
+        return actions.reshape(-1, *self._space.shape)
+
+
+def numbers(what, values, count):
+    """Numbers of `count` environments, one each."""
+    array = np.asarray(values)
+    if array.dtype.kind not in NUMBERS:
+        raise Refused(f"returned {values!r:.60} as {what}: a number is needed")
+    if array.size != count or (count > 1 and len(array) != count):
+        raise Refused(f"returned {what} of shape {array.shape}: one number is needed")
+    return array.reshape(count)
+
+
+def number(what, value):
+    """One number, which may be an array of one element."""
+    return value if isinstance(value, (float, int)) else numbers(what, value, 1)[0]
+
+
+def flag(what, value):
+    """A truth value, given as such or as a number."""
+    found = number(what, value)
+    if found != found:
+        raise Refused(f"returned {found} as {what}")
+    return bool(found)
+
+
+def is_solved(info):
+    """Whether a step's information says that the task is solved; NaN and None do not."""
+    solved = False
+    for key in SUCCESS_KEYS:
+        value = info.get(key)
+        if value is not None:
+            found = number(f"info[{key!r}]", value)
+            solved |= bool(found) and found == found
+    return solved
+
+
+def declared(limit):
+    """A limit that can be reached, or None: steps are counted in 32 bits."""
+    return int(limit) if limit is not None and 0 < limit < MOST_STEPS else None
 
 
 class GymnasiumEnvironments:
@@ -66,26 +175,41 @@ class GymnasiumEnvironments:
         self._gymnasium = gymnasium
         self._make = make
         # The first is made for its spaces and becomes that of slot 0.
-        self._spare = first = self._new()
+        self._spare = first = self._new(None)
+        self._limit, limit = None, self._limit_of(first)
+        wanted = make.get("max_episode_steps")
+        if wanted is not None and limit is not None and wanted > limit:
+            first.close()
+            self._limit = wanted
+            self._spare = first = self._new(wanted)
+            limit = self._limit_of(first)
         self._environments = {}
-        self._space = first.observation_space
-        self._is_box = isinstance(self._space, gymnasium.spaces.Box)
-        self._size = size_of(self._space)
-        self._actions = first.action_space
-        self.low, self.high = action_bounds(self._actions)
-        limit = first.spec.max_episode_steps if first.spec is not None else None
+        self._parts = parts_of(first.observation_space)
+        self._actions = Actions(first.action_space)
         self.description = {
-            "observation_size": self._size,
             # Lists, because arrays are pickled in another way by every other numpy.
-            "low": self.low.tolist(),
-            "high": self.high.tolist(),
-            "episode_length": limit,
+            "layout": layout_of(self._parts),
+            "observation_size": sum(size_of(space) for _, space in self._parts),
+            "low": self._actions.low.tolist(),
+            "high": self._actions.high.tolist(),
+            "episode_length": declared(limit),
         }
 
-    def _new(self):
-        if "spec" in self._make:
-            return self._gymnasium.make(pickle.loads(self._make["spec"]), disable_env_checker=True)
-        return self._gymnasium.make(self._make["id"], disable_env_checker=True)
+    def _new(self, limit):
+        known = pickle.loads(self._make["spec"]) if "spec" in self._make else self._make["id"]
+        return self._gymnasium.make(known, max_episode_steps=limit, disable_env_checker=True)
+
+    def _limit_of(self, environment):
+        """The lowest limit among its wrappers; without any, what it says of itself, or None."""
+        limits = []
+        outer = environment
+        while isinstance(environment, self._gymnasium.Wrapper):
+            if isinstance(environment, self._gymnasium.wrappers.TimeLimit):
+                limits.append(environment._max_episode_steps)
+            environment = environment.env
+        if limits or outer.spec is None:
+            return min(limits) if limits else None
+        return outer.spec.max_episode_steps
 
     def reset(self, slots, seeds, continues, results, begin):
         """Begins an episode in each slot; `begin(slot)` is called before each."""
@@ -93,7 +217,7 @@ class GymnasiumEnvironments:
             begin(slot)
             environment = self._environments.get(slot)
             if environment is None:
-                environment, self._spare = self._spare or self._new(), None
+                environment, self._spare = self._spare or self._new(self._limit), None
                 self._environments[slot] = environment
             answer = environment.reset(seed=int(seeds[index]))
             if not (isinstance(answer, tuple) and len(answer) == 2):
@@ -103,42 +227,45 @@ class GymnasiumEnvironments:
 
     def step(self, slots, actions, results, begin):
         """Steps each slot with its row of `actions`."""
-        actions = np.minimum(np.maximum(actions, self.low), self.high)
-        actions = actions.astype(self._actions.dtype, copy=False)
-        actions = actions.reshape(-1, *self._actions.shape)
+        actions = self._actions.take(actions)
         flags, observations = [], []
         for index, slot in enumerate(slots):
             begin(slot)
             answer = self._environments[slot].step(actions[index])
-            if not (isinstance(answer, tuple) and len(answer) == 5):
+            if not (isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[4], dict)):
                 raise Refused(
                     "returned no (observation, reward, terminated, truncated, info) from step"
                 )
             observation, reward, terminated, truncated, info = answer
-            if np.ndim(reward):
-                if np.size(reward) != 1:
-                    raise Refused(f"returned a reward of shape {np.shape(reward)}")
-                reward = np.ravel(reward)[0]
-            success = any(np.all(info[key]) for key in SUCCESS_KEYS if key in info)
-            flags.append((reward, terminated, truncated, success))
+            flags.append(
+                (
+                    number("reward", reward),
+                    flag("terminated", terminated),
+                    flag("truncated", truncated),
+                    is_solved(info),
+                )
+            )
             observations.append(self._flat(observation))
         results[slots, :FLAGS] = flags
         results[slots, FLAGS:] = observations
 
     def _flat(self, observation):
-        if self._is_box:
-            if np.shape(observation) != self._space.shape:
-                raise Refused(
-                    f"returned an observation of shape {np.shape(observation)} where its space "
-                    f"has {self._space.shape}"
-                )
-            return np.ravel(observation)
-        flat = self._gymnasium.spaces.flatten(self._space, observation)
-        if flat.shape != (self._size,):
+        parts = [self._flat_part(observation, path, space) for path, space in self._parts]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _flat_part(self, observation, path, space):
+        value = entry(observation, path)
+        if not isinstance(space, self._gymnasium.spaces.Box):
+            return self._gymnasium.spaces.flatten(space, value)
+        array = np.asarray(value)
+        what = f"an observation {name_of(path)}" if path else "an observation"
+        if array.shape != space.shape:
             raise Refused(
-                f"returned an observation of {flat.size} numbers where its space has {self._size}"
+                f"returned {what} of shape {array.shape} where its space has {space.shape}"
             )
-        return flat
+        if array.dtype.kind not in NUMBERS:
+            raise Refused(f"returned {what} of type {array.dtype}: numbers are needed")
+        return np.ravel(array)
 
     def close(self):
         """Closes every environment."""
@@ -159,18 +286,23 @@ class EnvPoolEnvironments:
 
         self._make_pool = envpool.make
         self._name = make["id"]
+        self._options = {}
         pool = self._new([0])
+        limit = declared(pool.spec.config.max_episode_steps)
+        wanted = make.get("max_episode_steps")
+        if wanted is not None and limit is not None and wanted > limit:
+            self._options, limit = {"max_episode_steps": wanted}, declared(wanted)
         self._pools = {}  # slot -> (pool, index in the pool)
-        self._space = pool.observation_space
-        self._actions = pool.action_space
-        self.low, self.high = action_bounds(self._actions)
-        limit = pool.spec.config.max_episode_steps
+        self._parts = parts_of(pool.observation_space)
+        self._sizes = [size_of(space) for _, space in self._parts]
+        self._actions = Actions(pool.action_space)
         self.description = {
-            "observation_size": size_of(self._space),
             # Lists, because arrays are pickled in another way by every other numpy.
-            "low": self.low.tolist(),
-            "high": self.high.tolist(),
-            "episode_length": int(limit) if 0 < limit < 2**31 - 1 else None,
+            "layout": layout_of(self._parts),
+            "observation_size": sum(self._sizes),
+            "low": self._actions.low.tolist(),
+            "high": self._actions.high.tolist(),
+            "episode_length": limit,
         }
 
     def _new(self, seeds):
@@ -180,6 +312,7 @@ class EnvPoolEnvironments:
             num_envs=len(seeds),
             num_threads=1,
             seed=[int(seed) for seed in seeds],
+            **self._options,
         )
 
     def reset(self, slots, seeds, continues, results, begin):
@@ -199,20 +332,27 @@ class EnvPoolEnvironments:
 
     def step(self, slots, actions, results, begin):
         """Steps each slot with its row of `actions`."""
-        actions = np.minimum(np.maximum(actions, self.low), self.high)
-        actions = actions.astype(self._actions.dtype, copy=False)
+        actions = self._actions.take(actions)
         row = {slot: index for index, slot in enumerate(slots)}
         for pool, indices, members in self._groups(slots):
             begin(members[0])
-            chosen = actions[[row[slot] for slot in members]]
-            answer = pool.step(chosen.reshape(-1, *self._actions.shape), indices)
+            answer = pool.step(actions[[row[slot] for slot in members]], indices)
             observation, reward, terminated, truncated, info = answer
             order = self._order(indices, members, info)
-            success = [info[key] for key in SUCCESS_KEYS if key in info]
-            results[order, 0] = reward
-            results[order, 1] = terminated
-            results[order, 2] = truncated
-            results[order, 3] = np.any(success, axis=0) if success else 0
+            results[order, 0] = numbers("reward", reward, len(order))
+            ends = {"terminated": terminated, "truncated": truncated}
+            for column, (what, values) in enumerate(ends.items(), 1):
+                values = numbers(what, values, len(order))
+                for slot in np.array(order)[values != values]:
+                    begin(int(slot))
+                    raise Refused(f"returned nan as {what}")
+                results[order, column] = values != 0
+            solved = np.zeros(len(order), bool)
+            for key in SUCCESS_KEYS:
+                if info.get(key) is not None:
+                    values = numbers(f"info[{key!r}]", info[key], len(order))
+                    solved |= (values != 0) & (values == values)
+            results[order, 3] = solved
             results[order, FLAGS:] = self._flat(observation, len(order))
 
     def _groups(self, slots):
@@ -228,15 +368,18 @@ class EnvPoolEnvironments:
         slot = dict(zip(indices.tolist(), members))  # noqa: B905, unknown to old interpreters
         return [slot[int(index)] for index in info["env_id"]]
 
-    def _flat(self, observation, count, space=None):
-        space = self._space if space is None else space
-        parts = getattr(space, "spaces", None)
-        if parts is None:
-            return np.reshape(observation, (count, -1))
-        names = list(parts) if hasattr(parts, "keys") else range(len(parts))
-        return np.concatenate(
-            [self._flat(observation[name], count, parts[name]) for name in names], axis=1
-        )
+    def _flat(self, observation, count):
+        parts = []
+        for (path, _), size in zip(self._parts, self._sizes):  # noqa: B905, as above
+            part = np.reshape(entry(observation, path), (count, -1))
+            if part.shape[1] != size:
+                name = f" {name_of(path)}" if path else ""
+                raise Refused(
+                    f"returned an observation{name} of {part.shape[1]} numbers where its space has "
+                    f"{size}"
+                )
+            parts.append(part)
+        return np.concatenate(parts, axis=1)
 
     def close(self):
         """Drops every pool."""
@@ -299,7 +442,7 @@ class Worker:
 
     def _map(self, capacity):
         if capacity != self._capacity:
-            size = self._environments.low.size
+            size = len(self._environments.description["low"])
             self._capacity = capacity
             self._header, records = map_memory(
                 self._memory,

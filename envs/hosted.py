@@ -85,7 +85,15 @@ def _build_myosuite(
     if missing := known.missing(options.python):
         raise TaskError(f"{missing}, or name another interpreter that has it (--host-python)")
     in_gymnasium = f"gymnasium/{known.official}"
-    return _build("gymnasium", in_gymnasium, _gymnasium_source, physics, episode_length, options)
+    return _build(
+        "gymnasium",
+        in_gymnasium,
+        _gymnasium_source,
+        physics,
+        episode_length,
+        options,
+        lift=episode_length != known.episode_length,
+    )
 
 
 def check_interpreter(python: str, package: str) -> None:
@@ -127,15 +135,18 @@ def _build(
     physics: str | None,
     episode_length: int | None,
     options: HostOptions,
+    lift: bool = True,
 ) -> Environment:
+    """Makes an environment; `lift` replaces a limit of its own that is below `episode_length`."""
     if not 0 < options.time_limit < math.inf:
         raise TaskError(f"the time limit is {options.time_limit} s: give a finite number above 0")
     if options.python:
         source = _source_elsewhere(library, task_id, options.python)
     else:
         source = find_source(task_id)
+    source = {"kind": library, "max_episode_steps": episode_length if lift else None, **source}
     try:
-        environment = HostEnvironment(task_id, {"kind": library, **source}, episode_length, options)
+        environment = HostEnvironment(task_id, source, episode_length, options)
     except HostEnvironmentError as error:
         blind = "OpenGL" in str(error) and "MUJOCO_GL" not in os.environ
         hint = ": without a screen it needs MUJOCO_GL=egl (or osmesa) to be set" if blind else ""

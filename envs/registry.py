@@ -11,6 +11,7 @@ from functools import partial
 import jax
 
 from envs.base import Environment
+from envs.host_worker import MOST_STEPS
 from envs.wrappers import ActionRepeat, TimeLimit
 
 
@@ -41,8 +42,8 @@ class TaskSpec:
       build: makes the bare environment (actions in [-1, 1], no time limit of ours). Receives
         the name of the physics, or None where `physics` is empty.
       action_repeat: default number of steps per action.
-      episode_length: default limit in steps before action repeat; None leaves the limit to the
-        environment itself.
+      episode_length: default limit in steps before action repeat, where the environment has no
+        lower one of its own; None leaves the limit to the environment itself.
       terminates: whether episodes can end before the limit.
       physics: engines to choose from; empty where there is no choice.
       simplified: those among them whose model is not quite the original's, which are there to be
@@ -219,6 +220,10 @@ def make(
 ) -> Environment:
     """Makes an environment with time limit and action repeat (no automatic reset).
 
+    The lower of two limits holds, the task's default and the environment's own, unless another is
+    asked for. One above the environment's own is only given to environments that can be told: those
+    in worker processes, and those with a method `with_limit(steps)`, which returns them with it.
+
     Args:
       task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
       physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators, but where
@@ -228,7 +233,8 @@ def make(
       host: how to run an environment that lives in worker processes.
 
     Raises:
-      TaskError: for an unknown task or physics, a missing package, or a number below one.
+      TaskError: for an unknown task or physics, a missing package, a number below one, or a limit
+        that the environment would not reach.
     """
     known = spec(task_id)
     chosen = _choose_physics(known, physics)
@@ -242,8 +248,8 @@ def make(
     limit = known.episode_length if episode_length is None else episode_length
     if repeat < 1:
         raise TaskError(f"action_repeat is {repeat}: give 1 or more")
-    if limit is not None and limit < 1:
-        raise TaskError(f"episode_length is {limit}: give 1 or more")
+    if limit is not None and not 1 <= limit <= MOST_STEPS:
+        raise TaskError(f"episode_length is {limit}: give 1 or more, and at most {MOST_STEPS}")
     build = known.build
     if known.on_host:  # a worker must know where an episode ends
         build = partial(build, episode_length=limit, options=host or HostOptions())
@@ -254,11 +260,33 @@ def make(
         )
     environment = build(chosen)
     own_limit = environment.episode_length
+    # The task's default is nobody's request, also where it is read from the results of a run.
+    if limit is not None and own_limit is not None and own_limit < limit != known.episode_length:
+        if hasattr(environment, "with_limit"):
+            environment = environment.with_limit(limit)
+        own_limit = environment.episode_length
+        if own_limit is not None and own_limit < limit:
+            raise TaskError(
+                f"{task_id} ends its episodes after {own_limit} steps by itself, so episode_length "
+                f"{limit} cannot be: give {own_limit} or less"
+            )
+    if limit is None and own_limit is not None and own_limit > MOST_STEPS:
+        raise TaskError(
+            f"{task_id} has a limit of {own_limit} steps, more than can be counted: give an "
+            f"episode_length of at most {MOST_STEPS}"
+        )
     if limit is not None and (own_limit is None or limit < own_limit):
         environment = TimeLimit(environment, limit)
     if repeat > 1:
         environment = ActionRepeat(environment, repeat)
     return environment
+
+
+def steps_per_episode(environment: Environment) -> int | None:
+    """The limit of what `make` returned in steps before action repeat, or None."""
+    if isinstance(environment, ActionRepeat):
+        environment = environment.inner
+    return environment.episode_length
 
 
 def _choose_physics(known: TaskSpec, physics: str) -> str | None:

@@ -81,7 +81,10 @@ class TimeLimit:
 
 
 class ActionRepeat:
-    """Holds an action for several steps: rewards add up, and the end of an episode ends it."""
+    """Holds an action for several steps: rewards add up, and the end of an episode ends it.
+
+    All else is that of the last step taken; that a task was solved before it does not count.
+    """
 
     def __init__(self, environment: Environment, repeat: int):
         """`repeat` is the number of inner steps per step."""
@@ -102,11 +105,7 @@ class ActionRepeat:
         def step_unless_ended(carry, _):
             state, so_far = carry
             next_state, timestep = self.inner.step(state, action)
-            timestep = replace(
-                timestep,
-                reward=so_far.reward + timestep.reward,
-                success=so_far.success | timestep.success,
-            )
+            timestep = replace(timestep, reward=so_far.reward + timestep.reward)
             ended = so_far.terminated | so_far.truncated
             return _select(ended, (state, so_far), (next_state, timestep)), None
 

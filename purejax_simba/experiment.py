@@ -1,5 +1,6 @@
 """A whole experiment: begun, gone on with, or together with others."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -72,9 +73,13 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
       And what `run` raises.
     """
     saved = logging.read_config(directory)
-    session = Session(Compiler(make_program(config or saved)))
+    asked = config or saved
+    session = Session(Compiler(make_program(asked)))
     session.reset = reset
     config = session.config
+    if asked.episode_length == saved.episode_length:
+        # Versions before 0.2 wrote a suite's limit also where an environment has a lower one.
+        saved = dataclasses.replace(saved, episode_length=config.episode_length)
     resuming.check_differences(with_agent_defaults(saved), config)
     if logging.read_replaced(directory):
         resuming.check_unchanged(saved, config, reset)

@@ -3,6 +3,7 @@
 from purejax_simba import offline, training
 from purejax_simba.config import Config
 from purejax_simba.datasets.loading import fill_in, load
+from purejax_simba.datasets.spaces import check_spaces
 from purejax_simba.training import Program
 from purejax_simba.transitions import Transitions
 
@@ -27,4 +28,6 @@ def make_program(config: Config) -> Program:
     )
     # Another copy in the memory of the host is of no more use.
     load.cache_clear()
-    return offline.make_program(config, transitions)
+    program = offline.make_program(config, transitions)
+    check_spaces(dataset, program.environment, program.config.task)
+    return program

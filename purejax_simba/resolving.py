@@ -69,11 +69,13 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
         critics = 2 if config.is_offline else _num_critics(spec)
         agent = dataclasses.replace(agent, num_critics=critics)
     ratio, discount = config.update_to_data_ratio, config.discount
-    length = config.episode_length or spec.episode_length or episode * repeat
+    limit = known(envs.steps_per_episode(environment))
+    # Published discounts follow from the suite's limit, also where an environment has a lower one.
+    length = config.episode_length or spec.episode_length or limit
     config = dataclasses.replace(
         config,
         agent=agent,
-        episode_length=length,
+        episode_length=limit,
         update_to_data_ratio=float(repeat) if ratio is None else ratio,
         discount=default_discount(length / repeat) if discount is None else discount,
     )

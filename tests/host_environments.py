@@ -6,6 +6,7 @@ All are counted: an observation is (seed of the episode, steps taken, episodes b
 import os
 import signal
 import time
+from collections import OrderedDict
 
 import gymnasium
 import numpy as np
@@ -109,20 +110,98 @@ class Slow(Counting):
 
 
 class Dictionary(Counting):
-    """The numbers of `Counting` in a nested dictionary, named against the alphabet."""
+    """The numbers of `Counting` in a nested dictionary, whose spaces are against the alphabet."""
 
     observation_space = spaces.Dict(
-        {
-            "b": spaces.Dict(
-                {"y": spaces.Box(0, 99, (2, 1)), "x": spaces.Tuple([spaces.Discrete(3)])}
-            ),
-            "a": spaces.Box(0, 99, ()),
-        }
+        OrderedDict(
+            [
+                (
+                    "b",
+                    spaces.Dict(
+                        OrderedDict(
+                            [
+                                ("y", spaces.Box(0, 99, (2, 1))),
+                                ("x", spaces.Tuple([spaces.Discrete(3)])),
+                            ]
+                        )
+                    ),
+                ),
+                ("a", spaces.Box(0, 99, ())),
+            ]
+        )
     )
 
     def observe(self):
         steps, episodes, _ = super().observe()[1:]
         return {"a": steps, "b": {"x": (self.steps % 3,), "y": np.array([[steps], [episodes]])}}
+
+
+class Named(Counting):
+    """Parts of one length in a nested dictionary, which only their names tell apart."""
+
+    observation_space = spaces.Dict(
+        OrderedDict(
+            [
+                ("target", spaces.Box(-9, 9, (2,))),
+                (
+                    "hand",
+                    spaces.Dict(
+                        OrderedDict(
+                            [("tip", spaces.Box(-9, 9, (2,))), ("palm", spaces.Box(-9, 9, (2,)))]
+                        )
+                    ),
+                ),
+                ("noise", spaces.Box(-9, 9, (2,))),
+            ]
+        )
+    )
+
+    def observe(self):
+        steps = np.array([self.steps, -self.steps], np.float32)
+        return {
+            "target": steps,
+            "noise": steps / 8,
+            "hand": {"palm": steps / 2, "tip": steps / 4},
+        }
+
+
+class Wide(Named):
+    """Takes other actions."""
+
+    action_space = spaces.Box(-1.0, 2.0, (1,), np.float32)
+
+
+class Answers(Counting):
+    """Answers as it is told to; in the sub-environment that is made last, or in every one."""
+
+    made = 0
+
+    def __init__(self, only_last_of=0, **answers):
+        super().__init__()
+        type(self).made += 1
+        self.answers = answers if only_last_of in (0, self.made) else {}
+
+    def step(self, action):
+        names = ("observation", "reward", "terminated", "truncated", "info")
+        return tuple((dict(zip(names, super().step(action), strict=True)) | self.answers).values())
+
+
+class Steered(Counting):
+    """Pays its integer action; those of another range are wrong."""
+
+    def __init__(self, low=0, high=4, dtype="int32"):
+        super().__init__()
+        self.action_space = spaces.Box(low, high, (1,), np.dtype(dtype))
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.steps += 1
+        return self.observe(), float(action[0]), False, False, {}
+
+
+def limited(limit_of_its_own):
+    """Already limited where gymnasium gets it."""
+    return gymnasium.wrappers.TimeLimit(Counting(), limit_of_its_own)
 
 
 class Unbounded(Counting):
@@ -151,6 +230,20 @@ class Draws(Counting):
         raise RuntimeError("an OpenGL platform library has not been loaded")
 
 
+class Early(Counting):
+    """Truncates after 3 steps, whatever its limit; terminates then, too, in odd episodes."""
+
+    def step(self, action):
+        observation, reward, _, _, info = super().step(action)
+        return (
+            observation,
+            reward,
+            self.steps == 3 and self.episodes % 2 == 1,
+            self.steps == 3,
+            info,
+        )
+
+
 def _register(environment, name=None, limit=LIMIT, **arguments):
     gymnasium.register(
         f"test/{name or environment.__name__}-v0",
@@ -165,5 +258,19 @@ _register(Counting, "Endless", limit=None)
 for _kind in (Raises, Hangs, Dies, Crashes, ReturnsNaN, ChangesShape):
     _register(_kind, trouble_at=5)
 _register(Dies, "DiesLate", trouble_at=5, trouble_after_episodes=20)
-for _kind in (Staggered, Slow, Dictionary, Unbounded, Words, Unmakeable, Draws):
+_register(Counting, "Age", limit=2**40)
+_register(limited, "Limited", limit=None, limit_of_its_own=5)
+for _kind in (
+    Staggered,
+    Slow,
+    Dictionary,
+    Named,
+    Wide,
+    Steered,
+    Early,
+    Unbounded,
+    Words,
+    Unmakeable,
+    Draws,
+):
     _register(_kind)

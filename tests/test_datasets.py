@@ -13,10 +13,16 @@ import minari
 import numpy as np
 import pytest
 
-from purejax_simba.config import ConfigError
+import envs
+from envs import TimeLimit
+from purejax_simba import programs
+from purejax_simba.config import Config, ConfigError, OfflineConfig
 from purejax_simba.datasets import d4rl, loading, minari_format
 from purejax_simba.datasets.dataset import Dataset, Origin
+from purejax_simba.datasets.spaces import check_spaces, describe, observations_of
 from purejax_simba.transitions import Transitions
+from tests import tiny
+from tests.test_env_wrappers import Counter
 
 SIZE = 50
 ORIGIN = Origin("gymnax/Pendulum-v1", 1, 200, -1200.0, -150.0)
@@ -75,7 +81,7 @@ def _write_layout(path: Path, **changes: np.ndarray | None) -> Path:
 
 def _batch(dataset: Dataset) -> dict[str, np.ndarray]:
     arrays = {f.name: getattr(dataset, f.name) for f in dataclasses.fields(dataset)}
-    del arrays["name"], arrays["origin"]
+    del arrays["name"], arrays["origin"], arrays["action_range"]
     transitions = jax.tree.map(jnp.asarray, Transitions.create(**arrays))
     batch = transitions.sample(jax.random.key(0), jnp.int32(0), 256, jnp.float32(0.9))
     arrays = batch._asdict()
@@ -183,11 +189,142 @@ def test_a_dataset_that_minari_collected_is_read_in_the_range_of_the_task():
         collector.create_dataset("pendulum/random-v0")
         collector.close()
     read = loading.load("minari/pendulum/random-v0")
-    assert read.origin == Origin("gymnasium/Pendulum-v1", 1, 7)
+    assert read.origin == Origin("gymnasium/Pendulum-v1", 1, 7, observations="3")
     np.testing.assert_allclose(2.0 * read.action, actions, rtol=1e-6)
     np.testing.assert_array_equal(np.flatnonzero(read.ended), [6, 13])
     assert not read.terminated.any()
     np.testing.assert_array_equal(read.next_observation[:6], read.observation[1:7])
+
+
+FAKES = "tests.host_environments:test/"
+
+
+def _collect(kind: str, own_id: str) -> list[dict]:
+    """Records two episodes of 5 random steps with Minari; returns what was observed."""
+    observed = []
+
+    class Watched(gymnasium.Wrapper):
+        def reset(self, **named):
+            observation, info = super().reset(**named)
+            observed.append(observation)
+            return observation, info
+
+        def step(self, action):
+            answer = super().step(action)
+            observed.append(answer[0])
+            return answer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        environment = gymnasium.make(f"{FAKES}{kind}-v0", max_episode_steps=5)
+        collector = minari.DataCollector(Watched(environment))
+        for seed in range(2):
+            collector.reset(seed=seed)
+            collector.action_space.seed(seed)
+            for _ in range(5):
+                collector.step(collector.action_space.sample())
+        collector.create_dataset(own_id)
+        collector.close()
+    return observed
+
+
+def test_dictionaries_are_those_of_the_environment_name_by_name():
+    observed = _collect("Named", "named/random-v0")
+    read = loading.load("minari/named/random-v0")
+    kept = [observed[episode * 6 + step] for episode in range(2) for step in range(5)]
+    columns = {"target": [6, 7], "noise": [4, 5], "palm": [0, 1], "tip": [2, 3]}
+    for name, where in columns.items():
+        expected = [(seen | seen["hand"])[name] for seen in kept]
+        np.testing.assert_array_equal(read.observation[:, where], expected, err_msg=name)
+    # And that of the environment as it is played here, whose numbers follow from its steps.
+    environment = envs.make(f"gymnasium/{FAKES}Named-v0", episode_length=5)
+    state, first = environment.reset(jax.random.key(0))
+    np.testing.assert_array_equal(read.observation[0], first)
+    for step in range(5):
+        state, timestep = environment.step(state, jnp.zeros(1))
+        np.testing.assert_array_equal(read.next_observation[step], timestep.observation)
+    check_spaces(read, environment, "test")
+    parts = "hand/palm 2, hand/tip 2, noise 2, target 2"
+    assert read.origin.observations == observations_of(environment) == parts
+
+
+@pytest.mark.parametrize("change", ["observations", "names", "vector", "actions", "unbounded"])
+def test_another_environment_than_the_datasets_is_refused_in_one_line(change):
+    _collect("Wide" if change == "actions" else "Named", "named/random-v0")
+    read = loading.load("minari/named/random-v0")
+    environment = envs.make(f"gymnasium/{FAKES}Named-v0")
+    inner = environment.inner
+    advice = ["minari/named/random-v0 has other observations than mine", "give the --task"]
+    if change == "observations":
+        inner.layout = [*inner.layout[:2], ("noise", (1, 3)), *inner.layout[3:]]
+        advice.append("noise 2 where the environment has noise 3")
+    elif change == "names":
+        inner.layout = inner.layout[::-1]
+        advice.append("hand/palm 2 where the environment has target 2")
+    elif change == "vector":
+        environment = TimeLimit(Counter(), 9)
+        environment.observation_size = 8
+        advice.append("hand/palm 2 where the environment has 8")
+    elif change == "actions":
+        advice = ["another range of actions than mine", "action 0 reaches 2 where", "has 3: give"]
+    else:
+        read = dataclasses.replace(read, action_range=(-np.ones(1), np.ones(1)))
+        advice = ["another range of actions than mine", "action 0 reaches 1 where", "has 3: give"]
+    with pytest.raises(ConfigError) as refused:
+        check_spaces(read, environment, "mine")
+    _is_one_line(refused, *advice)
+
+
+def test_no_program_is_made_for_another_environment():
+    _collect("Wide", "wide/random-v0")
+    task = f"gymnasium/{FAKES}Wide-v0"
+    offline = OfflineConfig("minari/wide/random-v0")
+    config = Config(task, agent=tiny.AGENT, offline=offline)
+    program = programs.make_program(config)
+    assert program.config.episode_length == 7, "its own, and not the 5 of another task"
+    with pytest.raises(ConfigError, match="another range of actions"):
+        programs.make_program(dataclasses.replace(config, task=task.replace("Wide", "Named")))
+
+
+def test_one_part_needs_no_name_and_our_own_recordings_say_what_they_hold(tmp_path):
+    assert describe([("only", (1, 3))]) == describe([("", (3,))]) == "3"
+    assert describe([("a", ()), ("b", (2, 1, 3))]) == "a 1, b 2x3"
+    parts = "hand/palm 2, hand/tip 2, noise 2, target 2"
+    origin = dataclasses.replace(ORIGIN, observations=parts)
+    written = dataclasses.replace(_dataset(), origin=origin)
+    d4rl.write(tmp_path / "data.hdf5", written)
+    minari_format.write(minari_format.check_new("minari/named/mine"), written, "a test")
+    for name in (str(tmp_path / "data.hdf5"), "minari/named/mine-v0"):
+        read = loading.load(name)
+        assert read.origin == origin and read.action_range is None
+        check_spaces(read, envs.make(f"gymnasium/{FAKES}Named-v0"), "mine")
+        with pytest.raises(ConfigError, match="hand/palm 2 where the environment has 3"):
+            check_spaces(read, envs.make("gymnax/Pendulum-v1"), "gymnax/Pendulum-v1")
+    # Files that say nothing are taken at their word.
+    check_spaces(_dataset(), envs.make("gymnax/Pendulum-v1"), "gymnax/Pendulum-v1")
+
+
+def test_integer_actions_come_back_as_what_they_were():
+    """Each is the middle of its share of [-1, 1], which the environment takes back to it."""
+    _collect("Steered", "steered/random-v0")
+    read = loading.load("minari/steered/random-v0")
+    taken = read.reward  # the environment pays its action
+    assert len(np.unique(taken)) > 2
+    np.testing.assert_allclose(read.action[:, 0], (2 * taken + 1) / 5 - 1, atol=1e-6)
+    environment = envs.make(f"gymnasium/{FAKES}Steered-v0", episode_length=5)
+    check_spaces(read, environment, "test")
+    state, _ = environment.reset(jax.random.key(0))
+    paid = []
+    for action in read.action[:5]:
+        state, timestep = environment.step(state, jnp.asarray(action))
+        paid.append(float(timestep.reward))
+    assert paid == taken[:5].tolist()
+
+
+def test_an_action_without_a_choice_is_the_middle():
+    ends = np.array([1.0, -1.0]), np.array([1.0, 3.0])
+    actions = np.array([[1.0, -1.0], [1.0, 2.0]], np.float32)
+    assert minari_format._rescale(actions, *ends).tolist() == [[0.0, -1.0], [0.0, 0.5]]
 
 
 def _nan_at(row: int) -> np.ndarray:

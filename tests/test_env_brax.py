@@ -2,7 +2,9 @@
 
 import importlib.util
 import sys
+from collections import OrderedDict
 
+import flax
 import jax
 import jax.numpy as jnp
 import pytest
@@ -10,6 +12,7 @@ from flax import struct
 
 import envs
 from envs.brax import BRAX, PLAYGROUND, BraxEnvironment
+from envs.pytrees import flatten_observation
 from tests import tiny
 
 
@@ -54,6 +57,35 @@ def test_ends_are_told_apart_and_observations_flattened_by_name(action, truncate
     assert timestep.observation.tolist() == [3.0, 10.0, 20.0]
     assert timestep.reward == action
     assert ends == [(False, False), (False, False), (not truncated, truncated)]
+
+
+class Lingering(Counter):
+    """Marks every second step as cut, and ends after three, which is none of these."""
+
+    def step(self, state, action):
+        state = super().step(state, action)
+        truncation = (state.obs["a"] == 2) * 1.0
+        return state.replace(info={"truncation": truncation})
+
+
+def test_what_is_cut_without_being_done_goes_on():
+    environment = BraxEnvironment(Lingering())
+    state, _ = environment.reset(jax.random.key(0))
+    ends = []
+    for _ in range(3):
+        state, timestep = environment.step(state, jnp.zeros(1))
+        ends.append((bool(timestep.terminated), bool(timestep.truncated)))
+    assert ends == [(False, False), (False, False), (True, False)]
+
+
+def test_parts_come_in_the_order_of_their_names_whatever_holds_them():
+    inner = {"z": 3.0, "y": jnp.array([[1.0], [2.0]])}
+    expected = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    for kind in (dict, OrderedDict, flax.core.FrozenDict):
+        observation = kind([("c", (4.0, kind(b=5.0))), ("b", kind(inner)), ("a", 0.0)])
+        assert flatten_observation(observation).tolist() == expected
+    pair = (OrderedDict(b=1.0, a=0.0), 2.0)
+    assert flatten_observation(pair).tolist() == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("library", ["brax", "playground"])

@@ -180,15 +180,60 @@ def test_ended_batches_leave_nothing_behind():
     assert not pool._routes
 
 
-def test_a_dictionary_is_flattened_in_gymnasiums_order():
+def test_a_dictionary_is_flattened_in_the_order_of_names():
     original = host_environments.Dictionary()
     original.reset(seed=0)
     observation, *_ = original.step(np.zeros(1, np.float32))
-    expected = gymnasium.spaces.flatten(original.observation_space, observation)
-    results = play_on_host(fake("Dictionary"), 1)
+    one_hot = np.eye(3)[observation["b"]["x"][0]]
+    expected = [observation["a"], *one_hot, *observation["b"]["y"].ravel()]
+    assert expected == [1, 0, 1, 0, 1, 1]
+    environment = fake("Dictionary")
+    assert bare(environment).layout == [("a", ()), ("b/x/0", (3,)), ("b/y", (2, 1))]
+    results = play_on_host(environment, 1)
     np.testing.assert_array_equal(results[0, 0, FLAGS:], expected)
-    # By name: a; b/x one-hot; b/y.
-    assert expected.tolist() == [1, 0, 1, 0, 1, 1]
+
+
+def test_an_end_before_the_limit_is_passed_on():
+    environment = fake("Early")
+    assert environment.episode_length == LIMIT
+    _, timesteps, following, _ = play(environment, zeros(9))
+    assert timesteps.observation[..., 1].reshape(9, -1).T.tolist() == [[1, 2, 3] * 3] * 4
+    ended = np.arange(9) % 3 == 2
+    # Odd episodes terminate in the step in which they are cut.
+    odd = timesteps.observation[..., 2] % 2 == 1
+    np.testing.assert_array_equal(timesteps.terminated, ended[:, None, None] & odd)
+    np.testing.assert_array_equal(timesteps.truncated, ended[:, None, None] & ~odd)
+    assert (following[ended][..., 1] == 0).all()
+
+
+def test_a_longer_limit_takes_the_place_of_the_environments_own():
+    environment = fake("Counting", episode_length=12)
+    assert environment.episode_length == 12
+    _, timesteps, _, _ = play(environment, zeros(13))
+    assert np.flatnonzero(timesteps.truncated.all((1, 2))).tolist() == [11]
+    assert timesteps.truncated.any((1, 2)).sum() == 1
+    elsewhere = fake("Counting", episode_length=12, host=HostOptions(python=sys.executable))
+    assert elsewhere.episode_length == 12
+
+
+def test_a_limit_that_cannot_be_lifted_is_named():
+    assert fake("Limited").episode_length == 5
+    assert fake("Limited", episode_length=5).episode_length == 5
+    assert fake("Limited", episode_length=3).episode_length == 3
+    with pytest.raises(TaskError, match=r"Limited-v0 ends its episodes after 5 steps by itself"):
+        fake("Limited", episode_length=6)
+
+
+def test_a_limit_that_nobody_reaches_is_none():
+    assert fake("Age").episode_length is None
+    assert fake("Age", episode_length=9).episode_length == 9
+
+
+def test_every_integer_of_an_action_has_an_equal_share_of_the_actions_here():
+    actions = np.repeat((np.arange(LIMIT * 5) + 0.5) / (LIMIT * 5) * 2 - 1, 4).astype(np.float32)
+    played = play(fake("Steered"), jnp.asarray(actions).reshape(-1, *SHAPE, 1))
+    expected = np.repeat(np.arange(5), LIMIT)
+    np.testing.assert_array_equal(played.timesteps.reward[:, 0, 0], expected)
 
 
 def test_a_state_cannot_be_stepped_twice():

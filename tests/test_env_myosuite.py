@@ -14,6 +14,8 @@ import envs
 from benchmarks import envs as benchmark
 from benchmarks.originals import available
 from envs import HostOptions, TaskError
+from purejax_simba.config import Config
+from purejax_simba.resolving import make_environment, resolve
 from tests import tiny
 from tests.host_play import SHAPE, play
 from tests.parity import compare
@@ -35,9 +37,10 @@ class Hand(gymnasium.Env):
     def step(self, action):
         self.steps += 1
         observation = numpy.array([self.steps, action[0]], numpy.float32)
-        return observation, 1.0 + BIAS, False, False, {{"solved": self.steps == 3}}
+        return observation, 1.0 + BIAS, False, False, {{"solved": self.steps in (3, 6)}}
 
 gymnasium.register("myoHandKeyTurnRandom-v0", entry_point="myosuite:Hand")
+gymnasium.register("myoHandObjHoldFixed-v0", entry_point="myosuite:Hand", max_episode_steps=75)
 """
 
 
@@ -82,9 +85,24 @@ def test_lengths_repeats_and_successes(stand_in):
     played = play(environment, -jnp.ones((51, *SHAPE, 3)))
     timesteps = played.timesteps
     assert (timesteps.reward == 2).all()
-    np.testing.assert_array_equal(timesteps.success[:, 0, 0], np.arange(51) % 50 == 1)
+    # Solved at steps 3 and 6: only the second is the last of an action's two.
+    np.testing.assert_array_equal(timesteps.success[:, 0, 0], np.arange(51) % 50 == 2)
     np.testing.assert_array_equal(timesteps.truncated[:, 0, 0], np.arange(51) == 49)
     assert (timesteps.observation[..., 1] == 0).all(), "-1 is the lowest action"
+
+
+@pytest.mark.parametrize(
+    ("asked", "holds"), [(None, 75), (100, 75), (50, 50), (75, 75), (120, 120)]
+)
+def test_the_configuration_says_which_limit_holds(stand_in, asked, holds):
+    """The suite's 100 is no request, be it left out or read from the results of a run."""
+    config = Config("myosuite/myo-obj-hold", episode_length=asked, host_python=sys.executable)
+    environment = make_environment(config)
+    assert resolve(config, environment).episode_length == holds
+    assert environment.episode_length == -(-holds // 2)
+    played = play(environment, jnp.zeros((61, *SHAPE, 3))).timesteps
+    assert np.flatnonzero(played.truncated[:, 0, 0])[0] == -(-holds // 2) - 1
+    assert played.reward[:, 0, 0][: -(-holds // 2)].sum() == holds
 
 
 def test_the_adapter_is_compared_with_a_plain_loop(stand_in):
@@ -92,7 +110,7 @@ def test_the_adapter_is_compared_with_a_plain_loop(stand_in):
     versions, adapter, ends = compare(task, 110, 3, "both", host_python=sys.executable)
     assert versions.detail.startswith("myosuite 3.0, mujoco ")
     assert adapter.passed and adapter.detail.endswith("in 4 times 110 steps")
-    assert ends.passed and "0 terminated, 4 truncated, 8 solved" in ends.detail
+    assert ends.passed and "0 terminated, 4 truncated, 16 solved" in ends.detail
     stand_in(bias=1e-3)
     _, adapter, ends = compare(task, 10, 3, "both", host_python=sys.executable)
     assert not adapter.passed and "of rewards 5.0e-04" in adapter.detail

@@ -91,12 +91,23 @@ def test_time_limit_leaves_a_termination_alone():
     assert not timesteps.truncated.any()
 
 
-def test_action_repeat_adds_rewards_and_remembers_success():
-    environment = ActionRepeat(Counter(), 3)
-    _, timesteps = play(environment, 2)
-    assert timesteps.reward.tolist() == [3.0, 3.0]
-    assert timesteps.observation[:, 1].tolist() == [3.0, 6.0]
-    assert timesteps.success.tolist() == [True, False]
+@pytest.mark.parametrize(
+    ("repeat", "ends_after", "solved"),
+    [
+        (3, 10**6, [False, False]),  # solved at 2, in the midst of the first
+        (2, 10**6, [True, False]),
+        (1, 10**6, [False, True]),
+        (3, 2, [True]),  # the last step that was taken, not the last there would have been
+    ],
+)
+def test_action_repeat_adds_rewards_and_takes_the_success_of_its_last_step(
+    repeat, ends_after, solved
+):
+    _, timesteps = play(ActionRepeat(Counter(ends_after), repeat), len(solved))
+    steps = [min(repeat * (1 + count), ends_after) for count in range(len(solved))]
+    assert timesteps.observation[:, 1].tolist() == steps
+    assert timesteps.reward.tolist() == np.diff([0, *steps]).tolist()
+    assert timesteps.success.tolist() == solved
 
 
 @pytest.mark.parametrize("limit", [True, False])

@@ -20,7 +20,7 @@ from purejax_simba.agents.soft_actor_critic import Batch, Noise
 from purejax_simba.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.config import Config, ConfigError, OfflineConfig, ReplayConfig
 from purejax_simba.datasets import __main__ as record_command
-from purejax_simba.datasets import d4rl
+from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.recording import play
 from purejax_simba.report import reading
@@ -406,6 +406,8 @@ def test_a_dataset_of_our_own_policy_trains_to_its_return(monkeypatch, tmp_path)
         ],
     )
     assert record_command.main() == 0
+    origin = minari_format.read("minari/pendulum/mine-v0").origin
+    assert (origin.episode_length, origin.observations) == (200, "3")
     trained = experiment.run(
         Config(
             offline=OfflineConfig("minari/pendulum/mine-v0"),

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import envs
 from purejax_simba import experiment, runs, session
 from purejax_simba.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
-from purejax_simba.logging import read_config, read_returns
+from purejax_simba.logging import read_config, read_returns, write_config
+from purejax_simba.resolving import resolve
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -213,6 +215,19 @@ def test_a_run_does_not_go_on_as_another(compiled_once, monkeypatch, tmp_path, n
     with pytest.raises(ConfigError, match=message):
         experiment.resume(directory, dataclasses.replace(read_config(directory), **{name: value}))
     assert (directory / "config.json").read_text() == before
+
+
+def test_a_limit_that_never_held_is_none_that_changed(monkeypatch, tmp_path):
+    """Runs of earlier versions say the task's own default where the environment has less."""
+    known = dataclasses.replace(envs.spec(CONFIG.task), episode_length=500)
+    monkeypatch.setitem(envs.registry._specs, CONFIG.task, known)
+    resolved = resolve(dataclasses.replace(CONFIG, episode_length=None))
+    assert resolved.episode_length == 200
+    write_config(tmp_path, dataclasses.replace(resolved, episode_length=500))
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        experiment.resume(tmp_path)
+    with pytest.raises(ConfigError, match="--episode-length was 500 and is 100"):
+        experiment.resume(tmp_path, dataclasses.replace(resolved, episode_length=100))
 
 
 def test_what_has_no_checkpoint_cannot_go_on(compiled_once, monkeypatch, tmp_path):

@@ -23,6 +23,7 @@ class Origin:
       episode_length: time limit in environment steps; None if unknown.
       random_return: mean return of random actions, the zero of normalised scores; None if unknown.
       expert_return: mean return that counts as 100; None if unknown.
+      observations: what an observation is made of, see `spaces.describe`; empty if unknown.
     """
 
     task: str = ""
@@ -30,6 +31,7 @@ class Origin:
     episode_length: int | None = None
     random_return: float | None = None
     expert_return: float | None = None
+    observations: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Dataset:
       ended: `(N,)` bool, whether the episode ended with that step. Where a format has no successor
         of a last step and it is left out, the end of its episode is left out with it.
       origin: see there.
+      action_range: what -1 and 1 were in the environment, `(A,)` each; None if the format does not
+        say.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Dataset:
     ended: np.ndarray
     next_observation: np.ndarray
     origin: Origin = Origin()
+    action_range: tuple[np.ndarray, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot be trained on.

@@ -13,9 +13,11 @@ import gymnasium
 import numpy as np
 
 import envs
+from envs.host_worker import Refused, action_range, entry, layout_of, parts_of
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector, check_room
 from purejax_simba.datasets.packages import require
+from purejax_simba.datasets.spaces import describe
 
 PREFIX = "minari/"
 # Under this name the metadata of our own datasets say where they come from.
@@ -36,15 +38,24 @@ def read(name: str) -> Dataset:
     if not isinstance(spaces[1], gymnasium.spaces.Box):
         kind = type(spaces[1]).__name__
         raise ConfigError(f"{name} has actions of type {kind}: continuous ones, a Box, are needed")
+    for path, space in parts_of(spaces[0]):
+        if not isinstance(space, gymnasium.spaces.Box):
+            kind = f"{'/'.join(map(str, path))} of type {type(space).__name__}".strip()
+            raise ConfigError(
+                f"{name} has observations {kind}: boxes, or dictionaries of them, only"
+            )
     check_room(name, source.total_steps * sum(map(_count, spaces)))
+    own_range = _range(spaces[1])
     parts: dict[str, list[np.ndarray]] = {key: [] for key in _PARTS}
     for episode in source.iterate_episodes():
-        for key, value in _transitions(name, episode, *spaces).items():
+        for key, value in _transitions(name, episode, spaces[0], own_range).items():
             parts[key].append(value)
     if not parts["reward"]:
         raise ConfigError(f"{name} holds no episodes: record some")
     arrays = {key: np.concatenate(values) for key, values in parts.items()}
-    return Dataset(name, **arrays, origin=_origin(source))
+    origin, is_own = _origin(source)
+    # Our own have what policies give, which are the same numbers for every environment.
+    return Dataset(name, **arrays, origin=origin, action_range=None if is_own else own_range)
 
 
 _PARTS = ("observation", "action", "reward", "terminated", "ended", "next_observation")
@@ -104,12 +115,14 @@ def _line(error: BaseException) -> str:
     return text if len(text) < 200 else f"{text[:200]} ..."
 
 
-def _transitions(name: str, episode: Any, observations: Any, actions: Any) -> dict[str, np.ndarray]:
+def _transitions(
+    name: str, episode: Any, observations: Any, own_range: tuple[np.ndarray, np.ndarray]
+) -> dict[str, np.ndarray]:
     """One episode's transitions; it has one observation more than steps."""
     reward = as_vector(name, "rewards", np.asarray(episode.rewards))
     steps = len(reward)
-    seen = as_matrix(name, "observations", _flatten(name, observations, episode.observations))
-    action = as_matrix(name, "actions", _flatten(name, actions, episode.actions), steps)
+    seen = as_matrix(name, "observations", _flatten(observations, episode.observations))
+    action = as_matrix(name, "actions", _rows(episode.actions), steps)
     if len(seen) != steps + 1:
         raise ConfigError(
             f"{name}: episode {episode.id} has {len(seen)} observations and {steps} steps: "
@@ -119,7 +132,7 @@ def _transitions(name: str, episode: Any, observations: Any, actions: Any) -> di
     ended[-1:] = True
     return {
         "observation": seen[:-1],
-        "action": _rescale(action, actions),
+        "action": _rescale(action, *own_range),
         "reward": reward,
         "terminated": as_vector(name, "terminations", np.asarray(episode.terminations), steps) > 0,
         "ended": ended,
@@ -127,16 +140,14 @@ def _transitions(name: str, episode: Any, observations: Any, actions: Any) -> di
     }
 
 
-def _flatten(name: str, space: Any, values: Any) -> np.ndarray:
-    """Values of all steps of a space as rows, in the order of `gymnasium.spaces.flatten`."""
-    if isinstance(space, gymnasium.spaces.Box):
-        values = np.asarray(values)
-        return values.reshape(len(values), -1)
-    if isinstance(space, gymnasium.spaces.Dict):
-        parts = [_flatten(name, inner, values[key]) for key, inner in space.spaces.items()]
-        return np.concatenate(parts, axis=1)
-    kind = type(space).__name__
-    raise ConfigError(f"{name} has a space of type {kind}: boxes, or dictionaries of them, only")
+def _flatten(space: Any, values: Any) -> np.ndarray:
+    """Values of all steps of a space as rows, in the order in which environments flatten theirs."""
+    return np.concatenate([_rows(entry(values, path)) for path, _ in parts_of(space)], axis=1)
+
+
+def _rows(values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    return array.reshape(len(array), -1)
 
 
 def _count(space: Any) -> int:
@@ -144,26 +155,37 @@ def _count(space: Any) -> int:
     return 2 * gymnasium.spaces.flatdim(space)
 
 
-def _rescale(action: np.ndarray, space: Any) -> np.ndarray:
-    """From the range of the space to [-1, 1], the range of all tasks here."""
-    low, high = np.ravel(space.low), np.ravel(space.high)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        return action
+def _range(space: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What -1 and 1 are for the actions of a space; themselves where it has no bounds."""
+    try:
+        return action_range(space.low, space.high, space.dtype)
+    except Refused:
+        ones = np.ones(gymnasium.spaces.flatdim(space))
+        return -ones, ones
+
+
+def _rescale(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """From the range of the environment to [-1, 1], the range of all tasks here."""
     center, half_width = (high + low) / 2, (high - low) / 2
-    return ((action - center) / half_width).astype(np.float32)
+    # The middle where there is nothing to choose.
+    return ((action - center) / np.where(half_width > 0, half_width, 1.0)).astype(np.float32)
 
 
-def _origin(source: Any) -> Origin:
+def _origin(source: Any) -> tuple[Origin, bool]:
+    """Where it comes from, and whether it was recorded by us."""
     metadata = source.storage.metadata
     scores = metadata.get("ref_min_score"), metadata.get("ref_max_score")
-    if _METADATA in metadata:
+    is_own = _METADATA in metadata
+    if is_own:
         origin = Origin(**metadata[_METADATA])
     else:
         spec = getattr(source, "_eval_env_spec", None) or source.env_spec
         origin = Origin(_task_of(spec), 1, spec.max_episode_steps) if spec else Origin()
-    if None in scores:
-        return origin
-    return dataclasses.replace(origin, random_return=scores[0], expert_return=scores[1])
+        observations = describe(layout_of(parts_of(source.observation_space)))
+        origin = dataclasses.replace(origin, observations=observations)
+    if None not in scores:
+        origin = dataclasses.replace(origin, random_return=scores[0], expert_return=scores[1])
+    return origin, is_own
 
 
 def _task_of(spec: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import envs
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets.dataset import Dataset, Origin
+from purejax_simba.datasets.spaces import observations_of
 from purejax_simba.logging import read_config
 from purejax_simba.policies import load_policy
 from purejax_simba.training import evaluation_policy, make_program
@@ -137,8 +138,17 @@ def record_run(
             for stream, each in enumerate((random, policy))
         ]
         dataset = played(noisy(policy, noise), 2, num_episodes)
-    known = (config.task, config.action_repeat, config.episode_length)
-    return dataclasses.replace(dataset, origin=Origin(*known, *references))
+    config = program.config
+    random_return, policy_return = references
+    origin = Origin(
+        config.task,
+        config.action_repeat,
+        config.episode_length,
+        random_return,
+        policy_return,
+        observations_of(environment),
+    )
+    return dataclasses.replace(dataset, origin=origin)
 
 
 def _record(
