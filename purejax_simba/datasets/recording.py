@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
+from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.logging import read_config
@@ -111,6 +112,7 @@ def record_run(
         raise ConfigError(f"--episodes is {num_episodes}: give 1 or more")
     if not 0.0 <= noise < np.inf:
         raise ConfigError(f"--noise is {noise}: give a number of at least 0")
+    check_seeds("seed", seed)
     config = read_config(directory)
     run_seed = config.seed if run_seed is None else run_seed
     if run_seed not in config.seeds:
