@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
+from envs import episodes
 from purejax_simba.checks import check_seeds
-from purejax_simba.config import ConfigError
+from purejax_simba.config import ConfigError, known
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.logging import read_config
 from purejax_simba.policies import load_policy
@@ -55,9 +56,9 @@ def play(
     reset_key, action_key = jax.random.split(key)
     state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, num_episodes))
 
-    def step(carry: tuple, key: jax.Array) -> tuple[tuple, Steps]:
+    def step(carry: tuple, time: jax.Array) -> tuple[tuple, jax.Array, Steps]:
         state, observation, running = carry
-        action = policy(observation, key)
+        action = policy(observation, keys[time])
         state, timestep = jax.vmap(environment.step)(state, action)
         ended = timestep.terminated | timestep.truncated
         steps = Steps(
@@ -69,11 +70,13 @@ def play(
             next_observation=timestep.observation,
             counts=running,
         )
-        return (state, timestep.observation, running & ~ended), steps
+        running = running & ~ended
+        return (state, timestep.observation, running), running, steps
 
-    keys = jax.random.split(action_key, environment.episode_length or 1)
+    length = known(environment.episode_length)
+    keys = jax.random.split(action_key, length)
     start = (state, observation, jnp.ones(num_episodes, bool))
-    return jax.lax.scan(step, start, keys)[1]
+    return episodes.play(step, start, length)[1]
 
 
 def noisy(policy: Policy, noise: float) -> Policy:
