@@ -92,6 +92,11 @@ class Member:
         """`(index among all runs, seed)` of each."""
         return list(enumerate(self.config.seeds, start=self.runs.start))
 
+    def hand_over(self, env_step: int) -> None:
+        """See `Loggers.hand_over`."""
+        if self.loggers:
+            self.loggers.hand_over(env_step)
+
     def close(self) -> None:
         """Ends what its loggers have begun."""
         if self.loggers:

@@ -148,12 +148,14 @@ class Session:
                 begin = time.monotonic()
                 with stop_requests() as request:
                     stopped_by = self._train(request, checkpoint)
-                seconds = time.monotonic() - begin
+                self._finish(stopped_by, time.monotonic() - begin)
             finally:
-                self.display.close()
-                for member in self.members:
-                    member.close()
-            self._finish(stopped_by, seconds)
+                self._close()
+
+    def _close(self) -> None:
+        self.display.close()
+        for member in self.members:
+            member.close()
 
     def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:
         actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
@@ -161,6 +163,8 @@ class Session:
         self.record.update(self._env_step(), self._updates())
         # Two writers at once have been seen to wait for each other in orbax.
         self.checkpoints.wait()
+        self._hand_over()
+        self._close()
         for member in self.members:
             member.finish(policy)
         where = f"results are in {self.members[0].directory}"
@@ -216,6 +220,7 @@ class Session:
             seconds, stopped_by = _agree(seconds, request)
             if self._is_checkpoint(stopped_by is not None):
                 self._save()
+            self._hand_over()
             chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
             if self.interactions == self._first_update():
                 chunk = FIRST_CHUNK  # with updates an interaction takes far longer
@@ -262,6 +267,13 @@ class Session:
         }
         self.checkpoints.save(self._env_step(), resuming.arrays_of(snapshot), notes)
 
+    def _hand_over(self) -> None:
+        """Gives loggers what cannot change any more; what never goes on, at once."""
+        has_checkpoints = self.config.interactions_per_checkpoint > 0
+        final = self.checkpoints.newest if has_checkpoints else self._env_step()
+        for member in self.members:
+            member.hand_over(final)
+
     def _go_on(self, checkpoint: Checkpoint) -> None:
         for message in checkpoint.damaged:
             self.display.say(message)
@@ -300,6 +312,7 @@ class Session:
                         index, f"{name}seed {seed}", int(progress.diverged_at[index])
                     )
         self.record.update(env_step, self._updates())
+        self._hand_over()
         together = np.concatenate(returns)
         self.display.say(f"{self._count()}: evaluation return {spread(together)}")
         if not together.size:

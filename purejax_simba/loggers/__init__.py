@@ -1,7 +1,9 @@
 """Where results go besides the files: TensorBoard, Weights & Biases, or a logger of your own.
 
 `metrics.csv` comes first and is complete whatever happens here. A logger receives what is in it,
-every point once, also when a run is resumed.
+every point once, also when a run is resumed. What it has cannot be taken back, and a run that is
+killed goes on from its newest checkpoint, perhaps with other numbers than before. So points wait
+until a checkpoint holds them.
 """
 
 import importlib
@@ -94,14 +96,21 @@ class Loggers:
         self._together = config.log_seeds == "together"
         self._seeds = config.seeds
         self._progress = _Progress(directory / LOGGER_PROGRESS_FILE)
+        self._waiting: list[tuple[int, dict[int, dict[str, float]]]] = []
         self._loggers: dict[str, Logger] = {}
         for name in config.loggers:
             self._attempt(name, lambda name=name: self._open(name, config))  # type: ignore[misc]
 
     def write(self, env_step: int, values: dict[int, dict[str, float]]) -> None:
-        """Passes on seed -> metric -> value."""
-        for name, logger in list(self._loggers.items()):
-            self._attempt(name, lambda n=name, x=logger: self._pass_on(n, x, env_step, values))  # type: ignore[misc]
+        """Takes in seed -> metric -> value, for later."""
+        self._waiting.append((env_step, values))
+
+    def hand_over(self, env_step: int) -> None:
+        """Passes on what was taken in up to this env step: nothing of it will change any more."""
+        while self._waiting and self._waiting[0][0] <= env_step:
+            point = self._waiting.pop(0)
+            for name, logger in list(self._loggers.items()):
+                self._attempt(name, lambda n=name, x=logger: self._pass_on(n, x, *point))  # type: ignore[misc]
 
     def close(self) -> None:
         """Ends all that have not failed."""
