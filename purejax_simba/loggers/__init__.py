@@ -6,6 +6,7 @@ killed goes on from its newest checkpoint, perhaps with other numbers than befor
 until a checkpoint holds them.
 """
 
+import functools
 import importlib
 import importlib.util
 import json
@@ -110,7 +111,7 @@ class Loggers:
         while self._waiting and self._waiting[0][0] <= env_step:
             point = self._waiting.pop(0)
             for name, logger in list(self._loggers.items()):
-                self._attempt(name, lambda n=name, x=logger: self._pass_on(n, x, *point))  # type: ignore[misc]
+                self._attempt(name, functools.partial(self._pass_on, name, logger, *point))
 
     def close(self) -> None:
         """Ends all that have not failed."""
