@@ -157,7 +157,8 @@ class Config:
     """Where results go besides the files, once a checkpoint holds them: tensorboard, wandb, or
     <module>:<class>."""
     log_seeds: Literal["apart", "together"] = "apart"
-    """Whether seeds are runs of their own for loggers, or one with their means."""
+    """Whether seeds are runs of their own for loggers, or one with their means (of so many
+    `seeds`: those that have not diverged)."""
     experiment: str = ""
     """Name of the experiment: `exp_name` in the result files. Default: the agent's name."""
     output: str = "results/runs"

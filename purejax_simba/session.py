@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import signal
 import time
 from collections.abc import Sequence
@@ -302,23 +303,35 @@ class Session:
         evaluation, diagnostics = self.runs.evaluate(), self.runs.diagnose()
         progress = self.runs.get(lambda state: state.progress)
         env_step = self._env_step()
-        returns = []
+        returns: list[float] = []
         for member in self.members:
-            returns.append(member.write(env_step, evaluation, progress, diagnostics))
+            of_seeds = member.write(env_step, evaluation, progress, diagnostics)
+            returns += of_seeds.values()
             for index, seed in member.numbered_seeds():
-                if progress.diverged_at[index] >= 0:
-                    name = f"{member.config.experiment}, " if len(self.members) > 1 else ""
-                    self._report_divergence(
-                        index, f"{name}seed {seed}", int(progress.diverged_at[index])
-                    )
+                name = f"{member.config.experiment}, " if len(self.members) > 1 else ""
+                run = f"{name}seed {seed}"
+                if seed not in of_seeds:
+                    self._report_divergence(index, run, int(progress.diverged_at[index]))
+                elif not math.isfinite(of_seeds[seed]):
+                    self._report_no_return(run, of_seeds[seed])
         self.record.update(env_step, self._updates())
         self._hand_over()
-        together = np.concatenate(returns)
-        self.display.say(f"{self._count()}: evaluation return {spread(together)}")
+        together = np.array(returns)
+        line = f"{self._count()}: evaluation return {spread(together)}"
+        known = int(np.isfinite(together).sum())
+        if 0 < known < self.runs.count:
+            line += f" ({known} of {self.runs.count} runs)"
+        self.display.say(line)
         if not together.size:
             raise AllDivergedError(
                 "every run diverged: lower --agent.learning-rate, or check the task's rewards"
             )
+
+    def _report_no_return(self, run: str, value: float) -> None:
+        self.display.say(
+            f"{run} at {self._count().strip()}: the return over "
+            f"{self.config.num_evaluation_episodes} episodes is {value}: a reward was not finite"
+        )
 
     def _report_divergence(self, index: int, run: str, interaction: int) -> None:
         if index not in self.reported_divergence:

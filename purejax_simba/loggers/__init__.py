@@ -10,7 +10,6 @@ import functools
 import importlib
 import importlib.util
 import json
-import math
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -43,7 +42,7 @@ class Logger(Protocol):
           run: `seed-<number>`, or `seeds-<first>-<last>` where seeds are logged together: those of
             a configuration that train at once.
           env_step: environment steps taken; never one that this run has had before.
-          metrics: finite numbers by name.
+          metrics: numbers by name, as in the file. NaN where an evaluation has no number.
         """
         ...
 
@@ -135,7 +134,7 @@ class Loggers:
             # other way round there would be one twice.
             self._progress.note(name, run, env_step)
             try:
-                logger.write(run, env_step, {m: x for m, x in metrics.items() if math.isfinite(x)})
+                logger.write(run, env_step, metrics)
             except Exception:
                 self._progress.note(name, run, before)
                 raise
@@ -144,13 +143,18 @@ class Loggers:
         if not self._together:
             return {f"seed-{seed}": metrics for seed, metrics in values.items()}
         metrics: dict[str, list[float]] = {}
-        row: dict[str, float] = {}
         own = {seed: of_seed for seed, of_seed in values.items() if seed in self._seeds}
+        row: dict[str, float] = {"seeds": len(own)}
         for seed, of_seed in own.items():
             for metric, value in of_seed.items():
                 metrics.setdefault(metric, []).append(value)
                 row[f"seed-{seed}/{metric}"] = value
-        means = {metric: statistics.fmean(found) for metric, found in metrics.items()}
+        # Means are of all seeds that have not diverged, or there is none.
+        means = {
+            metric: statistics.fmean(found)
+            for metric, found in metrics.items()
+            if len(found) == len(own)
+        }
         name = f"seeds-{self._seeds[0]}-{self._seeds[-1]}"
         return {name: means | row} if own else {}
 

@@ -12,6 +12,8 @@ from purejax_simba.logging import METRICS_FILE
 
 _INTEGERS = ("seed", "env_step", "seeds")
 _NUMBERS = (*_INTEGERS, "value", "mean", "std")
+# As training writes them.
+_NOT_FINITE = ("nan", "inf", "-inf")
 
 
 class LeftOut(NamedTuple):
@@ -46,16 +48,29 @@ def read_rows(file: Path, columns: Sequence[str], left_out: list[LeftOut]) -> pd
     kept = lines[:-1] if is_cut else lines  # what is written last may lack its last digits
     rows = pd.DataFrame([line for line in kept if len(line) == len(header)], columns=header)
     rows = rows[list(columns)]
+    unknown = rows[rows["value"].isin(_NOT_FINITE)] if "value" in rows else rows[:0]
+    rows = rows.drop(unknown.index)
+    if len(unknown):
+        left_out.append(LeftOut(file, _describe(unknown)))
     for name in set(columns) & set(_NUMBERS):
         rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce")})
     whole = rows.replace([np.inf, -np.inf], np.nan).dropna()
-    damaged = len(lines) - len(whole)
+    damaged = len(lines) - len(unknown) - len(whole)
     if damaged:
         left_out.append(LeftOut(file, f"{damaged} of its lines are damaged"))
     if not len(whole):
         left_out.append(LeftOut(file, "has no results"))
         return None
     return whole.astype({name: int for name in set(columns) & set(_INTEGERS)})
+
+
+def _describe(unknown: pd.DataFrame) -> str:
+    """How many values are not finite, and where the first one is."""
+    first = unknown.iloc[0]
+    return (
+        f"{len(unknown)} of its values are not finite, first {first.metric} of seed {first.seed} "
+        f"at env step {first.env_step}: means there are of the other seeds"
+    )
 
 
 def first_line(error: Exception) -> str:
