@@ -130,6 +130,18 @@ def test_a_resumed_run_repeats_no_point_and_makes_up_for_missing_ones(tmp_path):
     assert written == expected(0, 100, 200)
 
 
+def test_a_logger_that_has_more_than_the_file_is_reported(tmp_path, capsys):
+    """Where the newest checkpoint is damaged, a run goes on from the one before."""
+    first = Session(tmp_path, own(Recorder))
+    size = first.evaluate(0)
+    first.evaluate(100)
+    Session(tmp_path, own(Recorder), keep=first.metrics.size())
+    assert not capsys.readouterr().err
+    Session(tmp_path, own(Recorder), keep=size)
+    error = capsys.readouterr().err
+    assert "points up to step 100, and the run goes on from 0" in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize("cls", [Broken, BrokenFromTheStart, BrokenAtTheEnd])
 def test_a_logger_that_fails_is_reported_once_and_stops_nothing(tmp_path, capsys, cls):
     session = Session(tmp_path, own(cls), own(Recorder))

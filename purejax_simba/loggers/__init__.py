@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.logging import LOGGER_PROGRESS_FILE, read_metrics, replace_text
+from purejax_simba.logging import LOGGER_PROGRESS_FILE, METRICS_FILE, read_metrics, replace_text
 
 # Name -> module and class. The package that the module needs, and its extra, have the same name.
 BUILT_IN = {
@@ -120,8 +120,15 @@ class Loggers:
 
     def _open(self, name: str, config: Config) -> None:
         logger = self._loggers[name] = find(name)(self._directory, asdict(config))
-        for env_step, values in read_metrics(self._directory):
-            self._pass_on(name, logger, env_step, values)
+        last = -1
+        for last, values in read_metrics(self._directory):
+            self._pass_on(name, logger, last, values)
+        ahead = self._progress.furthest(name)
+        if ahead > last:  # the checkpoint that held these points is damaged
+            say(
+                f"warning: logger {name} has points up to step {ahead:,}, and the run goes on from "
+                f"{last:,}: between them {METRICS_FILE} is right"
+            )
 
     def _pass_on(
         self, name: str, logger: Logger, env_step: int, values: dict[int, dict[str, float]]
@@ -179,6 +186,10 @@ class _Progress:
     def last(self, name: str, run: str) -> int:
         """The env step of the last point, or -1."""
         return self._read().get(name, {}).get(run, -1)
+
+    def furthest(self, name: str) -> int:
+        """The env step of the last point of any run, or -1."""
+        return max(self._read().get(name, {}).values(), default=-1)
 
     def note(self, name: str, run: str, env_step: int) -> None:
         """Makes it this one."""
