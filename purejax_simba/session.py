@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import signal
 import time
 from collections.abc import Sequence
@@ -152,12 +153,14 @@ class Session:
                 begin = time.monotonic()
                 with stop_requests() as request:
                     stopped_by = self._train(request, checkpoint)
-                seconds = time.monotonic() - begin
+                self._finish(stopped_by, time.monotonic() - begin)
             finally:
-                self.display.close()
-                for member in self.members:
-                    member.close()
-            self._finish(stopped_by, seconds)
+                self._close()
+
+    def _close(self) -> None:
+        self.display.close()
+        for member in self.members:
+            member.close()
 
     def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:
         actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
@@ -165,6 +168,8 @@ class Session:
         self.record.update(self._env_step(), self._updates())
         # Two writers at once have been seen to wait for each other in orbax.
         self.checkpoints.wait()
+        self._hand_over()
+        self._close()
         for member in self.members:
             member.finish(policy)
         where = f"results are in {self.members[0].directory}"
@@ -222,6 +227,7 @@ class Session:
             seconds, stopped_by = _agree(seconds, request)
             if self._is_checkpoint(stopped_by is not None):
                 self._save()
+            self._hand_over()
             chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
             if self.interactions == self._first_update():
                 chunk = FIRST_CHUNK  # with updates an interaction takes far longer
@@ -268,6 +274,13 @@ class Session:
         }
         self.checkpoints.save(self._env_step(), resuming.arrays_of(snapshot), notes)
 
+    def _hand_over(self) -> None:
+        """Gives loggers what cannot change any more; what never goes on, at once."""
+        has_checkpoints = self.config.interactions_per_checkpoint > 0
+        final = self.checkpoints.newest if has_checkpoints else self._env_step()
+        for member in self.members:
+            member.hand_over(final)
+
     def _go_on(self, checkpoint: Checkpoint) -> None:
         for message in checkpoint.damaged:
             self.display.say(message)
@@ -296,23 +309,36 @@ class Session:
         evaluation, diagnostics = self.runs.evaluate(), self.runs.diagnose()
         progress = self.runs.get(lambda state: state.progress)
         env_step = self._env_step()
-        returns = []
+        returns: list[float] = []
         for member in self.members:
-            returns.append(member.write(env_step, evaluation, progress, diagnostics))
+            of_seeds = member.write(env_step, evaluation, progress, diagnostics)
+            returns += of_seeds.values()
             for index, seed in member.numbered_seeds():
-                if progress.diverged_at[index] >= 0:
-                    name = f"{member.config.experiment}, " if len(self.members) > 1 else ""
-                    self._report_divergence(
-                        index, f"{name}seed {seed}", int(progress.diverged_at[index])
-                    )
+                name = f"{member.config.experiment}, " if len(self.members) > 1 else ""
+                run = f"{name}seed {seed}"
+                if seed not in of_seeds:
+                    self._report_divergence(index, run, int(progress.diverged_at[index]))
+                elif not math.isfinite(of_seeds[seed]):
+                    self._report_no_return(run, of_seeds[seed])
         self._report_withheld(diagnostics)
         self.record.update(env_step, self._updates())
-        together = np.concatenate(returns)
-        self.display.say(f"{self._count()}: evaluation return {spread(together)}")
+        self._hand_over()
+        together = np.array(returns)
+        line = f"{self._count()}: evaluation return {spread(together)}"
+        known = int(np.isfinite(together).sum())
+        if 0 < known < self.runs.count:
+            line += f" ({known} of {self.runs.count} runs)"
+        self.display.say(line)
         if not together.size:
             raise AllDivergedError(
                 "every run diverged: lower --agent.learning-rate, or check the task's rewards"
             )
+
+    def _report_no_return(self, run: str, value: float) -> None:
+        self.display.say(
+            f"{run} at {self._count().strip()}: the return over "
+            f"{self.config.num_evaluation_episodes} episodes is {value}: a reward was not finite"
+        )
 
     def _report_divergence(self, index: int, run: str, interaction: int) -> None:
         if index not in self.reported_divergence:
