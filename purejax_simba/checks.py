@@ -48,8 +48,7 @@ def check(config: Config, episode_length: int) -> None:
     for name, value in positive.items():
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"--{name} is {value}: give a finite number above 0")
-    # Seeds that are trained anew follow the others.
-    check_seeds("seed", config.seed, config.num_seeds * (1 + config.restart_diverged))
+    check_seeds("seed", config.seed, config.num_seeds)
     if not 0.0 <= known(config.discount) < 1.0:
         raise ConfigError(f"--discount is {config.discount}: give a number in [0, 1)")
     if agent.tau is not None and not 0.0 < agent.tau <= 1.0:
@@ -117,8 +116,6 @@ def check(config: Config, episode_length: int) -> None:
         _check_multiple(
             "checkpoint.interval", config.checkpoint.interval, config.steps_per_interaction
         )
-    if config.restart_diverged < 0:
-        raise ConfigError(f"--restart-diverged is {config.restart_diverged}: give 0 or more")
     if starts > config.interactions * config.num_environments:
         raise ConfigError(
             f"--learning-starts {starts} is more than the "

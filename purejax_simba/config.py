@@ -116,8 +116,6 @@ class Config:
     """Seeds trained at once."""
     seed: int = 0
     """First seed; the others follow it."""
-    restart_diverged: int = 0
-    """Train seeds that diverged anew with other seeds, which follow those above: so many times."""
     total_env_steps: int = 1_000_000
     """Environment steps per seed (interactions x action repeat x environments)."""
     evaluation_interval: int = 100_000

@@ -1,6 +1,5 @@
 """A whole experiment: begun, gone on with, or together with others."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -79,12 +78,7 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
     session = Session(Compiler(make_program(asked)))
     session.reset = reset
     config = session.config
-    if asked.episode_length == saved.episode_length:
-        # Versions before 0.2 wrote a suite's limit also where an environment has a lower one.
-        saved = dataclasses.replace(saved, episode_length=config.episode_length)
     resuming.check_differences(with_agent_defaults(saved), config)
-    if logging.read_replaced(directory):
-        resuming.check_unchanged(saved, config, reset)
     target = logging.run_directory(config) if config.output != saved.output else directory
     with RunLock(target):
         checkpoint = resuming.find(directory)

@@ -15,7 +15,7 @@ from purejax_simba.config import Config, ConfigError
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
-DIVERGED_FILE, REPLACED_FILE = "diverged.json", "replaced.json"
+DIVERGED_FILE = "diverged.json"
 # How far each logger is, and what W&B calls the runs.
 LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.json"
 TENSORBOARD_DIRECTORY = "tensorboard"
@@ -43,7 +43,7 @@ def create_run_directory(config: Config, again: bool = False) -> Path:
     directory = run_directory(config)
     try:
         if again:
-            for file in (METRICS_FILE, DIVERGED_FILE, REPLACED_FILE, *LOGGER_FILES):
+            for file in (METRICS_FILE, DIVERGED_FILE, *LOGGER_FILES):
                 (directory / file).unlink(missing_ok=True)
             shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
         elif (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
@@ -213,38 +213,12 @@ def read_metrics(directory: Path) -> Iterator[tuple[int, dict[int, dict[str, flo
             yield env_step, values
 
 
-def write_replaced(directory: Path, rounds: list[dict[int, int]]) -> None:
-    """Writes `replaced.json`: for every round of restarts, seed -> seed in its place.
-
-    Raises:
-      ResultsError: if it cannot be written.
-    """
-    write_json(directory / REPLACED_FILE, rounds)
-
-
-def read_replaced(directory: Path) -> list[dict[int, int]]:
-    """What `write_replaced` wrote; empty if no seed was replaced."""
-    path = directory / REPLACED_FILE
-    if not path.exists():
-        return []
-    return [{int(old): new for old, new in each.items()} for each in json.loads(path.read_text())]
-
-
-def read_seeds(directory: Path, config: Config) -> list[int]:
-    """The seeds of the policies in a directory: those of its run, or what came in their place."""
-    seeds = list(config.seeds)
-    for each in read_replaced(directory):
-        seeds = [each.get(seed, seed) for seed in seeds]
-    return seeds
-
-
 def read_returns(directory: Path) -> dict[int, list[tuple[int, float]]]:
-    """Seed -> (env step, `avg_return`) of the run in a directory, but for seeds replaced."""
-    replaced = {seed for each in read_replaced(directory) for seed in each}
+    """Seed -> (env step, `avg_return`) of the run in a directory."""
     returns: dict[int, list[tuple[int, float]]] = {}
     for env_step, values in read_metrics(directory):
         for seed, metrics in values.items():
-            if "avg_return" in metrics and seed not in replaced:
+            if "avg_return" in metrics:
                 returns.setdefault(seed, []).append((env_step, metrics["avg_return"]))
     return returns
 

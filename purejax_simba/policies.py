@@ -16,7 +16,7 @@ from purejax_simba.checkpoint import named_leaves, own_process_only, tree_of
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
 from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.logging import read_config, read_seeds
+from purejax_simba.logging import read_config
 from purejax_simba.normalisation import RunningMoments
 from purejax_simba.parallel import PER_RUN, join_runs, make_mesh, map_runs, split_runs
 from purejax_simba.training import Program, evaluation_policy, make_program
@@ -115,7 +115,7 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
         return evaluate(program.environment, act, key, episodes)
 
     # Other episodes than those of training.
-    seeds = read_seeds(directory, config)
+    seeds = config.seeds
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
     mesh = make_mesh(config.num_seeds)
     play_all = map_runs(play, mesh, (PER_RUN, PER_RUN))

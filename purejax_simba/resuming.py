@@ -15,7 +15,7 @@ from purejax_simba.checkpoint import (
     read_newest,
     tree_of,
 )
-from purejax_simba.config import Config, ConfigError, Part
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.logging import replace_text
 from purejax_simba.names import flatten
 from purejax_simba.runs import Runs, Snapshot
@@ -25,7 +25,6 @@ HARMLESS = (
     "total_env_steps",
     "offline.epochs",
     "output",
-    "restart_diverged",
     "checkpoint",
     "host_time_limit",
     "diagnostics",
@@ -56,23 +55,6 @@ def check_differences(saved: Config, config: Config) -> None:
             f"--{length.replace('_', '-')} was {before[length]} and is {now[length]}: "
             "give as many or more"
         )
-
-
-def check_unchanged(saved: Config, config: Config, reset: Sequence[Part]) -> None:
-    """Makes sure that a run whose seeds were replaced goes on to its own end.
-
-    Raises:
-      ConfigError: with what differs.
-    """
-    if reset:
-        raise ConfigError("--reset is of no use where some seeds were trained anew: drop it")
-    for name in ("total_env_steps", "output"):
-        before, now = getattr(saved, name), getattr(config, name)
-        if before != now:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} was {before} and is {now}, but some seeds were "
-                "trained anew: such a run only goes on to its end"
-            )
 
 
 def remember(path: Path, values: list[int]) -> list[int]:
@@ -131,9 +113,6 @@ def restore(runs: Runs, checkpoint: Checkpoint) -> bool:
     def fit(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
         if name.startswith(_REPLAY) and array is None and not has_replay:
             return np.zeros(shape.shape, shape.dtype)
-        if name == "counters.updates" and array is None:
-            # Versions before 0.2 counted those of each run only.
-            return checkpoint.arrays["state.agent.updates"].max()
         if name.startswith(_REPLAY) and array is not None:
             # With more env steps the ring is longer; until it is full, its end is what is free.
             missing = [(0, n - m) for n, m in zip(shape.shape, array.shape, strict=True)]

@@ -189,10 +189,6 @@ class Runs:
         self._data = place_shared(self.program.data, self.mesh)
         self.compiled = self._compiler.compile(self.mesh, *self._groups[0])
 
-    def release(self) -> None:
-        """Frees the memory of all runs."""
-        self._states = []
-
     def start(self) -> None:
         """Puts all runs before their first interaction."""
         self._states = [self.compiled.init(*inputs, *self._data) for inputs in self._groups]

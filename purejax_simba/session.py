@@ -1,7 +1,6 @@
 """Training runs from where they are: compile, train in chunks, evaluate, write files."""
 
 import dataclasses
-import functools
 import math
 import signal
 import time
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 
 import envs
-from purejax_simba import loggers, processes, restarts, resuming, starting
+from purejax_simba import loggers, processes, resuming, starting
 from purejax_simba.checkpoint import STATE_DIRECTORY, Checkpoint, CheckpointWriter
 from purejax_simba.config import Config, ConfigError, Part, known
 from purejax_simba.diagnostics import Metrics
@@ -59,7 +58,7 @@ class Session:
           configs: see `Runs`.
           until: environment steps after which to stop.
         """
-        self.compiler, self.until = compiler, until
+        self.compiler = compiler
         program = compiler.program
         self.program, self.config = program, program.config
         processes.check_agreement(dataclasses.asdict(self.config))
@@ -88,7 +87,7 @@ class Session:
         advice: str,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Trains all seeds, then those that diverged anew, as often as the configuration says.
+        """Trains all seeds.
 
         Args:
           entries: what the runs belong to.
@@ -96,39 +95,6 @@ class Session:
           advice: how to go on after an interruption.
           checkpoint: where to go on.
         """
-        rounds = self.config.restart_diverged
-        session = self
-        for number in range(rounds + 1):
-            if number < rounds and restarts.has_begun(directory, number + 1):
-                self.display.close()
-                continue  # what it has written comes before that of the next
-            own = entries
-            if number:
-                processes.first_does(functools.partial(restarts.choose, entries, number))
-                own, checkpoint = restarts.read(entries, directory, number)
-                if not own:
-                    break
-                session.runs.release()
-                configs = [entry.config for entry in own]
-                session = Session(self.compiler, configs, self.until)
-                places = [entry.slots for entry in own]
-                session.beginning = starting.read(session.runs, configs, places)
-                count = sum(config.num_seeds for config in configs)
-                session.display.say(f"diverged seeds are trained anew: {count}")
-            try:
-                place = restarts.round_directory(directory, number)
-                session._run_round(own, place, advice, checkpoint)
-            except AllDivergedError:
-                if number == rounds and not restarts.is_any_left(entries):
-                    raise
-
-    def _run_round(
-        self,
-        entries: Sequence[Entry],
-        directory: Path,
-        advice: str,
-        checkpoint: Checkpoint | None,
-    ) -> None:
         self.advice = advice
         self.members = make_members(entries)
         keep = self.config.checkpoint.keep

@@ -21,7 +21,7 @@ import envs
 from envs import rendering
 from purejax_simba import drawing
 from purejax_simba.config import ConfigError
-from purejax_simba.logging import read_config, read_returns, read_seeds, replace_text
+from purejax_simba.logging import read_config, read_returns, replace_text
 from purejax_simba.policies import Policy, load_policy
 from purejax_simba.training import Program, evaluation_policy, make_program
 
@@ -59,7 +59,7 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Pa
     scene = None
     if rendering.can_draw(program.environment):
         scene = rendering.Scene(program.environment, None, width, height)
-    seeds = read_seeds(directory, config)
+    seeds = config.seeds
     with envs.clear_errors():
         played = _play_all(program, policies, seeds)
     episodes = {

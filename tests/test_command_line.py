@@ -68,7 +68,7 @@ BAD = {
     "--num-seeds 0": ["--num-seeds is 0", "above 0"],
     "--seed -1": ["--seed is -1", "0 to 4294967295"],
     "--seed 4294967293": ["--seed is 4294967293", "with the 3 that follow it"],
-    "--seed 4294967290 --restart-diverged 1": ["--seed is 4294967290", "with the 7 that follow"],
+    "--seed 4294967290 --num-seeds 8": ["--seed is 4294967290", "with the 7 that follow"],
     "--replay.batch-size 300 --replay.capacity 200": ["--replay.batch-size 300", "larger"],
     "--update-to-data-ratio 0": ["--update-to-data-ratio is 0.0", "above 0"],
     "--update-to-data-ratio -1": ["--update-to-data-ratio is -1.0", "above 0"],

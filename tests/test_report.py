@@ -11,7 +11,6 @@ import scipy.stats
 from benchmarks import update
 from benchmarks.flops import flops_per_update
 from purejax_simba.config import ConfigError
-from purejax_simba.logging import write_replaced
 from purejax_simba.report import published, tables
 from purejax_simba.report.compute import PUBLISHED, compute_of
 from purejax_simba.report.figures import curves
@@ -348,14 +347,6 @@ def test_an_evaluation_without_any_finite_value_is_unknown(tmp_path):
     write_index(tmp_path)
     assert "| 100,000 | 0 of 1 | - |" in (tmp_path / "README.md").read_text()
     write_page([tmp_path], tmp_path / "report.html")
-
-
-def test_a_seed_that_was_replaced_does_not_count(tmp_path):
-    directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200, 600])
-    write_replaced(directory, [{0: 2}])
-    (run,) = read([tmp_path]).runs
-    assert run.seeds == [1, 2]
-    assert run.replaced == {0: 2}
 
 
 def test_an_agent_has_one_hue_everywhere(tmp_path):

@@ -78,7 +78,7 @@ def programs() -> Iterator[list[tuple[int, int]]]:
         yield programs
 
 
-_CONFIGURED = ("num_seeds", "agent", "restart_diverged")
+_CONFIGURED = ("num_seeds", "agent")
 
 
 def _sweep(output: Path, *axes: Axis, **options: Any) -> Sweep:
@@ -319,17 +319,10 @@ def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, in
     assert list(row.score.returns) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(
-    ("options", "needed"),
-    [
-        ({"halving": Halving(2)}, "--halving needs all 3 seeds"),
-        ({"restart_diverged": 1}, "--restart-diverged needs all 3 seeds"),
-    ],
-)
-def test_what_needs_all_seeds_is_refused_without(tmp_path, monkeypatch, programs, options, needed):
+def test_halving_is_refused_without_room_for_all_seeds(tmp_path, monkeypatch, programs):
     monkeypatch.setattr("purejax_simba.sweep.plan.runs_that_fit", lambda *_: 2)
-    with pytest.raises(running.SweepError, match=needed):
-        running.run_sweep(_sweep(tmp_path, RATES, **options))
+    with pytest.raises(running.SweepError, match="--halving needs all 3 seeds"):
+        running.run_sweep(_sweep(tmp_path, RATES, halving=Halving(2)))
     assert not programs
 
 

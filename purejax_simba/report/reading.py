@@ -17,9 +17,7 @@ from purejax_simba.logging import (
     LOGGER_FILES,
     METRIC_COLUMNS,
     METRICS_FILE,
-    REPLACED_FILE,
     TENSORBOARD_DIRECTORY,
-    read_replaced,
 )
 from purejax_simba.record import RECORD_FILE, read_sessions
 from purejax_simba.report.films import Film, read_films
@@ -33,7 +31,7 @@ SWEEP_FILE = "sweep.json"
 _SKIPPED = {"checkpoints", "programs", "plots", "wandb", "figures"}
 _SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY}
 _KNOWN = {CONFIG_FILE, METRICS_FILE, CURVE_FILE, DIVERGED_FILE, RECORD_FILE, SWEEP_FILE}
-_KNOWN |= {*LOGGER_FILES, REPLACED_FILE, "sweep.csv", "best.json"}
+_KNOWN |= {*LOGGER_FILES, "sweep.csv", "best.json"}
 _READ_SUFFIXES = {".csv", ".json"}
 
 
@@ -49,7 +47,6 @@ class Run:
       config: dotted name -> value, as in `config.json`; empty if there is none.
       sessions: see `record.py`; oldest first.
       diverged: seed -> env step.
-      replaced: seed that diverged -> seed that was trained in its place; without results.
       films: of its policies.
     """
 
@@ -60,7 +57,6 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     sessions: tuple[dict[str, Any], ...] = ()
     diverged: dict[int, int] = field(default_factory=dict)
-    replaced: dict[int, int] = field(default_factory=dict)
     films: tuple[Film, ...] = ()
 
     @property
@@ -196,8 +192,6 @@ def _read_directory(directory: Path, left_out: list[LeftOut]) -> list[Run]:
     if rows is None:
         return []
     diverged = _read_diverged(directory / DIVERGED_FILE, left_out)
-    replaced = _read_replaced(directory, left_out)
-    rows = rows[~rows.seed.isin(list(replaced))]
     sessions = read_sessions(directory)
     if (directory / RECORD_FILE).exists() and not sessions:
         left_out.append(LeftOut(directory / RECORD_FILE, "is damaged: no versions, no times"))
@@ -209,7 +203,6 @@ def _read_directory(directory: Path, left_out: list[LeftOut]) -> list[Run]:
             config=config,
             sessions=tuple(sessions),
             diverged=diverged,
-            replaced=replaced,
             films=films,
         )
         for run in runs
@@ -246,14 +239,6 @@ def _read_diverged(file: Path, left_out: list[LeftOut]) -> dict[int, int]:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         left_out.append(LeftOut(file, f"cannot be read: {first_line(error)}"))
-        return {}
-
-
-def _read_replaced(directory: Path, left_out: list[LeftOut]) -> dict[int, int]:
-    try:
-        return {old: int(new) for each in read_replaced(directory) for old, new in each.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        left_out.append(LeftOut(directory / REPLACED_FILE, f"cannot be read: {first_line(error)}"))
         return {}
 
 

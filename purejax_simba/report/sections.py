@@ -95,11 +95,6 @@ def troubles(experiments: Sequence[Experiment]) -> Section | None:
         for run in experiment.runs.values():
             for seed, step in sorted(run.diverged.items()):
                 words = f"seed {seed} diverged at env step {step:,}: its results end there"
-                if seed in run.replaced:
-                    words = (
-                        f"seed {seed} diverged at env step {step:,}: seed {run.replaced[seed]} "
-                        "was trained in its place and is shown"
-                    )
                 rows.append([experiment.name, run.task, words])
             for (seed, metric), lost in run.missing.groupby(["seed", "metric"]):
                 words = (

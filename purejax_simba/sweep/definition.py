@@ -113,10 +113,6 @@ class Sweep:
             raise ConfigError(f"{option} is of no use without --uniform or --log-uniform")
         if self.halving is not None and len(self.tasks) > 1:
             raise ConfigError("--halving compares configurations on one task: give one --task")
-        if self.halving is not None and self.config.restart_diverged:
-            raise ConfigError(
-                "--halving stops what diverges, and --restart-diverged trains it anew: drop one"
-            )
         if self.is_adaptive and len(self.tasks) > 1:
             raise ConfigError("--sampler tpe looks for the best on one task: give one --task")
         if self.storage is not None and not self.is_adaptive:

@@ -41,7 +41,6 @@ TRACED = frozenset(
 _NAMES = frozenset({"seed", "num_seeds", "experiment", "output"})
 # No hyperparameters: what is learned does not depend on them, but by chance.
 BOOKKEEPING = _NAMES | {
-    "restart_diverged",
     "checkpoint",
     "host_time_limit",
     "host_python",

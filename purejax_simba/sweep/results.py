@@ -149,13 +149,11 @@ def _table(results: Results) -> str:
     writer = csv.writer(text, lineterminator="\n")
     header = ["mean_rank", "configuration", "task", *names, "env_step", "rank"]
     header += ["interquartile_mean", "interval_low", "interval_high", "diverged_seeds"]
-    header += ["replaced_seeds"]
     writer.writerow([*header, *(f"return_seed_{seed}" for seed in seeds), "directory"])
     for row in results.rows:
         score = row.score
         values = [row.mean_rank, row.name, row.task, *(row.values[name] for name in names)]
         values += [score.env_step, row.rank, score.mean, *score.interval(), score.diverged]
-        values += [" ".join(f"{old}:{new}" for old, new in score.replaced)]
         values += [score.returns.get(seed, "") for seed in seeds]
         writer.writerow([*values, row.directory])
     return text.getvalue()

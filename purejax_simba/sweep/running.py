@@ -185,10 +185,9 @@ def _run_group(group: Group, halving: Halving | None, compiler: Compiler) -> Non
 
 def _check_shares(member: Member, halving: Halving | None) -> None:
     """Refuses what needs all seeds of a configuration at the same time."""
-    needed = "--restart-diverged" if member.config.restart_diverged else "--halving"
-    if halving is not None or member.config.restart_diverged:
+    if halving is not None:
         raise ConfigError(
-            f"{needed} needs all {member.config.num_seeds} seeds of a configuration at the same "
+            f"--halving needs all {member.config.num_seeds} seeds of a configuration at the same "
             "time, and they do not fit: give fewer --num-seeds or a smaller --replay.capacity"
         )
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from purejax_simba.logging import read_diverged, read_replaced, read_returns
+from purejax_simba.logging import read_diverged, read_returns
 from purejax_simba.statistics import bootstrap_interval, interquartile_mean
 
 
@@ -16,14 +16,12 @@ class Score(NamedTuple):
     Attributes:
       env_step: of the evaluation.
       returns: seed -> mean return of its episodes; of seeds that had not diverged by then.
-      diverged: seeds that have, then or later, but for those replaced.
-      replaced: pairs of seeds that have, and what was trained in their place.
+      diverged: seeds that have, then or later.
     """
 
     env_step: int
     returns: dict[int, float]
     diverged: int
-    replaced: tuple[tuple[int, int], ...] = ()
 
     @property
     def mean(self) -> float:
@@ -64,10 +62,5 @@ def score_of(directory: Path, env_step: int | None = None) -> Score | None:
     if env_step not in steps:
         return None
     returns = {seed: values[env_step] for seed, values in points.items() if env_step in values}
-    replaced = tuple(pair for each in read_replaced(directory) for pair in each.items())
-    diverged = [
-        seed
-        for seed, at in read_diverged(directory).items()
-        if seed not in dict(replaced) and (not at_rung or at <= env_step)
-    ]
-    return Score(env_step, returns, len(diverged), replaced)
+    diverged = [at for at in read_diverged(directory).values() if not at_rung or at <= env_step]
+    return Score(env_step, returns, len(diverged))
