@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from purejax_simba.config import ConfigError
+from purejax_simba.waiting import still
 
 _PACKAGES = ("pandas", "plotly")
 
@@ -33,7 +34,9 @@ def page(words: list[str]) -> None:
             raise ConfigError(f"--interval is {arguments.interval}: give seconds above 0")
         watch(arguments.paths, arguments.output, arguments.interval, time.sleep)
     else:
-        print(write_page(arguments.paths, arguments.output))
+        with still("reading and drawing"):
+            line = write_page(arguments.paths, arguments.output)
+        print(line)
 
 
 def figures(words: list[str]) -> None:

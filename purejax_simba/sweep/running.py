@@ -14,6 +14,7 @@ import envs
 from purejax_simba import loggers, processes
 from purejax_simba.checkpoint import STATE_DIRECTORY
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import FailedError
 from purejax_simba.experiment import Origin, run_together
 from purejax_simba.logging import CONFIG_FILE, ResultsError, replace_text
 from purejax_simba.parallel import make_mesh
@@ -38,7 +39,7 @@ from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, Study, batch_
 _FINISHED = "finished"
 
 
-class SweepError(Exception):
+class SweepError(FailedError):
     """Some groups could not be trained; the message is one line."""
 
 
