@@ -49,6 +49,8 @@ FIRST = frozenset(
 )
 _RARE = {*flatten(Config()), *flatten(ProcessOptions())} - FIRST
 
+_hidden: Any = tyro.conf.Suppress
+
 HelpAll = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 _METAVARS: dict[Any, str] = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
@@ -108,7 +110,7 @@ def _without_rare(values: Any, group: str = "") -> Any:
             metadata = getattr(hint, "__metadata__", ())
             hint = Annotated[(type(value), *metadata)] if metadata else type(value)
         elif name in _RARE:
-            hint = tyro.conf.Suppress[hint]
+            hint = _hidden[hint]
         fields.append((field.name, hint))
         filled[field.name] = value
     kind = type(values)

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from purejax_simba import waiting
 from purejax_simba.config import ConfigError, ProcessOptions
 from purejax_simba.errors import ProcessError
 
@@ -59,6 +60,12 @@ def join(options: ProcessOptions) -> None:
 def is_first() -> bool:
     """Whether this process writes the files and shows the progress."""
     return jax.process_index() == 0
+
+
+def say(line: str) -> None:
+    """Prints a line for the user, if this is the first process."""
+    if is_first():
+        waiting.say(line)
 
 
 def share(count: int) -> np.ndarray:

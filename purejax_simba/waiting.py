@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from tqdm import tqdm
+
 # Nobody waits for longer without a word.
 SECONDS = 10.0
 
 
 def say(line: str) -> None:
-    """Prints a line for the user, who may keep the output proper in a file."""
-    print(line, file=sys.stderr, flush=True)
+    """Prints a line for the user, who may keep the output proper in a file; above a live bar."""
+    tqdm.write(line, file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -34,9 +34,7 @@ def page(words: list[str]) -> None:
             raise ConfigError(f"--interval is {arguments.interval}: give seconds above 0")
         watch(arguments.paths, arguments.output, arguments.interval, time.sleep)
     else:
-        with still("reading and drawing"):
-            line = write_page(arguments.paths, arguments.output)
-        print(line)
+        print(write_page(arguments.paths, arguments.output))
 
 
 def figures(words: list[str]) -> None:
@@ -47,12 +45,15 @@ def figures(words: list[str]) -> None:
     from purejax_simba.report.figures import draw_all
     from purejax_simba.report.reading import read
 
-    collection = read(arguments.paths)
+    with still("reading"):
+        collection = read(arguments.paths)
     if arguments.paths and not collection.runs and not len(collection.published):
         raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for path, reason in collection.left_out:
         print(f"left out: {path} {reason}", file=sys.stderr)
-    for name, files in draw_all(collection, arguments.output).items():
+    with still("drawing"):
+        drawn = draw_all(collection, arguments.output)
+    for name, files in drawn.items():
         print(f"{name}: {', '.join(map(str, files)) or 'nothing to draw'}")
 
 
@@ -62,7 +63,9 @@ def index(words: list[str]) -> None:
     (directory,) = parser.parse_args(words).paths
     from purejax_simba.report.index import write_index
 
-    print(write_index(directory))
+    with still("reading"):
+        file = write_index(directory)
+    print(file)
 
 
 def main(words: list[str]) -> int:

@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from purejax_simba.sweep.scores import Score, score_of
 from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, Study, batch_directory
 
 _FINISHED = "finished"
+_say = processes.say
 
 
 class SweepError(FailedError):
@@ -241,8 +241,3 @@ def _remove_checkpoints(directory: Path) -> None:
     if processes.is_first():
         for checkpoints in list(directory.rglob(STATE_DIRECTORY.parts[0])):
             shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def _say(line: str) -> None:
-    if processes.is_first():
-        print(line, file=sys.stderr, flush=True)
