@@ -76,6 +76,9 @@ def _describe(task: str, host_python: str) -> str:
 
 def render(arguments: argparse.Namespace) -> None:
     """Plays an episode and writes it."""
+    from purejax_simba.checks import check_seeds
+
+    check_seeds("seed", arguments.seed)
     rendering.check_output(arguments.output)
     rendering.choose_backend()
     physics = "mujoco" if envs.spec(arguments.task).physics else "auto"

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import episodes
 from envs.base import Environment
 from envs.registry import TaskError
 
@@ -81,18 +82,18 @@ def play(environment: Environment, policy: Policy, key: jax.Array, steps: int) -
     def visible(state: Any) -> Any:
         return _under_wrappers(state) if can_draw(environment) else ()
 
-    def step(carry: tuple, number: jax.Array) -> tuple[tuple, tuple]:
-        state, observation, length = carry
+    def step(carry: tuple, number: jax.Array) -> tuple[tuple, jax.Array, tuple]:
+        state, observation, running, length = carry
         action = policy(jax.random.fold_in(key, number), observation)
         state, timestep = environment.step(state, action)
-        ended = timestep.terminated | timestep.truncated
-        length = jnp.where(ended, jnp.minimum(length, number + 1), length)
+        length = length + running
+        running = running & ~(timestep.terminated | timestep.truncated)
         seen = (visible(state), timestep.observation, action, timestep.reward)
-        return (state, timestep.observation, length), seen
+        return (state, timestep.observation, running, length), running, seen
 
     state, observation = environment.reset(key)
-    begin = (state, observation, jnp.int32(steps))
-    (*_, length), seen = jax.lax.scan(step, begin, jnp.arange(steps))
+    begin = (state, observation, jnp.ones((), bool), jnp.int32(0))
+    (*_, length), seen = episodes.play(step, begin, steps)
     states, observations, actions, rewards = seen
 
     def prepend(first: jax.Array, others: jax.Array) -> jax.Array:

@@ -49,6 +49,9 @@ class CheckpointWriter:
     """Writes checkpoints in the background, each complete or not at all, and keeps the last ones.
 
     A context: it waits for the last one to be written.
+
+    Attributes:
+      newest: env step of the newest that it has written, complete and on disk; -1 before.
     """
 
     def __init__(self, directory: Path, keep: int):
@@ -56,6 +59,7 @@ class CheckpointWriter:
         self._directory, self._keep = directory, keep
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._under_way: Future | None = None
+        self.newest = -1
 
     def __enter__(self) -> "CheckpointWriter":
         return self
@@ -115,6 +119,7 @@ class CheckpointWriter:
             shutil.rmtree(final, ignore_errors=True)
             unfinished.rename(final)
             _flush(self._directory)
+            self.newest = env_step
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         for old in _env_steps(self._directory)[: -self._keep]:

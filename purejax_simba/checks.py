@@ -4,6 +4,8 @@ import math
 
 from purejax_simba.config import LEARNING_STARTS, Config, ConfigError, known
 
+NUM_SEEDS = 2**32
+
 
 def check(config: Config, episode_length: int) -> None:
     """Refuses what cannot work, naming the flag.
@@ -46,6 +48,8 @@ def check(config: Config, episode_length: int) -> None:
     for name, value in positive.items():
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"--{name} is {value}: give a finite number above 0")
+    # Seeds that are trained anew follow the others.
+    check_seeds("seed", config.seed, config.num_seeds * (1 + config.restart_diverged))
     if not 0.0 <= known(config.discount) < 1.0:
         raise ConfigError(f"--discount is {config.discount}: give a number in [0, 1)")
     if agent.tau is not None and not 0.0 < agent.tau <= 1.0:
@@ -120,6 +124,20 @@ def check(config: Config, episode_length: int) -> None:
             f"--learning-starts {starts} is more than the "
             f"{config.interactions * config.num_environments} transitions of the whole run: "
             "train for longer or start earlier"
+        )
+
+
+def check_seeds(flag: str, first: int, count: int = 1) -> None:
+    """Makes sure that each of `count` seeds from the first one has a PRNG key of its own.
+
+    Raises:
+      ConfigError: if not; a key has 32 bits of a seed.
+    """
+    if not 0 <= first <= NUM_SEEDS - count:
+        of_several = f", with the {count - 1} that follow it" if count > 1 else ""
+        raise ConfigError(
+            f"--{flag} is {first}: give one from 0 to {NUM_SEEDS - 1}{of_several}, because beyond "
+            "that seeds are the same again"
         )
 
 

@@ -160,9 +160,11 @@ class Config:
     diagnostics: Literal["none", "total", "module"] = "total"
     """Norms, ranks and the like at evaluations: none, of whole networks, or of every module too."""
     loggers: tuple[str, ...] = ()
-    """Where results go besides the files: tensorboard, wandb, or <module>:<class>."""
+    """Where results go besides the files, once a checkpoint holds them: tensorboard, wandb, or
+    <module>:<class>."""
     log_seeds: Literal["apart", "together"] = "apart"
-    """Whether seeds are runs of their own for loggers, or one with their means."""
+    """Whether seeds are runs of their own for loggers, or one with their means (of so many
+    `seeds`: those that have not diverged)."""
     experiment: str = ""
     """Name of the experiment: `exp_name` in the result files. Default: the agent's name, with
     `_paper` where the recipe is that of its paper."""

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from envs import episodes
+from purejax_simba.config import known
 from purejax_simba.parts import apart
 
 
@@ -24,7 +26,7 @@ def evaluate(
     key: jax.Array,
     num_episodes: int,
 ) -> EvaluationMetrics:
-    """Plays whole episodes side by side.
+    """Plays whole episodes side by side, until all have ended.
 
     Args:
       environment: without automatic reset, with a known `episode_length`.
@@ -37,7 +39,7 @@ def evaluate(
     policy_key = jax.random.fold_in(key, num_episodes)  # the next one after theirs
     zeros = jnp.zeros(num_episodes)
 
-    def step(carry: tuple, time: jax.Array) -> tuple[tuple, None]:
+    def step(carry: tuple, time: jax.Array) -> tuple[tuple, jax.Array, None]:
         state, observation, running, totals = carry
         action = policy(observation, jax.random.fold_in(policy_key, time))
         state, timestep = advance(state, action)
@@ -48,9 +50,9 @@ def evaluate(
             successes | (running & timestep.success),
         )
         running = running & ~(timestep.terminated | timestep.truncated)
-        return (state, timestep.observation, running, totals), None
+        return (state, timestep.observation, running, totals), running, None
 
     running = jnp.ones(num_episodes, bool)
     start = (state, observation, running, (zeros, zeros, ~running))
-    (*_, totals), _ = jax.lax.scan(step, start, jnp.arange(environment.episode_length))
+    (*_, totals), _ = episodes.play(step, start, known(environment.episode_length))
     return EvaluationMetrics(*(total.astype(jnp.float32).mean() for total in totals))

@@ -11,6 +11,7 @@ from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.members import Entry
 from purejax_simba.programs import make_program
 from purejax_simba.resolving import with_agent_defaults
+from purejax_simba.run_lock import RunLock
 from purejax_simba.runs import Compiler
 from purejax_simba.session import Session
 
@@ -48,8 +49,9 @@ def run(config: Config) -> Path:
     config = session.config
     session.beginning = starting.read(session.runs, [config])
     directory = logging.run_directory(config)
-    processes.first_does(lambda: logging.create_run_directory(config))
-    session.run([Entry(config, directory)], directory, f"python train.py --resume {directory}")
+    with RunLock(directory):
+        processes.first_does(lambda: logging.create_run_directory(config))
+        session.run([Entry(config, directory)], directory, f"python train.py --resume {directory}")
     return directory
 
 
@@ -83,19 +85,21 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
     resuming.check_differences(with_agent_defaults(saved), config)
     if logging.read_replaced(directory):
         resuming.check_unchanged(saved, config, reset)
-    checkpoint = resuming.find(directory)
-    if reset and checkpoint.notes["interactions"] >= session.end:
-        raise ConfigError(f"{directory} is trained to its end: with --reset give more env steps")
-    (metrics_bytes,) = checkpoint.notes["metrics_bytes"]
-    target = directory
-    if config.output == saved.output:
-        processes.first_does(lambda: logging.write_config(directory, config))
-    else:
-        target = logging.run_directory(config)
-        processes.first_does(lambda: logging.create_run_directory(config))
-        processes.first_does(lambda: logging.copy_metrics(directory, target, metrics_bytes))
-    entry = Entry(config, target, metrics_bytes)
-    session.run([entry], target, f"python train.py --resume {target}", checkpoint)
+    target = logging.run_directory(config) if config.output != saved.output else directory
+    with RunLock(target):
+        checkpoint = resuming.find(directory)
+        if reset and checkpoint.notes["interactions"] >= session.end:
+            raise ConfigError(
+                f"{directory} is trained to its end: with --reset give more env steps"
+            )
+        (metrics_bytes,) = checkpoint.notes["metrics_bytes"]
+        if target == directory:
+            processes.first_does(lambda: logging.write_config(directory, config))
+        else:
+            processes.first_does(lambda: logging.create_run_directory(config))
+            processes.first_does(lambda: logging.copy_metrics(directory, target, metrics_bytes))
+        entry = Entry(config, target, metrics_bytes)
+        session.run([entry], target, f"python train.py --resume {target}", checkpoint)
     return target
 
 

@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import itertools
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -155,12 +154,14 @@ class MetricsFile:
         return self._path.stat().st_size
 
     def write(self, env_step: int, values: dict[int, dict[str, float]]) -> None:
-        """Appends seed -> metric -> value; the rows are on disk when this returns."""
+        """Appends seed -> metric -> value; the rows are on disk when this returns.
+
+        What is not finite is written as `nan` or `inf`: a row that is missing would go unnoticed.
+        """
         self._append(
             (self._experiment, self._environment, seed, metric, env_step, value)
             for seed, metrics in values.items()
             for metric, value in metrics.items()
-            if math.isfinite(value)
         )
 
     def _append(self, rows: Iterable[tuple]) -> None:
@@ -259,7 +260,10 @@ def draw_curve(directory: Path, config: Config) -> None:
     steps = sorted({step for points in returns.values() for step, _ in points})
     at = {step: [dict(p)[step] for p in returns.values() if step in dict(p)] for step in steps}
     means = [sum(values) / len(values) for values in at.values()]
-    label = f"mean of {len(returns)} seed{'s' if len(returns) > 1 else ''}"
+    # Seeds that diverged have no more points, and a return that is NaN makes the mean NaN.
+    fewest = min(map(len, at.values()), default=0)
+    count = f"{len(returns)}" if fewest == len(returns) else f"{fewest} to {len(returns)}"
+    label = f"mean of {count} seed{'s' if len(returns) > 1 else ''}"
     axes.plot(steps, means, color="tab:blue", linewidth=2, label=label)
     axes.set(
         title=config.task,

@@ -1,11 +1,11 @@
 """What belongs to one configuration among the runs of a program: its seeds and its files."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from purejax_simba import logging, policies, processes
 from purejax_simba.config import Config, OfflineConfig
@@ -61,8 +61,8 @@ class Member:
         evaluation: EvaluationMetrics,
         progress: Progress,
         diagnostics: Metrics,
-    ) -> np.ndarray:
-        """Appends an evaluation to the file, but for diverged runs; returns its returns.
+    ) -> dict[int, float]:
+        """Appends an evaluation to the file, but for diverged runs; returns seed -> return.
 
         Args:
           env_step: environment steps taken.
@@ -86,11 +86,16 @@ class Member:
             self.metrics.write(env_step, rows)
         if self.loggers:
             self.loggers.write(env_step, rows)
-        return np.array([row["avg_return"] for row in rows.values()])
+        return {seed: row["avg_return"] for seed, row in rows.items()}
 
     def numbered_seeds(self) -> list[tuple[int, int]]:
         """`(index among all runs, seed)` of each."""
         return list(enumerate(self.config.seeds, start=self.runs.start))
+
+    def hand_over(self, env_step: int) -> None:
+        """See `Loggers.hand_over`."""
+        if self.loggers:
+            self.loggers.hand_over(env_step)
 
     def close(self) -> None:
         """Ends what its loggers have begun."""
@@ -129,4 +134,6 @@ def _row(
     if updates:
         sums = progress.update_sums._asdict()
         row |= {name: float(total[index]) / updates for name, total in sums.items()}
-    return row | {name: float(value[index]) for name, value in diagnostics.items()}
+    known = {name: float(value[index]) for name, value in diagnostics.items()}
+    # Before there is anything to diagnose, there is nothing to say of it.
+    return row | {name: value for name, value in known.items() if not math.isnan(value)}

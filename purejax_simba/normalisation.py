@@ -12,6 +12,10 @@ from flax import struct
 
 EPSILON = 1e-8
 PRIOR_COUNT = 1e-4
+# Numbers beyond count as this: the squares of so many of them still have room in float32.
+LARGEST = 1e13
+# From here on older vectors count less and less, as int32 has no room for many more.
+LARGEST_COUNT = 2**30
 
 
 class Pair(NamedTuple):
@@ -30,6 +34,11 @@ class Pair(NamedTuple):
         return (x - self.high) - self.low
 
 
+def _bounded(x: jax.Array) -> jax.Array:
+    """What is infinite stays so: an environment that has gone wrong is not to be hidden."""
+    return jnp.where(jnp.isfinite(x), jnp.clip(x, -LARGEST, LARGEST), x)
+
+
 def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     total = a + b
     b_part = total - a
@@ -43,7 +52,7 @@ class RunningMoments:
     Attributes:
       mean: `(n,)`.
       squares: `(n,)`, sum of squared deviations from the mean, prior included.
-      count: `()` int32, vectors seen.
+      count: `()` int32, vectors seen, up to `LARGEST_COUNT`.
     """
 
     mean: Pair
@@ -62,16 +71,21 @@ class RunningMoments:
 
     def update(self, x: jax.Array) -> "RunningMoments":
         """Takes in a batch `(b, n)` (Chan et al. 1983, the parallel form of Welford's method)."""
+        x = _bounded(x)
         before = self.count.astype(jnp.float32) + PRIOR_COUNT
         ratio = x.shape[0] / (before + x.shape[0])
         # Deviations are taken from the running mean first: they are small and exact.
         deviation = self.mean.minus_from(x)
         delta = deviation.mean(0)
         spread = jnp.sum((deviation - delta) ** 2, axis=0)
+        added = spread + delta**2 * (before * ratio)
+        after = self.count + x.shape[0]
+        excess = jnp.maximum(after - LARGEST_COUNT, 0)
+        forgotten = (self.squares.high + added) * (excess / after)
         return RunningMoments(
             mean=self.mean.add(delta * ratio),
-            squares=self.squares.add(spread + delta**2 * (before * ratio)),
-            count=self.count + x.shape[0],
+            squares=self.squares.add(added - forgotten),
+            count=after - excess,
         )
 
     @property
@@ -81,7 +95,7 @@ class RunningMoments:
 
     def normalise(self, x: jax.Array) -> jax.Array:
         """(x - mean) / sqrt(variance + 1e-8) for x `(..., n)`."""
-        return self.mean.minus_from(x) / jnp.sqrt(self.variance + EPSILON)
+        return self.mean.minus_from(_bounded(x)) / jnp.sqrt(self.variance + EPSILON)
 
 
 @struct.dataclass

@@ -49,7 +49,7 @@ class SessionRecord:
         self._earlier = {place: read_sessions(place) for place in self._directories}
         self._begin = time.monotonic()
         self._first_updates = 0
-        now = _now()
+        now = utc_now()
         self._values: dict[str, Any] = {
             "command": shlex.join(["python", *sys.argv]),
             "begun": now,
@@ -114,7 +114,7 @@ class SessionRecord:
         return round(time.monotonic() - self._begin, 3)
 
     def _write(self) -> None:
-        self._values["updated"] = _now()
+        self._values["updated"] = utc_now()
         for place, earlier in self._earlier.items():
             write_json(place / RECORD_FILE, [*earlier, self._values])
 
@@ -130,7 +130,8 @@ def read_sessions(directory: Path) -> list[dict[str, Any]]:
     return [session for session in sessions if isinstance(session, dict)]
 
 
-def _now() -> str:
+def utc_now() -> str:
+    """The time, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 

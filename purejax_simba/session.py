@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import signal
 import time
 from collections.abc import Sequence
@@ -131,7 +132,8 @@ class Session:
         checkpoint: Checkpoint | None,
     ) -> None:
         self.advice = advice
-        self.members = make_members(entries)
+        with still("opening files and loggers", processes.say):
+            self.members = make_members(entries)
         keep = self.config.checkpoint.keep
         writer = CheckpointWriter(directory / STATE_DIRECTORY, keep)
         memory_errors = clear_memory_errors(self.program, self.runs.count)
@@ -154,12 +156,14 @@ class Session:
                 begin = time.monotonic()
                 with stop_requests() as request:
                     stopped_by = self._train(request, checkpoint)
-                seconds = time.monotonic() - begin
+                self._finish(stopped_by, time.monotonic() - begin)
             finally:
-                self.display.close()
-                for member in self.members:
-                    member.close()
-            self._finish(stopped_by, seconds)
+                self._close()
+
+    def _close(self) -> None:
+        self.display.close()
+        for member in self.members:
+            member.close()
 
     @still("writing the results", processes.say)
     def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:
@@ -168,6 +172,8 @@ class Session:
         self.record.update(self._env_step(), self._updates())
         # Two writers at once have been seen to wait for each other in orbax.
         self.checkpoints.wait()
+        self._hand_over()
+        self._close()
         for member in self.members:
             member.finish(policy)
         where = f"results are in {self.members[0].directory}"
@@ -227,6 +233,7 @@ class Session:
             seconds, stopped_by = _agree(seconds, request)
             if self._is_checkpoint(stopped_by is not None):
                 self._save()
+            self._hand_over()
             chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
             if self.interactions == self._first_update():
                 chunk = FIRST_CHUNK  # with updates an interaction takes far longer
@@ -274,6 +281,14 @@ class Session:
         }
         self.checkpoints.save(self._env_step(), resuming.arrays_of(snapshot), notes)
 
+    @still("telling the loggers", processes.say)
+    def _hand_over(self) -> None:
+        """Gives loggers what cannot change any more; what never goes on, at once."""
+        has_checkpoints = self.config.interactions_per_checkpoint > 0
+        final = self.checkpoints.newest if has_checkpoints else self._env_step()
+        for member in self.members:
+            member.hand_over(final)
+
     @still("going on from the checkpoint", processes.say)
     def _go_on(self, checkpoint: Checkpoint) -> None:
         for message in checkpoint.damaged:
@@ -304,23 +319,36 @@ class Session:
         evaluation, diagnostics = self.runs.evaluate(), self.runs.diagnose()
         progress = self.runs.get(lambda state: state.progress)
         env_step = self._env_step()
-        returns = []
+        returns: list[float] = []
         for member in self.members:
-            returns.append(member.write(env_step, evaluation, progress, diagnostics))
+            of_seeds = member.write(env_step, evaluation, progress, diagnostics)
+            returns += of_seeds.values()
             for index, seed in member.numbered_seeds():
-                if progress.diverged_at[index] >= 0:
-                    name = f"{member.config.experiment}, " if len(self.members) > 1 else ""
-                    self._report_divergence(
-                        index, f"{name}seed {seed}", int(progress.diverged_at[index])
-                    )
+                name = f"{member.config.experiment}, " if len(self.members) > 1 else ""
+                run = f"{name}seed {seed}"
+                if seed not in of_seeds:
+                    self._report_divergence(index, run, int(progress.diverged_at[index]))
+                elif not math.isfinite(of_seeds[seed]):
+                    self._report_no_return(run, of_seeds[seed])
         self._report_withheld(diagnostics)
         self.record.update(env_step, self._updates())
-        together = np.concatenate(returns)
-        self.display.say(f"{self._count()}: evaluation return {spread(together)}")
+        self._hand_over()
+        together = np.array(returns)
+        line = f"{self._count()}: evaluation return {spread(together)}"
+        known = int(np.isfinite(together).sum())
+        if 0 < known < self.runs.count:
+            line += f" ({known} of {self.runs.count} runs)"
+        self.display.say(line)
         if not together.size:
             raise AllDivergedError(
                 "every run diverged: lower --agent.learning-rate, or check the task's rewards"
             )
+
+    def _report_no_return(self, run: str, value: float) -> None:
+        self.display.say(
+            f"{run} at {self._count().strip()}: the return over "
+            f"{self.config.num_evaluation_episodes} episodes is {value}: a reward was not finite"
+        )
 
     def _report_divergence(self, index: int, run: str, interaction: int) -> None:
         if index not in self.reported_divergence:

@@ -18,11 +18,12 @@ CONFIDENCE = 0.95
 def interquartile_mean(scores: Scores) -> np.ndarray:
     """The mean of all seeds of all tasks together without the lowest and the highest quarter.
 
-    Each quarter is rounded down.
+    Each quarter is rounded down. NaN if one of them is NaN, which belongs to no quarter.
     """
     ordered = np.sort(np.concatenate([np.asarray(s, np.float64) for s in scores], axis=-1))
     cut = ordered.shape[-1] // 4
-    return np.mean(ordered[..., cut : ordered.shape[-1] - cut], axis=-1)
+    middle = np.mean(ordered[..., cut : ordered.shape[-1] - cut], axis=-1)
+    return np.where(np.isnan(ordered).any(-1), np.nan, middle)
 
 
 def mean(scores: Scores) -> np.ndarray:

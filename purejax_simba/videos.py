@@ -98,7 +98,9 @@ def _index(
     directory: Path, episodes: dict[int, rendering.Episode], files: Sequence[Path]
 ) -> dict[str, Any]:
     final = {seed: points[-1][1] for seed, points in read_returns(directory).items()}
-    ranked = sorted((seed for seed in episodes if seed in final), key=lambda seed: -final[seed])
+    # What is NaN is worse than anything.
+    rank = {seed: math.inf if math.isnan(value) else -value for seed, value in final.items()}
+    ranked = sorted((seed for seed in episodes if seed in rank), key=lambda seed: rank[seed])
     *of_seeds, mosaic = (file.name for file in files)
     return {
         "best": ranked[0] if ranked else None,

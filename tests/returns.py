@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
 import envs
 from benchmarks.originals import GymnasiumLoop
 from benchmarks.table import Table
-from envs import AutoReset
+from envs import AutoReset, episodes
 from purejax_simba.report import published
 
 EPISODES = 60
@@ -53,18 +54,22 @@ def returns(
     def play(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         reset_key, key = jax.random.split(key)
 
-        def step(state: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
-            action = scale * jax.random.uniform(key, (environment.action_size,), minval=-1.0)
-            state, timestep = environment.step(state, action)
-            return state, (timestep.reward, timestep.terminated | timestep.truncated)
+        def step(carry: tuple, time: jax.Array) -> tuple[tuple, jax.Array, tuple]:
+            state, finished = carry
+            action = jax.random.uniform(keys[time], (environment.action_size,), minval=-1.0)
+            state, timestep = environment.step(state, scale * action)
+            ended = timestep.terminated | timestep.truncated
+            finished = finished + ended
+            return (state, finished), finished < rounds, (timestep.reward, ended)
 
-        keys = jax.random.split(key, rounds * environment.episode_length)
-        return jax.lax.scan(step, environment.reset(reset_key)[0], keys)[1]
+        length = rounds * environment.episode_length
+        keys = jax.random.split(key, length)
+        return episodes.play(step, (environment.reset(reset_key)[0], jnp.int32(0)), length)[1]
 
     keys = jax.random.split(jax.random.key(seed), at_once)
     rewards, ends = map(np.asarray, jax.jit(jax.vmap(play))(keys))
-    episodes = np.cumsum(ends, axis=1) - ends
-    return np.array([(rewards * (episodes == n)).sum(1) for n in range(rounds)]).ravel()
+    before = np.cumsum(ends, axis=1) - ends
+    return np.array([(rewards * (before == n)).sum(1) for n in range(rounds)]).ravel()
 
 
 def compare(task_id: str, python: str) -> tuple[bool, dict[str, str]]:

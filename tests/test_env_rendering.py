@@ -70,6 +70,7 @@ def test_what_is_shown_is_where_the_suite_puts_it(task_id, fields):
         (("dmc/cheetah-run", "--output", "x.png", "--policy", "nowhere"), "holds no run"),
         (("gymnax/Pendulum-v1", "--output", "x.png"), "no MuJoCo model"),
         (("dmc/cheetah-run", "--output", "x.png", "--camera", "moon"), "no camera moon"),
+        (("dmc/cheetah-run", "--output", "x.png", "--seed", "-1"), "--seed is -1"),
     ],
 )
 def test_errors_are_one_line_of_advice(arguments, advice, monkeypatch, capsys):

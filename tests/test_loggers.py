@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -84,12 +85,14 @@ class Session:
         self.metrics = MetricsFile(self.directory, config, keep)
         self.loggers = Loggers(self.directory, config)
 
-    def evaluate(self, env_step: int) -> int:
+    def evaluate(self, env_step: int, is_final: bool = True) -> int:
         """Both seeds; returns the size of the file then."""
         values = {seed: {"avg_return": env_step + seed / 2, "entropy": 3.0} for seed in (0, 1)}
-        values[1]["entropy"] = float("nan")
+        del values[1]["entropy"]
         self.metrics.write(env_step, values)
         self.loggers.write(env_step, values)
+        if is_final:
+            self.loggers.hand_over(env_step)
         return self.metrics.size()
 
 
@@ -113,8 +116,8 @@ def expected(*env_steps: int) -> list:
 def test_a_resumed_run_repeats_no_point_and_makes_up_for_missing_ones(tmp_path):
     first = Session(tmp_path, own(Recorder))
     size = first.evaluate(0)
-    first.evaluate(100)
-    assert written == expected(0, 100)
+    first.evaluate(100, is_final=False)
+    assert written == expected(0)
     # Killed there, and the checkpoint is that of step 0.
     second = Session(tmp_path, own(Recorder), keep=size)
     second.evaluate(100)
@@ -125,6 +128,18 @@ def test_a_resumed_run_repeats_no_point_and_makes_up_for_missing_ones(tmp_path):
     written.clear()
     Session(tmp_path, own(Newcomer), keep=second.metrics.size())
     assert written == expected(0, 100, 200)
+
+
+def test_a_logger_that_has_more_than_the_file_is_reported(tmp_path, capsys):
+    """Where the newest checkpoint is damaged, a run goes on from the one before."""
+    first = Session(tmp_path, own(Recorder))
+    size = first.evaluate(0)
+    first.evaluate(100)
+    Session(tmp_path, own(Recorder), keep=first.metrics.size())
+    assert not capsys.readouterr().err
+    Session(tmp_path, own(Recorder), keep=size)
+    error = capsys.readouterr().err
+    assert "points up to step 100, and the run goes on from 0" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("cls", [Broken, BrokenFromTheStart, BrokenAtTheEnd])
@@ -155,18 +170,45 @@ def test_seeds_that_are_logged_together_have_their_mean(tmp_path):
     session = Session(tmp_path, own(Recorder), log_seeds="together", num_seeds=2)
     size = session.evaluate(100)
     together = {
+        "seeds": 2,
         "avg_return": 100.25,
         "seed-0/avg_return": 100.0,
         "seed-0/entropy": 3.0,
         "seed-1/avg_return": 100.5,
     }
     assert [(run, step) for run, step, _ in written] == [("seeds-0-1", 100)]
-    assert {name: x for name, x in written[0][2].items() if name != "entropy"} == together
+    assert written[0][2] == together
     # Other seeds that train after them, beside the same file.
     later = Session(tmp_path, own(Recorder), keep=size, log_seeds="together", seed=2, num_seeds=2)
     later.loggers.write(100, {2: {"avg_return": 1.0}, 3: {"avg_return": 3.0}})
-    assert written[1:] == [
-        ("seeds-2-3", 100, {"avg_return": 2.0, "seed-2/avg_return": 1.0, "seed-3/avg_return": 3.0})
+    later.loggers.hand_over(100)
+    means = {"seeds": 2, "avg_return": 2.0, "seed-2/avg_return": 1.0, "seed-3/avg_return": 3.0}
+    assert written[1:] == [("seeds-2-3", 100, means)]
+
+
+def test_a_mean_says_of_how_many_seeds_it_is_or_is_none(tmp_path):
+    session = Session(tmp_path, own(Recorder), log_seeds="together", num_seeds=3)
+    nan = float("nan")
+    session.loggers.write(0, {0: {"avg_return": 1.0}, 1: {"avg_return": nan}, 2: {"avg_return": 3}})
+    session.loggers.write(100, {0: {"avg_return": 1.0}, 2: {"avg_return": 3.0}})  # 1 has diverged
+    session.loggers.hand_over(100)
+    (_, _, first), (_, _, second) = written
+    assert first["seeds"] == 3 and math.isnan(first["avg_return"])
+    assert math.isnan(first["seed-1/avg_return"]) and first["seed-2/avg_return"] == 3.0
+    assert second["seeds"] == 2 and second["avg_return"] == 2.0
+
+
+def test_what_is_not_finite_is_handed_on_as_it_is_in_the_file(tmp_path):
+    session = Session(tmp_path, "tensorboard", own(Recorder))
+    values = {0: {"avg_return": float("nan"), "avg_length": 5.0}, 1: {"avg_return": float("inf")}}
+    session.metrics.write(0, values)
+    session.loggers.write(0, values)
+    session.loggers.hand_over(0)
+    points = _metrics(session.directory)
+    assert [repr(value) for value in points.values()] == ["nan", "5.0", "inf"]
+    assert _tensorboard(session.directory) == pytest.approx(points, nan_ok=True)
+    assert [(run, step, repr(metrics)) for run, step, metrics in written] == [
+        (f"seed-{seed}", 0, repr(metrics)) for seed, metrics in values.items()
     ]
 
 
@@ -194,7 +236,7 @@ def test_tensorboard_reads_what_is_in_the_metrics_file(tmp_path):
     first = Session(tmp_path, "tensorboard")
     first.evaluate(0)
     size = first.evaluate(100)
-    first.evaluate(200)
+    first.evaluate(200, is_final=False)
     second = Session(tmp_path, "tensorboard", keep=size)
     second.evaluate(200)
     second.evaluate(300)

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejax_simba.normalisation import PRIOR_COUNT, RewardScale, RunningMoments
+from purejax_simba.normalisation import (
+    LARGEST_COUNT,
+    PRIOR_COUNT,
+    Pair,
+    RewardScale,
+    RunningMoments,
+)
 
 # Optimisation must not undo what keeps the sums accurate.
 pytestmark = pytest.mark.optimised
@@ -42,12 +48,16 @@ def _reference_batches(stream: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, variance
 
 
-@jax.jit
-def _moments(stream: jax.Array) -> RunningMoments:
+def _take_in(moments: RunningMoments, stream: jax.Array) -> RunningMoments:
     def take_in(moments: RunningMoments, x: jax.Array) -> tuple[RunningMoments, None]:
         return moments.update(x), None
 
-    return jax.lax.scan(take_in, RunningMoments.create(stream.shape[-1]), stream)[0]
+    return jax.lax.scan(take_in, moments, stream)[0]
+
+
+@jax.jit
+def _moments(stream: jax.Array) -> RunningMoments:
+    return _take_in(RunningMoments.create(stream.shape[-1]), stream)
 
 
 @jax.jit
@@ -130,6 +140,56 @@ def test_a_component_that_never_changes_stays_finite():
     mean, variance = _reference_moments(np.full(1000, 7.0))
     np.testing.assert_allclose(moments.mean.high, [mean], rtol=BOUND)
     np.testing.assert_allclose(moments.variance, [variance], rtol=BOUND)
+
+
+@pytest.mark.parametrize("size", [1e18, 1e20, 3e38])
+def test_numbers_whose_squares_have_no_room_stay_finite(size):
+    stream = np.random.default_rng(4).uniform(-size, size, (5_000, 8, 2)).astype(np.float32)
+    stream[..., 1] /= np.float32(size)
+    moments = _moments(stream)
+    x = moments.normalise(stream)
+    assert jnp.isfinite(x).all() and jnp.isfinite(moments.variance).all()
+    assert jnp.abs(x[..., 0]).max() < 2.0
+    # The others are as they would be alone.
+    mean, variance = _reference_batches(stream[..., 1:])
+    assert _relative(moments.variance[1], variance).max() <= BOUND
+    np.testing.assert_allclose(moments.mean.high[1], mean[0], atol=BOUND)
+
+
+def test_large_numbers_that_have_room_are_those_of_float64():
+    stream = np.random.default_rng(5).normal(3e12, 1e12, (5_000, 8, 1)).astype(np.float32)
+    moments = _moments(stream)
+    mean, variance = _reference_batches(stream)
+    assert _relative(moments.mean.high, mean).max() <= BOUND
+    assert _relative(moments.variance, variance).max() <= BOUND
+
+
+def test_what_is_infinite_is_not_hidden():
+    moments = RunningMoments.create(1)
+    assert not jnp.isfinite(moments.normalise(jnp.array([jnp.inf]))).any()
+    assert not jnp.isfinite(moments.update(jnp.array([[jnp.inf]])).mean.high).any()
+
+
+def test_the_count_has_no_end():
+    """Statistics do not break where int32 ends, and still follow a stream that changes."""
+    size = 1024
+    stream = np.random.default_rng(6).normal(50.0, 3.0, (2_000, size, 1)).astype(np.float32)
+    moments = RunningMoments.create(1).replace(
+        mean=Pair(jnp.full(1, 10.0), jnp.zeros(1)),
+        squares=Pair(jnp.full(1, 4.0 * LARGEST_COUNT), jnp.zeros(1)),
+        count=jnp.int32(LARGEST_COUNT - size // 2),
+    )
+    for batch in np.split(stream, 4):
+        moments = jax.jit(_take_in)(moments, batch)
+        assert int(moments.count) == LARGEST_COUNT
+    mean, variance, count = np.full(1, 10.0), np.full(1, 4.0), float(LARGEST_COUNT)
+    for batch in stream.astype(np.float64):
+        delta, total = batch.mean(0) - mean, count + size
+        squares = variance * count + batch.var(0) * size + delta**2 * count * size / total
+        mean, variance = mean + delta * size / total, squares / total
+    assert _relative(moments.mean.high, mean).max() <= BOUND
+    assert _relative(moments.variance, variance).max() <= BOUND
+    assert variance[0] > 6.0  # so that there was something to follow
 
 
 def _reference_scale(reward: np.ndarray, done: np.ndarray) -> dict[str, float]:

@@ -22,7 +22,7 @@ from purejax_simba.config import Config, ConfigError, OfflineConfig, ReplayConfi
 from purejax_simba.datasets import __main__ as record_command
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.dataset import Dataset, Origin
-from purejax_simba.datasets.recording import play
+from purejax_simba.datasets.recording import play, record_run
 from purejax_simba.report import reading
 from purejax_simba.run_state import Counters
 from purejax_simba.runs import CompiledProgram, Runs
@@ -376,6 +376,11 @@ def test_what_is_played_is_what_the_environment_does():
     torque = 2.0 * np.asarray(steps.action, np.float64)[..., 0]
     expected = -(np.arctan2(sine, cosine) ** 2 + 0.1 * speed**2 + 0.001 * torque**2)
     np.testing.assert_allclose(steps.reward, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_seed_of_episodes_that_is_another_ones_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--seed is 4294967296"):
+        record_run(tmp_path, 1, 0.0, None, 2**32, "mine")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Going on with runs that were stopped, killed or moved."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayCo
 from purejax_simba.logging import read_config, read_returns, write_config
 from purejax_simba.resolving import resolve
 from tests import tiny
+from tests.test_loggers import _metrics, _tensorboard
 
 ROOT = Path(__file__).parent.parent
 STEPS, INTERVAL = 240, 60
@@ -281,3 +283,72 @@ def test_a_killed_run_is_as_one_that_never_was(tmp_path, task, physics):
     assert result.returncode == 0, result.stderr
     assert "resumed" in result.stderr
     _assert_same(killed, straight)
+
+
+LOGGED = """
+import dataclasses, json, os, pathlib, signal, sys
+from purejax_simba import experiment, session
+from purejax_simba.config import CheckpointConfig
+from tests.test_resuming import CONFIG
+show = session.Session._show
+session.CHUNK_SECONDS = 0.0
+def show_and_die(self, *arguments):
+    show(self, *arguments)
+    if self.interactions >= 150:
+        self.checkpoints.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+class Lines:
+    def __init__(self, directory, config):
+        self.path = pathlib.Path(directory) / "lines.txt"
+    def write(self, run, env_step, metrics):
+        with self.path.open("a") as file:
+            print(json.dumps([run, env_step, metrics]), file=file, flush=True)
+    def close(self):
+        pass
+if __name__ == "__main__":
+    sys.modules["logged"] = sys.modules["__main__"]
+    session.Session._show = show_and_die
+    experiment.run(dataclasses.replace(
+        CONFIG, num_seeds=2, task="gymnasium/Pendulum-v1", evaluation_interval=20,
+        learning_starts=20, loggers=("tensorboard", "logged:Lines"), output=sys.argv[1],
+        checkpoint=CheckpointConfig(interval=60, replay=sys.argv[2] == "replay")))
+"""
+RESUMED = """
+import pathlib, sys
+from purejax_simba import experiment
+experiment.resume(next(pathlib.Path(sys.argv[1]).rglob("config.json")).parent)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replay", ["replay", "no-replay"])
+def test_loggers_have_what_the_file_has_when_a_run_goes_on_otherwise(tmp_path, replay):
+    """Environments in worker processes begin new episodes, so what came after is abandoned."""
+    (tmp_path / "logged.py").write_text(LOGGED)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+
+    def python(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *words, str(tmp_path / "out"), replay]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    result = python(str(tmp_path / "logged.py"))
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    (directory,) = [file.parent for file in tmp_path.rglob("config.json")]
+    assert read_newest(directory / STATE_DIRECTORY).env_step == 120
+    killed = _metrics(directory)
+    abandoned = {point: value for point, value in killed.items() if point[2] > 120}
+    assert {step for _, _, step in abandoned} == {140}
+    result = python("-c", RESUMED)
+    assert result.returncode == 0 and "resumed, with new episodes" in result.stderr, result.stderr
+    points = _metrics(directory)
+    assert {step for _, _, step in points} == set(range(0, STEPS + 1, 20))
+    assert any(points.get(point) != value for point, value in abandoned.items())
+    assert _tensorboard(directory) == pytest.approx(points)
+    lines = [json.loads(line) for line in (directory / "lines.txt").read_text().splitlines()]
+    assert len({(run, step) for run, step, _ in lines}) == len(lines)
+    handed = {
+        (run, metric, step): value
+        for run, step, metrics in lines
+        for metric, value in metrics.items()
+    }
+    assert handed == points

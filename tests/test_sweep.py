@@ -154,6 +154,8 @@ BAD = {
     "--file missing.yaml": ["missing.yaml", "No such file"],
     "--merge missing": ["missing holds no sweep"],
     "--num-seeds 0": ["--num-seeds is 0"],
+    "--seed 4294967296": ["--seed is 4294967296", "the same again"],
+    "--uniform agent.shift=1,5 --samples 2 --sampler-seed -1": ["--sampler-seed is -1"],
 }
 
 

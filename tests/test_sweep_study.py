@@ -104,6 +104,13 @@ def test_every_result_is_told(tmp_path, trained):
     assert "study.db" in {path.name for path in sweep.directory.iterdir()}
 
 
+def test_a_return_that_is_no_number_is_as_bad_as_can_be(tmp_path, trained, monkeypatch):
+    monkeypatch.setattr(f"{__name__}._return", lambda config: math.nan)
+    sweep = _sweep(tmp_path, RATES, samples=4)
+    commands.train(sweep)
+    assert [(trial.state, trial.value) for trial in _trials(sweep)] == [(COMPLETE, -math.inf)] * 4
+
+
 def test_later_samples_are_better_than_random_ones(tmp_path):
     """Random ones are as often as not more than one and a half decades from the best."""
     sweep = _sweep(tmp_path, RATES, samples=48, trials_per_batch=8)

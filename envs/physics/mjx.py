@@ -19,6 +19,7 @@ from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
 from envs.physics.mjx_algebra import compact_algebra
 from envs.physics.mjx_contacts import contacts_of_c
 from envs.physics.mjx_frames import frames_of_c
+from envs.physics.mjx_line_search import short_line_search
 from envs.serial_cholesky import serial_cholesky
 
 
@@ -42,7 +43,7 @@ _CARRIED = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
 @contextlib.contextmanager
 def _our_ways() -> Iterator[None]:
     """Inside, MJX is traced with what is put right about it."""
-    with contacts_of_c(), compact_algebra(), serial_cholesky():
+    with contacts_of_c(), compact_algebra(), short_line_search(), serial_cholesky():
         yield
 
 

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from purejax_simba.config import ConfigError
+from envs import episodes
+from purejax_simba.checks import check_seeds
+from purejax_simba.config import ConfigError, known
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.spaces import observations_of
 from purejax_simba.logging import read_config
@@ -55,9 +57,9 @@ def play(
     reset_key, action_key = jax.random.split(key)
     state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, num_episodes))
 
-    def step(carry: tuple, key: jax.Array) -> tuple[tuple, Steps]:
+    def step(carry: tuple, time: jax.Array) -> tuple[tuple, jax.Array, Steps]:
         state, observation, running = carry
-        action = policy(observation, key)
+        action = policy(observation, keys[time])
         state, timestep = jax.vmap(environment.step)(state, action)
         ended = timestep.terminated | timestep.truncated
         steps = Steps(
@@ -69,11 +71,13 @@ def play(
             next_observation=timestep.observation,
             counts=running,
         )
-        return (state, timestep.observation, running & ~ended), steps
+        running = running & ~ended
+        return (state, timestep.observation, running), running, steps
 
-    keys = jax.random.split(action_key, environment.episode_length or 1)
+    length = known(environment.episode_length)
+    keys = jax.random.split(action_key, length)
     start = (state, observation, jnp.ones(num_episodes, bool))
-    return jax.lax.scan(step, start, keys)[1]
+    return episodes.play(step, start, length)[1]
 
 
 def noisy(policy: Policy, noise: float) -> Policy:
@@ -112,6 +116,7 @@ def record_run(
         raise ConfigError(f"--episodes is {num_episodes}: give 1 or more")
     if not 0.0 <= noise < np.inf:
         raise ConfigError(f"--noise is {noise}: give a number of at least 0")
+    check_seeds("seed", seed)
     config = read_config(directory)
     run_seed = config.seed if run_seed is None else run_seed
     if run_seed not in config.seeds:

@@ -1,13 +1,15 @@
 """Where results go besides the files: TensorBoard, Weights & Biases, or a logger of your own.
 
 `metrics.csv` comes first and is complete whatever happens here. A logger receives what is in it,
-every point once, also when a run is resumed.
+every point once, also when a run is resumed. What it has cannot be taken back, and a run that is
+killed goes on from its newest checkpoint, perhaps with other numbers than before. So points wait
+until a checkpoint holds them.
 """
 
+import functools
 import importlib
 import importlib.util
 import json
-import math
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +20,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.logging import LOGGER_PROGRESS_FILE, read_metrics, replace_text
+from purejax_simba.logging import LOGGER_PROGRESS_FILE, METRICS_FILE, read_metrics, replace_text
 
 # Name -> module and class. The package that the module needs, and its extra, have the same name.
 BUILT_IN = {
@@ -40,7 +42,7 @@ class Logger(Protocol):
           run: `seed-<number>`, or `seeds-<first>-<last>` where seeds are logged together: those of
             a configuration that train at once.
           env_step: environment steps taken; never one that this run has had before.
-          metrics: finite numbers by name.
+          metrics: numbers by name, as in the file. NaN where an evaluation has no number.
         """
         ...
 
@@ -94,14 +96,21 @@ class Loggers:
         self._together = config.log_seeds == "together"
         self._seeds = config.seeds
         self._progress = _Progress(directory / LOGGER_PROGRESS_FILE)
+        self._waiting: list[tuple[int, dict[int, dict[str, float]]]] = []
         self._loggers: dict[str, Logger] = {}
         for name in config.loggers:
             self._attempt(name, lambda name=name: self._open(name, config))  # type: ignore[misc]
 
     def write(self, env_step: int, values: dict[int, dict[str, float]]) -> None:
-        """Passes on seed -> metric -> value."""
-        for name, logger in list(self._loggers.items()):
-            self._attempt(name, lambda n=name, x=logger: self._pass_on(n, x, env_step, values))  # type: ignore[misc]
+        """Takes in seed -> metric -> value, for later."""
+        self._waiting.append((env_step, values))
+
+    def hand_over(self, env_step: int) -> None:
+        """Passes on what was taken in up to this env step: nothing of it will change any more."""
+        while self._waiting and self._waiting[0][0] <= env_step:
+            point = self._waiting.pop(0)
+            for name, logger in list(self._loggers.items()):
+                self._attempt(name, functools.partial(self._pass_on, name, logger, *point))
 
     def close(self) -> None:
         """Ends all that have not failed."""
@@ -111,8 +120,15 @@ class Loggers:
 
     def _open(self, name: str, config: Config) -> None:
         logger = self._loggers[name] = find(name)(self._directory, asdict(config))
-        for env_step, values in read_metrics(self._directory):
-            self._pass_on(name, logger, env_step, values)
+        last = -1
+        for last, values in read_metrics(self._directory):
+            self._pass_on(name, logger, last, values)
+        ahead = self._progress.furthest(name)
+        if ahead > last:  # the checkpoint that held these points is damaged
+            say(
+                f"warning: logger {name} has points up to step {ahead:,}, and the run goes on from "
+                f"{last:,}: between them {METRICS_FILE} is right"
+            )
 
     def _pass_on(
         self, name: str, logger: Logger, env_step: int, values: dict[int, dict[str, float]]
@@ -125,7 +141,7 @@ class Loggers:
             # other way round there would be one twice.
             self._progress.note(name, run, env_step)
             try:
-                logger.write(run, env_step, {m: x for m, x in metrics.items() if math.isfinite(x)})
+                logger.write(run, env_step, metrics)
             except Exception:
                 self._progress.note(name, run, before)
                 raise
@@ -134,13 +150,18 @@ class Loggers:
         if not self._together:
             return {f"seed-{seed}": metrics for seed, metrics in values.items()}
         metrics: dict[str, list[float]] = {}
-        row: dict[str, float] = {}
         own = {seed: of_seed for seed, of_seed in values.items() if seed in self._seeds}
+        row: dict[str, float] = {"seeds": len(own)}
         for seed, of_seed in own.items():
             for metric, value in of_seed.items():
                 metrics.setdefault(metric, []).append(value)
                 row[f"seed-{seed}/{metric}"] = value
-        means = {metric: statistics.fmean(found) for metric, found in metrics.items()}
+        # Means are of all seeds that have not diverged, or there is none.
+        means = {
+            metric: statistics.fmean(found)
+            for metric, found in metrics.items()
+            if len(found) == len(own)
+        }
         name = f"seeds-{self._seeds[0]}-{self._seeds[-1]}"
         return {name: means | row} if own else {}
 
@@ -165,6 +186,10 @@ class _Progress:
     def last(self, name: str, run: str) -> int:
         """The env step of the last point, or -1."""
         return self._read().get(name, {}).get(run, -1)
+
+    def furthest(self, name: str) -> int:
+        """The env step of the last point of any run, or -1."""
+        return max(self._read().get(name, {}).values(), default=-1)
 
     def note(self, name: str, run: str, env_step: int) -> None:
         """Makes it this one."""

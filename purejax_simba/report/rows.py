@@ -13,7 +13,7 @@ from purejax_simba.logging import METRICS_FILE
 _INTEGERS = ("seed", "env_step", "seeds")
 _NUMBERS = (*_INTEGERS, "value", "mean", "std")
 # How a row says that a value was not finite, and that a single seed has no standard deviation.
-_UNKNOWN = {"value": ["nan"], "std": ["", "nan"]}
+_UNKNOWN = {"value": ["nan", "inf", "-inf"], "std": ["", "nan"]}
 
 
 class LeftOut(NamedTuple):

@@ -121,6 +121,8 @@ class Sweep:
             raise ConfigError("--sampler tpe looks for the best on one task: give one --task")
         if self.storage is not None and not self.is_adaptive:
             raise ConfigError("--storage is of no use without --sampler tpe")
+        if self.sampler_seed < 0:
+            raise ConfigError(f"--sampler-seed is {self.sampler_seed}: give 0 or more")
         if self.trials_per_batch < 1:
             raise ConfigError(f"--trials-per-batch is {self.trials_per_batch}: give 1 or more")
 

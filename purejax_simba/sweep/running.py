@@ -18,6 +18,7 @@ from purejax_simba.experiment import Origin, run_together
 from purejax_simba.logging import CONFIG_FILE, ResultsError, replace_text
 from purejax_simba.parallel import make_mesh
 from purejax_simba.programs import make_program
+from purejax_simba.run_lock import RunLock
 from purejax_simba.runs import Compiler
 from purejax_simba.session import AllDivergedError
 from purejax_simba.sweep.definition import DEFINITION_FILE, Point, Sweep, check_directory
@@ -66,20 +67,22 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
     failures = []
     for each in chosen:
         name = f"group {each.number} of {len(groups)}"
-        try:
-            if each.fixed is not None:
-                _run_study(each, name, sweep, storage, len(groups) > 1)
-            elif _is_finished(each.directory):
-                _say(f"{name} was finished before")
-            else:
-                _say(f"{name}: {count_of(len(each.members), 'configuration')}")
-                compiler = Compiler(make_program(each.members[0].config))
-                _run_group(each, sweep.halving, compiler)
-        except (ConfigError, envs.HostEnvironmentError) as error:
-            if isinstance(error, envs.HostEnvironmentError) and jax.process_count() > 1:
-                raise  # the other processes do not know of it
-            _say(f"{name} failed: {error}")
-            failures.append(f"{name} ({error})")
+        # A second process with the same groups ends here, before it overtakes the first.
+        with RunLock(each.directory):
+            try:
+                if each.fixed is not None:
+                    _run_study(each, name, sweep, storage, len(groups) > 1)
+                elif _is_finished(each.directory):
+                    _say(f"{name} was finished before")
+                else:
+                    _say(f"{name}: {count_of(len(each.members), 'configuration')}")
+                    compiler = Compiler(make_program(each.members[0].config))
+                    _run_group(each, sweep.halving, compiler)
+            except (ConfigError, envs.HostEnvironmentError) as error:
+                if isinstance(error, envs.HostEnvironmentError) and jax.process_count() > 1:
+                    raise  # the other processes do not know of it
+                _say(f"{name} failed: {error}")
+                failures.append(f"{name} ({error})")
         jax.clear_caches()  # the next group has another program
     if failures:
         raise SweepError(f"{'; '.join(failures)}: the same command tries again")

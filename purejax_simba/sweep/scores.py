@@ -27,7 +27,7 @@ class Score(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """The interquartile mean."""
+        """The interquartile mean; NaN if a return is."""
         return float(interquartile_mean([self._values]))
 
     def interval(self) -> tuple[float, float]:
@@ -43,9 +43,10 @@ class Score(NamedTuple):
         """Sorts from the best to the worst.
 
         What was stopped earlier is worse, because only what was worse was stopped; then every
-        diverged seed counts for more than any return.
+        diverged seed counts for more than any return. A return that is NaN is worse than any.
         """
-        return (-self.env_step, self.diverged, -self.mean if self.returns else math.inf)
+        mean = self.mean if self.returns else math.nan
+        return (-self.env_step, self.diverged, math.inf if math.isnan(mean) else -mean)
 
 
 def score_of(directory: Path, env_step: int | None = None) -> Score | None:

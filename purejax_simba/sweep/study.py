@@ -1,6 +1,7 @@
 """Optuna chooses what is tried next: studies, and the trials of this machine in them."""
 
 import contextlib
+import math
 import socket
 import warnings
 from collections.abc import Iterator
@@ -202,8 +203,8 @@ class Study:
     def tell(self, sample: Sample, score: Score | None, total_env_steps: int) -> None:
         """Says what came of a sample, unless that was said before.
 
-        What halving has stopped is pruned, with the return at that step; what has diverged is as
-        bad as can be.
+        What halving has stopped is pruned, with the return at that step; what has diverged, or has
+        a return that is NaN, is as bad as can be.
 
         Raises:
           StorageError: if the storage does not answer any more.
@@ -215,7 +216,7 @@ class Study:
             if known.state.is_finished():
                 return
             trial = optuna.trial.Trial(self._study, known._trial_id)
-            if score is None or score.diverged:
+            if score is None or score.diverged or math.isnan(score.mean):
                 self._study.tell(trial, -np.inf, skip_if_finished=True)
             elif score.env_step < total_env_steps:
                 if score.env_step not in known.intermediate_values:
