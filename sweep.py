@@ -13,7 +13,7 @@ from purejax_simba.command import one_line_errors
 from purejax_simba.config import ConfigError, ProcessOptions
 from purejax_simba.sweep.files import read_file
 from purejax_simba.sweep.options import SweepOptions, make_sweep
-from purejax_simba.waiting import say, still
+from purejax_simba.waiting import still
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,6 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     with one_line_errors("the same command goes on") as outcome:
         arguments = parse(sys.argv[1:])
-        if arguments.processes.process_id in (None, 0):
-            say("loading ...")
         with still("loading"):
             from envs.cores import count_cores
             from purejax_simba.compilation_cache import use_compilation_cache

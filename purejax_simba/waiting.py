@@ -2,9 +2,9 @@
 
 import contextlib
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from threading import Event, Thread
 
 from tqdm import tqdm
 
@@ -25,13 +25,13 @@ def still(doing: str, say: Callable[[str], None] = say) -> Iterator[None]:
       doing: what that is: `compiling`.
       say: prints a line; called from another thread.
     """
-    begin, is_over = time.monotonic(), threading.Event()
+    begin, is_over = time.monotonic(), Event()
 
     def repeat() -> None:
         while not is_over.wait(SECONDS):
             say(f"still {doing}, {time.monotonic() - begin:.0f} s so far")
 
-    thread = threading.Thread(target=repeat, name=doing, daemon=True)
+    thread = Thread(target=repeat, name=doing, daemon=True)
     thread.start()
     try:
         yield
