@@ -8,15 +8,12 @@ from typing import Annotated
 
 import tyro
 
-from envs.cores import count_cores
 from purejax_simba import command_line
 from purejax_simba.command import one_line_errors
-from purejax_simba.compilation_cache import use_compilation_cache
-from purejax_simba.config import ConfigError
-from purejax_simba.parallel import use_all_cores
-from purejax_simba.processes import ProcessOptions, join
+from purejax_simba.config import ConfigError, ProcessOptions
 from purejax_simba.sweep.files import read_file
 from purejax_simba.sweep.options import SweepOptions, make_sweep
+from purejax_simba.waiting import still
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,8 @@ class Arguments:
     )
     dry_run: bool = False
     """Only say what would be trained, and what memory that takes."""
+    help_all: command_line.HelpAll = False
+    """Show all settings; --help shows those that are changed first."""
 
 
 def parse(words: list[str]) -> Arguments:
@@ -63,10 +62,16 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     with one_line_errors("the same command goes on") as outcome:
         arguments = parse(sys.argv[1:])
-        use_all_cores(count_cores(), arguments.options.config.devices_per_run)
-        use_compilation_cache()
-        join(arguments.processes)
-        from purejax_simba.sweep import commands
+        with still("loading"):
+            from envs.cores import count_cores
+            from purejax_simba.compilation_cache import use_compilation_cache
+            from purejax_simba.parallel import use_all_cores
+            from purejax_simba.processes import join
+
+            use_all_cores(count_cores(), arguments.options.config.devices_per_run)
+            use_compilation_cache()
+            join(arguments.processes)
+            from purejax_simba.sweep import commands
 
         at_a_time = arguments.groups_at_a_time
         if at_a_time < 1 or (at_a_time > 1 and arguments.processes.distributed):

@@ -9,14 +9,19 @@ from typing import Annotated
 
 import tyro
 
-import envs
 from purejax_simba import command_line
 from purejax_simba.command import one_line_errors
-from purejax_simba.compilation_cache import use_compilation_cache
-from purejax_simba.config import AgentConfig, Config, ConfigError, Part, ReplayConfig
+from purejax_simba.config import (
+    DEFAULT_TASK,
+    AgentConfig,
+    Config,
+    ConfigError,
+    Part,
+    ProcessOptions,
+    ReplayConfig,
+)
 from purejax_simba.logging import read_config, read_config_file
-from purejax_simba.parallel import use_all_cores
-from purejax_simba.processes import ProcessOptions, join
+from purejax_simba.waiting import say, still
 
 
 def demonstration() -> Config:
@@ -43,7 +48,7 @@ class Arguments:
     """Train many seeds of SimbaV2, or of another agent, at once as one compiled program.
 
     Without arguments: a demonstration of a few minutes on a laptop. Everything else has the
-    published defaults, of SimbaV2 or, with --agent.name, of that agent: --help shows them.
+    published defaults, of SimbaV2 or, with --agent.name, of that agent: --help-all shows them.
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
@@ -64,6 +69,8 @@ class Arguments:
     """Draw an episode with the trained policy of every seed of this run directory instead."""
     list_tasks: bool = False
     """List the known tasks."""
+    help_all: command_line.HelpAll = False
+    """Show all settings; --help shows those that are changed first."""
 
 
 def parse(words: list[str]) -> Arguments:
@@ -88,37 +95,64 @@ def parse(words: list[str]) -> Arguments:
     return command_line.read(Arguments, words, Arguments(config=config))
 
 
+def train(arguments: Arguments) -> None:
+    """Begins a run or goes on with one.
+
+    Raises:
+      What `experiment.run` and `experiment.resume` raise.
+    """
+    config = arguments.config
+    if arguments.processes.process_id in (None, 0):
+        what = config.offline.dataset or config.task or DEFAULT_TASK
+        say(f"{what}: {config.num_seeds} seeds of {config.agent.name}; loading ...")
+    with still("loading"):
+        from purejax_simba.compilation_cache import use_compilation_cache
+        from purejax_simba.parallel import use_all_cores
+        from purejax_simba.processes import join
+
+        use_all_cores(config.num_seeds, config.devices_per_run)
+        use_compilation_cache()
+        join(arguments.processes)
+        from purejax_simba import experiment
+
+    if arguments.reset and arguments.resume is None:
+        raise ConfigError("--reset is of no use without --resume: new runs are new")
+    if arguments.resume is None:
+        experiment.run(config)
+    else:
+        experiment.resume(arguments.resume, config, arguments.reset)
+
+
 def main() -> int:
     """Runs the command line; returns the exit status."""
+    # What takes long to import is imported after the first line, and where it is needed.
     with one_line_errors("--resume goes on") as outcome:
         arguments = parse(sys.argv[1:])
         if arguments.list_tasks:
+            import envs
+
             print("\n".join(envs.tasks()))
         elif arguments.evaluate is not None:
-            from purejax_simba.policies import evaluate_run
+            say(f"evaluating {arguments.evaluate} ...")
+            with still("evaluating"):
+                from purejax_simba.policies import evaluate_run
 
-            for seed, metrics in evaluate_run(arguments.evaluate).items():
+                evaluated = evaluate_run(arguments.evaluate)
+            for seed, metrics in evaluated.items():
                 print(
                     f"seed {seed}: return {metrics['avg_return']:.1f}, length "
                     f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}"
                 )
         elif arguments.video is not None:
-            from purejax_simba.videos import make_videos
+            say(f"playing and drawing {arguments.video} ...")
+            with still("playing and drawing"):
+                from purejax_simba.videos import make_videos
 
-            for file in make_videos(arguments.video):
+                files = make_videos(arguments.video)
+            for file in files:
                 print(file)
         else:
-            use_all_cores(arguments.config.num_seeds, arguments.config.devices_per_run)
-            use_compilation_cache()
-            join(arguments.processes)
-            from purejax_simba import experiment
-
-            if arguments.reset and arguments.resume is None:
-                raise ConfigError("--reset is of no use without --resume: new runs are new")
-            if arguments.resume is None:
-                experiment.run(arguments.config)
-            else:
-                experiment.resume(arguments.resume, arguments.config, arguments.reset)
+            train(arguments)
     return outcome.status
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import WriteError
 
 STATE_DIRECTORY = Path("checkpoints") / "state"
 # A checkpoint is a directory with these, named after its env step.
@@ -24,7 +25,7 @@ _UNFINISHED = "unfinished"
 _FULL = os.strerror(errno.ENOSPC)
 
 
-class CheckpointError(Exception):
+class CheckpointError(WriteError):
     """A checkpoint could not be written; the message is one line."""
 
 

@@ -6,13 +6,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import envs
-from purejax_simba.checkpoint import CheckpointError
 from purejax_simba.config import ConfigError
-from purejax_simba.logging import ResultsError
-from purejax_simba.preflight import OutOfMemoryError
-from purejax_simba.processes import ProcessError
-from purejax_simba.sweep.running import SweepError
+from purejax_simba.errors import FailedError, ProcessError, WriteError
 
 
 @dataclass
@@ -37,18 +32,25 @@ def one_line_errors(advice: str) -> Iterator[Outcome]:
     outcome = Outcome()
     try:
         yield outcome
-    except (ConfigError, envs.TaskError) as error:
+    except ConfigError as error:
         _print_error(str(error))
         outcome.status = 2
-    except (SweepError, envs.HostEnvironmentError, OutOfMemoryError) as error:
-        _print_error(str(error))
-        outcome.status = 1
-    except (ResultsError, CheckpointError) as error:
+    except WriteError as error:
         _print_error(f"{error}: make room there, then {advice}")
         outcome.status = 1
     except ProcessError as error:
         _print_error(f"{error}; {advice}")
         os._exit(1)  # at a usual exit JAX would wait for the process that is gone
+    except FailedError as error:
+        _print_error(str(error))
+        outcome.status = 1
+    except (ValueError, RuntimeError) as error:
+        import envs  # for its errors only, which means that it is imported already
+
+        if not isinstance(error, (envs.TaskError, envs.HostEnvironmentError)):
+            raise
+        _print_error(str(error))
+        outcome.status = 2 if isinstance(error, envs.TaskError) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         outcome.status = 130

@@ -257,6 +257,21 @@ class Config:
         return ratio * self.num_environments
 
 
+@dataclass(frozen=True)
+class ProcessOptions:
+    """Training in several processes, one per machine or more."""
+
+    distributed: bool = False
+    """Join the other processes: on SLURM, Open MPI and Cloud TPU they find each other, elsewhere
+    give the three below."""
+    coordinator_address: str | None = None
+    """<host>:<port> of the first process, reachable by all."""
+    num_processes: int | None = None
+    """How many there are."""
+    process_id: int | None = None
+    """Number of this one, from 0."""
+
+
 _T = TypeVar("_T")
 
 

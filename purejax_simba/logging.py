@@ -12,6 +12,7 @@ from typing import Any
 
 from purejax_simba import drawing
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.errors import WriteError
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
@@ -21,7 +22,7 @@ LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.jso
 TENSORBOARD_DIRECTORY = "tensorboard"
 
 
-class ResultsError(Exception):
+class ResultsError(WriteError):
     """A result file could not be written; the message is one line."""
 
 

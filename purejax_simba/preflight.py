@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import FailedError
 from purejax_simba.parallel import make_mesh, runs_at_a_time
 from purejax_simba.training import Program
 
@@ -123,7 +124,7 @@ def _refuse_data(program: Program, data: int, available: int) -> None:
         )
 
 
-class OutOfMemoryError(Exception):
+class OutOfMemoryError(FailedError):
     """A device ran out of memory all the same; the message is one line."""
 
 

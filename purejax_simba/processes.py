@@ -12,14 +12,15 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from purejax_simba.config import ConfigError
+from purejax_simba import waiting
+from purejax_simba.config import ConfigError, ProcessOptions
+from purejax_simba.errors import ProcessError
 
 # A process that says nothing for so long has died. JAX ends the others then.
 HEARTBEAT_SECONDS = 30
@@ -28,25 +29,6 @@ _PIECE_BYTES = 2**24
 _SMALLEST_PIECE = 2**10
 
 _T = TypeVar("_T")
-
-
-class ProcessError(Exception):
-    """Another process has ended; the message is one line."""
-
-
-@dataclass(frozen=True)
-class ProcessOptions:
-    """Training in several processes, one per machine or more."""
-
-    distributed: bool = False
-    """Join the other processes: on SLURM, Open MPI and Cloud TPU they find each other, elsewhere
-    give the three below."""
-    coordinator_address: str | None = None
-    """<host>:<port> of the first process, reachable by all."""
-    num_processes: int | None = None
-    """How many there are."""
-    process_id: int | None = None
-    """Number of this one, from 0."""
 
 
 def join(options: ProcessOptions) -> None:
@@ -78,6 +60,12 @@ def join(options: ProcessOptions) -> None:
 def is_first() -> bool:
     """Whether this process writes the files and shows the progress."""
     return jax.process_index() == 0
+
+
+def say(line: str) -> None:
+    """Prints a line for the user, if this is the first process."""
+    if is_first():
+        waiting.say(line)
 
 
 def share(count: int) -> np.ndarray:

@@ -1,13 +1,15 @@
 """From a configuration to its program: with an environment, or with a dataset in its place."""
 
-from purejax_simba import offline, training
+from purejax_simba import offline, processes, training
 from purejax_simba.config import Config
 from purejax_simba.datasets.loading import fill_in, load
 from purejax_simba.datasets.spaces import check_spaces
 from purejax_simba.training import Program
 from purejax_simba.transitions import Transitions
+from purejax_simba.waiting import still
 
 
+@still("making the environment", processes.say)
 def make_program(config: Config) -> Program:
     """The program that a configuration asks for; reads its dataset, if it has one.
 

@@ -6,7 +6,10 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-PLAIN_LINE_SECONDS = 30.0
+from purejax_simba.waiting import SECONDS, say
+
+# With the second that a chunk takes no more than those that `waiting` has.
+PLAIN_LINE_SECONDS = SECONDS - 1.0
 
 
 def spread(values: np.ndarray) -> str:
@@ -39,10 +42,8 @@ class ProgressDisplay:
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
-        if self._live:
-            self._bar.write(line, file=sys.stderr)
-        elif self._is_shown:
-            print(line, file=sys.stderr, flush=True)
+        if self._is_shown:
+            say(line)
 
     def update(
         self, env_step: int, steps_per_second: float, updates_per_second: float, returns: np.ndarray

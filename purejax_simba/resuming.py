@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from envs.host import is_elsewhere
+from purejax_simba import processes
 from purejax_simba.checkpoint import (
     STATE_DIRECTORY,
     Checkpoint,
@@ -19,6 +20,7 @@ from purejax_simba.config import Config, ConfigError
 from purejax_simba.logging import replace_text
 from purejax_simba.names import flatten
 from purejax_simba.runs import Runs, Snapshot
+from purejax_simba.waiting import still
 
 # What may be another after a resume, because no number of the results depends on it.
 HARMLESS = (
@@ -65,6 +67,7 @@ def remember(path: Path, values: list[int]) -> list[int]:
     return values
 
 
+@still("reading the checkpoint", processes.say)
 def find(directory: Path) -> Checkpoint:
     """The newest sound checkpoint of the run in a directory.
 

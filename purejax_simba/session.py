@@ -25,6 +25,7 @@ from purejax_simba.record import SessionRecord
 from purejax_simba.resolving import not_in_recipe
 from purejax_simba.runs import Compiler, Runs
 from purejax_simba.training import WITHHELD
+from purejax_simba.waiting import still
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8
@@ -45,6 +46,7 @@ class Session:
       beginning: arrays that the state begins with, by name.
     """
 
+    @still("finding the memory that it takes", processes.say)
     def __init__(
         self,
         compiler: Compiler,
@@ -96,7 +98,8 @@ class Session:
           checkpoint: where to go on.
         """
         self.advice = advice
-        self.members = make_members(entries)
+        with still("opening files and loggers", processes.say):
+            self.members = make_members(entries)
         keep = self.config.checkpoint.keep
         writer = CheckpointWriter(directory / STATE_DIRECTORY, keep)
         memory_errors = clear_memory_errors(self.program, self.runs.count)
@@ -128,6 +131,7 @@ class Session:
         for member in self.members:
             member.close()
 
+    @still("writing the results", processes.say)
     def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:
         actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
         policy = Policy(actor, moments, jax.device_get(self.runs.inputs.hyperparameters))
@@ -164,7 +168,8 @@ class Session:
         if missing := not_in_recipe(self.config):
             self.display.say(missing)
         begin = time.monotonic()
-        self.runs.compile()
+        with still(f"compiling {self.config.task}", processes.say):
+            self.runs.compile()
         if not is_known:
             self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
 
@@ -183,7 +188,8 @@ class Session:
         while self.interactions < self.end and stopped_by is None:
             size = min(chunk, self._next_boundary() - self.interactions)
             begin = time.monotonic()
-            self.runs.advance(size)
+            with still("training", processes.say):
+                self.runs.advance(size)
             seconds = time.monotonic() - begin
             self.interactions += size
             before, updates = updates, self._updates()
@@ -227,6 +233,7 @@ class Session:
         last = self.interactions == self.end or is_stopped
         return interval > 0 and (last or self.interactions % interval == 0)
 
+    @still("writing a checkpoint", processes.say)
     def _save(self) -> None:
         with_replay = self.config.checkpoint.replay
         snapshot = self.runs.snapshot(with_replay)
@@ -240,6 +247,7 @@ class Session:
         }
         self.checkpoints.save(self._env_step(), resuming.arrays_of(snapshot), notes)
 
+    @still("telling the loggers", processes.say)
     def _hand_over(self) -> None:
         """Gives loggers what cannot change any more; what never goes on, at once."""
         has_checkpoints = self.config.interactions_per_checkpoint > 0
@@ -247,6 +255,7 @@ class Session:
         for member in self.members:
             member.hand_over(final)
 
+    @still("going on from the checkpoint", processes.say)
     def _go_on(self, checkpoint: Checkpoint) -> None:
         for message in checkpoint.damaged:
             self.display.say(message)
@@ -271,6 +280,7 @@ class Session:
             self.runs.get(lambda state: state.progress.last_return),
         )
 
+    @still("evaluating", processes.say)
     def _evaluate(self) -> None:
         evaluation, diagnostics = self.runs.evaluate(), self.runs.diagnose()
         progress = self.runs.get(lambda state: state.progress)

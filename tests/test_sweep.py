@@ -58,7 +58,7 @@ def no_compilation(monkeypatch):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
-    monkeypatch.setattr(command_line, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr("purejax_simba.compilation_cache.use_compilation_cache", lambda: None)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])

@@ -15,6 +15,7 @@ from purejax_simba.command import one_line_errors
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
+from purejax_simba.waiting import still
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,15 @@ def record(arguments: Arguments) -> None:
         )
     elif Path(output).exists():
         raise ConfigError(f"{output} exists already: give another --output, or remove it")
-    dataset = record_run(
-        arguments.directory,
-        arguments.episodes,
-        arguments.noise,
-        arguments.run_seed,
-        arguments.seed,
-        output,
-    )
+    with still("playing"):
+        dataset = record_run(
+            arguments.directory,
+            arguments.episodes,
+            arguments.noise,
+            arguments.run_seed,
+            arguments.seed,
+            output,
+        )
     if to_minari:
         description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
         minari_format.write(own_id, dataset, description)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from purejax_simba.config import ConfigError
+from purejax_simba.waiting import still
 
 _PACKAGES = ("pandas", "plotly")
 
@@ -44,12 +45,15 @@ def figures(words: list[str]) -> None:
     from purejax_simba.report.figures import draw_all
     from purejax_simba.report.reading import read
 
-    collection = read(arguments.paths)
+    with still("reading"):
+        collection = read(arguments.paths)
     if arguments.paths and not collection.runs and not len(collection.published):
         raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for path, reason in collection.left_out:
         print(f"left out: {path} {reason}", file=sys.stderr)
-    for name, files in draw_all(collection, arguments.output).items():
+    with still("drawing"):
+        drawn = draw_all(collection, arguments.output)
+    for name, files in drawn.items():
         print(f"{name}: {', '.join(map(str, files)) or 'nothing to draw'}")
 
 
@@ -59,7 +63,9 @@ def index(words: list[str]) -> None:
     (directory,) = parser.parse_args(words).paths
     from purejax_simba.report.index import write_index
 
-    print(write_index(directory))
+    with still("reading"):
+        file = write_index(directory)
+    print(file)
 
 
 def main(words: list[str]) -> int:

@@ -15,10 +15,12 @@ from purejax_simba.report import charts, result_section, sections, sweep_section
 from purejax_simba.report.html import Markup, escape, join, tag
 from purejax_simba.report.methods import experiments_of, given_algorithms
 from purejax_simba.report.reading import read
+from purejax_simba.waiting import still
 
 _ASSETS = Path(__file__).parent / "assets"
 
 
+@still("reading and drawing")
 def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None) -> str:
     """Reads runs and writes the page about them.
 

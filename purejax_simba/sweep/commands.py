@@ -14,6 +14,7 @@ from purejax_simba.sweep.plots import draw_plots
 from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, write_results
 from purejax_simba.sweep.running import SweepError, begin_sweep, run_sweep
 from purejax_simba.sweep.side_by_side import divide_devices, run_shards
+from purejax_simba.waiting import still
 
 
 def train(sweep: Sweep, shard: str | None = None) -> None:
@@ -88,8 +89,9 @@ def merge(directories: Sequence[Path], output: Path) -> None:
 def _report(parts: Sequence[Path], directory: Path) -> None:
     if not processes.is_first():
         return
-    results = read_results(parts)
-    write_results(results, directory)
-    draw_plots(results, directory)
+    with still("writing tables and plots"):
+        results = read_results(parts)
+        write_results(results, directory)
+        draw_plots(results, directory)
     print(ranking(results))
     print(f"tables and plots are in {directory}, the best configuration in {BEST_FILE} there")

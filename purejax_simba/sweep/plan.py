@@ -14,6 +14,7 @@ from purejax_simba.programs import make_program
 from purejax_simba.sweep.definition import Point, Sweep, Trial
 from purejax_simba.sweep.grouping import TRACED, group, resolve_all
 from purejax_simba.sweep.halving import rungs_of
+from purejax_simba.waiting import still
 
 _PARTS_FILE = "parts.json"
 _NO_LIMIT = 1_000_000
@@ -75,6 +76,7 @@ class Group(NamedTuple):
         return sum(member.config.num_seeds for member in self.members)
 
 
+@still("making the groups of the sweep", processes.say)
 def make_groups(sweep: Sweep) -> list[Group]:
     """All groups of a sweep, each to be one program if it fits the memory.
 

@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import envs
 from purejax_simba import loggers, processes
 from purejax_simba.checkpoint import STATE_DIRECTORY
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import FailedError
 from purejax_simba.experiment import Origin, run_together
 from purejax_simba.logging import CONFIG_FILE, ResultsError, replace_text
 from purejax_simba.parallel import make_mesh
@@ -37,9 +37,10 @@ from purejax_simba.sweep.scores import Score, score_of
 from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, Study, batch_directory
 
 _FINISHED = "finished"
+_say = processes.say
 
 
-class SweepError(Exception):
+class SweepError(FailedError):
     """Some groups could not be trained; the message is one line."""
 
 
@@ -242,8 +243,3 @@ def _remove_checkpoints(directory: Path) -> None:
     if processes.is_first():
         for checkpoints in list(directory.rglob(STATE_DIRECTORY.parts[0])):
             shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def _say(line: str) -> None:
-    if processes.is_first():
-        print(line, file=sys.stderr, flush=True)

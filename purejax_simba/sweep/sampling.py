@@ -3,7 +3,6 @@
 from typing import Literal
 
 import numpy as np
-from scipy.stats import qmc
 
 Sampler = Literal["random", "latin-hypercube", "sobol", "tpe"]
 
@@ -22,6 +21,8 @@ def sample_positions(sampler: Sampler, count: int, dimensions: int, seed: int) -
     numbers = np.random.default_rng(seed)
     if sampler == "random":
         return numbers.random((count, dimensions))
+    from scipy.stats import qmc  # which takes a second
+
     if sampler == "latin-hypercube":
         return qmc.LatinHypercube(dimensions, rng=numbers).random(count)
     # The beginning of a sequence whose length is a power of two, which is what it is made for.

@@ -1,0 +1,13 @@
+"""Kinds of error by how a command ends; messages are one line."""
+
+
+class FailedError(Exception):
+    """What was begun has failed."""
+
+
+class WriteError(FailedError):
+    """A file could not be written: there is no room, or no permission."""
+
+
+class ProcessError(FailedError):
+    """Another process has ended."""
