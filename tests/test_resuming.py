@@ -17,6 +17,7 @@ from purejax_simba import experiment, runs, session
 from purejax_simba.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.logging import read_config, read_returns, write_config
+from purejax_simba.replay import TRUNCATED
 from purejax_simba.resolving import resolve
 from tests import tiny
 from tests.test_loggers import _metrics, _tensorboard
@@ -191,10 +192,14 @@ def test_environments_in_worker_processes_begin_new_episodes(monkeypatch, tmp_pa
     }
     # An observation of this environment counts the steps of its episode.
     counts = replay["observation"][:, : STEPS + 1, 0, 1]
-    cut = replay["truncated"][:, :STEPS, 0]
+    ending = replay["ending"][:, :STEPS, 0].astype(int)
+    cut = ending >= TRUNCATED
     assert cut[:, steps - 1].all() and (counts[:, steps] == 0).all()
     assert (counts[:, 1:][~cut] == counts[:, :-1][~cut] + 1).all()
     assert (counts[:, 1:][cut] == 0).all()
+    run, step = np.nonzero(cut)
+    final = replay["final_observation"][run, ending[cut] - TRUNCATED, 0, 1]
+    np.testing.assert_array_equal(final, counts[run, step] + 1)
 
 
 REFUSED = {
