@@ -22,15 +22,13 @@ from purejax_simba.agents.soft_actor_critic import (
     UpdateMetrics,
     average,
 )
-from purejax_simba.checkpoint import Checkpoint
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.hyperparameters import HyperParameters
 from purejax_simba.logging import read_config
 from purejax_simba.policies import Policy, load_policy, save_policy
 from purejax_simba.resolving import hyperparameters, resolve, with_agent_defaults
-from purejax_simba.resuming import arrays_of, restore
 from purejax_simba.run_state import Counters
-from purejax_simba.runs import Runs, Snapshot
+from purejax_simba.runs import Runs
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import group
@@ -516,17 +514,3 @@ def test_policies_of_earlier_versions_lack_numbers_that_came_later(random_progra
     loaded = load_policy(tmp_path, program).hyperparameters
     np.testing.assert_allclose(loaded.tau, [0.3, 0.4])
     assert loaded.target_update_interval.tolist() == [1, 1]
-
-
-def test_checkpoints_of_earlier_versions_count_updates_per_run_only(random_program):
-    runs = Runs(random_program)
-    state = jax.jit(jax.vmap(random_program.init))(*runs.inputs)
-    agent = state.agent.replace(updates=jnp.array([5, 7], jnp.int32))
-    raw = jax.tree.map(
-        lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
-        state.replace(agent=agent),
-    )
-    arrays = arrays_of(Snapshot(Counters.create(), raw))
-    del arrays["counters.updates"]
-    restore(runs, Checkpoint(10, arrays, {"interactions": 10, "replay": True}, []))
-    assert int(runs.counters.updates) == 7

@@ -224,16 +224,16 @@ def test_a_run_does_not_go_on_as_another(compiled_once, monkeypatch, tmp_path, n
     assert (directory / "config.json").read_text() == before
 
 
-def test_a_limit_that_never_held_is_none_that_changed(monkeypatch, tmp_path):
-    """Runs of earlier versions say the task's own default where the environment has less."""
+def test_the_limit_that_is_written_is_the_one_that_holds(monkeypatch, tmp_path):
+    """Not a suite's default above the environment's own."""
     known = dataclasses.replace(envs.spec(CONFIG.task), episode_length=500)
     monkeypatch.setitem(envs.registry._specs, CONFIG.task, known)
     resolved = resolve(dataclasses.replace(CONFIG, episode_length=None))
     assert resolved.episode_length == 200
-    write_config(tmp_path, dataclasses.replace(resolved, episode_length=500))
+    write_config(tmp_path, resolved)
     with pytest.raises(ConfigError, match="no checkpoint"):
         experiment.resume(tmp_path)
-    with pytest.raises(ConfigError, match="--episode-length was 500 and is 100"):
+    with pytest.raises(ConfigError, match="--episode-length was 200 and is 100"):
         experiment.resume(tmp_path, dataclasses.replace(resolved, episode_length=100))
 
 
