@@ -80,6 +80,7 @@ def render(arguments: argparse.Namespace) -> None:
 
     check_seeds("seed", arguments.seed)
     rendering.check_output(arguments.output)
+    rendering.check_sizes(arguments.width, arguments.height, arguments.steps)
     rendering.choose_backend()
     physics = "mujoco" if envs.spec(arguments.task).physics else "auto"
     options: dict = {}

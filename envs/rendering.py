@@ -19,6 +19,7 @@ from envs.registry import TaskError
 FRAMES_PER_SECOND = 30  # at most
 FRAMES_OF_STRIP = 8
 FORMATS = (".mp4", ".gif", ".png")
+MOST_PIXELS = 4096  # of a side; every way of drawing has as many
 
 Policy = Callable[[jax.Array, jax.Array], jax.Array]  # (key, observation) -> action
 
@@ -55,6 +56,19 @@ def check_output(output: Path) -> None:
             raise TaskError(
                 f"{error.name} is not installed: pip install imageio-ffmpeg, or take .gif or .png"
             ) from error
+
+
+def check_sizes(width: int, height: int, steps: int | None = None) -> None:
+    """Finds out before an episode is played whether there is anything to draw.
+
+    Raises:
+      TaskError: for a side or a number of steps that cannot be.
+    """
+    for name, pixels in {"width": width, "height": height}.items():
+        if not 1 <= pixels <= MOST_PIXELS:
+            raise TaskError(f"--{name} is {pixels}: give 1 to {MOST_PIXELS} pixels")
+    if steps is not None and steps < 1:
+        raise TaskError(f"--steps is {steps}: give 1 or more")
 
 
 class Episode(NamedTuple):

@@ -71,6 +71,9 @@ def test_what_is_shown_is_where_the_suite_puts_it(task_id, fields):
         (("gymnax/Pendulum-v1", "--output", "x.png"), "no MuJoCo model"),
         (("dmc/cheetah-run", "--output", "x.png", "--camera", "moon"), "no camera moon"),
         (("dmc/cheetah-run", "--output", "x.png", "--seed", "-1"), "--seed is -1"),
+        (("dmc/cheetah-run", "--output", "x.png", "--steps", "-3"), "--steps is -3: give 1 or"),
+        (("dmc/cheetah-run", "--output", "x.png", "--width", "0"), "--width is 0: give 1 to 4096"),
+        (("dmc/cheetah-run", "--output", "x.png", "--height", "99999"), "--height is 99999: give"),
     ],
 )
 def test_errors_are_one_line_of_advice(arguments, advice, monkeypatch, capsys):
