@@ -5,7 +5,6 @@ interpreter with the packages that it pins. A seed is a process, as the publishe
 seeds that are in the result file are not trained again.
 """
 
-import csv
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ import tyro
 import envs
 from benchmarks import published_training
 from purejax_simba.config import Config, ConfigError, known
+from purejax_simba.logging import METRICS_FILE, read_returns
 from purejax_simba.resolving import resolve
-
-METRICS_FILE = "metrics.csv"
 
 
 @dataclass(frozen=True)
@@ -84,20 +82,13 @@ def main() -> int:
         return 2
     file.parent.mkdir(parents=True, exist_ok=True)
     for seed, words in commands.items():
-        if seed in _trained(file):
+        if file.exists() and seed in read_returns(file.parent):
             continue
         status = subprocess.run(words).returncode
         if status:
             print(f"error: the published code failed with seed {seed}", file=sys.stderr)
             return status
     return 0
-
-
-def _trained(file: Path) -> set[int]:
-    if not file.exists():
-        return set()
-    with file.open(newline="") as rows:
-        return {int(row["seed"]) for row in csv.DictReader(rows)}
 
 
 if __name__ == "__main__":

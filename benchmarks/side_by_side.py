@@ -1,6 +1,5 @@
 """Our runs beside those of the published code on the same tasks: curves and who is above whom."""
 
-import csv
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ import numpy as np
 import tyro
 
 from benchmarks.common import print_json
-from benchmarks.published import METRICS_FILE
 from purejax_simba import drawing
+from purejax_simba.logging import METRICS_FILE, read_returns
 from purejax_simba.statistics import (
     bootstrap_interval,
     mean,
@@ -33,28 +32,11 @@ class Arguments:
     """Where both are; `side_by_side.png` is drawn there."""
 
 
-def read(file: Path) -> dict[int, dict[int, float]]:
-    """Returns by env step and seed."""
-    table: dict[int, dict[int, float]] = {}
-    with file.open(newline="") as rows:
-        for row in csv.DictReader(rows):
-            if row["metric"] == "avg_return":
-                table.setdefault(int(row["env_step"]), {})[int(row["seed"])] = float(row["value"])
-    return table
-
-
-def common(tables: list[dict[int, dict[int, float]]]) -> tuple[list[int], list[np.ndarray]]:
+def common(*directories: Path) -> tuple[list[int], list[np.ndarray]]:
     """Env steps at which all seeds of both were evaluated, and returns `(steps, seeds)` of each."""
-    seeds = [sorted({seed for row in table.values() for seed in row}) for table in tables]
-    steps = [
-        step
-        for step in sorted(set(tables[0]) & set(tables[1]))
-        if all(set(s) == set(table[step]) for s, table in zip(seeds, tables, strict=True))
-    ]
-    return steps, [
-        np.array([[table[step][seed] for seed in s] for step in steps])
-        for s, table in zip(seeds, tables, strict=True)
-    ]
+    both = [[dict(p) for _, p in sorted(read_returns(each).items())] for each in directories]
+    steps = sorted(set.intersection(*(set(points) for seeds in both for points in seeds)))
+    return steps, [np.array([[p[step] for p in seeds] for step in steps]) for seeds in both]
 
 
 def compare(ours: np.ndarray, published: np.ndarray) -> dict[str, Any]:
@@ -110,7 +92,7 @@ def main() -> int:
         task = str(file.parent.relative_to(directory / NAMES[0]))
         other = directory / NAMES[1] / task / METRICS_FILE
         if other.exists():
-            curves[task] = common([read(file), read(other)])
+            curves[task] = common(file.parent, other.parent)
     if not curves:
         print(f"error: {directory} has no task with results of both", file=sys.stderr)
         return 2

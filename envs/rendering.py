@@ -15,6 +15,7 @@ import numpy as np
 from envs import episodes
 from envs.base import Environment
 from envs.registry import TaskError
+from envs.wrappers import innermost
 
 FRAMES_PER_SECOND = 30  # at most
 FRAMES_OF_STRIP = 8
@@ -168,19 +169,13 @@ def render(
 
 def can_draw(environment: Environment) -> bool:
     """Whether there is a MuJoCo model to draw."""
-    return hasattr(_bare(environment), "pose")
+    return hasattr(innermost(environment), "pose")
 
 
 def write_film(output: Path, frames: Iterator[np.ndarray], frequency: float) -> None:
     """Writes frames `(height, width, 3)` uint8 as mp4 or gif, as the name says."""
     write = _write_mp4 if output.suffix == ".mp4" else _write_gif
     write(output, frames, frequency)
-
-
-def _bare(environment: Any) -> Any:
-    while hasattr(environment, "inner"):
-        environment = environment.inner
-    return environment
 
 
 def _at(states: Any, index: int) -> Any:
@@ -204,7 +199,7 @@ class Scene:
 
         if not can_draw(environment):
             raise TaskError("this task has no MuJoCo model: only tasks that have one can be drawn")
-        self._bare = bare = _bare(environment)
+        self._bare = bare = innermost(environment)
         self._model = bare.mujoco_model()
         interval = bare.interval * _action_repeat(environment)
         self._stride = max(1, round(1 / (FRAMES_PER_SECOND * interval)))

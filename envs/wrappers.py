@@ -196,6 +196,13 @@ def restart(
     return _select(ended, fresh, state), observation
 
 
+def innermost(environment: Any) -> Any:
+    """The environment under all wrappers."""
+    while hasattr(environment, "inner"):
+        environment = environment.inner
+    return environment
+
+
 def _restart_where(begin):
     """Makes `(ended, key, (state, observation)) -> begin(...) where ended, else unchanged`.
 

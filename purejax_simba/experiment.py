@@ -74,8 +74,7 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
       And what `run` raises.
     """
     saved = logging.read_config(directory)
-    asked = config or saved
-    session = Session(Compiler(make_program(asked)))
+    session = Session(Compiler(make_program(config or saved)))
     session.reset = reset
     config = session.config
     resuming.check_differences(with_agent_defaults(saved), config)

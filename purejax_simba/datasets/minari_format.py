@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 
 import envs
-from envs.host_worker import Refused, action_range, entry, layout_of, parts_of
+from envs.host_worker import Refused, action_range, entry, layout_of, name_of, parts_of
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector, check_room
 from purejax_simba.datasets.packages import require
@@ -40,7 +40,7 @@ def read(name: str) -> Dataset:
         raise ConfigError(f"{name} has actions of type {kind}: continuous ones, a Box, are needed")
     for path, space in parts_of(spaces[0]):
         if not isinstance(space, gymnasium.spaces.Box):
-            kind = f"{'/'.join(map(str, path))} of type {type(space).__name__}".strip()
+            kind = f"{name_of(path)} of type {type(space).__name__}".strip()
             raise ConfigError(
                 f"{name} has observations {kind}: boxes, or dictionaries of them, only"
             )

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 
 import envs
+from envs.wrappers import innermost
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets.dataset import Dataset
 
@@ -24,7 +24,7 @@ def describe(layout: Sequence[tuple[str, tuple[int, ...]]]) -> str:
 
 def observations_of(environment: envs.Environment) -> str:
     """What an observation is made of."""
-    bare = _innermost(environment)
+    bare = innermost(environment)
     return describe(getattr(bare, "layout", [("", (environment.observation_size,))]))
 
 
@@ -43,7 +43,7 @@ def check_spaces(dataset: Dataset, environment: envs.Environment, task: str) -> 
             f"{dataset.name} has other observations than {task}: {first[0]} where the environment "
             f"has {first[1]}: {advice}"
         )
-    bare = _innermost(environment)
+    bare = innermost(environment)
     if dataset.action_range is None or not hasattr(bare, "action_low"):
         return
     for there, here in zip(dataset.action_range, (bare.action_low, bare.action_high), strict=True):
@@ -54,9 +54,3 @@ def check_spaces(dataset: Dataset, environment: envs.Environment, task: str) -> 
                 f"{dataset.name} has another range of actions than {task}: action {index} reaches "
                 f"{there[index]:g} where the environment has {here[index]:g}: {advice}"
             )
-
-
-def _innermost(environment: Any) -> Any:
-    while hasattr(environment, "inner"):
-        environment = environment.inner
-    return environment

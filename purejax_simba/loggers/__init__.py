@@ -11,16 +11,14 @@ import importlib
 import importlib.util
 import json
 import statistics
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.logging import LOGGER_PROGRESS_FILE, METRICS_FILE, read_metrics, replace_text
+from purejax_simba.waiting import say
 
 # Name -> module and class. The package that the module needs, and its extra, have the same name.
 BUILT_IN = {
@@ -199,8 +197,3 @@ class _Progress:
 
     def _read(self) -> dict[str, dict[str, int]]:
         return json.loads(self._path.read_text()) if self._path.exists() else {}
-
-
-def say(line: str) -> None:
-    """Prints a line above the progress bar, if there is one."""
-    tqdm.write(line, file=sys.stderr)

@@ -11,8 +11,8 @@ from urllib.parse import urlparse
 
 import wandb
 
-from purejax_simba.loggers import say
 from purejax_simba.logging import WANDB_IDS_FILE, replace_text
+from purejax_simba.waiting import say
 
 _INIT_SECONDS = 30.0
 # Uploads that take longer at the end are left to `wandb sync`.
