@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from purejax_simba import command_line
-from purejax_simba.command import one_line_errors
+from purejax_simba.commands import command_line
+from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError, ProcessOptions
 from purejax_simba.sweep.files import read_file
 from purejax_simba.sweep.options import SweepOptions, make_sweep
@@ -64,9 +64,9 @@ def main() -> int:
         arguments = parse(sys.argv[1:])
         with still("loading"):
             from envs.cores import count_cores
-            from purejax_simba.compilation_cache import use_compilation_cache
-            from purejax_simba.parallel import use_all_cores
-            from purejax_simba.processes import join
+            from purejax_simba.runs.compilation_cache import use_compilation_cache
+            from purejax_simba.runs.devices import use_all_cores
+            from purejax_simba.runs.processes import join
 
             use_all_cores(count_cores(), arguments.options.config.devices_per_run)
             use_compilation_cache()

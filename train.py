@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from purejax_simba import command_line
-from purejax_simba.command import one_line_errors
+from purejax_simba.commands import command_line
+from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import (
     DEFAULT_TASK,
     AgentConfig,
@@ -20,7 +20,7 @@ from purejax_simba.config import (
     ProcessOptions,
     ReplayConfig,
 )
-from purejax_simba.logging import read_config, read_config_file
+from purejax_simba.runs.result_files import read_config, read_config_file
 from purejax_simba.waiting import say, still
 
 
@@ -106,14 +106,14 @@ def train(arguments: Arguments) -> None:
         what = config.offline.dataset or config.task or DEFAULT_TASK
         say(f"{what}: {config.num_seeds} seeds of {config.agent.name}; loading ...")
     with still("loading"):
-        from purejax_simba.compilation_cache import use_compilation_cache
-        from purejax_simba.parallel import use_all_cores
-        from purejax_simba.processes import join
+        from purejax_simba.runs.compilation_cache import use_compilation_cache
+        from purejax_simba.runs.devices import use_all_cores
+        from purejax_simba.runs.processes import join
 
         use_all_cores(config.num_seeds, config.devices_per_run)
         use_compilation_cache()
         join(arguments.processes)
-        from purejax_simba import experiment
+        from purejax_simba.runs import experiment
 
     if arguments.reset and arguments.resume is None:
         raise ConfigError("--reset is of no use without --resume: new runs are new")
@@ -135,7 +135,7 @@ def main() -> int:
         elif arguments.evaluate is not None:
             say(f"evaluating {arguments.evaluate} ...")
             with still("evaluating"):
-                from purejax_simba.policies import evaluate_run
+                from purejax_simba.runs.policies import evaluate_run
 
                 evaluated = evaluate_run(arguments.evaluate)
             for seed, metrics in evaluated.items():

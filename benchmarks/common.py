@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.parallel import (
+from purejax_simba.runs.devices import (
     PER_RUN,
     SHARED,
     make_mesh,

@@ -21,7 +21,14 @@ from benchmarks.gymnasium_loop import NUM_ACTIONS
 from benchmarks.originals import available, in_a_loop, in_envpool
 from benchmarks.table import Table
 from envs.cores import count_cores
-from purejax_simba.parallel import PER_RUN, SHARED, make_mesh, map_runs, shard_runs, use_all_cores
+from purejax_simba.runs.devices import (
+    PER_RUN,
+    SHARED,
+    make_mesh,
+    map_runs,
+    shard_runs,
+    use_all_cores,
+)
 
 # A loop over more originals is no faster, and some take seconds to load.
 MOST_IN_A_LOOP = 16

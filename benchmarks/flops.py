@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from jax.interpreters import partial_eval
 
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.soft_actor_critic import Batch, Noise, SoftActorCritic
-from purejax_simba.hyperparameters import HyperParameters
 
 
 def flops_per_update(

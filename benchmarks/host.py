@@ -22,7 +22,7 @@ import envs
 from benchmarks.common import measure, print_json
 from benchmarks.envs import Steps
 from envs.host_pool import HostPool
-from purejax_simba.parallel import PER_RUN, SHARED, make_mesh, map_runs, use_all_cores
+from purejax_simba.runs.devices import PER_RUN, SHARED, make_mesh, map_runs, use_all_cores
 
 NOTHING = "NothingHappens-v0"
 NATIVE = "dmc/pendulum-swingup"

@@ -12,9 +12,9 @@ import tyro
 import envs
 from benchmarks.common import print_json, program_bytes_per_run
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.parallel import use_all_cores
-from purejax_simba.preflight import bytes_per_run
-from purejax_simba.runs import Runs
+from purejax_simba.runs.devices import use_all_cores
+from purejax_simba.runs.memory import bytes_per_run
+from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program
 
 DEVICE_GIGABYTES = (16, 40, 80)

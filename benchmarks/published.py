@@ -15,8 +15,8 @@ import tyro
 import envs
 from benchmarks import published_training
 from purejax_simba.config import Config, ConfigError, known
-from purejax_simba.logging import METRICS_FILE, read_returns
-from purejax_simba.resolving import resolve
+from purejax_simba.defaults import resolve
+from purejax_simba.runs.result_files import METRICS_FILE, read_returns
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import tyro
 
 from benchmarks.common import print_json
 from purejax_simba import drawing
-from purejax_simba.logging import METRICS_FILE, read_returns
-from purejax_simba.statistics import (
+from purejax_simba.aggregates import (
     bootstrap_interval,
     mean,
     percentile_interval,
     probability_of_improvement,
     resample,
 )
+from purejax_simba.runs.result_files import METRICS_FILE, read_returns
 
 RESAMPLES = 10_000
 NAMES = ("ours", "published")

@@ -19,9 +19,9 @@ import tyro
 import envs
 from benchmarks.common import print_json
 from envs.cores import count_cores
-from purejax_simba import experiment
 from purejax_simba.config import AgentConfig, Config, ConfigError
-from purejax_simba.parallel import use_all_cores
+from purejax_simba.runs import experiment
+from purejax_simba.runs.devices import use_all_cores
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.running import SweepError, run_sweep

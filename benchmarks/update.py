@@ -19,8 +19,8 @@ from benchmarks.flops import flops_per_update
 from purejax_simba.agents import registry
 from purejax_simba.agents.settings import AgentConfig, AgentName
 from purejax_simba.config import Config, ReplayConfig
-from purejax_simba.parallel import use_all_cores
-from purejax_simba.resolving import default_discount, hyperparameters, with_agent_defaults
+from purejax_simba.defaults import default_discount, hyperparameters, with_agent_defaults
+from purejax_simba.runs.devices import use_all_cores
 
 
 @dataclass(frozen=True)

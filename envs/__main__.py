@@ -89,7 +89,7 @@ def render(arguments: argparse.Namespace) -> None:
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
             return jax.random.uniform(key, (environment.action_size,), minval=-1.0)
     else:
-        from purejax_simba.policies import load_act
+        from purejax_simba.runs.policies import load_act
 
         config, act = load_act(Path(arguments.policy))
         if config.task != arguments.task:

@@ -35,6 +35,8 @@ import jax.numpy as jnp
 import optax
 from jax.custom_batching import sequential_vmap
 
+from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.networks.observed import Observed, look
 from purejax_simba.agents.soft_actor_critic import (
     AgentState,
     Batch,
@@ -42,9 +44,7 @@ from purejax_simba.agents.soft_actor_critic import (
     Params,
     SoftActorCritic,
 )
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.networks.observed import Observed, look
-from purejax_simba.values import CategoricalValue
+from purejax_simba.agents.values import CategoricalValue
 
 DORMANT_THRESHOLD = 0.1
 SRANK_SHARE = 0.99

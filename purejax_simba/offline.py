@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.data.transitions import Transitions
+from purejax_simba.defaults import make_agent, make_environment, resolve
 from purejax_simba.diagnostics import Metrics
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.resolving import make_agent, make_environment, resolve
 from purejax_simba.run_state import Counters, Progress, RunState
 from purejax_simba.training import Loop, Program
-from purejax_simba.transitions import Transitions
 
 
 def make_program(config: Config, transitions: Transitions) -> Program:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from purejax_simba.agents.state import AgentState, UpdateMetrics
-from purejax_simba.normalisation import RewardScale, RunningMoments
-from purejax_simba.replay import Replay
+from purejax_simba.data.normalisation import RewardScale, RunningMoments
+from purejax_simba.data.replay import Replay
 
 
 @struct.dataclass

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.soft_actor_critic import (
     AgentState,
     Batch,
@@ -20,14 +21,13 @@ from purejax_simba.agents.soft_actor_critic import (
     SoftActorCritic,
 )
 from purejax_simba.config import Config, ConfigError, known
+from purejax_simba.data.normalisation import RewardScale, RunningMoments
+from purejax_simba.data.priorities import Priorities
+from purejax_simba.data.replay import Replay
+from purejax_simba.defaults import hyperparameters, make_agent, make_environment, resolve
 from purejax_simba.diagnostics import Metrics, diagnose
 from purejax_simba.evaluation import EvaluationMetrics, evaluate
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.normalisation import RewardScale, RunningMoments
 from purejax_simba.parts import apart, divide
-from purejax_simba.priorities import Priorities
-from purejax_simba.replay import Replay
-from purejax_simba.resolving import hyperparameters, make_agent, make_environment, resolve
 from purejax_simba.run_state import Counters, Progress, RunState
 
 # Transitions that cannot be drawn, among the metrics.

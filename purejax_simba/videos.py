@@ -21,8 +21,8 @@ import envs
 from envs import rendering
 from purejax_simba import drawing
 from purejax_simba.config import ConfigError
-from purejax_simba.logging import read_config, read_returns, replace_text
-from purejax_simba.policies import Policy, load_policy
+from purejax_simba.runs.policies import Policy, load_policy
+from purejax_simba.runs.result_files import read_config, read_returns, replace_text
 from purejax_simba.training import Program, evaluation_policy, make_program
 
 VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejax_simba.agents import simba, simba_v2
+from purejax_simba.agents.hyperparameters import HyperParameters, SphereScales
+from purejax_simba.agents.networks import policy
 from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
-from purejax_simba.hyperparameters import HyperParameters, SphereScales
-from purejax_simba.networks import policy
-from purejax_simba.normalisation import RewardScale, RunningMoments
+from purejax_simba.data.normalisation import RewardScale, RunningMoments
 
 TOLERANCE_FIRST = 2e-5
 TOLERANCE_LAST = 1e-4

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from purejax_simba.agents import registry, simba
+from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.networks.observed import look
 from purejax_simba.agents.settings import AgentConfig
 from purejax_simba.agents.soft_actor_critic import Batch, Noise, SoftActorCritic
+from purejax_simba.agents.values import ScalarValue
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.diagnostics import diagnose, network_metrics, rank_metrics, value_metrics
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.networks.observed import look
 from purejax_simba.run_state import Counters
 from purejax_simba.training import make_program
-from purejax_simba.values import ScalarValue
-from tests import tiny
+from tests.helpers import tiny
 
 OBSERVATION, ACTION, BATCH = 3, 1, 24
 CONFIG = Config(

@@ -8,7 +8,7 @@ import pytest
 
 from tests import golden
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "recorded"
 TRACES = sorted(DATA.glob("*.npz"))
 UPDATES = DATA / "simba_v2_single.npz"
 NORMALISERS = DATA / "normalizers.npz"

@@ -14,10 +14,8 @@ import numpy as np
 import pytest
 
 import train
-from purejax_simba import experiment, offline, preflight, programs, session
-from purejax_simba import runs as runs_module
+from purejax_simba import offline
 from purejax_simba.agents.soft_actor_critic import Batch, Noise
-from purejax_simba.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.config import Config, ConfigError, OfflineConfig, ReplayConfig
 from purejax_simba.datasets import __main__ as record_command
 from purejax_simba.datasets import d4rl, minari_format
@@ -25,9 +23,12 @@ from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.recording import play, record_run
 from purejax_simba.report import reading
 from purejax_simba.run_state import Counters
-from purejax_simba.runs import CompiledProgram, Runs
+from purejax_simba.runs import experiment, memory, programs, session
+from purejax_simba.runs import runs as runs_module
+from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
+from purejax_simba.runs.runs import CompiledProgram, Runs
 from purejax_simba.sweep.grouping import group, resolve_all
-from tests import tiny
+from tests.helpers import tiny
 from tests.test_training import _assert_close, _linear_agent
 
 TASK = "gymnax/Pendulum-v1"
@@ -305,8 +306,8 @@ def command(monkeypatch, capsys):
     def fail(*_: object) -> None:
         raise AssertionError("compiled what cannot run")
 
-    monkeypatch.setattr("purejax_simba.compilation_cache.use_compilation_cache", lambda: None)
-    monkeypatch.setattr("purejax_simba.runs.compile_program", fail)
+    monkeypatch.setattr("purejax_simba.runs.compilation_cache.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("purejax_simba.runs.runs.compile_program", fail)
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
@@ -354,9 +355,9 @@ def test_a_dataset_that_does_not_name_its_environment_needs_a_task(command, data
 
 def test_a_dataset_that_does_not_fit_is_refused_with_advice(command, dataset, monkeypatch):
     program = programs.make_program(_config(dataset))
-    monkeypatch.setattr(preflight, "_available_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "_available_bytes", lambda: 1000)
     with pytest.raises(ConfigError, match="record a smaller dataset") as refused:
-        preflight.check_memory(program, 1, 2)
+        memory.check_memory(program, 1, 2)
     assert str(dataset) in str(refused.value)
 
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from envs.host_call import host_call
-from purejax_simba import preflight
+from purejax_simba.agents.networks.batch_renorm import BatchRenorm
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
-from purejax_simba.networks.batch_renorm import BatchRenorm
-from purejax_simba.parallel import PER_RUN, SHARED, divided_runs, make_mesh, map_runs
+from purejax_simba.defaults import resolve
 from purejax_simba.parts import apart, divide
-from purejax_simba.resolving import resolve
 from purejax_simba.run_state import RunState
-from purejax_simba.runs import Runs
+from purejax_simba.runs import memory
+from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, make_mesh, map_runs
+from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program, make_train
-from tests import tiny
-from tests.test_devices import COLLECTIVES, assert_near
+from tests.helpers import tiny
+from tests.runs.test_devices import COLLECTIVES, assert_near
 
 DEVICES = 4
 CONFIG = Config(
@@ -240,17 +240,17 @@ def test_memory_of_a_device(monkeypatch):
     replay = ReplayConfig(capacity=8000, batch_size=256)
     whole = make_program(dataclasses.replace(CONFIG, agent=agent, replay=replay))
     divided = make_program(dataclasses.replace(whole.config, devices_per_run=4))
-    one, four = preflight.bytes_per_run(whole), preflight.bytes_per_run(divided)
+    one, four = memory.bytes_per_run(whole), memory.bytes_per_run(divided)
     assert one["replay"] == four["replay"]
     assert 4 * one["parameters"] == four["parameters"]
     # What four devices need together is what they share of it each.
     needed = sum(four.values()) / 4
-    monkeypatch.setattr(preflight, "_available_bytes", lambda: int(needed * 1.01))
-    assert preflight.check_memory(divided, 4, 1, 1) == sum(four.values())
+    monkeypatch.setattr(memory, "_available_bytes", lambda: int(needed * 1.01))
+    assert memory.check_memory(divided, 4, 1, 1) == sum(four.values())
     with pytest.raises(ConfigError):
-        preflight.check_memory(whole, 1, 1, 1)
+        memory.check_memory(whole, 1, 1, 1)
     with pytest.raises(ConfigError, match="give --num-seeds 2 or"):
-        preflight.check_memory(divided, 8, 3, 3)
+        memory.check_memory(divided, 8, 3, 3)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejax_simba import resuming
 from purejax_simba.agents import registry
 from purejax_simba.agents.state import AgentState
-from purejax_simba.checkpoint import Checkpoint
+from purejax_simba.agents.values import Bootstrap
 from purejax_simba.config import Config, ReplayConfig
-from purejax_simba.replay import Replay
-from purejax_simba.runs import Runs
+from purejax_simba.data.replay import Replay
+from purejax_simba.runs import resuming
+from purejax_simba.runs.checkpoint import Checkpoint
+from purejax_simba.runs.runs import Runs
 from purejax_simba.training import Loop, make_program
-from purejax_simba.values import Bootstrap
 from tests import test_training as training
-from tests import updates
-from tests.examples import mark_others
+from tests.helpers import updates
+from tests.helpers.examples import mark_others
 
 CONFIG = dataclasses.replace(
     training.CONFIG, replay=ReplayConfig(capacity=60, batch_size=16, prioritized=True)

@@ -12,8 +12,8 @@ import pytest
 import envs
 from envs.wrappers import ActionRepeat
 from purejax_simba.config import AgentConfig, Config
-from purejax_simba.resolving import hyperparameters, resolve
-from tests.examples import mark_others
+from purejax_simba.defaults import hyperparameters, resolve
+from tests.helpers.examples import mark_others
 
 
 class Suite(NamedTuple):

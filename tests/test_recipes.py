@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import train
-from purejax_simba import logging
 from purejax_simba.agents import registry
 from purejax_simba.agents.settings import AgentName
 from purejax_simba.config import (
@@ -18,8 +17,9 @@ from purejax_simba.config import (
     OfflineConfig,
     TemperatureConfig,
 )
-from purejax_simba.resolving import hyperparameters, make_environment, not_in_recipe, resolve
-from purejax_simba.session import Session
+from purejax_simba.defaults import hyperparameters, make_environment, not_in_recipe, resolve
+from purejax_simba.runs import result_files
+from purejax_simba.runs.session import Session
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import resolve_all
@@ -159,12 +159,12 @@ def test_a_run_says_so_before_it_is_compiled():
 
 def test_the_files_of_a_run_name_the_recipe(tmp_path):
     config = _resolve("dmc/dog-run", "bro", recipe="paper", output=str(tmp_path))
-    directory = logging.run_directory(config)
+    directory = result_files.run_directory(config)
     assert directory == tmp_path / "bro_paper" / "dmc" / "dog-run"
-    logging.create_run_directory(config)
+    result_files.create_run_directory(config)
     assert json.loads((directory / "config.json").read_text())["recipe"] == "paper"
     environment: Any = SimpleNamespace(episode_length=1000, action_size=38)
-    assert resolve(logging.read_config(directory), environment) == config
+    assert resolve(result_files.read_config(directory), environment) == config
     sweep = Sweep(Config("dmc/dog-run", recipe="paper", agent=AgentConfig("bro")), ("dmc/dog-run",))
     assert sweep.config.experiment == "bro_paper"
 

@@ -14,15 +14,15 @@ import pytest
 from jax import monitoring
 
 from purejax_simba import training
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, UpdateMetrics
+from purejax_simba.agents.values import ScalarValue
 from purejax_simba.config import Config, ReplayConfig
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.resolving import resolve
+from purejax_simba.defaults import resolve
 from purejax_simba.run_state import Counters, RunState
-from purejax_simba.runs import Runs
+from purejax_simba.runs.runs import Runs
 from purejax_simba.training import Program, make_program, make_train
-from purejax_simba.values import ScalarValue
-from tests import tiny
+from tests.helpers import tiny
 
 RUNS = 8
 EPISODE = 20
@@ -358,7 +358,7 @@ def compilations() -> Iterator[list[float]]:
 
 @pytest.mark.parametrize("at_a_time", [RUNS, pytest.param(RUNS // 2, marks=pytest.mark.slow)])
 def test_everything_is_compiled_once(compilations, monkeypatch, at_a_time):
-    monkeypatch.setattr("purejax_simba.runs.runs_at_a_time", lambda *_: at_a_time)
+    monkeypatch.setattr("purejax_simba.runs.runs.runs_at_a_time", lambda *_: at_a_time)
     with _linear_agents():
         program = make_program(CONFIG)
     runs = Runs(program)

@@ -12,7 +12,7 @@ from flax import struct
 import envs
 from purejax_simba.agents.soft_actor_critic import Batch
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
-from purejax_simba.replay import Replay
+from purejax_simba.data.replay import Replay
 from purejax_simba.run_state import Counters
 from purejax_simba.training import WITHHELD, make_program
 

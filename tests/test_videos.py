@@ -13,11 +13,11 @@ from PIL import Image
 
 from purejax_simba import videos
 from purejax_simba.config import Config, ReplayConfig
-from purejax_simba.logging import MetricsFile, create_run_directory
-from purejax_simba.normalisation import RunningMoments
-from purejax_simba.policies import Policy, save_policy
+from purejax_simba.data.normalisation import RunningMoments
+from purejax_simba.runs.policies import Policy, save_policy
+from purejax_simba.runs.result_files import MetricsFile, create_run_directory
 from purejax_simba.training import make_program
-from tests import tiny
+from tests.helpers import tiny
 
 RETURNS = {3: 10.0, 4: 40.0, 5: 20.0}
 

@@ -36,7 +36,7 @@ class Humanoid(Locomotion):
         """The model with the Newton solver, because MJX has no PGS.
 
         Both solve the same problem, whose solution is unique. Newton converges; the model gives
-        PGS 50 sweeps, which leaves it near the solution: `tests.parity` says how near.
+        PGS 50 sweeps, which leaves it near the solution: `tests.parity.command` says how near.
         """
         model = copy.copy(self.model)
         model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from purejax_simba.agents.modules import as_functions
+from purejax_simba.agents.networks import bro as networks
 from purejax_simba.agents.optimistic_exploration import optimistic_exploration
 from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
@@ -23,8 +24,7 @@ from purejax_simba.agents.soft_actor_critic import (
     average,
     average_value,
 )
-from purejax_simba.networks import bro as networks
-from purejax_simba.values import QuantileValue
+from purejax_simba.agents.values import QuantileValue
 
 TEMPERATURE_BETA1 = 0.5
 RESETS = (15_000, 50_000, 250_000, 500_000, 750_000, 1_000_000, 1_500_000, 2_000_000)

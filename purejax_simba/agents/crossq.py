@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import optax
 
 from purejax_simba.agents import sac
+from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.networks import crossq as networks
 from purejax_simba.agents.settings import Defaults, Recipe
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.networks import crossq as networks
-from purejax_simba.values import ScalarValue
+from purejax_simba.agents.values import ScalarValue
 
 BETA1 = 0.5
 

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from purejax_simba.agents import redq, sac
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.modules import as_functions
+from purejax_simba.agents.networks import mlp
 from purejax_simba.agents.settings import Defaults, Recipe
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, average_value
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.networks import mlp
 
 DROPOUT_RATES = {"Hopper": 1e-4, "Walker2d": 0.005, "Ant": 0.01, "Humanoid": 0.1}
 

@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from purejax_simba.hyperparameters import HyperParameters
+from purejax_simba.agents.hyperparameters import HyperParameters
 
 
 def as_functions(

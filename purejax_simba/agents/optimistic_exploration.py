@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.modules import as_functions
+from purejax_simba.agents.networks.bro import OptimisticActor
 from purejax_simba.agents.soft_actor_critic import Exploration, Step, pass_key
 from purejax_simba.agents.state import AgentState, Batch, Noise, Params
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.networks.bro import OptimisticActor
-from purejax_simba.values import QuantileValue
+from purejax_simba.agents.values import QuantileValue
 
 STD_MULTIPLIER = 0.75
 DIVERGENCE_TARGET = 0.05  # per action dimension

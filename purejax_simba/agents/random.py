@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.settings import AgentConfig, Defaults
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.values import ScalarValue
+from purejax_simba.agents.values import ScalarValue
 
 DEFAULTS = Defaults(agent=AgentConfig(), open=())
 

@@ -11,13 +11,13 @@ episodes of 1,000 as in the authors' code (softlearning), for the paper does not
 import jax
 import jax.numpy as jnp
 
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.modules import as_functions
+from purejax_simba.agents.networks import mlp
 from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.networks import mlp
-from purejax_simba.values import ScalarValue
+from purejax_simba.agents.values import ScalarValue
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 

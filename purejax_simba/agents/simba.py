@@ -8,11 +8,11 @@ around it is that of SimbaV2, as published with it.
 import jax.numpy as jnp
 
 from purejax_simba.agents.modules import as_functions
+from purejax_simba.agents.networks import simba as networks
 from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, adam_with_decay
-from purejax_simba.networks import simba as networks
-from purejax_simba.values import ScalarValue
+from purejax_simba.agents.values import ScalarValue
 
 DEFAULTS = Defaults(
     agent=fill(

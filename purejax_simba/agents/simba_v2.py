@@ -7,11 +7,11 @@ repeated. The loop around it, which all agents share by default, is its paper's.
 import jax.numpy as jnp
 
 from purejax_simba.agents.modules import as_functions
+from purejax_simba.agents.networks import simba_v2 as networks
 from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
-from purejax_simba.networks import simba_v2 as networks
-from purejax_simba.values import CategoricalValue, ScalarValue
+from purejax_simba.agents.values import CategoricalValue, ScalarValue
 
 DEFAULTS = Defaults(
     agent=fill(

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.networks import policy
 from purejax_simba.agents.state import (
     AgentState,
     Batch,
@@ -20,9 +22,7 @@ from purejax_simba.agents.state import (
     PolicyMetrics,
     UpdateMetrics,
 )
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.networks import policy
-from purejax_simba.values import Bootstrap, CategoricalValue, QuantileValue, ScalarValue
+from purejax_simba.agents.values import Bootstrap, CategoricalValue, QuantileValue, ScalarValue
 
 __all__ = ["AgentState", "Batch", "Noise", "Params", "SoftActorCritic", "UpdateMetrics"]
 

@@ -11,13 +11,13 @@ steps first, as in the authors' code; the paper had 10,000, and 1,000 on Hopper 
 import jax
 import jax.numpy as jnp
 
+from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.modules import as_functions
+from purejax_simba.agents.networks import mlp
 from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, fill
 from purejax_simba.agents.settings import AgentConfig as Settings
 from purejax_simba.agents.soft_actor_critic import AgentState, Exploration, SoftActorCritic
-from purejax_simba.hyperparameters import HyperParameters
-from purejax_simba.networks import mlp
-from purejax_simba.values import ScalarValue
+from purejax_simba.agents.values import ScalarValue
 
 DEFAULTS = Defaults(
     agent=fill(

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from purejax_simba.command import one_line_errors
+from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from purejax_simba.config import ConfigError
-from purejax_simba.preflight import GIB, host_bytes
+from purejax_simba.runs.memory import GIB, host_bytes
 
 # Of all numbers, at the same time: as read, in order, and as devices get them.
 _COPIES = 3

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.logging import LOGGER_PROGRESS_FILE, METRICS_FILE, read_metrics, replace_text
+from purejax_simba.runs.result_files import (
+    LOGGER_PROGRESS_FILE,
+    METRICS_FILE,
+    read_metrics,
+    replace_text,
+)
 from purejax_simba.waiting import say
 
 # Name -> module and class. The package that the module needs, and its extra, have the same name.

@@ -10,7 +10,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from purejax_simba.logging import TENSORBOARD_DIRECTORY
+from purejax_simba.runs.result_files import TENSORBOARD_DIRECTORY
 
 
 class TensorBoardLogger:

@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 
 import wandb
 
-from purejax_simba.logging import WANDB_IDS_FILE, replace_text
+from purejax_simba.runs.result_files import WANDB_IDS_FILE, replace_text
 from purejax_simba.waiting import say
 
 _INIT_SECONDS = 30.0

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from purejax_simba.config import ConfigError
-from purejax_simba.logging import CONFIG_FILE, CURVE_FILE, METRICS_FILE, replace_text
-from purejax_simba.record import RECORD_FILE
 from purejax_simba.report.html import UNKNOWN
 from purejax_simba.report.reading import Run, read
 from purejax_simba.report.tables import LastScore, last_scores, seeds_of
+from purejax_simba.runs.result_files import CONFIG_FILE, CURVE_FILE, METRICS_FILE, replace_text
+from purejax_simba.runs.session_record import RECORD_FILE
 
 BEGIN, END = "<!-- index of runs: begin -->", "<!-- index of runs: end -->"
 INDEX_FILE = "README.md"

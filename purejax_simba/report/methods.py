@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from purejax_simba.aggregates import CONFIDENCE, Statistic, bootstrap_interval, mean
 from purejax_simba.report.published import (
     SOURCES,
     mean_scores,
@@ -20,7 +21,6 @@ from purejax_simba.report.published import (
     suite,
 )
 from purejax_simba.report.reading import Collection, Run
-from purejax_simba.statistics import CONFIDENCE, Statistic, bootstrap_interval, mean
 
 _BESIDE_SIMBA_V2 = ("simbaV2_utd2", "simba_utd2", "bro_utd2", "tdmpc2", "mrq", "sac")
 BASELINES = (*_BESIDE_SIMBA_V2, "flashsac_cpu", "xqc_cpu")

@@ -10,11 +10,11 @@ from string import Template
 import plotly.offline
 
 from purejax_simba.config import ConfigError
-from purejax_simba.logging import replace_text
 from purejax_simba.report import charts, result_section, sections, sweep_section
 from purejax_simba.report.html import Markup, escape, join, tag
 from purejax_simba.report.methods import experiments_of, given_algorithms
 from purejax_simba.report.reading import read
+from purejax_simba.runs.result_files import replace_text
 from purejax_simba.waiting import still
 
 _ASSETS = Path(__file__).parent / "assets"

@@ -10,7 +10,11 @@ from typing import Any
 import pandas as pd
 
 from purejax_simba.config import ConfigError
-from purejax_simba.logging import (
+from purejax_simba.report.films import Film, read_films
+from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
+from purejax_simba.report.published import RETURN, add_unsolved, find_task
+from purejax_simba.report.rows import LeftOut, first_line, read_rows
+from purejax_simba.runs.result_files import (
     CONFIG_FILE,
     CURVE_FILE,
     DIVERGED_FILE,
@@ -19,11 +23,7 @@ from purejax_simba.logging import (
     METRICS_FILE,
     TENSORBOARD_DIRECTORY,
 )
-from purejax_simba.record import RECORD_FILE, read_sessions
-from purejax_simba.report.films import Film, read_films
-from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
-from purejax_simba.report.published import RETURN, add_unsolved, find_task
-from purejax_simba.report.rows import LeftOut, first_line, read_rows
+from purejax_simba.runs.session_record import RECORD_FILE, read_sessions
 from purejax_simba.videos import VIDEO_DIRECTORY
 
 SWEEP_FILE = "sweep.json"

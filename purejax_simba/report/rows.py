@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from purejax_simba.logging import METRICS_FILE
+from purejax_simba.runs.result_files import METRICS_FILE
 
 _INTEGERS = ("seed", "env_step", "seeds")
 _NUMBERS = (*_INTEGERS, "value", "mean", "std")

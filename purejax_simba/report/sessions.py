@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from purejax_simba.record import FINISHED, RUNNING
 from purejax_simba.report.html import UNKNOWN
 from purejax_simba.report.reading import Run
+from purejax_simba.runs.session_record import FINISHED, RUNNING
 
 FACTS = ["experiment", "task", "begun", "ended", "status", "env steps", "seconds", "to start"]
 FACTS += ["machine", "versions", "command"]

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from purejax_simba import statistics
+from purejax_simba import aggregates as statistics
+from purejax_simba.aggregates import CONFIDENCE, Statistic, bootstrap_interval
 from purejax_simba.report.methods import (
     Experiment,
     Published,
@@ -16,7 +17,6 @@ from purejax_simba.report.methods import (
 )
 from purejax_simba.report.published import RETURN, SUITES, is_normalized, normalized_metric, suite
 from purejax_simba.report.reading import Run
-from purejax_simba.statistics import CONFIDENCE, Statistic, bootstrap_interval
 
 STATISTICS: dict[str, Statistic] = {
     "interquartile mean": statistics.interquartile_mean,

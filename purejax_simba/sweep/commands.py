@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jax
 
-from purejax_simba import processes
 from purejax_simba.config import ConfigError
+from purejax_simba.runs import processes
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.plan import choose_shard, describe, make_groups
 from purejax_simba.sweep.plots import draw_plots

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import envs
 from purejax_simba.config import DEFAULT_TASK, Config
 from purejax_simba.datasets.loading import fill_in
+from purejax_simba.defaults import make_environment, resolve, with_recipe
 from purejax_simba.names import flatten, replace_values
-from purejax_simba.resolving import make_environment, resolve, with_recipe
 
 # What becomes a part of `HyperParameters` and is used nowhere else.
 TRACED = frozenset(

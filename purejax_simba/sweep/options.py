@@ -8,8 +8,8 @@ import tyro
 
 import envs
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
+from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.names import near
-from purejax_simba.resolving import with_agent_defaults
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
 from purejax_simba.sweep.definition import Sweep, complete
 from purejax_simba.sweep.halving import Halving

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from purejax_simba import processes
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.logging import replace_text, run_directory
-from purejax_simba.preflight import GIB, bytes_per_run, runs_that_fit
-from purejax_simba.programs import make_program
+from purejax_simba.runs import processes
+from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
+from purejax_simba.runs.programs import make_program
+from purejax_simba.runs.result_files import replace_text, run_directory
 from purejax_simba.sweep.definition import Point, Sweep, Trial
 from purejax_simba.sweep.grouping import TRACED, group, resolve_all
 from purejax_simba.sweep.halving import rungs_of

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from purejax_simba.config import Config
-from purejax_simba.resolving import with_agent_defaults
+from purejax_simba.defaults import with_agent_defaults
 
 PresetName = Literal["design-study", "parameter-scaling", "utd-scaling", "resets"]
 Variants = dict[str, dict[str, Any]]

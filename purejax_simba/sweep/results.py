@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.logging import CONFIG_FILE, read_config, replace_text
 from purejax_simba.names import flatten, replace_values
+from purejax_simba.runs.result_files import CONFIG_FILE, read_config, replace_text
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
 from purejax_simba.sweep.definition import check_same
 from purejax_simba.sweep.scores import Score, score_of

@@ -10,17 +10,18 @@ from pathlib import Path
 import jax
 
 import envs
-from purejax_simba import loggers, processes
-from purejax_simba.checkpoint import STATE_DIRECTORY
+from purejax_simba import loggers
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError
-from purejax_simba.experiment import Origin, run_together
-from purejax_simba.logging import CONFIG_FILE, ResultsError, replace_text
-from purejax_simba.parallel import make_mesh
-from purejax_simba.programs import make_program
-from purejax_simba.run_lock import RunLock
-from purejax_simba.runs import Compiler
-from purejax_simba.session import AllDivergedError
+from purejax_simba.runs import processes
+from purejax_simba.runs.checkpoint import STATE_DIRECTORY
+from purejax_simba.runs.devices import make_mesh
+from purejax_simba.runs.experiment import Origin, run_together
+from purejax_simba.runs.programs import make_program
+from purejax_simba.runs.result_files import CONFIG_FILE, ResultsError, replace_text
+from purejax_simba.runs.run_lock import RunLock
+from purejax_simba.runs.runs import Compiler
+from purejax_simba.runs.session import AllDivergedError
 from purejax_simba.sweep.definition import DEFINITION_FILE, Point, Sweep, check_directory
 from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.plan import (

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from purejax_simba.logging import read_diverged, read_returns
-from purejax_simba.statistics import bootstrap_interval, interquartile_mean
+from purejax_simba.aggregates import bootstrap_interval, interquartile_mean
+from purejax_simba.runs.result_files import read_diverged, read_returns
 
 
 class Score(NamedTuple):

@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from purejax_simba.aggregates import mean
 from purejax_simba.report import style
 from purejax_simba.report.figures.curves import draw_curve, finish
 from purejax_simba.report.methods import Experiment, with_intervals
 from purejax_simba.report.published import RETURN
-from purejax_simba.statistics import mean
 
 # Panels (a) to (e) of the paper's figure 4: title and the end of the metric's name.
 PANELS = {

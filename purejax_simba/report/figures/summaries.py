@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from purejax_simba.aggregates import bootstrap_interval
 from purejax_simba.report import style
 from purejax_simba.report.figures.curves import draw_curve, finish
 from purejax_simba.report.methods import Experiment
@@ -16,7 +17,6 @@ from purejax_simba.report.tables import (
     last_common_step,
     performance_profiles,
 )
-from purejax_simba.statistics import bootstrap_interval
 
 
 def aggregate_scores(experiments: Sequence[Experiment]) -> Any:

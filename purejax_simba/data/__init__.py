@@ -1,0 +1,1 @@
+"""What agents learn from: replay, datasets on the device, and normalisation."""

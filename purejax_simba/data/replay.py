@@ -1,0 +1,330 @@
+"""Replay on the device: a ring of rows, one row per step of all environments of a run.
+
+An observation is stored once: the successor of a transition is the observation of the next row,
+except at a truncation, where the episode's final observation is nobody's next row. Those go to a
+side ring, which every environment fills at its own pace, and the row says in which place. (A
+termination needs none: its successor's value is multiplied by zero.) Where an environment truncates
+so often that a place is taken again while its row is still stored, that transition is not drawn any
+more.
+
+The position in the ring of rows is the number of steps taken, the same for all runs; the caller
+passes it unbatched, so that under `vmap` an append stays one slice update.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from purejax_simba.agents.soft_actor_critic import Batch
+from purejax_simba.data.priorities import Priorities
+
+# Added to errors, so that what was without one is drawn again (as in OpenAI Baselines).
+EPSILON = 1e-6
+
+# How a step leaves its episode: going on, terminated, or truncated with its final observation in
+# place `ending - TRUNCATED` of the side ring.
+GOES_ON, TERMINATED, TRUNCATED = range(3)
+
+
+@struct.dataclass
+class Replay:
+    """Storage of one run.
+
+    Attributes:
+      observation: `(rows, E, O)` float32; row t also serves as the successor of row t - 1.
+      action: `(rows, E, A)` float32.
+      reward: `(rows, E)`.
+      ending: `(rows, E)` uint16 (uint32 with more than 65,533 places), see `TRUNCATED`.
+      final_observation: `(places, E, O)`, of truncated episodes.
+      steps_to_final: `(places, E)` int32, steps up to and with that truncation; 0 where free.
+      truncations: `(E,)` int32, so far.
+      steps_to_lost: `(E,)` int32, steps up to and with the newest truncation whose final
+        observation was overwritten; 0 before there is one.
+      n_step: steps of a sampled transition.
+      priorities: of the transition that begins at row t in environment e at t E + e, zero until it
+        is complete and when it is lost; None where all are drawn alike.
+    """
+
+    observation: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    ending: jax.Array
+    final_observation: jax.Array
+    steps_to_final: jax.Array
+    truncations: jax.Array
+    steps_to_lost: jax.Array
+    n_step: int = struct.field(pytree_node=False)
+    priorities: Priorities | None = None
+
+    @classmethod
+    def create(
+        cls,
+        first_observation: jax.Array,
+        action_size: int,
+        *,
+        capacity: int,
+        n_step: int = 1,
+        truncation_interval: int = 1,
+        prioritized: bool = False,
+    ) -> "Replay":
+        """An empty replay that holds `capacity` transitions of all environments together.
+
+        Args:
+          first_observation: `(E, O)`, where the environments start.
+          action_size: A.
+          capacity: transitions, a multiple of E.
+          n_step: steps of a sampled transition.
+          truncation_interval: steps from one truncation to the next, on average over the replay,
+            that there is room for in each environment.
+          prioritized: for `sample_by_priority` in place of `sample`.
+        """
+        num_environments, observation_size = first_observation.shape
+        # One row more per step of a transition: they are not complete yet, or being overwritten.
+        rows = capacity // num_environments + n_step
+        # The newest transition, at least, must always be there to be drawn.
+        places = max(-(-rows // truncation_interval), n_step) + 1
+        shape = (rows, num_environments)
+        kind = jnp.uint16 if places + TRUNCATED <= 2**16 else jnp.uint32
+        return cls(
+            observation=jnp.zeros((*shape, observation_size)).at[0].set(first_observation),
+            action=jnp.zeros((*shape, action_size)),
+            reward=jnp.zeros(shape),
+            ending=jnp.zeros(shape, kind),
+            final_observation=jnp.zeros((places, num_environments, observation_size)),
+            steps_to_final=jnp.zeros((places, num_environments), jnp.int32),
+            truncations=jnp.zeros(num_environments, jnp.int32),
+            steps_to_lost=jnp.zeros(num_environments, jnp.int32),
+            n_step=n_step,
+            priorities=Priorities.create(rows * num_environments) if prioritized else None,
+        )
+
+    @property
+    def rows(self) -> int:
+        """Rows of the ring."""
+        return self.observation.shape[0]
+
+    def append(
+        self,
+        step: jax.Array,
+        *,
+        action: jax.Array,
+        reward: jax.Array,
+        terminated: jax.Array,
+        truncated: jax.Array,
+        final_observation: jax.Array,
+        next_observation: jax.Array,
+        origin: jax.Array | int = 0,
+    ) -> "Replay":
+        """Stores step number `step` (from 0) of all environments.
+
+        Args:
+          step: `()` int32.
+          action: `(E, A)`, taken at the `next_observation` of the append before.
+          reward, terminated, truncated: `(E,)`.
+          final_observation: `(E, O)`, the true successor; kept where truncated.
+          next_observation: `(E, O)`, what is acted on next: of the next episode after an end.
+          origin: see `complete_steps`.
+        """
+        row = step % self.rows
+        replay, ending = self._truncate(step, truncated, final_observation)
+
+        def write(ring: jax.Array, value: jax.Array, index: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_update_index_in_dim(ring, value.astype(ring.dtype), index, 0)
+
+        return replay.replace(  # type: ignore[attr-defined]
+            observation=write(self.observation, next_observation, (step + 1) % self.rows),
+            action=write(self.action, action, row),
+            reward=write(self.reward, reward, row),
+            ending=write(self.ending, jnp.where(terminated, TERMINATED, ending), row),
+            priorities=replay._priorities_after(step, origin),
+        )
+
+    def _truncate(
+        self, step: jax.Array, truncated: jax.Array, final_observation: jax.Array
+    ) -> tuple["Replay", jax.Array]:
+        """Keeps the final observations `(E, O)` where episodes are truncated `(E,)` in a step.
+
+        Returns:
+          The replay, and what `ending` says of these environments, `(E,)` int32.
+        """
+        places, num_environments = self.steps_to_final.shape
+        environment = jnp.arange(num_environments)
+        place = self.truncations % places
+        lost = jnp.where(truncated, self.steps_to_final[place, environment], 0)
+        # What is out of range is not written.
+        target = (jnp.where(truncated, place, places), environment)
+        replay = self.replace(  # type: ignore[attr-defined]
+            final_observation=self.final_observation.at[target].set(final_observation, mode="drop"),
+            steps_to_final=self.steps_to_final.at[target].set(step + 1, mode="drop"),
+            truncations=self.truncations + truncated,
+            steps_to_lost=jnp.maximum(self.steps_to_lost, lost),
+            priorities=self._priorities_without(step, lost - 1),
+        )
+        return replay, jnp.where(truncated, TRUNCATED + place, GOES_ON)
+
+    def _priorities_without(self, step: jax.Array, lost: jax.Array) -> Priorities | None:
+        """Transitions that end with the steps `lost` `(E,)`, or -1, are drawn no more."""
+        if self.priorities is None:
+            return None
+        environment = jnp.arange(len(lost))[:, None]
+        start = lost[:, None] - jnp.arange(self.n_step)
+        # Those that begin before an earlier end are over there.
+        ended = self.ending[start % self.rows, environment] != GOES_ON
+        is_earlier = jnp.cumsum(ended.at[:, 0].set(False), axis=1) > 0
+        is_concerned = (start >= 0) & (start > step + 1 - self.rows) & ~is_earlier
+        # The row that comes next is being overwritten: its priority is zero in any case.
+        row = jnp.where(is_concerned, start, step + 1) % self.rows
+        index = row * len(lost) + environment
+        return self.priorities.put(index.ravel(), jnp.zeros(index.size))
+
+    def _priorities_after(self, step: jax.Array, origin: jax.Array | int) -> Priorities | None:
+        """With an append: a row of transitions is complete now, and the next one is overwritten."""
+        if self.priorities is None:
+            return None
+        complete = step + 1 - self.n_step
+        environments = jnp.arange(self.reward.shape[1])
+        rows = jnp.stack([complete, step + 1]) % self.rows
+        value = jnp.stack([jnp.where(complete >= origin, self.priorities.of_new, 0.0), 0.0])
+        index = rows[:, None] * len(environments) + environments
+        return self.priorities.put(index.ravel(), value.repeat(len(environments)))
+
+    def cut(self, steps: jax.Array, first_observation: jax.Array) -> "Replay":
+        """Truncates the episodes under way after `steps` appends and notes where new ones begin.
+
+        Args:
+          steps: `()` int32.
+          first_observation: `(E, O)`.
+        """
+        row, following = (steps - 1) % self.rows, steps % self.rows
+        ending = self.ending[row].astype(jnp.int32)
+        goes_on = ending == GOES_ON
+        replay, cut = self._truncate(steps - 1, goes_on, self.observation[following])
+        ending = jnp.where(goes_on, cut, ending)
+        return replay.replace(  # type: ignore[attr-defined]
+            observation=self.observation.at[following].set(first_observation),
+            ending=self.ending.at[row].set(ending.astype(self.ending.dtype)),
+        )
+
+    def complete_steps(self, steps: jax.Array, origin: jax.Array | int = 0) -> jax.Array:
+        """How many steps can be sampled after `steps` appends, per environment.
+
+        Args:
+          steps: `()` int32, counted from zero.
+          origin: `()` int32, how many of them came before this replay was made.
+        """
+        return jnp.clip(steps - origin - self.n_step + 1, 0, self.rows - self.n_step)
+
+    def held_steps(self, steps: jax.Array, origin: jax.Array | int = 0) -> jax.Array:
+        """How many of the newest complete steps `sample` draws from, per environment, `()` int32.
+
+        All of `complete_steps`, but for those up to the newest that was lost in any environment, so
+        that what is drawn alike stays a range of steps. By priority only what is lost is left out.
+
+        Args:
+          steps, origin: as those of `complete_steps`.
+        """
+        kept = steps - self.n_step + 1 - self.steps_to_lost.max()
+        return jnp.minimum(self.complete_steps(steps, origin), kept)
+
+    def withheld(self, steps: jax.Array, origin: jax.Array | int = 0) -> jax.Array:
+        """How many complete transitions, `()` int32, are not drawn because a truncation was lost.
+
+        Args:
+          steps, origin: as those of `complete_steps`.
+        """
+        complete = self.complete_steps(steps, origin)
+        num_environments = self.reward.shape[1]
+        if self.priorities is None:
+            return (complete - self.held_steps(steps, origin)) * num_environments
+        return complete * num_environments - jnp.sum(self.priorities.values > 0.0)
+
+    def sample(
+        self,
+        key: jax.Array,
+        steps: jax.Array,
+        batch_size: int,
+        discount: jax.Array,
+        origin: jax.Array | int = 0,
+    ) -> Batch:
+        """Draws transitions uniformly with replacement, not normalised or scaled yet.
+
+        A transition spans `n_step` steps, or fewer if its episode ends before; then it bootstraps
+        from where the episode ended, discounted by the steps really taken.
+
+        Args:
+          key: PRNG key.
+          steps: `()` int32, appends so far, at least `n_step`.
+          batch_size: B.
+          discount: `()`, per step.
+          origin: see `complete_steps`.
+        """
+        choices = jnp.stack([self.held_steps(steps, origin), jnp.int32(self.reward.shape[1])])
+        age, environment = jax.random.randint(key, (2, batch_size), 0, choices[:, None])
+        return self._transitions(steps - self.n_step - age, environment, discount)
+
+    def sample_by_priority(
+        self,
+        key: jax.Array,
+        steps: jax.Array,
+        batch_size: int,
+        discount: jax.Array,
+        origin: jax.Array | int = 0,
+        *,
+        importance_exponent: jax.Array,
+    ) -> tuple[Batch, jax.Array]:
+        """Draws transitions in proportion to their priorities (arXiv 1511.05952).
+
+        Args:
+          key, steps, batch_size, discount, origin: as those of `sample`.
+          importance_exponent: `()`, beta of the weights (N p)^-beta, which make up for what is
+            drawn more often; they are divided by the largest of the batch.
+
+        Returns:
+          The batch, with `weight`, and where its transitions are, `(B,)`, for `prioritize`.
+        """
+        assert self.priorities is not None
+        index, probability = self.priorities.draw(key, batch_size)
+        num_environments = self.reward.shape[1]
+        row, environment = index // num_environments, index % num_environments
+        newest = steps - self.n_step
+        batch = self._transitions(newest - (newest - row) % self.rows, environment, discount)
+        count = self.complete_steps(steps, origin) * num_environments
+        weight = (count * probability) ** -importance_exponent
+        return batch._replace(weight=weight / weight.max()), index
+
+    def prioritize(self, index: jax.Array, error: jax.Array, exponent: jax.Array) -> "Replay":
+        """Gives transitions the priorities (error + epsilon)^exponent.
+
+        Args:
+          index: `(B,)`, of `sample_by_priority`.
+          error: `(B,)`, how far off the critics were, 0 or more.
+          exponent: `()`, alpha.
+        """
+        assert self.priorities is not None
+        # Those of a run that diverged must not be in the way of its sums.
+        error = jnp.where(jnp.isfinite(error), error, 0.0)
+        priorities = self.priorities.put(index, (error + EPSILON) ** exponent)
+        return self.replace(priorities=priorities)  # type: ignore[attr-defined]
+
+    def _transitions(self, start: jax.Array, environment: jax.Array, discount: jax.Array) -> Batch:
+        """Those that begin with the steps `start` `(B,)` of `environment` `(B,)`."""
+        window = start[:, None] + jnp.arange(self.n_step)
+        at = (window % self.rows, environment[:, None])
+        ending = self.ending[at].astype(jnp.int32)
+        ended = ending != GOES_ON
+        # A step counts while none before it in the window ended the episode.
+        alive = jnp.cumsum(ended, axis=1) - ended == 0
+        discounts = discount ** jnp.arange(self.n_step)
+        length = alive.sum(1)
+        following = self.observation[(start + length) % self.rows, environment]
+        last = jnp.take_along_axis(ending, length[:, None] - 1, axis=1)[:, 0]
+        is_cut = last >= TRUNCATED
+        place = jnp.where(is_cut, last - TRUNCATED, 0)
+        final = self.final_observation[place, environment]
+        return Batch(
+            observation=self.observation[start % self.rows, environment],
+            action=self.action[start % self.rows, environment],
+            reward=jnp.sum(discounts * self.reward[at] * alive, axis=1),
+            discount=jnp.where(last == TERMINATED, 0.0, discount**length),
+            next_observation=jnp.where(is_cut[:, None], final, following),
+        )

@@ -1,0 +1,1 @@
+"""Many runs of a program: devices, processes, compilation, checkpoints and result files."""

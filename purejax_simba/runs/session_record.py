@@ -1,0 +1,175 @@
+"""`run.json`: which program wrote the results of a run, on what machine, and how long it took.
+
+A list of sessions; a run that was resumed has several. Times are UTC, durations in seconds.
+"""
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+
+from purejax_simba.runs import processes
+from purejax_simba.runs.result_files import ResultsError, write_json
+
+RECORD_FILE = "run.json"
+_PACKAGES = ("purejax_simba", "jax", "jaxlib", "numpy", "mujoco", "mujoco-mjx", "gymnax", "brax")
+RUNNING, FINISHED = "running", "finished"
+
+
+class SessionRecord:
+    """The session of this process, in the run directories of all that it trains.
+
+    As a context it notes how the session ended. Of several processes only the first writes.
+    """
+
+    def __init__(self, directories: Sequence[Path], runs: int, env_step: int):
+        """Begins a session.
+
+        Args:
+          directories: of the runs.
+          runs: seeds of all configurations that train together.
+          env_step: environment steps that each had taken before.
+
+        Raises:
+          ResultsError: if it cannot be written.
+        """
+        self._directories = list(directories) if processes.is_first() else []
+        self._earlier = {place: read_sessions(place) for place in self._directories}
+        self._begin = time.monotonic()
+        self._first_updates = 0
+        now = utc_now()
+        self._values: dict[str, Any] = {
+            "command": shlex.join(["python", *sys.argv]),
+            "begun": now,
+            "updated": now,
+            "status": RUNNING,
+            "versions": _versions(),
+            "machine": _machine(),
+            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "runs_together": runs,
+            "startup_seconds": 0.0,
+            "first_env_step": env_step,
+            "env_step": env_step,
+            "updates": 0,
+            "seconds": 0.0,
+        }
+        self._write()
+
+    def training_begins(self, updates: int) -> None:
+        """Notes that everything is compiled and in its place; `updates` were made before."""
+        self._values["startup_seconds"] = self._seconds()
+        self._begin = time.monotonic()
+        self._first_updates = updates
+
+    def update(self, env_step: int, updates: int) -> None:
+        """Notes how far it has come.
+
+        Args:
+          env_step: environment steps of each run, from its beginning.
+          updates: of all runs together, from their beginning.
+
+        Raises:
+          ResultsError: if it cannot be written.
+        """
+        self._values |= {
+            "env_step": env_step,
+            "updates": updates - self._first_updates,
+            "seconds": self._seconds(),
+        }
+        self._write()
+
+    def __enter__(self) -> "SessionRecord":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._values["status"] = FINISHED
+        elif isinstance(error, SystemExit | KeyboardInterrupt):
+            self._values["status"] = "stopped"
+        else:
+            lines = str(error).splitlines() or [""]
+            self._values["status"] = f"failed: {type(error).__name__}: {lines[0]}"
+        # A disk that is full must not hide why the session ended.
+        with contextlib.suppress(*([] if error is None else [ResultsError])):
+            self._write()
+
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._begin, 3)
+
+    def _write(self) -> None:
+        self._values["updated"] = utc_now()
+        for place, earlier in self._earlier.items():
+            write_json(place / RECORD_FILE, [*earlier, self._values])
+
+
+def read_sessions(directory: Path) -> list[dict[str, Any]]:
+    """The sessions of the run in a directory, oldest first; empty if none can be read."""
+    try:
+        sessions = json.loads((directory / RECORD_FILE).read_text())
+    except (OSError, ValueError):
+        return []
+    if not isinstance(sessions, list):
+        return []
+    return [session for session in sessions if isinstance(session, dict)]
+
+
+def utc_now() -> str:
+    """The time, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    revision = _revision()
+    return versions | ({"revision": revision} if revision else {})
+
+
+def _revision() -> str:
+    """The git commit of the source, with `-dirty` if files differ from it; empty if unknown."""
+    try:
+        # An installed copy may lie in the repository of another project.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(*words: str) -> str:
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10, "check": True}
+    return subprocess.run(["git", *words], cwd=Path(__file__).parent, **options).stdout.strip()
+
+
+def _machine() -> str:
+    return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown processor"

@@ -1,0 +1,131 @@
+"""BRO: quantile targets without pessimism, and exploration by the optimistic actor."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purejax_simba.agents import optimistic_exploration as exploration
+from purejax_simba.agents.networks.bro import OptimisticActor
+from tests.helpers import updates
+
+QUANTILES = 5
+
+
+@pytest.fixture(scope="module")
+def bro():
+    """An agent, its numbers, a state, a batch and the jitted update."""
+    agent, numbers = updates.make("bro", num_bins=QUANTILES)
+    state, batch = updates.start(agent, numbers)
+    return agent, numbers, state, batch, jax.jit(agent.update)
+
+
+def _shift(params: dict, observation: np.ndarray, mean: jax.Array) -> jax.Array:
+    network = OptimisticActor(updates.ACTION, hidden_dim=8, num_blocks=1)
+    return network.apply({"params": params}, observation, mean)
+
+
+def test_the_target_is_the_mean_of_the_critics_quantile_by_quantile(bro):
+    agent, numbers, state, batch, update = bro
+    noise = updates.noise(3)
+    _, metrics = update(state, batch, noise, numbers)
+    mean, log_std = agent.actor(state.actor, batch.next_observation, numbers)
+    action, log_density = updates.sample(mean, log_std, noise.next_action)
+    inputs = batch.next_observation, action.astype(np.float32), numbers
+    one, other = np.asarray(agent.evaluate(state.target_critic, *inputs), np.float64)
+    quantiles = (one + other) / 2 - log_density[:, None]
+    target = batch.reward[:, None] + batch.discount[:, None] * quantiles
+    loss = 0.0
+    for output in agent.evaluate(state.critic, batch.observation, batch.action, numbers):
+        for i in range(QUANTILES):
+            error = target - np.asarray(output)[:, i, None]
+            weight = np.abs((i + 0.5) / QUANTILES - (error < 0))
+            huber = np.where(np.abs(error) <= 1, 0.5 * error**2, np.abs(error) - 0.5)
+            loss += (weight * huber).mean()
+    np.testing.assert_allclose(metrics.critic_loss, loss, rtol=1e-4)
+
+
+def test_the_actor_maximises_the_mean_of_the_critics(bro):
+    agent, numbers, state, batch, update = bro
+    noise = updates.noise(4)
+    after, metrics = update(state, batch, noise, numbers)
+    mean, log_std = agent.actor(state.actor, batch.observation, numbers)
+    action, log_density = updates.sample(mean, log_std, noise.action)
+    inputs = batch.observation, action.astype(np.float32), numbers
+    values = np.asarray(agent.evaluate(after.critic, *inputs)).mean((0, 2))
+    np.testing.assert_allclose(metrics.actor_loss, (log_density - values).mean(), rtol=1e-4)
+
+
+def test_it_explores_with_the_optimistic_actor_and_is_evaluated_without(bro):
+    agent, numbers, state, batch, _ = bro
+    own = jax.tree.map(lambda leaf: 20.0 * leaf, state.exploration.actor["shift"])
+    shifted = state.exploration.replace(actor=state.exploration.actor | {"shift": own})
+    state = state.replace(exploration=shifted)
+    noise = updates.draw(9, updates.BATCH, updates.ACTION)
+    mean, log_std = agent.actor(state.actor, batch.observation, numbers)
+    shift = _shift(shifted.actor, batch.observation, mean)
+    assert np.abs(shift).max() > 0.1
+    action = agent.explore(state, batch.observation, noise, numbers)
+    expected = np.tanh(mean + shift + 0.75 * np.exp(log_std) * noise)
+    np.testing.assert_allclose(action, expected, rtol=1e-5, atol=1e-6)
+    evaluated = agent.act(state.actor, batch.observation, 0.0, numbers)
+    np.testing.assert_allclose(evaluated, np.tanh(mean), rtol=1e-5, atol=1e-6)
+
+
+def test_the_optimistic_actor_climbs_the_upper_bound(bro):
+    agent, numbers, state, batch, update = bro
+    noise = updates.noise(5)
+    after, _ = update(state, batch, noise, numbers)
+    # The policy and the critics are those of after their own updates.
+    mean, log_std = agent.actor(after.actor, batch.observation, numbers)
+    std = np.exp(log_std)
+    normal = jax.random.normal(jax.random.fold_in(noise.key, 4), mean.shape)
+
+    def loss(params: dict) -> jax.Array:
+        optimistic_mean = mean + _shift(params, batch.observation, mean)
+        optimistic_std = 0.75 * std
+        action = jnp.tanh(optimistic_mean + optimistic_std * normal)
+        one, other = agent.evaluate(after.critic, batch.observation, action, numbers)
+        upper = ((one + other) / 2 + 1.0 * jnp.abs(one - other) / 2).mean(-1)
+        narrow = optimistic_std / 0.75
+        divergence = jnp.log(std / narrow) + (narrow**2 + (optimistic_mean - mean) ** 2) / (
+            2 * std**2
+        )
+        return -upper.mean() + 0.25 * (divergence - 0.5).sum(-1).mean()
+
+    gradient = jax.jit(jax.grad(loss))(state.exploration.actor)
+    # Adam's first moment after one step, with beta1 0.9.
+    moments = after.exploration.actor_optimizer[0].mu
+    jax.tree.map(
+        lambda moment, gradient: np.testing.assert_allclose(
+            moment, 0.1 * gradient, rtol=1e-3, atol=1e-6
+        ),
+        moments,
+        gradient,
+    )
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)) > 1e-2
+
+
+def test_optimism_falls_and_its_penalty_grows_when_the_policies_diverge(bro):
+    _, numbers, state, batch, update = bro
+    optimism, penalty = (exploration.positive(raw) for raw in state.exploration.weights)
+    np.testing.assert_allclose([optimism, penalty], [1.0, 0.25], rtol=1e-5)
+    outcomes = []
+    for size in (1e-3, 1e3):
+        shift = {"kernel": size * state.exploration.actor["shift"]["kernel"]}
+        own = state.exploration.replace(actor=state.exploration.actor | {"shift": shift})
+        outcomes.append(update(state.replace(exploration=own), batch, updates.noise(6), numbers)[0])
+    # Adam's first step has the length of its learning rate, 3e-5.
+    for after, sign in zip(outcomes, (1.0, -1.0), strict=True):
+        moved = np.subtract(after.exploration.weights, state.exploration.weights)
+        np.testing.assert_allclose(moved, [sign * 3e-5, -sign * 3e-5], rtol=1e-2)
+
+
+@pytest.mark.slow
+def test_resets_start_everything_anew(bro):
+    agent, numbers, state, batch, update = bro
+    after, _ = update(state, batch, updates.noise(7), numbers)
+    again = jax.jit(agent.reset)(jax.random.key(9), after, numbers)
+    fresh = jax.jit(agent.init)(jax.random.key(9), numbers)
+    assert int(again.updates) == 1
+    jax.tree.map(np.testing.assert_array_equal, again.replace(updates=fresh.updates), fresh)

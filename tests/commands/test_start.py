@@ -1,0 +1,174 @@
+"""Commands start fast, show what is asked for and never fall silent."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import sweep
+import train
+from purejax_simba import waiting
+from purejax_simba.commands import command_line
+from purejax_simba.config import AgentConfig, Config, ProcessOptions
+from purejax_simba.names import find_name, flatten
+from purejax_simba.report import __main__ as report
+from purejax_simba.report import page
+from purejax_simba.runs import experiment
+from tests.helpers import tiny
+
+ONLY_SWEEPS = ["scipy.stats", "purejax_simba.sweep"]
+HEAVY = [
+    *("pandas", "orbax", "mujoco", "gymnax", "brax", "matplotlib", "dm_control"),
+    "purejax_simba.report",
+]
+# Runs a command line and prints what it has imported.
+IMPORTED = """
+import importlib, sys
+command = importlib.import_module(sys.argv[1])
+try:
+    command.parse(sys.argv[2:])
+except SystemExit as ended:
+    assert not ended.code
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def _imported(command: str, *words: str) -> set[str]:
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORTED, command, *words],
+        cwd=tiny.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return set(result.stderr.split())
+
+
+@pytest.mark.parametrize("flag", ["--help", "--help-all"])
+def test_help_of_training_imports_nothing_that_takes_long(flag):
+    imported = _imported("train", flag)
+    assert "purejax_simba.config" in imported
+    assert not imported & {*HEAVY, *ONLY_SWEEPS}
+
+
+def test_a_command_line_is_read_without_jax():
+    imported = _imported("train", "--num-seeds", "2", "--agent.tau", "0.01")
+    assert not imported & {*HEAVY, *ONLY_SWEEPS, "jax", "flax", "optax", "numpy", "envs"}
+
+
+def test_help_of_sweeps_imports_no_statistics_and_no_engines():
+    assert not _imported("sweep", "--help") & {"scipy.stats", *HEAVY}
+
+
+def _shown(command, capsys, *words: str) -> set[str]:
+    """The settings that a help text shows, by name."""
+    with pytest.raises(SystemExit):
+        command.parse(list(words))
+    text = capsys.readouterr().out
+    return {name.replace("-", "_") for name in re.findall(r"^. --([a-z][\w.-]*)", text, re.M)}
+
+
+OWN = {"resume", "config", "reset", "evaluate", "video", "list_tasks", "help_all"}
+
+
+def test_help_shows_about_thirty_settings(capsys):
+    shown = _shown(train, capsys, "--help")
+    assert 25 <= len(shown) <= 35
+    assert {"task", "num_seeds", "agent.learning_rate", "replay.batch_size", *OWN} <= shown
+    assert shown == _shown(train, capsys, "-h", "--agent.name", "sac")
+
+
+def test_all_of_them_are_shown_if_asked_for(capsys):
+    shown = _shown(train, capsys, "--help-all")
+    every = {*flatten(Config()), *flatten(ProcessOptions())}
+    named_otherwise = {"offline.dataset"}  # by its alias
+    assert shown == OWN | {"offline"} | every - named_otherwise
+    assert shown == _shown(train, capsys, "--help", "--help_all")
+
+
+def test_sweeps_show_their_own_settings_and_those_changed_first(capsys):
+    own = {"suite", "preset", "grid", "log_uniform", "samples", "halving", "file", "dry_run"}
+    few, every = _shown(sweep, capsys, "--help"), _shown(sweep, capsys, "--help-all")
+    assert own | {"task", "agent.learning_rate"} <= few < every
+    assert "agent.tau" in every - few
+
+
+@pytest.mark.parametrize("name", sorted(command_line.FIRST))
+def test_what_is_shown_first_exists(name):
+    assert find_name(name) == name
+
+
+def test_what_is_not_shown_is_read_all_the_same():
+    assert train.parse(["--agent.tau", "0.01"]).config.agent.tau == 0.01
+
+
+def test_what_takes_long_says_so_again_and_again(monkeypatch):
+    monkeypatch.setattr(waiting, "SECONDS", 0.05)
+    said: list[str] = []
+    with waiting.still("compiling", said.append):
+        while len(said) < 2:
+            time.sleep(0.01)
+    count = len(said)
+    assert all(re.fullmatch(r"still compiling, \d+ s so far", line) for line in said)
+    time.sleep(0.2)
+    assert len(said) == count
+
+
+def test_what_is_fast_says_nothing(capsys):
+    with waiting.still("compiling"):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_failure_ends_the_words(monkeypatch):
+    monkeypatch.setattr(waiting, "SECONDS", 0.01)
+    said: list[str] = []
+    with pytest.raises(ZeroDivisionError), waiting.still("compiling", said.append):
+        raise ZeroDivisionError
+    count = len(said)
+    time.sleep(0.1)
+    assert len(said) == count
+
+
+def test_whatever_part_of_a_run_takes_long_says_so(tmp_path, monkeypatch):
+    doing: set[str] = set()
+
+    class Recorded(threading.Thread):
+        def __init__(self, name: str, **options: Any):
+            super().__init__(name=name, **options)
+            doing.add(name)
+
+    monkeypatch.setattr(waiting, "Thread", Recorded)
+    config = Config(
+        task="gymnax/Pendulum-v1",
+        agent=AgentConfig(name="random"),
+        num_seeds=1,
+        total_env_steps=20,
+        evaluation_interval=10,
+        num_evaluation_episodes=1,
+        episode_length=5,
+        learning_starts=10,
+        output=str(tmp_path),
+    )
+    experiment.run(config)
+    assert doing >= {
+        "making the environment",
+        "finding the memory that it takes",
+        "compiling gymnax/Pendulum-v1",
+        "training",
+        "evaluating",
+        "writing a checkpoint",
+        "writing the results",
+    }
+
+
+def test_a_report_says_that_it_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(waiting, "SECONDS", 0.001)
+    read = page.read
+    monkeypatch.setattr(page, "read", lambda paths: time.sleep(0.2) or read(paths))
+    assert report.main([str(tmp_path), "--output", str(tmp_path / "report.html")]) == 0
+    assert "still reading and drawing, 0 s so far" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+"""The example of the README is complete, short, and learns."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def example() -> str:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (code,) = (block for block in blocks if "envs.register" in block)
+    return code
+
+
+def test_the_example_has_fewer_than_60_lines():
+    assert len(example().splitlines()) < 60
+
+
+@pytest.mark.slow
+@pytest.mark.optimised
+def test_the_example_trains(tmp_path):
+    (tmp_path / "ball.py").write_text(example())
+    command(tmp_path, "ball.py")
+    check_learning(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.optimised
+def test_the_commands_take_it_with_its_module(tmp_path):
+    """That its policy is played again, too, where nothing but the run says what it is."""
+    (tmp_path / "ball.py").write_text(example())
+    options = "--num-seeds 2 --total-env-steps 4000 --evaluation-interval 2000 "
+    options += "--learning-starts 500 --agent.learning-rate 1e-3 "
+    options += "--agent.actor-hidden-dim 32 --agent.critic-hidden-dim 32"
+    train = str(ROOT / "train.py")
+    command(tmp_path, train, "--task", "ball:mine/ball", "--output", "runs", *options.split())
+    run = check_learning(tmp_path)
+    assert command(tmp_path, train, "--evaluate", str(run)).count("return") == 2
+
+
+def command(directory: Path, *words: str) -> str:
+    """Runs Python with the task's module in a directory; returns what it prints."""
+    result = subprocess.run(
+        [sys.executable, *words],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{directory}"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
+
+
+def check_learning(directory: Path) -> Path:
+    """Checks the returns of the one run below a directory, and finds it."""
+    (metrics,) = directory.rglob("metrics.csv")
+    with metrics.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "avg_return"]
+    for seed in ("0", "1"):
+        returns = [float(row["value"]) for row in rows if row["seed"] == seed]
+        assert returns[-1] > returns[0] + 20, "of 100 that are possible"
+    return metrics.parent

@@ -1,0 +1,155 @@
+"""`python -m envs`: the list, and pictures without a screen."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import envs
+from envs import rendering
+from tests.helpers import tiny
+from tests.parity.reference import Reference, bare
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    """In a process of its own, because the way of drawing is chosen before MuJoCo is imported."""
+    return subprocess.run(
+        [sys.executable, "-m", "envs", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=tiny.choosing_how_to_draw(),
+    )
+
+
+def test_a_strip_shows_a_moving_reacher_and_its_target(tmp_path):
+    output = tmp_path / "strip.png"
+    arguments = ("--steps", "20", "--width", "120", "--height", "90", "--output", str(output))
+    result = run("render", "dmc/reacher-easy", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "20 steps of dmc/reacher-easy" in result.stdout
+    picture = np.asarray(Image.open(output).convert("RGB"), int)
+    assert picture.shape == (90, 8 * 120, 3)
+    first, last = picture[:, :120], picture[:, -120:]
+    assert first.std() > 10, "not a uniform picture"
+    changed = np.abs(first - last).max(-1) > 30
+    assert 5 < changed.sum() < changed.size / 2
+
+
+@pytest.mark.parametrize(
+    ("task_id", "fields"),
+    [
+        ("dmc/reacher-hard", ("geom_pos", "geom_size")),
+        ("dmc/fish-swim", ("geom_pos",)),
+        ("dmc/finger-turn_easy", ("site_pos", "site_size")),
+        ("dmc/finger-spin", ("site_rgba",)),
+    ],
+)
+def test_what_is_shown_is_where_the_suite_puts_it(task_id, fields):
+    native, reference = bare(envs.make(task_id, "mujoco")), Reference(task_id, seed=0)
+    _, _, variables = native.task.initialize(jax.random.key(0))
+    reference.place_target(variables)
+    model = native.mujoco_model()
+    native.task.show(model, variables)
+    for field in fields:
+        ours, theirs = getattr(model, field), getattr(reference.model, field)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+        assert not np.allclose(ours, getattr(native.task.model, field))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("dmc/cheetah-rum", "--output", "x.png"), "did you mean dmc/cheetah-run"),
+        (("dmc/cheetah-run", "--output", "x.avi"), "choose from .mp4, .gif, .png"),
+        (("dmc/cheetah-run", "--output", "nowhere/x.gif"), "make it first"),
+        (("dmc/cheetah-run", "--output", "x.png", "--policy", "nowhere"), "holds no run"),
+        (("gymnax/Pendulum-v1", "--output", "x.png"), "no MuJoCo model"),
+        (("dmc/cheetah-run", "--output", "x.png", "--camera", "moon"), "no camera moon"),
+        (("dmc/cheetah-run", "--output", "x.png", "--seed", "-1"), "--seed is -1"),
+        (("dmc/cheetah-run", "--output", "x.png", "--steps", "-3"), "--steps is -3: give 1 or"),
+        (("dmc/cheetah-run", "--output", "x.png", "--width", "0"), "--width is 0: give 1 to 4096"),
+        (("dmc/cheetah-run", "--output", "x.png", "--height", "99999"), "--height is 99999: give"),
+    ],
+)
+def test_errors_are_one_line_of_advice(arguments, advice, monkeypatch, capsys):
+    from envs.__main__ import main
+
+    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
+    monkeypatch.setattr(sys, "argv", ["envs", "render", *arguments])
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert advice in error
+
+
+def test_a_machine_that_cannot_draw_is_told_what_to_install(monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    with pytest.raises(envs.TaskError, match="libegl1"):
+        rendering.choose_backend()
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: name == "OSMesa" or None)
+    rendering.choose_backend()
+    assert os.environ.pop("MUJOCO_GL") == "osmesa"
+
+
+def test_the_list_shows_sizes_and_what_is_missing(monkeypatch, capsys):
+    from envs.__main__ import main
+
+    monkeypatch.setattr("envs.registry._specs", dict(envs.registry._specs))
+    envs.register(
+        "mine/lost",
+        lambda physics: None,
+        suite="mujoco",
+        package="no_such",
+        install="pip install x",
+    )
+    monkeypatch.setattr(sys, "argv", ["envs", "mujoco"])
+    assert main() == 0
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
+    assert lines["mujoco/Humanoid-v4"][1:] == ["376", "17", "1000", "1", "mujoco,", "mjx"]
+    assert " ".join(lines["mine/lost"][1:]) == "no_such is not installed: pip install x"
+
+
+def test_the_list_of_everything_makes_published_tasks_only(monkeypatch, capsys):
+    from envs.__main__ import main
+
+    made = []
+
+    def make(task, host):
+        made.append(task)
+        raise envs.TaskError("not now")
+
+    monkeypatch.setattr(envs, "make", make)
+    monkeypatch.setattr(sys, "argv", ["envs", "--host-python", "/some/python"])
+    assert main() == 0
+    assert set(made) == set(envs.tasks("all")), "MyoSuite too: the other interpreter may have it"
+    listed = capsys.readouterr().out.split()
+    assert set(envs.tasks()) <= set(listed)
+    made.clear()
+    monkeypatch.setattr(sys, "argv", ["envs", "brax"])
+    assert main() == 0
+    assert tuple(made) == envs.tasks("brax")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["mp4", "gif"])
+def test_films_have_the_frames_of_an_episode(suffix, tmp_path):
+    import imageio_ffmpeg
+
+    output = tmp_path / f"film.{suffix}"
+    arguments = ("--steps", "30", "--width", "160", "--height", "120", "--output", str(output))
+    result = run("render", "dmc/walker-run", *arguments)
+    assert result.returncode == 0, result.stderr
+    # A control interval of 0.025 s, two intervals per action: 20 frames per second.
+    if suffix == "mp4":
+        frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(output))
+        assert (frames, round(seconds, 2)) == (31, 1.55)
+    else:
+        film = Image.open(output)
+        assert (film.n_frames, film.info["duration"]) == (31, 50)

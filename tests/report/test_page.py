@@ -1,0 +1,283 @@
+"""The page, the figures, and the commands that make them."""
+
+import base64
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects
+import plotly.offline
+import pytest
+import scipy.stats
+
+from purejax_simba.config import Config
+from purejax_simba.report import __main__ as command_line
+from purejax_simba.report import style
+from purejax_simba.report.figures import FIGURES, curves
+from purejax_simba.report.methods import experiments_of, given_algorithms
+from purejax_simba.report.page import write_page
+from purejax_simba.report.reading import read
+from purejax_simba.report.sweeps import importances, scores_of, sweep_charts
+from purejax_simba.report.watching import watch
+from purejax_simba.sweep.axes import Axis
+from purejax_simba.sweep.definition import Sweep
+from tests.helpers.report_runs import SESSION, write_run
+
+FAILED = SESSION | {"status": "failed: x"}
+NORMS = {"critic/weighted_parameter_norm": 20.0, "critic/effective_learning_rate": 1e-3}
+NORMS |= {"critic_loss": 2.0}
+
+
+def charts_of(page: str) -> dict:
+    """The charts of a page; each is one that plotly knows."""
+    (text,) = re.findall(r'<script type="application/json" id="charts">(.*?)</script>', page)
+    specs = json.loads(text)
+    for spec in specs.values():
+        for data in spec.get("choices", {"": spec.get("data")}).values():
+            plotly.graph_objects.Figure(data, spec["layout"])
+    return specs
+
+
+def text_of(page: str) -> str:
+    """What is to be read on a page."""
+    body = page[page.index("<header>") : page.index('<script type="application/json"')]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
+
+
+def test_the_page_of_eight_seeds_stands_alone(tmp_path):
+    scores = np.linspace(100, 800, 8)
+    write_run(tmp_path, "wide", "dmc/cheetah-run", scores, metrics=NORMS, diverged={3: 100_000})
+    write_run(
+        tmp_path, "<b>other", "dmc/dog-run", scores, session=SESSION | {"status": "failed: x"}
+    )
+    output = tmp_path / "pages" / "report.html"
+    line = write_page([tmp_path], output)
+    page = output.read_text()
+    assert line.startswith(f"{output}: 2 runs, ")
+    assert output.stat().st_size < 10e6
+    own = page.replace(plotly.offline.get_plotlyjs(), "")
+    assert not re.search(r"(src|href)=.(https?:)?//", own)
+    assert "<b>other" not in page
+    text = text_of(page)
+    assert "seed 3 diverged at env step 100,000" in text
+    assert "failed: x" in text
+    assert "0:17:00" in text  # 1,020 seconds
+    assert "400 200 2 x cpu" in text  # 100,000 env steps of 4 runs in 1,000 seconds
+    assert "jax 0.10.2" in text
+    assert "simbaV2_utd2" in text
+    assert "../wide/dmc/cheetah-run/metrics.csv" in page
+    specs = charts_of(page)
+    names = [trace.get("name") for trace in specs["curve-0"]["data"]]
+    assert {"SimbaV2 (UTD 2), published", "wide"} <= set(names)
+    assert set(specs["metrics-0"]["choices"]) == {*NORMS, "avg_success"}
+    seeds = [t for t in specs["curve-0"]["data"] if "seed" in t.get("hovertemplate", "")]
+    assert len(seeds) == 8
+
+
+def test_what_cannot_be_read_is_listed_and_the_rest_shown(tmp_path):
+    runs = {
+        name: write_run(tmp_path, name, "dmc/dog-run", [100, 200])
+        for name in ("whole", "unconfigured", "garbled", "cut", "binary", "unevaluated", "other")
+    }
+    (runs["unconfigured"] / "config.json").unlink()
+    (runs["garbled"] / "config.json").write_text('{"task": ')
+    (runs["garbled"] / "diverged.json").write_text("[1]")
+    (runs["garbled"] / "run.json").write_text("?")
+    metrics = (runs["cut"] / "metrics.csv").read_text()
+    (runs["cut"] / "metrics.csv").write_text(metrics[:-3])
+    (runs["binary"] / "metrics.csv").write_bytes(b"\x00\xff\x80" * 99)
+    (runs["unevaluated"] / "metrics.csv").unlink()
+    (runs["other"] / "metrics.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "foreign.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "foreign.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("words")
+    (tmp_path / "asweep").mkdir()
+    (tmp_path / "asweep" / "sweep.json").write_text("{}")
+    write_page([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    text = text_of(page[page.index("<h2>Left out") :].join(["<header>", ""]))
+    for line in (
+        "unconfigured/dmc/dog-run/config.json is missing",
+        "garbled/dmc/dog-run/config.json cannot be read",
+        "garbled/dmc/dog-run/diverged.json cannot be read",
+        "garbled/dmc/dog-run/run.json is damaged",
+        "cut/dmc/dog-run/metrics.csv 1 of its lines are damaged",
+        "binary/dmc/dog-run/metrics.csv is no result file",
+        "unevaluated/dmc/dog-run has no metrics.csv",
+        "other/dmc/dog-run/metrics.csv is no result file",
+        "foreign.csv is no result file",
+        "foreign.json is no result file",
+    ):
+        assert line in text
+    assert "asweep cannot be read as a sweep" in text_of(page)
+    names = {trace.get("name") for trace in charts_of(page)["curve-0"]["data"]}
+    assert {"SimbaV2 (whole)", "unconfigured", "garbled", "SimbaV2 (cut)"} <= names
+
+
+def test_the_best_and_the_median_seed_are_to_be_seen(tmp_path):
+    directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200, 300])
+    films = directory / "videos"
+    films.mkdir()
+    seeds = {str(seed): {"file": f"seed-{seed}.mp4", "return": seed + 0.5} for seed in range(3)}
+    index = {"best": 2, "median": 1, "mosaic": "mosaic.mp4", "seeds": seeds}
+    (films / "index.json").write_text(json.dumps(index))
+    for name in ("seed-0.mp4", "seed-1.mp4", "seed-2.mp4"):
+        (films / name).write_bytes(name.encode())
+    (films / "mosaic.mp4").write_bytes(b"x" * 5_000_000)  # too large for the page
+    write_page([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    sources = re.findall(r'<video src="([^"]*)"', page)
+    encoded = [base64.b64encode(f"seed-{seed}.mp4".encode()).decode() for seed in (2, 1)]
+    assert sources == [
+        *(f"data:video/mp4;base64,{film}" for film in encoded),
+        "mine/dmc/dog-run/videos/mosaic.mp4",
+    ]
+    assert "best: seed 2, return 2.5 in this episode" in text_of(page)
+    assert "Left out" not in text_of(page)
+
+
+def test_a_directory_without_results_is_a_page_too(tmp_path):
+    write_page([tmp_path], tmp_path / "report.html")
+    assert "No results" in text_of((tmp_path / "report.html").read_text())
+
+
+RATES = Axis("agent.learning_rate", "log_uniform", (1e-4, 1e-2))
+BLOCKS = Axis("agent.critic_num_blocks", "grid", (1, 2))
+
+
+def write_sweep(output: Path) -> Path:
+    """Six samples of a learning rate, each with two numbers of blocks, of which more is better."""
+    config = Config(task="dmc/dog-run", output=str(output), experiment="found")
+    sweep = Sweep(config, ("dmc/dog-run",), (RATES, BLOCKS), samples=6)
+    for number, trial in enumerate(sweep.trials()):
+        values = trial.point.values
+        score = 100.0 * values["agent.critic_num_blocks"] + number
+        write_run(
+            output,
+            f"found/{trial.point.name}",
+            "dmc/dog-run",
+            [score - 1, score + 1],
+            **{name.replace(".", "__"): value for name, value in values.items()},
+        )
+    (sweep.directory / "sweep.json").write_text(json.dumps(sweep.description()))
+    return sweep.directory
+
+
+def test_a_sweep_tells_what_matters(tmp_path):
+    directory = write_sweep(tmp_path)
+    charts = sweep_charts(directory)
+    rows = list({row.name: row for row in charts.results.rows}.values())
+    score, _ = scores_of(charts.results, rows)
+    shares = importances(charts.results, rows, score)
+    groups = [score[[row.values[BLOCKS.name] == count for row in rows]] for count in (1, 2)]
+    # Epsilon squared by way of the F statistic, with 1 and 10 degrees of freedom.
+    statistic = scipy.stats.f_oneway(*groups).statistic
+    assert shares[BLOCKS.name] == pytest.approx((statistic - 1) / (statistic + 10))
+    assert shares[BLOCKS.name] > 0.9
+    assert shares[RATES.name] < 0.3
+    write_page([tmp_path], tmp_path / "report.html")
+    specs = charts_of((tmp_path / "report.html").read_text())
+    assert {"sweep-0-importance", "sweep-0-parallel", "sweep-0-slice-0"} <= set(specs)
+    dimensions = specs["sweep-0-parallel"]["data"][0]["dimensions"]
+    assert [d["label"] for d in dimensions[:2]] == [RATES.name, BLOCKS.name]
+
+
+def test_a_watched_page_follows_the_runs(tmp_path, capsys):
+    directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
+    output = tmp_path / "mine" / "report.html"  # it is not a reason to write itself anew
+    pages = []
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 7.0
+        pages.append(output.read_text())
+        if len(pages) == 2:
+            with (directory / "metrics.csv").open("a") as file:
+                file.write("mine,dog-run,0,avg_return,150000,777\n")
+        if len(pages) == 3:
+            raise KeyboardInterrupt
+
+    watch([tmp_path / "mine"], output, 7.0, sleep)
+    pages.append(output.read_text())
+    assert ["777" in page[page.index("<header>") : page.index("<script>")] for page in pages] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert ['http-equiv="refresh" content="7"' in page for page in pages] == [True] * 3 + [False]
+    assert capsys.readouterr().out.count("\n") == 3
+
+
+def test_every_kind_of_figure_is_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(style, "FORMATS", (".svg",))
+    write_run(tmp_path, "mine", "dmc/dog-run", [500, 600], metrics=NORMS)
+    write_run(tmp_path, "more", "dmc/dog-run", [550, 650], metrics=NORMS, update_to_data_ratio=4.0)
+    place = tmp_path / "figures"
+    assert command_line.main(["figures", str(tmp_path), "--output", str(place)]) == 0
+    assert {path.name for path in place.iterdir()} == {f"{name}.svg" for name in FIGURES}
+    assert "nothing to draw" not in capsys.readouterr().out
+    text = (place / "learning_curves.svg").read_text()
+    for name in ("mine", "more", "SimbaV2 (UTD 2), published", "SimbaV2 (UTD 4), published"):
+        assert f">{name}</text>" in text
+    text = (place / "norms.svg").read_text()
+    assert ">effective learning rate</text>" in text
+    assert "critic" in text
+    assert "actor" not in text
+
+
+def test_means_that_are_given_are_shown_beside(tmp_path):
+    write_run(tmp_path, "mine", "dmc/dog-run", [500, 600])
+    header = "algorithm,task,metric,env_step,mean,std,seeds\n"
+    rows = "theirs,dmc/dog-run,avg_return,0,1,1,3\ntheirs,dmc/dog-run,avg_return,100000,9,1,3\n"
+    (tmp_path / "means.csv").write_text(header + rows)
+    write_page([tmp_path], tmp_path / "report.html")
+    traces = charts_of((tmp_path / "report.html").read_text())["curve-0"]["data"]
+    values = {trace["name"]: trace["y"] for trace in traces if "name" in trace}
+    assert values["theirs, published"] == [1.0, 9.0]
+    # What lies between two published points is not known.
+    modes = {trace["name"]: trace["mode"] for trace in traces if "name" in trace}
+    assert modes == {
+        "theirs, published": "markers",
+        "SimbaV2 (UTD 2), published": "markers",
+        "mine": "lines",
+    }
+    assert {"mine", "SimbaV2 (UTD 2), published"} <= values.keys()
+    collection = read([tmp_path])
+    figure = curves.learning_curves(experiments_of(collection), given_algorithms(collection))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["SimbaV2 (UTD 2), published", "theirs, published", "mine"]
+
+
+def test_a_figure_is_vector_and_picture(tmp_path):
+    figure, _ = style.pyplot().subplots()
+    names = [path.name for path in style.save(figure, tmp_path, "x")]
+    assert names == ["x.pdf", "x.svg", "x.png"]
+    assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["figures", "nowhere", "--output", "x"], "nowhere does not exist"),
+        (["index", "."], "no results in"),
+        ([".", "--watch", "--interval", "0"], "--interval is 0.0"),
+    ],
+)
+def test_bad_input_is_one_line(words, advice, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command_line.main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert advice in error
+    assert error.count("\n") == 1
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert command_line.main(["results"]) == 2
+    expected = "error: pandas is not installed: pip install 'purejax_simba[report]'\n"
+    assert capsys.readouterr().err == expected

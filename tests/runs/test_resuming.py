@@ -1,0 +1,361 @@
+"""Going on with runs that were stopped, killed or moved."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import envs
+from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
+from purejax_simba.data.replay import TRUNCATED
+from purejax_simba.defaults import resolve
+from purejax_simba.runs import experiment, runs, session
+from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
+from purejax_simba.runs.result_files import read_config, read_returns, write_config
+from tests.helpers import tiny
+from tests.loggers.test_loggers import _metrics, _tensorboard
+
+ROOT = Path(__file__).parent.parent.parent
+STEPS, INTERVAL = 240, 60
+CONFIG = Config(
+    task="gymnax/Pendulum-v1",
+    num_seeds=3,
+    total_env_steps=STEPS,
+    evaluation_interval=INTERVAL,
+    num_evaluation_episodes=2,
+    episode_length=50,
+    learning_starts=40,
+    agent=dataclasses.replace(tiny.AGENT, num_critics=1),
+    replay=ReplayConfig(batch_size=16),
+    checkpoint=CheckpointConfig(interval=40),
+    experiment="simba_v2",
+)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Steps of the whole run -> compiled program."""
+    return {}
+
+
+@pytest.fixture
+def compiled_once(compiled, monkeypatch):
+    """Equal runs share a compiled program, which is what takes time here."""
+    compile_program = runs.compile_program
+
+    def compile_or_find(program, *arguments):
+        steps = program.config.total_env_steps
+        if steps not in compiled:
+            compiled[steps] = compile_program(program, *arguments)
+        return compiled[steps]
+
+    monkeypatch.setattr(runs, "compile_program", compile_or_find)
+
+
+def _config(output: Path, **changes) -> Config:
+    return dataclasses.replace(CONFIG, output=str(output), **changes)
+
+
+def _results(directory: Path) -> tuple[str, dict[str, np.ndarray]]:
+    return (directory / "metrics.csv").read_text(), read_newest(directory / STATE_DIRECTORY).arrays
+
+
+def _assert_same(directory: Path, expected: Path) -> None:
+    (text, arrays), (expected_text, expected_arrays) = map(_results, (directory, expected))
+    assert text == expected_text
+    assert arrays.keys() == expected_arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, expected_arrays[name], err_msg=name)
+
+
+def _stop_at(monkeypatch, interactions: list[int], stop: Callable[[], None]) -> None:
+    """Calls `stop` after the first chunk that reaches each of these interactions."""
+    show = session.Session._show
+
+    def show_and_stop(self, *arguments) -> None:
+        show(self, *arguments)
+        if interactions and self.interactions >= interactions[0]:
+            interactions.pop(0)
+            stop()
+
+    monkeypatch.setattr(session.Session, "_show", show_and_stop)
+    # Stops are to be anywhere, not only where a second is over.
+    monkeypatch.setattr(session, "CHUNK_SECONDS", 0.0)
+
+
+@pytest.mark.slow
+def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(
+    compiled_once, monkeypatch, tmp_path
+):
+    straight = experiment.run(_config(tmp_path / "straight"))
+    generator = np.random.default_rng(0)
+    moments = sorted(generator.choice(np.arange(1, STEPS), 20, replace=False).tolist())
+    _stop_at(monkeypatch, moments, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit) as stopped:
+        experiment.run(_config(tmp_path / "stopped"))
+    assert stopped.value.code == 128 + signal.SIGTERM
+    directory = tmp_path / "stopped" / CONFIG.experiment / CONFIG.task
+    for _ in range(19):
+        with pytest.raises(SystemExit):
+            experiment.resume(directory)
+    assert experiment.resume(directory) == directory
+    assert moments == []
+    _assert_same(directory, straight)
+
+
+@pytest.mark.slow
+def test_what_was_written_after_the_checkpoint_is_written_anew(
+    compiled_once, monkeypatch, tmp_path
+):
+    straight = experiment.run(_config(tmp_path / "straight"))
+
+    class PowerCut(BaseException):
+        pass
+
+    def cut() -> None:
+        raise PowerCut
+
+    _stop_at(monkeypatch, [150], cut)
+    with pytest.raises(PowerCut):
+        experiment.run(_config(tmp_path / "cut"))
+    directory = tmp_path / "cut" / CONFIG.experiment / CONFIG.task
+    with (directory / "metrics.csv").open("a") as file:
+        file.write("simba_v2,Pendulum-v1,0,avg_re")
+    experiment.resume(directory)
+    _assert_same(directory, straight)
+
+
+@pytest.mark.slow
+def test_more_steps_and_another_output(compiled_once, monkeypatch, tmp_path):
+    first = experiment.run(_config(tmp_path / "first", total_env_steps=STEPS // 2))
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    config = dataclasses.replace(
+        read_config(first), total_env_steps=STEPS, output=str(tmp_path / "second")
+    )
+    second = experiment.resume(first, config)
+    assert second == tmp_path / "second" / CONFIG.experiment / CONFIG.task
+    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before
+    assert (second / "metrics.csv").read_bytes().startswith((first / "metrics.csv").read_bytes())
+    steps = list(range(0, STEPS + 1, INTERVAL))
+    assert {tuple(dict(points)) for points in read_returns(second).values()} == {tuple(steps)}
+    # The replay holds all transitions of the longer run, those of the first part unchanged.
+    old, new = (_results(directory)[1]["state.replay.reward"] for directory in (first, second))
+    assert old.shape[1] < new.shape[1]
+    np.testing.assert_array_equal(new[:, : STEPS // 2], old[:, : STEPS // 2])
+    # Once more: nothing is left to do, and nothing is lost.
+    monkeypatch.setattr(runs, "compile_program", None)
+    text = (second / "metrics.csv").read_text()
+    experiment.resume(second)
+    assert (second / "metrics.csv").read_text() == text
+
+
+@pytest.mark.slow
+def test_without_the_replay_a_policy_fills_a_new_one(compiled_once, monkeypatch, tmp_path, capsys):
+    config = _config(tmp_path, checkpoint=CheckpointConfig(interval=60, replay=False))
+    first = experiment.run(dataclasses.replace(config, total_env_steps=STEPS // 2))
+    arrays = _results(first)[1]
+    assert not [name for name in arrays if name.startswith("state.replay")]
+    updates = int(arrays["state.agent.updates"][0])
+    experiment.resume(first, dataclasses.replace(read_config(first), total_env_steps=STEPS))
+    assert "resumed, with new episodes" in capsys.readouterr().err
+    later = _results(first)[1]
+    assert later["counters.replay_start"] == STEPS // 2
+    # No update before the new replay holds what the first one began with.
+    missing = CONFIG.learning_starts - 1
+    assert int(later["state.agent.updates"][0]) == updates + STEPS // 2 - missing
+
+
+@pytest.mark.slow
+def test_environments_in_worker_processes_begin_new_episodes(monkeypatch, tmp_path, capsys):
+    task = "gymnasium/tests.helpers.host_environments:test/Counting-v0"
+    config = _config(tmp_path, task=task, num_seeds=2, episode_length=7)
+    _stop_at(monkeypatch, [100], lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        experiment.run(config)
+    directory = tmp_path / CONFIG.experiment / task
+    stopped = _results(directory)[1]
+    steps = int(stopped["counters.interactions"])
+    capsys.readouterr()
+    experiment.resume(directory)
+    assert f"{steps} env steps: resumed, with new episodes" in capsys.readouterr().err
+    replay = {
+        name.removeprefix("state.replay."): array
+        for name, array in _results(directory)[1].items()
+        if name.startswith("state.replay.")
+    }
+    # An observation of this environment counts the steps of its episode.
+    counts = replay["observation"][:, : STEPS + 1, 0, 1]
+    ending = replay["ending"][:, :STEPS, 0].astype(int)
+    cut = ending >= TRUNCATED
+    assert cut[:, steps - 1].all() and (counts[:, steps] == 0).all()
+    assert (counts[:, 1:][~cut] == counts[:, :-1][~cut] + 1).all()
+    assert (counts[:, 1:][cut] == 0).all()
+    run, step = np.nonzero(cut)
+    final = replay["final_observation"][run, ending[cut] - TRUNCATED, 0, 1]
+    np.testing.assert_array_equal(final, counts[run, step] + 1)
+
+
+REFUSED = {
+    "task": ("dmc/cheetah-run", "--task was gymnax/Pendulum-v1 and is dmc/cheetah-run"),
+    "num_seeds": (4, "--num-seeds was 3 and is 4"),
+    "agent": (
+        dataclasses.replace(CONFIG.agent, critic_hidden_dim=16),
+        "--agent.critic-hidden-dim was 8 and is 16",
+    ),
+    "total_env_steps": (STEPS // 2, "give as many or more"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_run_does_not_go_on_as_another(compiled_once, monkeypatch, tmp_path, name):
+    directory = experiment.run(_config(tmp_path))
+    before = (directory / "config.json").read_text()
+    value, message = REFUSED[name]
+    monkeypatch.setattr(runs, "compile_program", None)
+    with pytest.raises(ConfigError, match=message):
+        experiment.resume(directory, dataclasses.replace(read_config(directory), **{name: value}))
+    assert (directory / "config.json").read_text() == before
+
+
+def test_the_limit_that_is_written_is_the_one_that_holds(monkeypatch, tmp_path):
+    """Not a suite's default above the environment's own."""
+    known = dataclasses.replace(envs.spec(CONFIG.task), episode_length=500)
+    monkeypatch.setitem(envs.registry._specs, CONFIG.task, known)
+    resolved = resolve(dataclasses.replace(CONFIG, episode_length=None))
+    assert resolved.episode_length == 200
+    write_config(tmp_path, resolved)
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        experiment.resume(tmp_path)
+    with pytest.raises(ConfigError, match="--episode-length was 200 and is 100"):
+        experiment.resume(tmp_path, dataclasses.replace(resolved, episode_length=100))
+
+
+def test_what_has_no_checkpoint_cannot_go_on(compiled_once, monkeypatch, tmp_path):
+    directory = experiment.run(_config(tmp_path, checkpoint=CheckpointConfig(interval=0)))
+    assert not (directory / STATE_DIRECTORY).exists()
+    with pytest.raises(ConfigError, match="nothing to go on from: no checkpoint was written"):
+        experiment.resume(directory)
+
+
+KILLED = """
+import os, signal, sys
+from purejax_simba.runs import experiment
+from purejax_simba.runs import session
+from tests.runs.test_resuming import CONFIG, _config
+show = session.Session._show
+session.CHUNK_SECONDS = 0.0
+def show_and_die(self, *arguments):
+    show(self, *arguments)
+    if self.interactions >= 130:
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "killed":
+    session.Session._show = show_and_die
+task = dict(task=sys.argv[3], physics=sys.argv[4], action_repeat=1)
+experiment.run(_config(sys.argv[1], **task))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "physics"), [("gymnax/Pendulum-v1", "auto"), ("dmc/cartpole-balance", "mujoco")]
+)
+def test_a_killed_run_is_as_one_that_never_was(tmp_path, task, physics):
+    """Processes of their own, with a device per core."""
+
+    def python(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+
+    for name in ("straight", "killed"):
+        result = python("-c", KILLED, name, name, task, physics)
+        assert result.returncode == (0 if name == "straight" else -signal.SIGKILL), result.stderr
+    straight, killed = (
+        tmp_path / name / CONFIG.experiment / task for name in ("straight", "killed")
+    )
+    result = python(
+        "-c",
+        "import pathlib; from purejax_simba import experiment; "
+        f"experiment.resume(pathlib.Path({str(killed)!r}))",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "resumed" in result.stderr
+    _assert_same(killed, straight)
+
+
+LOGGED = """
+import dataclasses, json, os, pathlib, signal, sys
+from purejax_simba.runs import experiment
+from purejax_simba.runs import session
+from purejax_simba.config import CheckpointConfig
+from tests.runs.test_resuming import CONFIG
+show = session.Session._show
+session.CHUNK_SECONDS = 0.0
+def show_and_die(self, *arguments):
+    show(self, *arguments)
+    if self.interactions >= 150:
+        self.checkpoints.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+class Lines:
+    def __init__(self, directory, config):
+        self.path = pathlib.Path(directory) / "lines.txt"
+    def write(self, run, env_step, metrics):
+        with self.path.open("a") as file:
+            print(json.dumps([run, env_step, metrics]), file=file, flush=True)
+    def close(self):
+        pass
+if __name__ == "__main__":
+    sys.modules["logged"] = sys.modules["__main__"]
+    session.Session._show = show_and_die
+    experiment.run(dataclasses.replace(
+        CONFIG, num_seeds=2, task="gymnasium/Pendulum-v1", evaluation_interval=20,
+        learning_starts=20, loggers=("tensorboard", "logged:Lines"), output=sys.argv[1],
+        checkpoint=CheckpointConfig(interval=60, replay=sys.argv[2] == "replay")))
+"""
+RESUMED = """
+import pathlib, sys
+from purejax_simba.runs import experiment
+experiment.resume(next(pathlib.Path(sys.argv[1]).rglob("config.json")).parent)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replay", ["replay", "no-replay"])
+def test_loggers_have_what_the_file_has_when_a_run_goes_on_otherwise(tmp_path, replay):
+    """Environments in worker processes begin new episodes, so what came after is abandoned."""
+    (tmp_path / "logged.py").write_text(LOGGED)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+
+    def python(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *words, str(tmp_path / "out"), replay]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    result = python(str(tmp_path / "logged.py"))
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    (directory,) = [file.parent for file in tmp_path.rglob("config.json")]
+    assert read_newest(directory / STATE_DIRECTORY).env_step == 120
+    killed = _metrics(directory)
+    abandoned = {point: value for point, value in killed.items() if point[2] > 120}
+    assert {step for _, _, step in abandoned} == {140}
+    result = python("-c", RESUMED)
+    assert result.returncode == 0 and "resumed, with new episodes" in result.stderr, result.stderr
+    points = _metrics(directory)
+    assert {step for _, _, step in points} == set(range(0, STEPS + 1, 20))
+    assert any(points.get(point) != value for point, value in abandoned.items())
+    assert _tensorboard(directory) == pytest.approx(points)
+    lines = [json.loads(line) for line in (directory / "lines.txt").read_text().splitlines()]
+    assert len({(run, step) for run, step, _ in lines}) == len(lines)
+    handed = {
+        (run, metric, step): value
+        for run, step, metrics in lines
+        for metric, value in metrics.items()
+    }
+    assert handed == points

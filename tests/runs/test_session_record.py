@@ -1,0 +1,48 @@
+"""What a run directory says about the sessions that wrote it."""
+
+import pytest
+
+from purejax_simba.runs.result_files import ResultsError
+from purejax_simba.runs.session_record import RECORD_FILE, SessionRecord, read_sessions
+
+
+def test_sessions_follow_one_another(tmp_path):
+    with SessionRecord([tmp_path], runs=4, env_step=0) as first:
+        first.training_begins(updates=0)
+        first.update(env_step=100, updates=40)
+        (running,) = read_sessions(tmp_path)
+        assert running["status"] == "running"
+    with SessionRecord([tmp_path], runs=4, env_step=100) as second:
+        second.training_begins(updates=40)
+        second.update(env_step=300, updates=240)
+    sessions = read_sessions(tmp_path)
+    assert [s["status"] for s in sessions] == ["finished", "finished"]
+    assert [(s["first_env_step"], s["env_step"], s["updates"]) for s in sessions] == [
+        (0, 100, 40),
+        (100, 300, 200),
+    ]
+
+
+def test_how_a_session_ended_is_noted(tmp_path):
+    with pytest.raises(ValueError), SessionRecord([tmp_path], 1, 0):
+        raise ValueError("no such joint\nand more")
+    with pytest.raises(SystemExit), SessionRecord([tmp_path], 1, 0):
+        raise SystemExit(130)
+    statuses = [session["status"] for session in read_sessions(tmp_path)]
+    assert statuses == ["failed: ValueError: no such joint", "stopped"]
+
+
+def test_a_record_that_cannot_be_written_hides_no_error(tmp_path):
+    record = SessionRecord([tmp_path], 1, 0)
+    (tmp_path / RECORD_FILE).unlink()
+    (tmp_path / RECORD_FILE).mkdir()
+    with pytest.raises(ValueError, match="the reason"), record:
+        raise ValueError("the reason")
+    with pytest.raises(ResultsError, match="cannot write"), record:
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1}', "[1, 2]"])
+def test_a_damaged_record_is_none(tmp_path, text):
+    (tmp_path / RECORD_FILE).write_text(text)
+    assert read_sessions(tmp_path) == []

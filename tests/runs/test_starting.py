@@ -1,0 +1,120 @@
+"""Beginning with networks of an earlier run, and beginning some of them anew."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, StartConfig
+from purejax_simba.runs import experiment
+from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
+from purejax_simba.runs.runs import Runs
+from purejax_simba.runs.starting import read
+from purejax_simba.training import make_program
+
+CONFIG = Config(
+    task="gymnax/Pendulum-v1",
+    num_seeds=2,
+    total_env_steps=80,
+    evaluation_interval=40,
+    num_evaluation_episodes=2,
+    episode_length=20,
+    learning_starts=20,
+    diagnostics="none",
+    agent=AgentConfig(name="sac", actor_hidden_dim=8, critic_hidden_dim=8),
+    replay=ReplayConfig(batch_size=8),
+)
+
+
+def _arrays(directory: Path) -> dict[str, np.ndarray]:
+    return read_newest(directory / STATE_DIRECTORY).arrays
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> Path:
+    """A run to begin from."""
+    output = str(tmp_path_factory.mktemp("first"))
+    return experiment.run(dataclasses.replace(CONFIG, output=output))
+
+
+def _read(start: StartConfig, **changes) -> dict[str, np.ndarray]:
+    config = dataclasses.replace(CONFIG, start=start, **changes)
+    program = make_program(config)
+    return read(Runs(program), [program.config])
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"parts": ("actor",), "normalizers": False}, {"actor"}),
+        ({"parts": ("critic",), "normalizers": False}, {"critic", "target_critic"}),
+        (
+            {"parts": ("temperature",), "normalizers": False, "optimizers": True},
+            {"log_temperature", "temperature_optimizer"},
+        ),
+        ({"parts": ()}, {"observation_moments", "reward_scale"}),
+    ],
+)
+def test_what_is_named_is_taken(first, choice, expected):
+    taken = _read(StartConfig(run=str(first), **choice))
+    names = [name.removeprefix("state.").removeprefix("agent.") for name in taken]
+    assert {name.partition(".")[0] for name in names} == expected
+    saved = _arrays(first)
+    for name, array in taken.items():
+        np.testing.assert_array_equal(array, saved[name], err_msg=name)
+
+
+def test_more_seeds_take_the_runs_again(first):
+    taken = _read(StartConfig(run=str(first)), num_seeds=3)
+    saved = _arrays(first)
+    assert taken
+    for name, array in taken.items():
+        np.testing.assert_array_equal(array, saved[name][[0, 1, 0]], err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_what_it_takes(first, tmp_path):
+    start = StartConfig(run=str(first), optimizers=True)
+    steps = {"total_env_steps": 40, "learning_starts": 40}
+    config = dataclasses.replace(CONFIG, start=start, output=str(tmp_path), seed=7, **steps)
+    ours, theirs = _arrays(experiment.run(config)), _arrays(first)
+    # The one update comes with the last transition.
+    assert ours["state.agent.updates"].tolist() == [1, 1]
+    count = "state.agent.actor_optimizer.count"
+    assert ours[count].tolist() == (theirs[count] + 1).tolist()
+    for network in ("actor", "critic.mlp", "target_critic.mlp"):
+        name = f"state.agent.{network}.output.bias"
+        assert np.abs(ours[name] - theirs[name]).max() < 1e-3
+    # Statistics go on from those of the first run.
+    count = "state.observation_moments.count"
+    assert ours[count].tolist() == (theirs[count] + 40).tolist()
+
+
+@pytest.mark.slow
+def test_parts_begin_anew_on_command(first, tmp_path):
+    before = _arrays(first)
+    config = dataclasses.replace(CONFIG, output=str(tmp_path), total_env_steps=120)
+    resumed = experiment.resume(first, config, reset=("critic",))
+    after = _arrays(resumed)
+    assert before["state.agent.critic_optimizer.count"].tolist() == [61, 61]
+    assert after["state.agent.critic_optimizer.count"].tolist() == [40, 40]
+    assert after["state.agent.actor_optimizer.count"].tolist() == [101, 101]
+    kernel = "state.agent.critic.mlp.hidden_0.kernel"
+    # Forty steps of 3e-4 at most are no way to get there.
+    assert np.abs(after[kernel] - before[kernel]).max() > 0.1
+    assert after["state.agent.updates"].tolist() == [101, 101]
+
+
+def test_nothing_begins_anew_at_the_end_of_a_run(first):
+    with pytest.raises(ConfigError, match="give more env steps"):
+        experiment.resume(first, reset=("actor",))
+
+
+def test_what_cannot_be_begun_from_is_refused(first, tmp_path):
+    with pytest.raises(ConfigError, match="nothing to go on from"):
+        _read(StartConfig(run=str(tmp_path)))
+    other = dataclasses.replace(CONFIG.agent, critic_hidden_dim=16)
+    with pytest.raises(ConfigError, match="give the same agent and sizes"):
+        _read(StartConfig(run=str(first)), agent=other)
+    assert _read(StartConfig(run=str(first), parts=("actor",)), agent=other)

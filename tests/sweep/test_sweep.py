@@ -1,0 +1,519 @@
+"""What a sweep is: axes, samples, configurations, groups, and the advice on what cannot be."""
+
+import contextlib
+import dataclasses
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import envs
+import sweep as command_line
+from purejax_simba.agents import registry
+from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, TemperatureConfig
+from purejax_simba.names import find_name, flatten, parse_value, replace_values
+from purejax_simba.run_state import Counters
+from purejax_simba.runs import memory
+from purejax_simba.runs.result_files import run_directory
+from purejax_simba.sweep.axes import Axis, parse_axis
+from purejax_simba.sweep.definition import Sweep
+from purejax_simba.sweep.files import read_file
+from purejax_simba.sweep.grouping import TRACED, group, resolve_all, static_part
+from purejax_simba.sweep.halving import Halving, rungs_of
+from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
+from purejax_simba.sweep.plan import choose_shard, describe, make_groups, parts_of
+from purejax_simba.sweep.sampling import sample_positions
+from purejax_simba.sweep.side_by_side import divide_devices, shard_of
+from purejax_simba.training import make_program
+from tests.helpers import tiny
+
+TASK = "gymnax/Pendulum-v1"
+CONFIG = Config(
+    task=TASK,
+    num_seeds=3,
+    total_env_steps=400,
+    evaluation_interval=100,
+    episode_length=40,
+    learning_starts=60,
+    agent=tiny.AGENT,
+    replay=ReplayConfig(prioritized=True),  # so that its exponents can vary
+    experiment="simba_v2",
+)
+RATES = Axis("agent.learning_rate", "grid", (1e-4, 3e-4))
+SHIFTS = Axis("agent.shift", "uniform", (1.0, 5.0))
+
+
+@pytest.fixture(autouse=True)
+def no_compilation(monkeypatch):
+    def fail(*_: object) -> None:
+        raise AssertionError("nothing here is to be compiled")
+
+    monkeypatch.setattr("purejax_simba.runs.runs.compile_program", fail)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
+    monkeypatch.setattr("purejax_simba.runs.compilation_cache.use_compilation_cache", lambda: None)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
+        status = command_line.main()
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("grid", "agent.learning-rate=1e-4,3e-4", RATES),
+        ("grid", "--agent.learning_rate=1e-4, 3e-4", RATES),
+        ("uniform", "agent.shift=1,5", SHIFTS),
+        (
+            "grid",
+            "agent.critic-loss=cross_entropy,squared_error",
+            ("cross_entropy", "squared_error"),
+        ),
+        ("grid", "normalize-rewards=true,False", (True, False)),
+        ("grid", "agent.num-critics=none,2", (None, 2)),
+        ("grid", "discount=none,0.9", (None, 0.9)),
+        ("log_uniform", "temperature.initial=1e-3,1e-1", (1e-3, 1e-1)),
+    ],
+)
+def test_axes_are_read_with_the_types_of_the_configuration(kind, text, expected):
+    axis = parse_axis(kind, text)
+    assert axis == expected if isinstance(expected, Axis) else axis.values == expected
+    assert parse_axis(kind, str(axis).partition(" ")[2]) == axis
+
+
+BAD = {
+    "--grid agent.learnin-rate=1": ["unknown name", "agent.learning_rate"],
+    "--grid learning-rate=1": ["unknown name", "agent.learning_rate"],
+    "--grid xyz=1": ["unknown name 'xyz'", "choose from task"],
+    "--grid agent.learning-rate": ["is no axis", "<name>=value"],
+    "--grid agent.learning-rate=fast": ["is 'fast'", "give a number"],
+    "--grid agent.num-bins=1e2": ["is '1e2'", "a whole number"],
+    "--grid normalize-rewards=1": ["is '1'", "true or false"],
+    "--grid agent.critic-loss=all": ["is 'all'", "cross_entropy, squared_error"],
+    "--grid agent.tau=0.1,0.10": ["a value twice"],
+    "--grid task=dmc/dog-run": ["--task <id>"],
+    "--grid num-seeds=1,2": ["no hyperparameter", "--num-seeds"],
+    "--uniform agent.num-bins=11,101 --samples 2": ["static", "--grid agent.num-bins="],
+    "--log-uniform agent.critic-hidden-dim=8,16 --samples 2": ["static", "compiled anew"],
+    "--uniform agent.shift=1 --samples 2": ["lowest and the highest"],
+    "--uniform agent.shift=1,inf --samples 2": ["lowest and the highest"],
+    "--uniform discount=none,0.9 --samples 2": ["lowest and the highest"],
+    "--uniform agent.shift=5,1 --samples 2": ["first value must be lower"],
+    "--log-uniform agent.shift=0,1 --samples 2": ["above 0"],
+    "--uniform agent.shift=1,5": ["--samples is 0", "how many"],
+    "--samples 4": ["--samples is of no use"],
+    "--grid agent.tau=0.1 --grid agent.tau=0.2": ["agent.tau is on two axes"],
+    "--grid agent.tau=0.1,2": ["--agent.tau is 2.0", "(0, 1]"],
+    "--task dmc/dog-run dmc/dog-run": ["dmc/dog-run is given twice"],
+    "--task dmc/dug-run": ["unknown task", "dmc/dog-run"],
+    "--suite dmc_heard": ["unknown suite", "dmc_hard"],
+    "--suite dmc_hard --task dmc/dog-run": ["exclude each other"],
+    "--halving 1": ["--halving is 1.0", "above 1"],
+    "--rungs 100": ["--rungs is of no use"],
+    "--halving 2 --rungs 200 100": ["each must be later"],
+    "--halving 2 --task gymnax/Pendulum-v1 brax/ant": ["one --task"],
+    "--halving 2 --rungs 150000": ["--rungs 150000", "--evaluation-interval 100000"],
+    "--halving 2 --rungs 1000000": ["--rungs 1000000", "below"],
+    "--halving 2 --checkpoint.interval 0": ["--halving goes on from checkpoints"],
+    "--halving 2 --storage sqlite:///x.db": ["--storage is of no use"],
+    "--sampler tpe": ["--sampler tpe is of no use", "--uniform"],
+    "--sampler tpe --uniform agent.shift=1,5": ["--samples is 0"],
+    "--sampler tpe --grid agent.num-bins=11,13 --samples 2": ["--sampler tpe is of no use"],
+    "--sampler tpe --uniform agent.tau=0.1,2 --samples 2": ["--agent.tau is 2.0", "(0, 1]"],
+    "--sampler tpe --grid agent.tau=0.1,0.2 --samples 2 --task gymnax/Pendulum-v1 brax/ant": [
+        "--sampler tpe looks for the best on one task"
+    ],
+    "--sampler tpe --grid agent.tau=0.1,0.2 --samples 2 --trials-per-batch 0": ["per-batch is 0"],
+    "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage mysql://me:pw@localhost:1/x": [
+        "--storage mysql://me:***@localhost:1/x does not answer",
+        "refused",
+    ],
+    "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage sqlite:////missing/x.db": [
+        "--storage sqlite:////missing/x.db does not answer",
+        "unable to open database file",
+    ],
+    "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage x": ["--storage x does not"],
+    "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage oracle://me@localhost/x": [
+        "needs a driver: pip install"
+    ],
+    "--shard 3/2": ["--shard 3/2", "1/4"],
+    "--shard 0/2": ["--shard 0/2"],
+    "--shard two": ["--shard two"],
+    "--groups-at-a-time 0": ["--groups-at-a-time is 0", "1 or more"],
+    "--file missing.yaml": ["missing.yaml", "No such file"],
+    "--merge missing": ["missing holds no sweep"],
+    "--num-seeds 0": ["--num-seeds is 0"],
+    "--seed 4294967296": ["--seed is 4294967296", "the same again"],
+    "--uniform agent.shift=1,5 --samples 2 --sampler-seed -1": ["--sampler-seed is -1"],
+}
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_what_cannot_be_is_refused_in_one_line(command, tmp_path, arguments):
+    task = [] if "--task" in arguments or "--suite" in arguments else ["--task", TASK]
+    status, out, error = command(*arguments.split(), *task, "--output", str(tmp_path))
+    assert (status, out) == (2, "")
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    for part in BAD[arguments]:
+        assert part in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sampler", ["random", "latin-hypercube", "sobol"])
+def test_samples_lie_in_the_cube_and_are_repeatable(sampler):
+    positions = sample_positions(sampler, 12, 3, 5)
+    assert positions.shape == (12, 3)
+    assert ((positions >= 0) & (positions < 1)).all()
+    np.testing.assert_array_equal(positions, sample_positions(sampler, 12, 3, 5))
+    assert (positions != sample_positions(sampler, 12, 3, 6)).any()
+    if sampler == "latin-hypercube":
+        for column in positions.T:
+            assert sorted((column * 12).astype(int)) == list(range(12))
+    if sampler == "sobol":  # every half of every dimension has half of the first 2^n
+        assert ((positions[:8] < 0.5).sum(axis=0) == 4).all()
+
+
+def test_every_choice_meets_every_sample_on_every_task():
+    temperatures = Axis("temperature.initial", "log_uniform", (1e-3, 1e-1))
+    tasks = (TASK, "dmc/cheetah-run")
+    sweep = Sweep(CONFIG, tasks, (RATES, SHIFTS, temperatures), samples=5)
+    points = sweep.points()
+    assert [point.name for point in points] == [f"{i:03d}" for i in range(10)]
+    assert [point.values["agent.learning_rate"] for point in points] == [1e-4] * 5 + [3e-4] * 5
+    first, second = points[:5], points[5:]
+    for name, low, high in (("agent.shift", 1, 5), ("temperature.initial", 1e-3, 1e-1)):
+        values = [point.values[name] for point in first]
+        assert values == [point.values[name] for point in second]
+        assert len(set(values)) == 5
+        assert all(low <= value <= high for value in values)
+    trials = sweep.trials()
+    assert [trial.config.task for trial in trials] == [TASK] * 10 + ["dmc/cheetah-run"] * 10
+    assert trials[7].config.experiment == "simba_v2/007"
+    assert trials[7].config.agent.shift == points[7].values["agent.shift"]
+    assert Sweep(CONFIG, (TASK,)).trials()[0].config == CONFIG
+
+
+def test_samples_are_spread_by_logarithm():
+    axis = Axis("temperature.initial", "log_uniform", (1e-3, 1e-1))
+    assert [axis.at(x) for x in (0.0, 0.25, 0.5)] == [1e-3, 0.00316228, 1e-2]
+    assert SHIFTS.at(0.25) == 2.0
+
+
+def test_a_file_says_what_options_say(tmp_path, command):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        """
+        config: {num_seeds: 3, agent: {critic-hidden-dim: 64}, temperature.initial: 1e-2}
+        task: [gymnax/Pendulum-v1, brax/ant]
+        grid: {agent.learning-rate: [1e-4, 3e-4], agent: {num_bins: 11}}
+        log_uniform: {agent.tau: [0.001, 0.01]}
+        samples: 8
+        sampler: latin-hypercube
+        """
+    )
+    config = BaseConfig(
+        task=(TASK, "brax/ant"),
+        num_seeds=3,
+        agent=AgentConfig(critic_hidden_dim=64),
+        temperature=TemperatureConfig(initial=0.01),
+    )
+    options = read_file(path)
+    assert options == SweepOptions(
+        config=config,
+        grid=("agent.learning-rate=1e-4,3e-4", "agent.num_bins=11"),
+        log_uniform=("agent.tau=0.001,0.01",),
+        samples=8,
+        sampler="latin-hypercube",
+    )
+    assert make_sweep(options).points()[-1].values["agent.num_bins"] == 11
+    parsed = command_line.parse(["--file", str(path), "--num-seeds", "5", "--task", TASK])
+    assert parsed.options.config == dataclasses.replace(config, num_seeds=5, task=(TASK,))
+    assert parsed.options.samples == 8
+
+
+def test_a_python_file_computes_what_a_file_says(tmp_path, command):
+    path = tmp_path / "widths.py"
+    path.write_text(
+        """
+widths = (8, 16)
+
+def sweep():
+    return {
+        "task": "gymnax/Pendulum-v1",
+        "configurations": [
+            {"agent": {"critic_hidden_dim": width}, "agent.learning-rate": 0.02 / width}
+            for width in widths
+        ] + [{"agent.critic_hidden_dim": 32}],
+        "grid": {"agent.tau": (0.1, 0.2)},
+        "samples": 3,
+        "uniform": {"agent.shift": (1, 5)},
+    }
+"""
+    )
+    options = command_line.parse(["--file", str(path), "--agent.learning-rate", "1e-5"]).options
+    sweep = make_sweep(options)
+    points = sweep.points()
+    assert len(points) == 3 * 2 * 3
+    chosen = [
+        tuple(point.values[f"agent.{name}"] for name in ("critic_hidden_dim", "learning_rate"))
+        for point in points
+    ]
+    # What a configuration does not say is as in all others.
+    assert list(dict.fromkeys(chosen)) == [(8, 0.0025), (16, 0.00125), (32, 1e-5)]
+    assert [(axis.name, axis.values) for axis in sweep.all_axes] == [
+        ("agent.critic_hidden_dim", (8, 16, 32)),
+        ("agent.learning_rate", (0.0025, 0.00125, 1e-5)),
+        ("agent.tau", (0.1, 0.2)),
+        ("agent.shift", (1.0, 5.0)),
+    ]
+    for axis, text in zip(sweep.all_axes, sweep.description()["axes"], strict=True):
+        assert parse_axis(axis.kind, text.partition(" ")[2]) == axis
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("sweep = {", "sweep.py fails: SyntaxError: '{' was never closed (sweep.py, line 1)"),
+        ("import math\nmath.sqrt(-1)", "sweep.py, line 2 fails: ValueError: math domain error"),
+        ("def sweep():\n  return 1 / 0", "sweep.py, line 2 fails: ZeroDivisionError"),
+        ("swep = {}", "defines no sweep: write `sweep = {...}`"),
+        ("sweep = 3", "is no mapping"),
+        ("sweep = {'gird': {}}", "did you mean grid"),
+        ("sweep = {'configurations': []}", "configurations is empty"),
+        ("sweep = {'configurations': [3]}", "configurations is 3: write a mapping"),
+        ("sweep = {'configurations': [{'agent.tua': 1}]}", "agent.tau"),
+        ("sweep = {'configurations': [{'num_seeds': 1}]}", "no hyperparameter, give --num-seeds"),
+        ("sweep = {'configurations': [{'agent.tau': 1}, {'agent.tau': 1.0}]}", "is there twice"),
+        (
+            "sweep = {'configurations': [{'agent.tau': 1}], 'grid': {'agent.tau': [1, 0.5]}}",
+            "agent.tau is on two axes",
+        ),
+    ],
+)
+def test_a_python_file_that_is_no_sweep_is_refused(command, tmp_path, text, advice):
+    (tmp_path / "sweep.py").write_text(text)
+    status, _, error = command("--file", str(tmp_path / "sweep.py"), "--task", TASK)
+    assert status == 2
+    assert error.count("\n") == 1
+    assert advice in error
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("grid: [", "no YAML"),
+        ("- 1", "no mapping"),
+        ("gird: {}", "did you mean grid"),
+        ("config: {agent: {tua: 1}}", "agent.tau"),
+        ("config: {num_seeds: many}", "a whole number"),
+        ("config: {task: dmc/dog-run}", "task stands beside config"),
+        ("config: 3", "write a mapping"),
+        ("grid: 3", "write a mapping"),
+        ("samples: many", "samples is 'many'"),
+        ("sampler: dice", "choose from random, latin-hypercube, sobol, tpe"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_refused(command, tmp_path, text, advice):
+    (tmp_path / "sweep.yaml").write_text(text)
+    status, _, error = command("--file", str(tmp_path / "sweep.yaml"))
+    assert status == 2
+    assert error.count("\n") == 1
+    assert advice in error
+
+
+def test_names_and_values():
+    values = flatten(CONFIG)
+    assert replace_values(Config(), values) == CONFIG
+    assert find_name("agent.num-bins") == "agent.num_bins"
+    assert parse_value("replay.n_step", 3) == 3
+    assert parse_value("agent.scaler_init", "None") is None
+
+
+def _with_another(config: Config, names: Iterable[str]) -> Config:
+    """The configuration with other values of those of these names that its agent has."""
+    (config,) = resolve_all([config])
+    for name in names:
+        value = flatten(config)[name]
+        if isinstance(value, bool):
+            value = not value
+        else:
+            value = 0.7 if value is None else 0.9 * value + 0.003
+        other = replace_values(config, {name: value})
+        with contextlib.suppress(ConfigError):
+            (config,) = resolve_all([other])
+    return config
+
+
+def test_what_is_traced_is_no_part_of_the_program():
+    """The traced steps of two configurations that differ in all traced values are the same."""
+    programs = [make_program(config) for config in (CONFIG, _with_another(CONFIG, TRACED))]
+    assert static_part(programs[0].config) == static_part(programs[1].config)
+    numbers = [program.hyperparameters() for program in programs]
+    texts = []
+    for program in programs:
+        state = jax.eval_shape(program.init, jax.random.key(0), numbers[0])
+        counters = jax.eval_shape(Counters.create)
+        arguments = (counters, state, numbers[0], jax.ShapeDtypeStruct((), np.int32))
+        steps = str(jax.make_jaxpr(program.advance)(*arguments))
+        texts.append(re.sub(r"0x[0-9a-f]+", "", steps))  # addresses of functions
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("name", sorted(TRACED))
+def test_every_traced_value_is_a_hyperparameter(name):
+    """Of some agent."""
+    changed = []
+    for agent in registry.NAMES:
+        config = dataclasses.replace(CONFIG, agent=AgentConfig(name=agent))
+        both = (config, _with_another(config, [name]))
+        before, after = (jax.tree.leaves(make_program(c).hyperparameters()) for c in both)
+        changed += [float(a) != float(b) for a, b in zip(before, after, strict=True)]
+    assert any(changed)
+
+
+def test_configurations_are_grouped_by_what_is_static():
+    bins = Axis("agent.num_bins", "grid", (11, 13))
+    critics = Axis("agent.num_critics", "grid", (None, 1))
+    trials = Sweep(CONFIG, (TASK,), (RATES, bins, critics)).trials()
+    configs = resolve_all([trial.config for trial in trials])
+    assert all(config.agent.num_critics == 1 for config in configs)
+    assert group(configs) == [[0, 1, 4, 5], [2, 3, 6, 7]]  # what is resolved alike is alike
+    assert envs.spec(TASK).terminates is False
+
+
+def test_shards_share_the_groups():
+    sweep = Sweep(CONFIG, (TASK,), (Axis("agent.num_bins", "grid", (11, 13, 15, 17, 19)),))
+    groups = make_groups(sweep)
+    shards = [choose_shard(groups, f"{i}/3") for i in (1, 2, 3)]
+    assert [[each.number for each in shard] for shard in shards] == [[0, 3], [1, 4], [2]]
+
+
+@pytest.mark.parametrize("shard", [None, "1/3", "2/3"])
+def test_processes_share_a_shard(shard):
+    groups = list(range(23))
+    parts = [choose_shard(groups, shard_of(shard, index, 4)) for index in range(4)]
+    assert sorted(each for part in parts for each in part) == choose_shard(groups, shard)
+    assert all(parts)
+
+
+def test_processes_share_the_devices(monkeypatch, command, tmp_path):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 4, 5, 6})
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert [each.cores for each in divide_devices(2)] == [{0, 4, 6}, {1, 5}]
+    words = f"--task {TASK} --grid agent.num-bins=11,13,15,17,19,21 --output {tmp_path}".split()
+    status, _, error = command(*words, "--groups-at-a-time", "6")
+    assert (status, error) == (
+        2,
+        "error: --groups-at-a-time is 6 and there are 5 cores: give 5 or less\n",
+    )
+    assert not list(tmp_path.iterdir())
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    environments = [each.environment for each in divide_devices(2)]
+    assert environments == [{"CUDA_VISIBLE_DEVICES": "3,7"}, {"CUDA_VISIBLE_DEVICES": "5"}]
+    with pytest.raises(ConfigError, match="there are 3 GPUs"):
+        divide_devices(4)
+
+
+def _sweep_of(count: int, output) -> Sweep:
+    config = dataclasses.replace(CONFIG, output=str(output))
+    return Sweep(config, (TASK,), (SHIFTS,), samples=count)
+
+
+def test_groups_that_do_not_fit_are_split(monkeypatch, tmp_path):
+    sweep = _sweep_of(12, tmp_path)
+    (group,) = make_groups(sweep)
+    per_run = sum(memory.bytes_per_run(make_program(group.members[0].config)).values())
+    monkeypatch.setattr(memory, "_available_bytes", lambda: int(10.5 * per_run))
+    text = describe([group], sweep)
+    assert "10 fit at a time, in 4 parts" in text
+    assert "1 group, 4 compiled programs, 12 configurations, 36 runs" in text
+    parts = parts_of(group)
+    assert [len(part) for part in parts] == [3, 3, 3, 3]
+    assert [share.member for part in parts for share in part] == group.members
+    assert all(share.is_whole for part in parts for share in part)
+    monkeypatch.setattr(memory, "_available_bytes", lambda: int(2.5 * per_run))
+    text = describe([group], sweep)
+    assert "2 fit at a time, the 3 seeds of a configuration take turns, in 24 parts" in text
+    turns = parts_of(group._replace(directory=tmp_path / "turns"))
+    seeds = [[(share.member, *share.config.seeds) for share in part] for part in turns]
+    assert seeds[:3] == [
+        [(group.members[0], 0, 1)],
+        [(group.members[0], 2)],
+        [(group.members[1], 0, 1)],
+    ]
+    assert len(turns) == 24
+    # What was begun goes on as it was, whatever is free now.
+    monkeypatch.setattr(memory, "_available_bytes", lambda: None)
+    assert parts_of(group) == parts
+
+
+def test_runs_that_fit(monkeypatch):
+    program = make_program(CONFIG)
+    per_run = sum(memory.bytes_per_run(program).values())
+    for available, fit in ((0.5, 0), (2.2, 2), (8.5, 8), (100, 20)):
+        monkeypatch.setattr(memory, "_available_bytes", lambda n=available: int(n * per_run))
+        assert memory.runs_that_fit(program, 20) == fit
+        if fit:
+            memory.check_memory(program, 1, fit, fit)
+
+
+def test_a_dry_run_says_what_would_be_done(command, monkeypatch):
+    monkeypatch.setattr(memory, "_available_bytes", lambda: 2**40)
+    words = "--grid agent.num-bins=11,13 --uniform agent.shift=1,5 --samples 4 --num-seeds 3"
+    status, out, error = command(*f"--task {TASK} --dry-run {words}".split())
+    assert (status, error) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith(f"group 0: {TASK}, agent.num_bins=11, 4 configurations, 12 runs, ")
+    assert "GiB per run" in lines[0]
+    assert lines[-1] == "2 groups, 2 compiled programs, 8 configurations, 24 runs"
+    status, out, _ = command(*f"--task {TASK} --dry-run {words} --sampler tpe".split())
+    assert status == 0
+    assert "agent.num_bins=11, 4 samples in batches of 4 configurations, 12 runs" in out
+    assert out.splitlines()[-1] == "2 groups, 2 compiled programs, 8 configurations, 24 runs"
+
+
+def test_a_dry_run_names_what_is_given_only(command, tmp_path):
+    file = tmp_path / "sweep.yaml"
+    choices = "[{agent.name: random}, {agent.name: sac, agent.actor_hidden_dim: 8}]"
+    file.write_text(f"task: {TASK}\nconfigurations: {choices}\n")
+    status, out, _ = command("--file", str(file), "--dry-run")
+    first, second, _ = out.splitlines()
+    assert status == 0
+    assert f"{TASK}, agent.name=random, 1 configuration, " in first
+    assert f"{TASK}, agent.name=sac, agent.actor_hidden_dim=8, 1 configuration, " in second
+
+
+def test_rungs():
+    config = resolve_all([dataclasses.replace(CONFIG, total_env_steps=2700)])[0]
+    assert rungs_of(None, config, 27) == []
+    assert rungs_of(Halving(3), config, 27) == [100, 300, 900]
+    assert rungs_of(Halving(3), config, 9) == [300, 900]
+    assert rungs_of(Halving(3), config, 1) == []
+    assert rungs_of(Halving(3, (200, 500)), config, 27) == [200, 500]
+    late = dataclasses.replace(config, learning_starts=500)
+    assert rungs_of(Halving(3), late, 27) == [900]
+    assert [Halving(3).keep(n) for n in (27, 8, 2, 1)] == [9, 2, 1, 1]
+
+
+def test_a_sweep_without_a_name_has_that_of_the_agent():
+    config = dataclasses.replace(CONFIG, experiment="", output="somewhere")
+    (first, *_) = Sweep(config, (TASK,), (RATES,)).trials()
+    assert run_directory(first.config) == Path("somewhere") / "simba_v2" / "000" / TASK
+
+
+def test_contradictions_are_refused():
+    with pytest.raises(ConfigError, match="two axes"):
+        Sweep(CONFIG, (TASK,), (RATES, RATES))
