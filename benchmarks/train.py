@@ -87,6 +87,7 @@ def make_learner(program: Program) -> Learner:
         action_size=program.environment.action_size,
         batch_size=program.config.batch_size,
         critic_hidden_dim=program.config.critic_width,
+        policy_delay=known(program.config.agent.policy_delay),
     )
 
 

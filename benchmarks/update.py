@@ -18,7 +18,7 @@ from benchmarks.common import (
 from benchmarks.flops import flops_per_update
 from purejax_simba.agents import registry
 from purejax_simba.agents.settings import AgentConfig, AgentName
-from purejax_simba.config import Config, ReplayConfig
+from purejax_simba.config import Config, ReplayConfig, known
 from purejax_simba.defaults import default_discount, hyperparameters, with_agent_defaults
 from purejax_simba.runs.devices import use_all_cores
 
@@ -78,6 +78,7 @@ def make_learner(arguments: Arguments) -> Learner:
         action_size=arguments.action_size,
         batch_size=config.batch_size,
         critic_hidden_dim=config.critic_width,
+        policy_delay=known(config.agent.policy_delay),
     )
 
 
@@ -91,13 +92,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     """
     learner = make_learner(arguments)
     update = measure_update(learner, arguments.runs, arguments.seconds)
-    flops = flops_per_update(
-        learner.agent,
-        learner.hyperparameters,
-        learner.observation_size,
-        learner.action_size,
-        learner.batch_size,
-    )
+    flops = flops_per_update(learner)
     seconds, best_seconds = (time / arguments.runs for time in update.seconds)
     return {
         "updates_per_second_per_run": 1.0 / update.seconds.median,

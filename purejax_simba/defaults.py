@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 import envs
 from purejax_simba.agents import registry
+from purejax_simba.agents.agent import Agent
 from purejax_simba.agents.hyperparameters import HyperParameters, SphereScales
-from purejax_simba.agents.networks.simba_v2 import EXPANSION
 from purejax_simba.agents.settings import OFFLINE, AgentConfig, Defaults, Recipe, fill, unused
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic
+from purejax_simba.agents.simba_v2 import EXPANSION
 from purejax_simba.checks import check
 from purejax_simba.config import (
     DEFAULT_TASK,
@@ -228,7 +228,7 @@ def make_environment(config: Config) -> envs.Environment:
     )
 
 
-def make_agent(config: Config, environment: envs.Environment) -> SoftActorCritic:
+def make_agent(config: Config, environment: envs.Environment) -> Agent:
     """The configured agent for an environment."""
     return registry.make(environment.observation_size, environment.action_size, config.agent)
 

@@ -33,7 +33,7 @@ def make_program(config: Config, transitions: Transitions) -> Program:
     config = resolve(config, environment)
     _check_sizes(config, environment, transitions)
     agent = make_agent(config, environment)
-    if not agent.learns:
+    if agent.update is None:
         raise ConfigError(f"--agent.name {config.agent.name} learns nothing from a dataset")
     updates = _Updates(Loop(config, environment, agent))
     functions = (updates.init, updates.advance, updates.loop.evaluate, updates.diagnose, _keep)

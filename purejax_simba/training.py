@@ -12,14 +12,8 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise, Params
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import (
-    AgentState,
-    Batch,
-    Noise,
-    Params,
-    SoftActorCritic,
-)
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 from purejax_simba.data.priorities import Priorities
@@ -55,7 +49,7 @@ class Program(NamedTuple):
 
     config: Config
     environment: envs.Environment
-    agent: SoftActorCritic
+    agent: Agent
     init: Callable[..., RunState]
     advance: Callable[..., tuple[Counters, RunState]]
     evaluate: Callable[[Counters, RunState, HyperParameters], EvaluationMetrics]
@@ -130,7 +124,7 @@ def make_program(config: Config) -> Program:
 
 def evaluation_policy(
     config: Config,
-    agent: SoftActorCritic,
+    agent: Agent,
     actor: Params,
     observation_moments: RunningMoments,
     hyperparameters: HyperParameters,
@@ -143,11 +137,7 @@ def evaluation_policy(
     def policy(observation: jax.Array, key: jax.Array) -> jax.Array:
         if config.normalize_observations:
             observation = observation_moments.normalise(observation)
-        noise: jax.Array | float = 0.0
-        if agent.samples_in_evaluation:
-            mean, _ = agent.actor(actor, observation, hyperparameters)
-            noise = jax.random.normal(key, mean.shape)
-        return _finite(agent.act(actor, observation, noise, hyperparameters))
+        return _finite(agent.act(actor, observation, key, hyperparameters))
 
     return policy
 
@@ -155,7 +145,7 @@ def evaluation_policy(
 class Loop:
     """The functions of a `Program`; holds only what is static."""
 
-    def __init__(self, config: Config, environment: envs.Environment, agent: SoftActorCritic):
+    def __init__(self, config: Config, environment: envs.Environment, agent: Agent):
         self.config = config
         self.agent = agent
         self.evaluation_environment = environment
@@ -274,7 +264,7 @@ class Loop:
             progress=self._track(counters, state.progress, timestep.reward, done),
         )
         counters, num_updates = self._count(counters, replay)
-        if self.agent.learns:
+        if self.agent.update is not None:
             state = self.update(update_key, counters, state, hyperparameters, num_updates)
         counters = counters.replace(updates=counters.updates + num_updates)  # type: ignore[attr-defined]
         return counters, state.replace(  # type: ignore[attr-defined]
@@ -342,6 +332,8 @@ class Loop:
         num_updates: jax.Array,
     ) -> RunState:
         """Draws batches from `state.replay` and updates the agent with them."""
+        update = self.agent.update
+        assert update is not None
 
         def reset(agent: AgentState, number: jax.Array) -> AgentState:
             reset_key = jax.random.fold_in(key, jnp.int32(-1))  # those of updates are not negative
@@ -356,9 +348,7 @@ class Loop:
             update_key = jax.random.fold_in(key, index)
             now = _with_priorities(state, priorities)
             batch, noise, drawn = self._draw(update_key, counters, now, hyperparameters)
-            updated, metrics, errors = self.agent.update_with_errors(
-                agent, batch, noise, hyperparameters, number
-            )
+            updated, metrics, errors = update(agent, batch, noise, hyperparameters, number)
             if drawn is not None:
                 exponent = hyperparameters.priority_exponent
                 priorities = now.replay.prioritize(drawn, errors, exponent).priorities
@@ -405,7 +395,7 @@ class Loop:
         is_due |= is_first & jnp.isin(counters.interactions, jnp.array(interactions, jnp.int32))
 
         def reset(agent: AgentState) -> AgentState:
-            fresh = self.agent.reset(key, agent, hyperparameters)
+            fresh = self.agent.init(key, hyperparameters).replace(updates=agent.updates)
             return jax.tree.map(
                 lambda new, old: jnp.where(state.progress.diverged_at < 0, new, old), fresh, agent
             )

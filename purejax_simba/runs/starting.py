@@ -12,7 +12,7 @@ from purejax_simba.runs import resuming
 from purejax_simba.runs.checkpoint import named_leaves
 from purejax_simba.runs.runs import Runs
 
-# What belongs to each part, as fields of `AgentState`; the optimiser comes last.
+# What belongs to each part, as fields of an agent's state; the optimiser comes last.
 _FIELDS: dict[Part, tuple[tuple[str, ...], str]] = {
     "actor": (("actor", "target_actor", "exploration"), "actor_optimizer"),
     "critic": (("critic", "target_critic"), "critic_optimizer"),
