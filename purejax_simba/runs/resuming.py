@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from envs.host import is_elsewhere
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import flatten
 from purejax_simba.runs import processes
@@ -135,7 +134,8 @@ def restore(runs: Runs, checkpoint: Checkpoint) -> bool:
         counters = snapshot.counters.replace(replay_start=np.int32(steps))  # type: ignore[attr-defined]
         snapshot = snapshot._replace(counters=counters)
     runs.restore(snapshot)
-    begins_episodes = not has_replay or is_elsewhere(snapshot.state.environment)
+    is_elsewhere = snapshot.state.environment is not None and runs.program.environment.elsewhere
+    begins_episodes = not has_replay or is_elsewhere
     if begins_episodes:
         runs.begin_episodes()
     return begins_episodes
