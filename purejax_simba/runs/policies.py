@@ -15,11 +15,12 @@ from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.soft_actor_critic import Params
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
-from purejax_simba.evaluation import EvaluationMetrics, evaluate
+from purejax_simba.evaluation import EvaluationMetrics, evaluate, evaluation_policy
+from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, own_process_only, tree_of
 from purejax_simba.runs.devices import PER_RUN, join_runs, make_mesh, map_runs, split_runs
 from purejax_simba.runs.result_files import read_config
-from purejax_simba.training import Program, evaluation_policy, make_program
+from purejax_simba.training import make_program
 
 POLICY_DIRECTORY = Path("checkpoints") / "policy"
 

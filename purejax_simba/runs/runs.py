@@ -14,6 +14,7 @@ from purejax_simba.config import Config
 from purejax_simba.defaults import hyperparameters
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
+from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState, environment_axes
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import leaf_name
@@ -30,7 +31,6 @@ from purejax_simba.runs.devices import (
     spans_processes,
     split_runs,
 )
-from purejax_simba.training import Program
 
 
 class CompiledProgram(NamedTuple):

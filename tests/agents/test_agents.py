@@ -26,6 +26,7 @@ from purejax_simba.agents.soft_actor_critic import (
 from purejax_simba.agents.values import ScalarValue
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, resolve, with_agent_defaults
+from purejax_simba.program import Program
 from purejax_simba.run_state import Counters
 from purejax_simba.runs.policies import Policy, load_policy, save_policy
 from purejax_simba.runs.result_files import read_config
@@ -33,7 +34,7 @@ from purejax_simba.runs.runs import Runs
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import group
-from purejax_simba.training import Program, make_program, make_train
+from purejax_simba.training import make_program, make_train
 from tests.helpers.examples import slow_if_in
 
 OBSERVATION, ACTION, BATCH = 5, 2, 6

@@ -283,7 +283,7 @@ def test_a_killed_run_is_as_one_that_never_was(tmp_path, task, physics):
     )
     result = python(
         "-c",
-        "import pathlib; from purejax_simba import experiment; "
+        "import pathlib; from purejax_simba.runs import experiment; "
         f"experiment.resume(pathlib.Path({str(killed)!r}))",
     )
     assert result.returncode == 0, result.stderr

@@ -128,7 +128,7 @@ def test_a_process_on_another_machine_is_seen_to_be_alive(hurried, tmp_path, mon
 
 def test_who_was_taken_over_ends(tmp_path):
     """A machine that stood still for minutes, while another one went on with the run."""
-    hurry = "from purejax_simba import run_lock; run_lock.RENEWAL_SECONDS = 0.1"
+    hurry = "from purejax_simba.runs import run_lock; run_lock.RENEWAL_SECONDS = 0.1"
     code = HOLD.replace("with RunLock", f"{hurry}\nwith RunLock")
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", code, str(tmp_path)]

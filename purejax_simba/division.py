@@ -1,9 +1,9 @@
 """One run on several devices, which divide its environments and its batches among themselves.
 
 A function of a run is the same one wherever it is computed: its arrays are whole, whatever devices
-hold parts of them, and the compiler adds the communication that this takes (GSPMD, arXiv
+hold pieces of them, and the compiler adds the communication that this takes (GSPMD, arXiv
 2105.04663). So random draws, means and gradients are those of the whole run. What is here says
-where arrays are divided; without an axis `PART_AXIS` of devices it does nothing.
+where arrays are divided; without an axis `DEVICE_AXIS` of devices it does nothing.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import jax
 from jax.sharding import PartitionSpec
 
-PART_AXIS = "part"
+DEVICE_AXIS = "device"
 
 _T = TypeVar("_T")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -20,12 +20,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def divide(tree: _T) -> _T:
     """The same arrays, divided along their leading axis."""
-    if not _are_there_parts():
+    if not _is_divided():
         return tree
-    return jax.lax.with_sharding_constraint(tree, PartitionSpec(PART_AXIS))
+    return jax.lax.with_sharding_constraint(tree, PartitionSpec(DEVICE_AXIS))
 
 
-def apart(function: _Function) -> _Function:
+def per_device(function: _Function) -> _Function:
     """The same function, each device computing it for its own environments.
 
     The compiler would have devices wait for each other where a loop goes on until all environments
@@ -34,13 +34,13 @@ def apart(function: _Function) -> _Function:
     Args:
       function: of arrays with a leading axis of environments, which do not depend on each other.
     """
-    if not _are_there_parts():
+    if not _is_divided():
         return function
-    own = PartitionSpec(PART_AXIS)
+    own = PartitionSpec(DEVICE_AXIS)
     return jax.shard_map(
-        function, in_specs=own, out_specs=own, axis_names={PART_AXIS}, check_vma=False
+        function, in_specs=own, out_specs=own, axis_names={DEVICE_AXIS}, check_vma=False
     )
 
 
-def _are_there_parts() -> bool:
-    return PART_AXIS in jax.sharding.get_abstract_mesh().axis_names
+def _is_divided() -> bool:
+    return DEVICE_AXIS in jax.sharding.get_abstract_mesh().axis_names

@@ -14,7 +14,7 @@ from envs.host_call import host_call
 from purejax_simba.agents.networks.batch_renorm import BatchRenorm
 from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.defaults import resolve
-from purejax_simba.parts import apart, divide
+from purejax_simba.division import divide, per_device
 from purejax_simba.run_state import RunState
 from purejax_simba.runs import memory
 from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, make_mesh, map_runs
@@ -43,12 +43,12 @@ BEFORE_UPDATES, ALL = 18, 30
 
 def test_on_devices_of_a_small_run():
     """In a process of its own, which alone can have so many."""
-    tiny.run_module("tests.test_parts", "compare_steps", "compare_batch_statistics")
+    tiny.run_module("tests.test_division", "compare_steps", "compare_batch_statistics")
 
 
 @pytest.mark.slow
 def test_on_devices():
-    tiny.run_module("tests.test_parts", "compare_agents")
+    tiny.run_module("tests.test_division", "compare_agents")
 
 
 def compare_steps() -> None:
@@ -70,7 +70,7 @@ def compare_steps() -> None:
         def body(time: jax.Array, state: Any) -> Any:
             ring, x, weight = state
             noise_key, draw_key = jax.random.split(jax.random.fold_in(key, time))
-            x = apart(jax.vmap(step))(x * weight + jax.random.normal(noise_key, x.shape))
+            x = per_device(jax.vmap(step))(x * weight + jax.random.normal(noise_key, x.shape))
             ring = jax.lax.dynamic_update_index_in_dim(ring, x, time % rows, 0)
             limits = jnp.array([[rows], [environments]])
             row, environment = jax.random.randint(draw_key, (2, batch_size), 0, limits)
