@@ -17,11 +17,13 @@ from purejax_simba.defaults import resolve
 from purejax_simba.division import divide, per_device
 from purejax_simba.run_state import RunState
 from purejax_simba.runs import memory
+from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, make_mesh, map_runs
+from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program, make_train
 from tests.helpers import tiny
-from tests.runs.test_devices import COLLECTIVES, assert_near
+from tests.helpers.several_devices import COLLECTIVES, assert_near
 
 DEVICES = 4
 CONFIG = Config(
@@ -148,22 +150,20 @@ def sizes_sent(text: str, mesh: jax.sharding.Mesh) -> list[int]:
 
 def make_runs(devices_per_run: int) -> Runs:
     """Compiled runs, each on so many devices."""
-    made = Runs(make_program(dataclasses.replace(CONFIG, devices_per_run=devices_per_run)))
-    made.compile()
-    return made
+    program = make_program(dataclasses.replace(CONFIG, devices_per_run=devices_per_run))
+    return Runs(Compiler(program), Placement.choose(program))
 
 
 def compare_agents() -> None:
     """Trains on one device per run and on two, and goes from one to two on the way."""
     whole, divided = make_runs(1), make_runs(2)
-    assert divided.mesh.devices.shape == (2, 2)
-    replay = divided._state_shapes.replay.reward
-    sizes = sizes_sent(divided.compiled.advance.as_text(), divided.mesh)
+    assert divided.placement.mesh.devices.shape == (2, 2)
+    replay = divided.get(lambda state: state.replay.reward)
+    sizes = sizes_sent(divided.compiled.advance.as_text(), divided.placement.mesh)
     assert 0 < max(sizes) < replay.size // DEVICES, "the replay stays where it is"
 
     snapshots = []
     for runs in (whole, divided):
-        runs.start()
         runs.advance(BEFORE_UPDATES)
         snapshots.append(runs.snapshot())
     # Every environment and every random action is the same one.
@@ -180,7 +180,7 @@ def compare_agents() -> None:
     assert_near(divided.evaluate(), whole.evaluate())
     assert_near(divided.diagnose(), whole.diagnose())
     assert_same_everywhere(divided._states[0])
-    divided.restore(snapshots[0])
+    divided = Runs(divided.compiler, divided.placement, snapshots[0])
     divided.advance(ALL - BEFORE_UPDATES)
     assert_near(learned(divided), expected)
 
