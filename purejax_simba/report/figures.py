@@ -10,12 +10,13 @@ from dataclasses import replace
 
 import pandas as pd
 
+from purejax_simba import aggregates
 from purejax_simba.report import scaling
 from purejax_simba.report.charts import Figure, Panel, Series
 from purejax_simba.report.methods import Experiment, Method, Methods, common_counterparts, distinct
 from purejax_simba.report.published import LAST_STEP, RETURN, SUCCESS, normalized_metric, suites_of
 from purejax_simba.report.style import Look, looks
-from purejax_simba.report.tables import STATISTICS, improvements, performance_profile, summaries
+from purejax_simba.report.tables import RESAMPLES, STATISTICS, performance_profile, summaries
 
 _MOST_POINTS = 25
 # Panels (a) to (e) of the paper's figure 4: title and the end of the metric's name.
@@ -73,21 +74,21 @@ def aggregate_curves(methods: Methods) -> Figure | None:
 
 
 def _series(
-    curves: dict[Method, pd.DataFrame], look: dict[str, Look], task_of_seeds: str = ""
+    curves: dict[Method, pd.DataFrame], look: dict[Method, Look], task_of_seeds: str = ""
 ) -> list[Series]:
     """A line for every experiment; points of published means as far as these go."""
-    ours = {method for method in curves if isinstance(method, Experiment)}
-    last = max((curves[m].index.max() for m in ours if len(curves[m])), default=LAST_STEP)
+    ours = [c for method, c in curves.items() if isinstance(method, Experiment) and len(c)]
+    last = max((curve.index.max() for curve in ours), default=LAST_STEP)
     found = []
     for method, curve in curves.items():
-        if method not in ours:
+        if not isinstance(method, Experiment):
             # What lies between two points is not known: no line.
-            found.append(Series(look[method.name], up_to(curve, last)))
-            continue
-        seeds = None
-        if task_of_seeds and isinstance(method, Experiment):
+            found.append(Series(look[method], up_to(curve, last)))
+        elif task_of_seeds:
             seeds = method.runs[task_of_seeds].table(normalized_metric(task_of_seeds))
-        found.append(Series(look[method.name], curve, True, seeds))
+            found.append(Series(look[method], curve, True, seeds))
+        else:
+            found.append(Series(look[method], curve, True))
     return [series for series in found if len(series.curve)]
 
 
@@ -109,13 +110,13 @@ def aggregate_scores(methods: Methods) -> Figure | None:
     if step is None:
         return None
     look = looks(methods.ours)
-    found = {e.name: summaries(e.scores(tasks, step)) for e in methods.ours}
+    found = {e: summaries(e.scores(tasks, step)) for e in methods.ours}
     panels = [
         Panel(
             statistic,
             [
-                Series(look[name], scaling.point(0.0, *map(float, summary[statistic])))
-                for name, summary in found.items()
+                Series(look[e], scaling.point(0.0, *map(float, summary[statistic])))
+                for e, summary in found.items()
             ],
             x=f"normalised score, {scaling.where(tasks, step)}",
             are_rows=True,
@@ -132,7 +133,7 @@ def performance_profiles(methods: Methods) -> Figure | None:
         return None
     look = looks(methods.ours)
     series = [
-        Series(look[e.name], performance_profile(e.scores(tasks, step)), True) for e in methods.ours
+        Series(look[e], performance_profile(e.scores(tasks, step)), True) for e in methods.ours
     ]
     reached = max((s.curve.index[s.curve["mean"] > 0].max() for s in series), default=1.0)
     x = f"normalised score, {scaling.where(tasks, step)}"
@@ -142,19 +143,18 @@ def performance_profiles(methods: Methods) -> Figure | None:
 
 def probability_of_improvement(methods: Methods) -> Figure | None:
     """How probably a seed of one experiment is better than one of another."""
-    table, look = improvements(methods), looks(methods.ours)
-    if not len(table):
+    tasks, step, look = methods.common_tasks, methods.last_step, looks(methods.ours)
+    if step is None or len(methods.ours) < 2:
         return None
-    series = [
-        Series(
-            look[pair["first"]]._replace(
-                label=f"{look[pair['first']].label} > {look[pair['second']].label}"
-            ),
-            table.loc[[row], ["mean", "low", "high"]].astype(float),
-        )
-        for row, pair in table.iterrows()
-    ]
-    x = f"probability of improvement, {scaling.where(methods.common_tasks, methods.last_step or 0)}"
+    series = []
+    for first, second in itertools.combinations(methods.ours, 2):
+        scores = first.scores(tasks, step), second.scores(tasks, step)
+        interval = aggregates.improvement_interval(*scores, RESAMPLES)
+        value = aggregates.probability_of_improvement(*scores)
+        label = f"{look[first].label} > {look[second].label}"
+        curve = scaling.point(0.0, *map(float, (value, *interval)))
+        series.append(Series(look[first]._replace(label=label), curve))
+    x = f"probability of improvement, {scaling.where(tasks, step)}"
     panel = Panel("", series, x, are_rows=True, limits=(-0.02, 1.02), reference=0.5)
     return Figure([panel], size=(3.2, 0.3 + 0.3 * len(series)))
 
@@ -170,8 +170,8 @@ def norms(methods: Methods) -> Figure | None:
         line = []
         for title, end in _NORMS.items():
             metric = end if end == RETURN else f"{network}/{end}"
-            curves = {e.name: e.curve(task, metric) for e in methods.ours}
-            series = [Series(look[name], c, True) for name, c in curves.items() if len(c)]
+            curves = {e: e.curve(task, metric) for e in methods.ours}
+            series = [Series(look[e], c, True) for e, c in curves.items() if len(c)]
             scale = "linear" if end == RETURN else _scale(series)
             line.append(Panel("" if panels else title, series, scale=scale))
         if any(panel.series for panel in line[1:]):

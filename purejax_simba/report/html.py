@@ -65,7 +65,7 @@ def table(frame: pd.DataFrame, links: str = "") -> str:
     """
     columns: list[tuple[str, list[Any]]] = []
     for name in frame:
-        values, title = frame[name].astype(object).tolist(), str(name).replace("_", " ")
+        values, title = frame[name].astype(object).tolist(), str(name)
         if title.endswith("low"):
             highs = frame[f"{name[: -len('low')]}high"]
             pairs = [
@@ -77,17 +77,10 @@ def table(frame: pd.DataFrame, links: str = "") -> str:
             columns.append((title, [*map(seeds_of, values, frame.missing)]))
         elif name != "missing" and not title.endswith("high"):
             columns.append((title, values))
-    cells = {
-        number: values if title == links else [*map(_cell, values)]
-        for number, (title, values) in enumerate(columns)
-    }
+    cells = [values if title == links else [*map(_cell, values)] for title, values in columns]
+    shown = pd.DataFrame(zip(*cells, strict=True), columns=[html.escape(t) for t, _ in columns])
     with pd.option_context("display.max_colwidth", None):
-        text = pd.DataFrame(cells).to_html(
-            header=[html.escape(title) for title, _ in columns],
-            index=False,
-            escape=False,
-            border=0,
-        )
+        text = shown.to_html(index=False, escape=False, border=0)
     return f'<div class="scroll">{text}</div>'
 
 

@@ -221,7 +221,7 @@ def _metrics(methods: Methods, charts: Charts) -> Section:
             for experiment in shown:
                 curve = experiment.curve(task, metric)
                 seeds = experiment.runs[task].table(metric) if _with_seeds(methods) else None
-                series.append(Series(look[experiment.name], curve, True, seeds))
+                series.append(Series(look[experiment], curve, True, seeds))
             drawn = chart(Panel(metric, [s for s in series if len(s.curve)]))
             places.append(charts.card(f"metrics/{task}/{metric}", metric, drawn))
         content += details(task, cards(places)) if places else ""
@@ -260,9 +260,9 @@ def _configurations(methods: Methods) -> Section:
         settings = values.drop(["task", "experiment", "output", "seed"], errors="ignore")
         different = settings[settings.nunique(axis=1) > 1]
         content = f"<h3>What differs</h3>{table(different.rename_axis('setting').reset_index())}"
-    for name in known:
-        own = values[name].rename_axis("name").reset_index(name="value")
-        content += details(f"All values: {name}", table(own))
+    for name, config in known.items():
+        own = pd.DataFrame(sorted(config.items()), columns=["name", "value"], dtype=object)
+        content += details(f"All values: {name}", table(own.map(_plain)))
     return Section("configurations", "Configurations", content)
 
 

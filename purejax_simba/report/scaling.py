@@ -114,7 +114,8 @@ def scaling(methods: Methods) -> Figure | None:
         for experiment in methods.ours:
             at = compute_of(experiment.config)
             if at is not None:
-                series.append(Series(look[experiment.name], _score(experiment, members, step, at)))
+                own = look[experiment]._replace(marker="star")  # among the published points
+                series.append(Series(own, _score(experiment, members, step, at)))
         panels.append(Panel(suite_title(name, members), _known(series), x, is_log=True))
     y = "normalised score, mean over tasks"
     return Figure(panels, y, size=(2.4, 2.0)) if panels else None
@@ -146,7 +147,7 @@ def design_study(methods: Methods) -> Figure | None:
     """A row for every published variant, and for every experiment, on the tasks that all have."""
     tasks, step = methods.scope
     look = looks(methods.ours)
-    found: list[tuple[Method, Look]] = [(e, look[e.name]) for e in methods.ours]
+    found: list[tuple[Method, Look]] = [*look.items()]
     for name, words in _VARIANTS.items():
         color = BLUE if words == "SimbaV2" else GREY
         found.append((published_algorithm(name), Look(f"{words}, published", color)))

@@ -57,8 +57,8 @@ class Look(NamedTuple):
     marker: str = "circle"
 
 
-def looks(methods: Iterable[Method]) -> dict[str, Look]:
-    """Name -> look. Experiments of the same agent have shades of its colour, and other dashes.
+def looks(methods: Iterable[Method]) -> dict[Method, Look]:
+    """Method -> look. Experiments of the same agent have shades of its colour, and other dashes.
     Published algorithms of the same colour have other markers.
 
     Where an agent has more experiments than there are shades, the others get other colours. Where
@@ -66,12 +66,12 @@ def looks(methods: Iterable[Method]) -> dict[str, Look]:
     """
     methods = list(methods)
     compares_agents = len({m.agent for m in methods if not isinstance(m, Published)}) > 1
-    found: dict[str, Look] = {}
+    found: dict[Method, Look] = {}
     of_agent: dict[str, int] = {}
     others = 0
     for method in methods:
         if isinstance(method, Published):
-            color, number = published_color(method.name), 0
+            color = published_color(method.name)
             number = sum(look.color == color for look in found.values())
             label = f"{_published_label(method.name)}, {method.source}"
         else:
@@ -86,7 +86,7 @@ def looks(methods: Iterable[Method]) -> dict[str, Look]:
             if compares_agents and known and method.agent != label:
                 label = f"{known[1]} ({label})"
         dash, marker = ([*values][number % len(values)] for values in (DASHES, MARKERS))
-        found[method.name] = Look(label, color, dash, marker)
+        found[method] = Look(label, color, dash, marker)
     return found
 
 

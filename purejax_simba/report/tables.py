@@ -1,10 +1,9 @@
 """Tables of results, as pandas frames; the numbers behind the figures and the page.
 
 `seeds` is the number of seeds that numbers are of, `missing` that of those without a value then,
-and `<name>low` and `<name>high` bound a 95% interval, NaN where there is none.
+and `<name> low` and `<name> high` bound a 95% interval, NaN where there is none.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from purejax_simba import aggregates as statistics
 from purejax_simba.aggregates import CONFIDENCE, Statistic, bootstrap_interval
 from purejax_simba.report.methods import (
     Experiment,
-    Methods,
     Published,
     common_counterparts,
     counterparts,
@@ -47,11 +45,11 @@ def results(experiments: Sequence[Experiment]) -> pd.DataFrame:
         rows.append(
             row
             | {
-                "env_step": int(table.index[-1]),
+                "env step": int(table.index[-1]),
                 "seeds": len(values),
                 "missing": len(run.seeds) - len(values),
                 "diverged": len(run.diverged),
-                "interquartile_mean": middle,
+                "interquartile mean": middle,
                 "low": float(low),
                 "high": float(high),
                 "mean": values.mean() if len(values) else np.nan,
@@ -101,17 +99,17 @@ def _comparison(
             freedom = squares.sum() ** 2 / (squares**2 / (counts - 1)).sum()
             margin = student.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(squares.sum())
     return {
-        "env_step": step,
+        "env step": step,
         "mean": values.mean(),
         "seeds": len(values),
         "missing": table.shape[1] - len(values),
         "published": theirs["mean"],
-        "published_std": theirs["std"],
-        "published_seeds": int(theirs.seeds),
+        "published std": theirs["std"],
+        "published seeds": int(theirs.seeds),
         "algorithm": other.name,
         "difference": difference,
-        "difference_low": difference - margin,
-        "difference_high": difference + margin,
+        "difference low": difference - margin,
+        "difference high": difference + margin,
     }
 
 
@@ -167,7 +165,7 @@ def _row(
         "experiment": experiment.name,
         "suite": suite,
         "tasks": len(tasks),
-        "env_step": int(step),
+        "env step": int(step),
         "seeds": seeds,
         "missing": sum(len(experiment.runs[task].seeds) for task in tasks) - seeds,
     }
@@ -190,20 +188,3 @@ def performance_profile(scores: statistics.Scores) -> pd.DataFrame:
     low, high = bootstrap_interval(scores, profile, RESAMPLES)
     columns = {"mean": profile(scores), "low": low, "high": high, "missing": 0}
     return pd.DataFrame(columns, index=PROFILE_THRESHOLDS)
-
-
-def improvements(methods: Methods) -> pd.DataFrame:
-    """How probably a seed of one experiment is better than one of another, for all pairs.
-
-    Columns `first`, `second`, `mean`, `low`, `high`; nothing if there is no step with all of them.
-    """
-    rows = []
-    tasks, step = methods.common_tasks, methods.last_step
-    for first, second in itertools.combinations(methods.ours, 2):
-        if step is None:
-            break
-        scores = first.scores(tasks, step), second.scores(tasks, step)
-        interval = statistics.improvement_interval(*scores, RESAMPLES)
-        value = statistics.probability_of_improvement(*scores)
-        rows.append((first.name, second.name, value, *interval))
-    return pd.DataFrame(rows, columns=["first", "second", "mean", "low", "high"])

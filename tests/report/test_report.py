@@ -189,16 +189,16 @@ def test_results_beside_the_published_ones(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", scores, steps=(0, 100_000, 150_000))
     experiments = Methods(read([tmp_path])).ours
     (row,) = tables.results(experiments).to_dict("records")
-    assert row["env_step"] == 150_000
+    assert row["env step"] == 150_000
     assert row["mean"] == pytest.approx(np.mean(scores))
-    assert row["interquartile_mean"] == pytest.approx(scipy.stats.trim_mean(scores, 0.25))
+    assert row["interquartile mean"] == pytest.approx(scipy.stats.trim_mean(scores, 0.25))
     known = published.published_returns().query(
         "algorithm == 'simbaV2_utd2' and task == 'dmc/dog-run' and env_step == 100_000 "
         "and metric == 'avg_return'"
     )
     (row,) = tables.comparisons(experiments).to_dict("records")
     assert row["algorithm"] == "simbaV2_utd2"
-    assert row["env_step"] == 100_000
+    assert row["env step"] == 100_000
     assert row["published"] == known["mean"].item()
     # Any sample with the published mean and standard deviation will do.
     sample = scipy.stats.zscore(np.arange(float(known.seeds.item())), ddof=1)
@@ -206,7 +206,7 @@ def test_results_beside_the_published_ones(tmp_path):
     ours = np.array(scores) * 100_000 / 150_000
     expected = scipy.stats.ttest_ind(ours, sample, equal_var=False).confidence_interval(0.95)
     assert row["difference"] == pytest.approx(ours.mean() - sample.mean())
-    assert (row["difference_low"], row["difference_high"]) == pytest.approx(tuple(expected))
+    assert (row["difference low"], row["difference high"]) == pytest.approx(tuple(expected))
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_aggregates_are_of_normalised_scores(tmp_path):
     rows = tables.aggregates(experiments).set_index("suite")
     assert list(rows.index) == ["dmc_easy_medium", "dmc_hard", "all"]
     # Together they were last evaluated at 100,000, where the second run is at a half.
-    assert rows.loc["all", "env_step"] == 100_000
+    assert rows.loc["all", "env step"] == 100_000
     assert rows.loc["all", "mean"] == pytest.approx((0.15 + 0.4) / 2)
     assert rows.loc["all", "optimality gap"] == pytest.approx(1 - (0.15 + 0.4) / 2)
     expected = scipy.stats.trim_mean([0.1, 0.2, 0.45, 0.35], 0.25)
@@ -336,10 +336,10 @@ def test_an_evaluation_without_any_finite_value_is_unknown(tmp_path):
     collection = read([tmp_path])
     experiments = Methods(collection).ours
     (row,) = tables.results(experiments).to_dict("records")
-    assert (row["seeds"], row["missing"], row["env_step"]) == (0, 1, 100_000)
-    assert np.isnan(row["mean"]) and np.isnan(row["interquartile_mean"])
+    assert (row["seeds"], row["missing"], row["env step"]) == (0, 1, 100_000)
+    assert np.isnan(row["mean"]) and np.isnan(row["interquartile mean"])
     # Scores over tasks are of the last evaluation with values.
-    assert tables.aggregates(experiments).env_step.tolist() == [50_000]
+    assert tables.aggregates(experiments)["env step"].tolist() == [50_000]
     assert not len(tables.comparisons(experiments))
     # A line has a gap there.
     curve = experiments[0].curve("dmc/dog-run")["mean"].tolist()
@@ -354,22 +354,32 @@ def test_an_agent_has_one_hue_everywhere(tmp_path):
         write_run(tmp_path, name, "dmc/dog-run", [1, 2])
     ours = Methods(read([tmp_path])).ours
     theirs = published_algorithm("simbaV2_utd2")
-    found = looks([theirs, *ours])
+    found = {method.name: look for method, look in looks([theirs, *ours]).items()}
     assert found["a"].color == found["simbaV2_utd2"].color == published_color("simbaV2_utd8")
     assert (found["a"].color, found["a"].dash) != (found["b"].color, found["b"].dash)
-    assert looks(ours) == {name: found[name] for name in ("a", "b")}
+    assert [*looks(ours).values()] == [found["a"], found["b"]]
 
 
 def test_labels_say_which_agent_it_is_where_agents_are_compared(tmp_path):
     write_run(tmp_path, "sweep/000", "gymnax/Pendulum-v1", [1, 2])
     write_run(tmp_path, "sac", "gymnax/Pendulum-v1", [1, 2], agent__name="sac")
     experiments = Methods(read([tmp_path])).ours
-    labels = {name: look.label for name, look in looks(experiments).items()}
+    labels = {method.name: look.label for method, look in looks(experiments).items()}
     assert labels == {"sac": "sac", "sweep/000": "SimbaV2 (sweep/000)"}
-    assert looks(experiments[1:])["sweep/000"].label == "sweep/000"
+    assert looks(experiments[1:])[experiments[1]].label == "sweep/000"
     # Nothing is published of this task.
     (legend,) = draw(learning_curves(Methods(read([tmp_path])))).legends
     assert [text.get_text() for text in legend.get_texts()] == list(labels.values())
+
+
+def test_an_experiment_may_have_the_name_of_a_published_algorithm(tmp_path):
+    write_run(tmp_path, "sac", "dmc/dog-run", [500, 700], agent__name="sac")
+    figure = learning_curves(Methods(read([tmp_path])))
+    theirs, ours = figure.panels[0].series
+    assert (theirs.look.label, ours.look.label) == ("SAC, published", "sac")
+    assert ours.curve["mean"][100_000] == 600.0
+    published_mean = published_algorithm("sac").curve("dmc/dog-run")["mean"][100_000]
+    assert theirs.curve["mean"][100_000] == published_mean < 100.0
 
 
 def test_published_results_are_points_without_a_line(tmp_path):
