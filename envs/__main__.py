@@ -30,10 +30,10 @@ def list_tasks(suite: str | None, host_python: str) -> None:
     chosen = envs.suites() if suite is None else {suite: envs.tasks(suite)}
     published = set(envs.tasks("all"))
     shown: set[str] = set()
-    for name, members in chosen.items():
-        new = [task for task in members if task not in shown]
+    for name, tasks in chosen.items():
+        new = [task for task in tasks if task not in shown]
         if not new:
-            print(f"\n{name}: {len(members)} tasks, listed above")
+            print(f"\n{name}: {len(tasks)} tasks, listed above")
             continue
         shown.update(new)
         print(f"\n{name}")
@@ -89,9 +89,10 @@ def render(arguments: argparse.Namespace) -> None:
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
             return jax.random.uniform(key, (environment.action_size,), minval=-1.0)
     else:
-        from purejax_simba.runs.policies import load_act
+        from purejax_simba import load_policy
 
-        config, act = load_act(Path(arguments.policy))
+        trained = load_policy(Path(arguments.policy))
+        config = trained.config
         if config.task != arguments.task:
             raise envs.TaskError(f"{arguments.policy} was trained on {config.task}: draw that")
         options = {
@@ -100,7 +101,7 @@ def render(arguments: argparse.Namespace) -> None:
         }
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
-            return act(observation)
+            return trained(observation)
 
     environment = envs.make(arguments.task, physics, **options)
     steps = rendering.render(

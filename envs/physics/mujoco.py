@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from mujoco.batch import Batch, SimulationError
 
 from envs.cores import count_cores
 from envs.host_call import float_words, host_call
-from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
+from envs.physics.base import Physics, field_shapes
 from envs.physics.simulations import STATE_SIGNATURE, SimulationBatch, SimulationPool
 
 _CORES = count_cores()
@@ -41,45 +42,36 @@ class MujocoState:
     fields: dict[str, jax.Array]
 
 
-class MujocoPhysics:
+class MujocoPhysics(Physics):
     """`Physics` through one host call per step for a whole batch.
 
     Calls may run concurrently (one per device): simulations are lent by a common pool.
     """
 
-    def __init__(
-        self,
-        model: mujoco.MjModel,
-        fields: tuple[str, ...],
-        substeps: int,
-        settling_steps: int = 0,
-        reading: Reading = "dm_control",
-        changes: tuple[str, ...] = (),
-    ):
-        self.model = copy.copy(model)
+    def __init__(self, *arguments: Any, **named: Any):
+        """See `Physics`."""
+        super().__init__(*arguments, **named)
+        fields, changes = self._fields, self._changes
+        self.model = copy.copy(self.model)
         # A diverged simulation must come out as NaN instead of restarting by itself.
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
         # dm_control evaluates the first state of an episode without actuation.
         self._passive_model = copy.copy(self.model)
         self._passive_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION.value
-        self._gymnasium = reading == "gymnasium"
-        self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))
-        self._substeps, self._settling_steps = substeps, settling_steps
-        self._runge_kutta = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
+        self._runge_kutta = self.model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
 
-        self._fields, self._changes = fields, changes
-        self._shapes = field_shapes(model, fields, changes)
+        self._shapes = field_shapes(self.model, fields, changes)
         ends = list(itertools.accumulate(math.prod(s) for s in self._shapes.values()))
-        self._slices = [slice(*edges) for edges in itertools.pairwise([0, *ends])]
+        self._columns = [slice(*edges) for edges in itertools.pairwise([0, *ends])]
         # A row is the state, the fields whose change is wanted as they are now, and the fields,
         # padded so that every row is aligned for float64.
         self._state_size = mujoco.mj_stateSize(self.model, STATE_SIGNATURE)
         changing = sum(math.prod(self._shapes[f"{name}_change"]) for name in changes)
-        self._change_part = slice(ends[-1] - changing, ends[-1])
+        self._change_columns = slice(ends[-1] - changing, ends[-1])
         self._state_words = 2 * (self._state_size + changing)
         self._row_size = self._state_words + 2 * math.ceil(ends[-1] / 2)
 
-        self._value_part = slice(0, ends[-1] - changing)
+        self._value_columns = slice(0, ends[-1] - changing)
 
         # dm_control derives what depends on positions and velocities after the last substep.
         stage = mujoco.mjtStage.mjSTAGE_NONE if self._gymnasium else mujoco.mjtStage.mjSTAGE_VEL
@@ -112,8 +104,8 @@ class MujocoPhysics:
         bits = result[: self._state_words]
         packed = jax.lax.bitcast_convert_type(result[self._state_words :], jnp.float32)
         fields = {
-            name: packed[part].reshape(shape)
-            for (name, shape), part in zip(self._shapes.items(), self._slices, strict=True)
+            name: packed[columns].reshape(shape)
+            for (name, shape), columns in zip(self._shapes.items(), self._columns, strict=True)
         }
         return MujocoState(bits=bits, fields=fields)
 
@@ -141,8 +133,8 @@ class MujocoPhysics:
                     own = states[row, : self._state_size]
                     mujoco.mj_getState(self.model, data, own, STATE_SIGNATURE)
                     states[row, self._state_size :] = _flat(data, self._changes)
-                    fields[row, self._value_part] = _flat(data, self._fields)
-            fields[numbers, self._change_part] = 0.0
+                    fields[row, self._value_columns] = _flat(data, self._fields)
+            fields[numbers, self._change_columns] = 0.0
 
         self._split(reset_rows, np.flatnonzero(sound))
         _fail(np.logical_not(sound), states, fields)
@@ -201,13 +193,13 @@ class MujocoPhysics:
             except SimulationError as error:
                 sound[error.ids] = False
             states[:, : self._state_size] = simulations.batch.state
-            for part, view in zip(self._slices, simulations.views, strict=False):
-                fields[:, part] = view
+            for columns, view in zip(self._columns, simulations.views, strict=False):
+                fields[:, columns] = view
             if self._post_constraint:
                 self._add_post_constraint(simulations.batch, fields)
             if self._changes:
                 np.concatenate(simulations.changing, 1, out=states[:, self._state_size :])
-                fields[:, self._change_part] = (states - before)[:, self._state_size :]
+                fields[:, self._change_columns] = (states - before)[:, self._state_size :]
         _fail(np.logical_not(sound), states, fields)
         return rows
 
@@ -217,10 +209,10 @@ class MujocoPhysics:
             for row in range(batch.nsim):
                 batch.get_data(row, data)
                 mujoco.mj_rnePostConstraint(self.model, data)
-                fields[row, self._value_part] = _flat(data, self._fields)
+                fields[row, self._value_columns] = _flat(data, self._fields)
 
     def _new_rows(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Room for results: their words, and views of the two parts."""
+        """Room for results: their words, and views of states and fields."""
         rows = np.empty((count, self._row_size), np.uint32)
         states = rows[:, : self._state_words].view(np.float64)
         return rows, states, rows[:, self._state_words :].view(np.float32)

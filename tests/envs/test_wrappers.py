@@ -1,62 +1,14 @@
 """Wrappers over a counting environment whose every quantity is known."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
 from envs import ActionRepeat, AutoReset, RescaleAction, TimeLimit, TimeStep
-
-
-@struct.dataclass
-class Count:
-    steps: jax.Array
-    start: jax.Array
-
-
-class Counter:
-    """Observes (start, steps); pays the action; terminates after `ends_after` steps."""
-
-    observation_size = 2
-    action_size = 1
-    episode_length: int | None = None
-
-    def __init__(self, ends_after: int = 10**6):
-        self.ends_after = ends_after
-        self.host_resets = 0
-
-    def reset(self, key: jax.Array) -> tuple[Count, jax.Array]:
-        start = jax.random.uniform(key)
-        # Counts executions, one for a whole batch.
-        start = jax.pure_callback(
-            self._count_reset,
-            jax.ShapeDtypeStruct((), jnp.float32),
-            start,
-            vmap_method="broadcast_all",
-        )
-        state = Count(steps=jnp.zeros((), jnp.int32), start=start)
-        return state, self._observe(state)
-
-    def _count_reset(self, start):
-        self.host_resets += 1
-        return np.asarray(start)
-
-    def step(self, state: Count, action: jax.Array) -> tuple[Count, TimeStep]:
-        state = state.replace(steps=state.steps + 1)
-        return state, TimeStep(
-            observation=self._observe(state),
-            reward=action[0],
-            terminated=state.steps >= self.ends_after,
-            truncated=jnp.zeros((), bool),
-            success=state.steps == 2,
-        )
-
-    def _observe(self, state: Count) -> jax.Array:
-        return jnp.stack([state.start, state.steps.astype(jnp.float32)])
-
+from tests.helpers.counter import Count, Counter
 
 ACTION = jnp.ones(1)
 
@@ -203,3 +155,50 @@ def test_states_keep_their_types():
         return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
 
     assert types(state) == types(following)
+
+
+def test_wrappers_pass_on_what_an_environment_says_of_itself():
+    class Pool(Counter):
+        """Has all that an environment may have."""
+
+        elsewhere = True
+        layout: ClassVar = [("start", ()), ("steps", ())]
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    bare = Pool()
+    low, high = np.array([-3.0]), np.array([1.0])
+    limited = TimeLimit(RescaleAction(bare, low, high), 9)
+    environment = AutoReset(ActionRepeat(ActionRepeat(limited, 2), 3))
+    assert environment.elsewhere and environment.layout == bare.layout
+    assert environment.action_range == (low, high) and bare.action_range is None
+    assert (bare.repeat, limited.repeat, environment.repeat) == (1, 1, 6)
+    assert environment.unwrapped is bare
+    state, _ = environment.reset(jax.random.key(0))
+    assert environment.unwrapped_state(state) is state.inner.inner
+    assert isinstance(environment.unwrapped_state(state), Count)
+    environment.close()
+    assert bare.closed
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: inner, lambda inner: TimeLimit(inner, 5), AutoReset]
+)
+def test_only_an_episode_that_ended_begins_anew(wrap):
+    environment = wrap(Counter())
+    state, _ = environment.reset(jax.random.key(0))
+    state, _ = environment.step(state, ACTION)
+    under_way, _ = environment.restart(state, jax.random.key(1), jnp.array(False))
+    jax.tree.map(np.testing.assert_array_equal, _numbers(under_way), _numbers(state))
+    fresh, observation = environment.restart(state, jax.random.key(1), jnp.array(True))
+    expected, first = environment.reset(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, _numbers(fresh), _numbers(expected))
+    np.testing.assert_array_equal(observation, first)
+
+
+def _numbers(state):
+    """Keys as numbers, which numpy can compare."""
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state)

@@ -10,8 +10,9 @@ import numpy as np
 
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.config import Config, ReplayConfig
+from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState
-from purejax_simba.training import Program, make_program
+from purejax_simba.training import make_program
 from tests.helpers import linear, tiny
 
 RUNS = 8
