@@ -123,6 +123,9 @@ class Program(abc.ABC):
     ) -> tuple[Counters, RunState]:
         """Updates the agent `count` times, `()` int32, each time with another minibatch."""
         learn = self.agent.update
+        due = counters.replace(updates=counters.updates + count)
+        if learn is None:
+            return due, state
 
         def body(index: jax.Array, state: RunState) -> RunState:
             number = counters.updates + index
@@ -138,9 +141,7 @@ class Program(abc.ABC):
                 progress=progress,
             )
 
-        if learn is not None:
-            state = jax.lax.fori_loop(0, count, body, state)
-        return counters.replace(updates=counters.updates + count), state
+        return due, jax.lax.fori_loop(0, count, body, state)
 
     def _reset_if_due(
         self,
