@@ -209,8 +209,8 @@ def test_no_reason_for_not_running_is_left_over():
 # A step of these runs stands for 250 of those on the pages.
 SHORTER = 250
 SMALL = (
-    "--num-seeds 2 --num-evaluation-episodes 2 --episode-length 40 --learning-starts 60 "
-    "--agent.actor-hidden-dim 8 --agent.critic-hidden-dim 8 --replay.batch-size 16"
+    "--num-seeds 2 --num-evaluation-episodes 2 --agent.actor-hidden-dim 8 "
+    "--agent.critic-hidden-dim 8 --replay.batch-size 16"
 )
 STEPS = re.compile(
     r"(--(?:total-env-steps|evaluation-interval|rungs|agent\.reset-env-steps))((?: \d+)+)"
@@ -233,10 +233,10 @@ def shortened(command: str) -> str:
     if not begins or re.search(r"--(evaluate|video|resume|help|help-all|list-tasks)\b", command):
         return command
     if "--offline" in command:
-        return f"{command} --offline.epochs 2 --num-seeds 2 --num-evaluation-episodes 2"
+        return f"{command} {SMALL} --offline.epochs 2"
     if "--total-env-steps" not in command:
         command += " --total-env-steps 400 --evaluation-interval 200"
-    return f"{command} {SMALL}"
+    return f"{command} {SMALL} --episode-length 40 --learning-starts 60"
 
 
 def run_in(directory: Path, command: str, page: Path) -> None:
