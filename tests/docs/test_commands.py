@@ -24,7 +24,7 @@ import pytest
 import tyro
 
 from purejax_simba.config import Config
-from tests.helpers.pages import PAGES, ROOT, blocks, commands, prose, spans, words
+from tests.helpers.pages import PAGES, ROOT, blocks, commands, file_block, prose, spans, words
 
 AGENTS = ("simba_v2", "simba", "sac", "redq", "droq", "crossq", "bro", "td3", "random")
 
@@ -282,3 +282,14 @@ def test_a_page_does_what_it_says(page, after_the_first_run, tmp_path):
     for command in commands(page):
         if is_run(command) and command != FIRST_RUN:
             run_in(directory, shortened(command), page)
+
+
+@pytest.mark.slow
+def test_the_example_in_python_works(tmp_path):
+    """With a tenth of its steps."""
+    code = re.sub(r"(steps|interval|starts)=(\d+)_?(\d*)0,", r"\1=\2\3,", file_block("example.py"))
+    (tmp_path / "example.py").write_text(code)
+    (tmp_path / "purejax_simba").symlink_to(ROOT / "purejax_simba")
+    (tmp_path / "envs").symlink_to(ROOT / "envs")
+    run_in(tmp_path, "python example.py", PAGES[0])
+    assert (tmp_path / "results/runs/example/gymnax/Pendulum-v1/metrics.csv").exists()

@@ -6,7 +6,8 @@ import pytest
 from purejax_simba.agents import registry
 from purejax_simba.config import AgentConfig, CheckpointConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.runs import memory
-from purejax_simba.runs.runs import Runs
+from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.placement import Placement
 from purejax_simba.training import make_program
 
 GIB = memory.GIB
@@ -60,9 +61,8 @@ def test_the_estimate_is_near_what_the_compiler_needs():
     by_purpose = memory.bytes_per_run(program)
     # The copy for a checkpoint is no part of the program.
     estimate = sum(by_purpose.values()) - by_purpose["checkpoint"]
-    runs = Runs(program)
-    runs.compile()
-    analysis = runs.compiled.advance.memory_analysis()
+    compiled = Compiler(program).compile(Placement.choose(program))
+    analysis = compiled.advance.memory_analysis()
     if analysis is None:
         pytest.fail(f"{jax.default_backend()} does not say what a program needs")
     needed = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes

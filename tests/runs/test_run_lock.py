@@ -128,7 +128,7 @@ def test_a_process_on_another_machine_is_seen_to_be_alive(hurried, tmp_path, mon
 
 def test_who_was_taken_over_ends(tmp_path):
     """A machine that stood still for minutes, while another one went on with the run."""
-    hurry = "from purejax_simba import run_lock; run_lock.RENEWAL_SECONDS = 0.1"
+    hurry = "from purejax_simba.runs import run_lock; run_lock.RENEWAL_SECONDS = 0.1"
     code = HOLD.replace("with RunLock", f"{hurry}\nwith RunLock")
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -150,7 +150,7 @@ def test_an_unreadable_lock_is_one(hurried, tmp_path):
 
 
 def test_runs_and_sweeps_that_another_process_trains_are_refused(hold, tmp_path, monkeypatch):
-    monkeypatch.setattr("purejax_simba.runs.runs.compile_program", None)
+    monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", None)
     config = Config(
         "gymnax/Pendulum-v1",
         total_env_steps=400,
@@ -165,7 +165,7 @@ def test_runs_and_sweeps_that_another_process_trains_are_refused(hold, tmp_path,
     first = hold(directory)
     refused = f"process {first.pid} on .* writes to {directory}: wait"
     with pytest.raises(ConfigError, match=refused):
-        experiment.run(config)
+        experiment.train(config)
     assert [file.name for file in directory.iterdir()] == [LOCK_FILE]
     write_config(directory, resolve(config))
     with pytest.raises(ConfigError, match=refused):
