@@ -393,8 +393,8 @@ class Loop:
         hyperparameters: HyperParameters,
     ) -> AgentState:
         """The agent begins anew before the update of this number, unless the run has diverged."""
-        env_steps = self.config.agent.reset_env_steps or ()
-        updates = self.config.agent.reset_updates or ()
+        env_steps = getattr(self.config.agent, "reset_env_steps", ())
+        updates = getattr(self.config.agent, "reset_updates", ())
         if not env_steps and not updates:
             return agent
         # Interactions are counted before their updates. A reset waits for the one after the given

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from purejax_simba.config import ConfigError
-from purejax_simba.names import find_name, near, parse_value, replace_values
+from purejax_simba.names import all_settings, dotted, find_name, near, replace_values
 from purejax_simba.sweep.options import KINDS, BaseConfig, SweepOptions
 from purejax_simba.sweep.sampling import Sampler
 
@@ -90,7 +90,7 @@ def _read(content: dict[Any, Any]) -> SweepOptions:
         if name in KINDS:
             options[name] = tuple(
                 f"{axis}={','.join(map(str, _list(numbers)))}"
-                for axis, numbers in _dotted(_mapping(name, value))
+                for axis, numbers in dotted(_mapping(name, value)).items()
             )
         elif name == "configurations":
             options[name] = tuple(_values(name, each) for each in _list(value))
@@ -110,21 +110,12 @@ def _read(content: dict[Any, Any]) -> SweepOptions:
 def _values(key: str, content: Any) -> dict[str, Any]:
     """Dotted name -> value of a part of a configuration."""
     values: dict[str, Any] = {}
-    for given_name, value in _dotted(_mapping(key, content)):
+    for given_name, value in dotted(_mapping(key, content)).items():
         name = find_name(given_name)
         if name == "task":
             raise ConfigError(f"task stands beside {key}, not in it")
-        values[name] = parse_value(name, value)
+        values[name] = all_settings()[name].parse(name, value)
     return values
-
-
-def _dotted(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Pairs of dotted names and values from nested mappings."""
-    pairs = []
-    for key, value in values.items():
-        nested = isinstance(value, dict)
-        pairs += _dotted(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
-    return pairs
 
 
 def _mapping(name: str, value: Any) -> dict[Any, Any]:

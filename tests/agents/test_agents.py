@@ -14,7 +14,7 @@ import pytest
 import train
 from purejax_simba.agents import registry
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.settings import AgentName
+from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.soft_actor_critic import (
     AgentState,
     Batch,
@@ -24,7 +24,7 @@ from purejax_simba.agents.soft_actor_critic import (
     average,
 )
 from purejax_simba.agents.values import ScalarValue
-from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, TemperatureConfig
+from purejax_simba.config import Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, resolve, with_agent_defaults
 from purejax_simba.run_state import Counters
 from purejax_simba.runs.policies import Policy, load_policy, save_policy
@@ -49,7 +49,9 @@ SMALL = {
 
 
 def _make(**settings: typing.Any) -> tuple[SoftActorCritic, HyperParameters]:
-    config = Config(action_repeat=1, discount=DISCOUNT, agent=AgentConfig(**{**SMALL, **settings}))
+    config = Config(
+        action_repeat=1, discount=DISCOUNT, agent=agent_settings(**{**SMALL, **settings})
+    )
     config = with_agent_defaults(config)
     return registry.make(OBSERVATION, ACTION, config.agent), hyperparameters(config, ACTION)
 
@@ -114,12 +116,12 @@ def _assert_moved(one: typing.Any, other: typing.Any) -> None:
 
 
 def test_every_name_is_an_agent():
-    assert typing.get_args(AgentName) == registry.NAMES
+    assert all(agent.settings.name == name for name, agent in registry.AGENTS.items())
 
 
-@pytest.mark.parametrize("name", registry.NAMES)
+@pytest.mark.parametrize("name", registry.AGENTS)
 def test_defaults_fill_in_every_setting_that_shapes_the_agent(name):
-    config = resolve(Config(task="gymnax/Pendulum-v1", agent=AgentConfig(name=name)))
+    config = resolve(Config(task="gymnax/Pendulum-v1", agent=agent_settings(name)))
     agent = registry.make(OBSERVATION, ACTION, config.agent)
     numbers = hyperparameters(config, ACTION)
     state = jax.eval_shape(agent.init, jax.random.key(0), numbers)
@@ -351,7 +353,7 @@ def test_random_actions_are_uniform_and_nothing_is_learned():
         learning_starts=5,
         num_evaluation_episodes=4,
         episode_length=20,
-        agent=AgentConfig(name="random"),
+        agent=agent_settings("random"),
     )
     program = make_program(config)
     numbers = program.hyperparameters()
@@ -383,20 +385,21 @@ def test_random_actions_are_uniform_and_nothing_is_learned():
     ],
 )
 def test_settings_of_other_agents_are_refused(agent, temperature, message):
-    config = Config(
-        task="gymnax/Pendulum-v1",
-        agent=AgentConfig(**agent),
-        temperature=TemperatureConfig(**temperature),
-    )
     with pytest.raises(ConfigError, match=message):
-        resolve(config)
+        resolve(
+            Config(
+                task="gymnax/Pendulum-v1",
+                agent=agent_settings(**agent),
+                temperature=TemperatureConfig(**temperature),
+            )
+        )
 
 
 def test_agents_are_chosen_by_flag_by_file_and_by_axis(tmp_path):
     given = train.parse(
         ["--agent.name", "sac", "--agent.tau", "0.1", "--no-normalize-observations"]
     )
-    assert given.config.agent == AgentConfig(name="sac", tau=0.1)
+    assert given.config.agent == agent_settings("sac", tau=0.1)
     assert given.config.normalize_observations is False
     path = tmp_path / "config.json"
     path.write_text('{"task": "gymnax/Pendulum-v1", "agent": {"name": "td3"}}')
@@ -482,7 +485,7 @@ def test_agents_learn_to_swing_up_a_pendulum(name):
         evaluation_interval=6000 // (ratio or 1),
         learning_starts=500,
         update_to_data_ratio=ratio,
-        agent=AgentConfig(name=name, **settings),
+        agent=agent_settings(name, **settings),
         replay=ReplayConfig(batch_size=64),
         diagnostics="none",
     )
@@ -498,7 +501,7 @@ def test_agents_learn_to_swing_up_a_pendulum(name):
 @pytest.fixture(scope="module")
 def random_program() -> Program:
     return make_program(
-        Config(task="gymnax/Pendulum-v1", num_seeds=2, agent=AgentConfig(name="random"))
+        Config(task="gymnax/Pendulum-v1", num_seeds=2, agent=agent_settings("random"))
     )
 
 
@@ -506,11 +509,8 @@ def test_policies_of_earlier_versions_lack_numbers_that_came_later(random_progra
     program = random_program
     runs = Runs(program)
     state = jax.jit(jax.vmap(program.init))(*runs.inputs)
-    numbers = dataclasses.asdict(runs.inputs.hyperparameters)
-    numbers["tau"] = jnp.array([0.3, 0.4])
-    for name in ("return_bound", "target_update_interval", "target_noise"):
-        del numbers[name]
+    numbers = {"discount": jnp.array([0.3, 0.4])}  # and no return bound
     save_policy(tmp_path, Policy(state.agent.actor, state.observation_moments, numbers))  # type: ignore[arg-type]
     loaded = load_policy(tmp_path, program).hyperparameters
-    np.testing.assert_allclose(loaded.tau, [0.3, 0.4])
-    assert loaded.target_update_interval.tolist() == [1, 1]
+    np.testing.assert_allclose(loaded.discount, [0.3, 0.4])
+    assert loaded.return_bound.tolist() == [1.0, 1.0]
