@@ -106,31 +106,27 @@ def check_seeds(flag: str, first: int, count: int = 1) -> None:
         )
 
 
+# What says nothing about training from a dataset, and what to do about it.
+USELESS_OFFLINE = {
+    "total_env_steps": "give --offline.epochs",
+    "evaluation_interval": "give --offline.evaluation-interval, in epochs",
+    "num_environments": "drop it",
+    "devices_per_run": "drop it",
+    "learning_starts": "drop it",
+    "recipe": "drop it",
+    "replay.capacity": "drop it",
+    "replay.n_step": "drop it",
+    "replay.truncation_interval": "drop it",
+    "replay.prioritized": "drop it",
+}
+
+
 def _check_offline(config: Config) -> None:
-    offline, defaults = config.offline, Config()
-    useless = {
-        "total-env-steps": (config.total_env_steps, defaults.total_env_steps),
-        "evaluation-interval": (config.evaluation_interval, defaults.evaluation_interval),
-        "num-environments": (config.num_environments, defaults.num_environments),
-        "devices-per-run": (config.devices_per_run, defaults.devices_per_run),
-        "learning-starts": (config.learning_starts, LEARNING_STARTS),
-        "recipe": (config.recipe, defaults.recipe),
-        "replay.capacity": (config.replay.capacity, defaults.replay.capacity),
-        "replay.n-step": (config.replay.n_step, defaults.replay.n_step),
-        "replay.truncation-interval": (
-            config.replay.truncation_interval,
-            defaults.replay.truncation_interval,
-        ),
-        "replay.prioritized": (config.replay.prioritized, defaults.replay.prioritized),
-    }
-    instead = {
-        "total-env-steps": "give --offline.epochs",
-        "evaluation-interval": "give --offline.evaluation-interval, in epochs",
-    }
-    for option, (value, default) in useless.items():
-        if value != default:
-            advice = instead.get(option, "drop it")
-            raise ConfigError(f"--{option} is of no use with --offline: {advice}")
+    offline, values = config.offline, flatten(config)
+    defaults = flatten(Config(learning_starts=LEARNING_STARTS))
+    for name, advice in USELESS_OFFLINE.items():
+        if values[name] != defaults[name]:
+            raise ConfigError(f"{flag(name)} is of no use with --offline: {advice}")
     _check_multiple("offline.epochs", offline.epochs, known(offline.evaluation_interval))
     if offline.random_return is not None and offline.random_return == offline.expert_return:
         raise ConfigError(

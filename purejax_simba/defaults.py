@@ -5,6 +5,7 @@ its recipe is asked for, what holds offline, and the agent's own defaults.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.checks import check, check_values
 from purejax_simba.config import DEFAULT_TASK, LEARNING_STARTS, Config, ConfigError, known
 from purejax_simba.names import fill, flatten
+from purejax_simba.settings import traced_numbers
 
 _Config = TypeVar("_Config", bound=Config)
 
@@ -206,34 +208,27 @@ def make_agent(config: Config, environment: envs.Environment) -> SoftActorCritic
 
 
 def hyperparameters(config: Config, action_size: int) -> HyperParameters:
-    """The traced numbers of one run of a resolved configuration.
+    """The traced numbers of one run of a resolved configuration, under the names of their settings.
 
-    Those of the agent under their names, see `AgentSettings.numbers`, and these:
+    Those of the agent are as its own settings say, see `AgentSettings.numbers`; and in the place of
+    settings from which they follow are these:
 
-      discount: per interaction, in [0, 1).
       return_bound: rewards are scaled so that returns stay within [-return_bound, return_bound];
         infinity for no bound.
       learning_rate_decay_updates: updates over which the learning rate falls.
       initial_temperature: entropy coefficient before the first update.
       target_entropy: in nats, for the whole action vector.
-      priority_exponent: alpha, of the errors by which transitions are drawn (arXiv 1511.05952).
-      importance_exponent: beta at the beginning of a run, of the weights that make up for it.
     """
-    numbers = config.agent.numbers()
-    numbers["discount"] = known(config.discount)
+    numbers = traced_numbers(config) | config.agent.numbers()
     bound = numbers.get("value_range", 1.0)
-    numbers["return_bound"] = bound if config.bound_returns else float("inf")
+    numbers["return_bound"] = bound if numbers.pop("bound_returns") else math.inf
     if "learning_rate_decay" in numbers:
         updates = config.interactions * config.updates_per_interaction
-        decay_updates = max(int(updates * Fraction(numbers.pop("learning_rate_decay"))), 1)
-        numbers["learning_rate_decay_updates"] = float(decay_updates)
-    temperature = config.temperature.given()
-    if temperature:
-        numbers["initial_temperature"] = float(temperature["initial"])
-        numbers["target_entropy"] = temperature["target_entropy_coefficient"] * float(action_size)
-    if config.replay.prioritized:
-        numbers["priority_exponent"] = float(known(config.replay.priority_exponent))
-        numbers["importance_exponent"] = float(known(config.replay.importance_exponent))
+        decay_updates = int(updates * Fraction(numbers.pop("learning_rate_decay")))
+        numbers["learning_rate_decay_updates"] = float(max(decay_updates, 1))
+    if "initial" in numbers:
+        numbers["initial_temperature"] = numbers.pop("initial")
+        numbers["target_entropy"] = numbers.pop("target_entropy_coefficient") * action_size
 
     def array(value: float) -> jax.Array:
         return jnp.int32(value) if isinstance(value, int) else jnp.float32(value)

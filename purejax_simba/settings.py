@@ -9,6 +9,7 @@ Traced numbers, sweep axes, checks and the help of the command line are read fro
 import dataclasses
 import functools
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable
@@ -74,7 +75,7 @@ class Setting:
         if self.optional and str(text).lower() in ("none", "null"):
             return None
         if self.kind is not self._kind_of_one:
-            items = text if isinstance(text, list) else str(text).split()
+            items = text if isinstance(text, list | tuple) else str(text).split()
             return tuple(self._parse_one(name, item) for item in items)
         return self._parse_one(name, text)
 
@@ -204,6 +205,19 @@ def _declarations(cls: type, prefix: str) -> dict[str, Setting]:
         declared = field.metadata.get("setting", Setting(field.default))
         found[name] = dataclasses.replace(declared, kind=kind, optional=len(members) > 1)
     return found
+
+
+def traced_numbers(group: Any) -> dict[str, Any]:
+    """Values of the settings of a dataclass that are traced and not open, by name.
+
+    Those of groups in it are there too, without the name of the group.
+    """
+    numbers: dict[str, Any] = {}
+    for name, declared in declarations(type(group)).items():
+        value = operator.attrgetter(name)(group)
+        if declared.traced and value is not None:
+            numbers[name.rpartition(".")[2]] = declared.kind(value)
+    return numbers
 
 
 def flag(name: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from purejax_simba.errors import ConfigError
-from purejax_simba.settings import Settings, declarations, setting
+from purejax_simba.settings import Settings, setting, traced_numbers
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,8 @@ class AgentSettings(Settings):
             raise ConfigError(f"these are settings of {type(self).name}, not of {self.name}")
 
     def numbers(self) -> dict[str, Any]:
-        """What is traced, by name, of settings that are not open."""
-        declared = declarations(type(self))
-        traced = {name: value for name, value in self.given().items() if declared[name].traced}
-        return {name: declared[name].kind(value) for name, value in traced.items()}
+        """What is traced, by name; what is computed from settings stands in their place."""
+        return traced_numbers(self)
 
 
 class Learner(AgentSettings):

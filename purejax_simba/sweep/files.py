@@ -3,7 +3,6 @@
 import dataclasses
 import runpy
 import traceback
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import yaml
 
 from purejax_simba.config import ConfigError
 from purejax_simba.names import all_settings, dotted, find_name, near, replace_values
+from purejax_simba.settings import declarations
 from purejax_simba.sweep.options import KINDS, BaseConfig, SweepOptions
-from purejax_simba.sweep.sampling import Sampler
 
 
 def read_file(path: Path) -> SweepOptions:
@@ -72,22 +71,16 @@ def _run_python(path: Path) -> Any:
 
 
 def _read(content: dict[Any, Any]) -> SweepOptions:
-    known = ("task", *(f.name for f in dataclasses.fields(SweepOptions)))
-    given: dict[str, Any] = {}
+    known = ("task", *(field.name for field in dataclasses.fields(SweepOptions)))
+    values = _values("config", content.get("config") or {})
+    options: dict[str, Any] = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in known:
             raise ConfigError(f"unknown name {key!r}: {near(name, known)}")
-        given[name] = value
-    values = _values("config", given.pop("config", None) or {})
-    if "task" in given:
-        values["task"] = tuple(map(str, _list(given.pop("task"))))
-    samplers = typing.get_args(Sampler)
-    if given.get("sampler", samplers[0]) not in samplers:
-        raise ConfigError(f"sampler is {given['sampler']!r}: choose from {', '.join(samplers)}")
-    options: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in KINDS:
+        if name == "task":
+            values[name] = tuple(map(str, _list(value)))
+        elif name in KINDS:
             options[name] = tuple(
                 f"{axis}={','.join(map(str, _list(numbers)))}"
                 for axis, numbers in dotted(_mapping(name, value)).items()
@@ -96,14 +89,8 @@ def _read(content: dict[Any, Any]) -> SweepOptions:
             options[name] = tuple(_values(name, each) for each in _list(value))
             if not options[name]:
                 raise ConfigError("configurations is empty: give one or more")
-        elif name == "rungs":
-            options[name] = tuple(_number(name, rung, int) for rung in _list(value))
-        elif name in ("samples", "sampler_seed", "trials_per_batch"):
-            options[name] = _number(name, value, int)
-        elif name == "halving":
-            options[name] = None if value is None else _number(name, value, float)
-        else:
-            options[name] = value
+        elif name != "config":
+            options[name] = declarations(SweepOptions)[name].parse(name, value)
     return SweepOptions(config=replace_values(BaseConfig(), values), **options)
 
 
@@ -126,10 +113,3 @@ def _mapping(name: str, value: Any) -> dict[Any, Any]:
 
 def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _number(name: str, value: Any, kind: type) -> Any:
-    try:
-        return kind(str(value))
-    except ValueError:
-        raise ConfigError(f"{name} is {value!r}: give a number") from None
