@@ -99,7 +99,7 @@ def train(arguments: Arguments) -> None:
     """Begins a run or goes on with one.
 
     Raises:
-      What `experiment.run` and `experiment.resume` raise.
+      What `experiment.train` and `experiment.resume` raise.
     """
     config = arguments.config
     if arguments.processes.process_id in (None, 0):
@@ -118,7 +118,7 @@ def train(arguments: Arguments) -> None:
     if arguments.reset and arguments.resume is None:
         raise ConfigError("--reset is of no use without --resume: new runs are new")
     if arguments.resume is None:
-        experiment.run(config)
+        experiment.train(config)
     else:
         experiment.resume(arguments.resume, config, arguments.reset)
 
@@ -135,9 +135,9 @@ def main() -> int:
         elif arguments.evaluate is not None:
             say(f"evaluating {arguments.evaluate} ...")
             with still("evaluating"):
-                from purejax_simba.runs.policies import evaluate_run
+                from purejax_simba.runs.policies import evaluate
 
-                evaluated = evaluate_run(arguments.evaluate)
+                evaluated = evaluate(arguments.evaluate)
             for seed, metrics in evaluated.items():
                 print(
                     f"seed {seed}: return {metrics['avg_return']:.1f}, length "

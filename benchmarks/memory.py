@@ -12,9 +12,10 @@ import tyro
 import envs
 from benchmarks.common import print_json, program_bytes_per_run
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import use_all_cores
 from purejax_simba.runs.memory import bytes_per_run
-from purejax_simba.runs.runs import Runs
+from purejax_simba.runs.placement import Placement
 from purejax_simba.training import make_program
 
 DEVICE_GIGABYTES = (16, 40, 80)
@@ -41,9 +42,8 @@ def measure(task: str, arguments: Arguments) -> dict[str, int | float]:
       ConfigError, envs.TaskError: for what cannot be trained.
     """
     program = make_program(Config(task, arguments.physics, num_seeds=1))
-    runs = Runs(program)
-    runs.compile()
-    compiled = program_bytes_per_run(runs.compiled.advance, 1)
+    steps = Compiler(program).compile(Placement.choose(program)).advance
+    compiled = program_bytes_per_run(steps, 1)
     per_run = sum(compiled.values())
     estimate = bytes_per_run(program)
     estimated = sum(estimate.values()) - estimate["checkpoint"]

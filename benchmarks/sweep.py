@@ -81,7 +81,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
             for trial in sweep.trials():
                 jax.clear_caches()
                 single = dataclasses.replace(trial.config, output=f"{directory}/alone")
-                experiment.run(single)
+                experiment.train(single)
             alone = time.perf_counter() - begin
         results[f"sweep_seconds_{width}"] = together
         results[f"single_runs_seconds_{width}"] = alone

@@ -23,9 +23,12 @@ from benchmarks.common import (
 )
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import Config, ConfigError, known
+from purejax_simba.program import Program
+from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import use_all_cores
+from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
-from purejax_simba.training import Program, make_program
+from purejax_simba.training import make_program
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,11 @@ class Training:
     """
 
     def __init__(self, program: Program):
-        self.runs = Runs(program)
+        compiler, placement = Compiler(program), Placement.choose(program)
         begin = time.perf_counter()
-        self.runs.compile()
+        compiler.compile(placement)
         self.compile_seconds = time.perf_counter() - begin
-        self.runs.start()
+        self.runs = Runs(compiler, placement)
 
     def __call__(self, interactions: int) -> None:
         """Goes on for so many interactions."""
@@ -130,7 +133,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
 
     training(known(program.config.learning_starts) - training.interactions())
     peak_memory = peak_memory_bytes()
-    updates = Updates(make_learner(program), runs, training.runs.mesh)
+    updates = Updates(make_learner(program), runs, training.runs.placement.mesh)
     interactions_before, updates_before = training.interactions(), training.updates()
     learning, update = measure([training, updates], arguments.seconds / 2.0)
     updates_per_interaction = (training.updates() - updates_before) / (

@@ -89,9 +89,10 @@ def render(arguments: argparse.Namespace) -> None:
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
             return jax.random.uniform(key, (environment.action_size,), minval=-1.0)
     else:
-        from purejax_simba.runs.policies import load_act
+        from purejax_simba import load_policy
 
-        config, act = load_act(Path(arguments.policy))
+        trained = load_policy(Path(arguments.policy))
+        config = trained.config
         if config.task != arguments.task:
             raise envs.TaskError(f"{arguments.policy} was trained on {config.task}: draw that")
         options = {
@@ -100,7 +101,7 @@ def render(arguments: argparse.Namespace) -> None:
         }
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
-            return act(observation)
+            return trained(observation)
 
     environment = envs.make(arguments.task, physics, **options)
     steps = rendering.render(

@@ -23,10 +23,11 @@ from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.recording import play, record_run
 from purejax_simba.report import reading
 from purejax_simba.run_state import Counters
-from purejax_simba.runs import experiment, memory, programs, session
-from purejax_simba.runs import runs as runs_module
+from purejax_simba.runs import compiling, experiment, memory, programs, session
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
-from purejax_simba.runs.runs import CompiledProgram, Runs
+from purejax_simba.runs.compiling import CompiledProgram, Compiler
+from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.runs import Runs
 from purejax_simba.sweep.grouping import group, resolve_all
 from tests.helpers import tiny
 from tests.test_training import _assert_close, _linear_agent
@@ -76,7 +77,7 @@ def compiled() -> list[CompiledProgram]:
 @pytest.fixture
 def linear_agents(monkeypatch, compiled):
     """Agents that compile in no time, where networks do not matter, and no more than once."""
-    compile_program = runs_module.compile_program
+    compile_program = compiling.compile_program
 
     def compile_or_find(*arguments) -> CompiledProgram:
         if not compiled:
@@ -84,7 +85,7 @@ def linear_agents(monkeypatch, compiled):
         return compiled[0]
 
     monkeypatch.setattr(offline, "make_agent", _linear_agent)
-    monkeypatch.setattr(runs_module, "compile_program", compile_or_find)
+    monkeypatch.setattr(compiling, "compile_program", compile_or_find)
 
 
 def test_the_published_setting_is_the_default(dataset):
@@ -131,7 +132,7 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
 
     key = jax.random.fold_in(jax.random.fold_in(before.key, 0), 0)
     sample_key, noise_key = jax.random.split(key)
-    drawn = transitions.sample(sample_key, jnp.int32(0), BATCH, numbers.discount)
+    drawn = transitions.sample(sample_key, BATCH, numbers.discount)
     # Statistics in float64; the prior of weight 1e-4 is below the bound.
     data = d4rl.read(dataset)
     seen = data.next_observation.astype(np.float64)
@@ -222,20 +223,20 @@ def test_a_published_dataset_is_read_and_normalised_as_published(tmp_path, linea
 @pytest.mark.slow
 def test_all_runs_share_one_copy_of_the_data_on_each_device(dataset, linear_agents):
     program = programs.make_program(_config(dataset))
-    runs = Runs(program)
-    numbers = runs.inputs.hyperparameters
+    placement = Placement.choose(program)
+    inputs = placement.inputs
     data = program.data
-    states = jax.eval_shape(jax.vmap(program.init, (0, 0, None)), *runs.inputs, *data)
+    states = jax.eval_shape(jax.vmap(program.init, (0, 0, None)), *inputs, *data)
     traced = jax.make_jaxpr(jax.vmap(program.advance, (None, 0, 0, None, None), (None, 0)))(
-        Counters.create(), states, numbers, jnp.int32(1), *data
+        Counters.create(), states, inputs.hyperparameters, jnp.int32(1), *data
     )
     rows, size = data[0].observation.shape
     assert f"[{rows},{size}]" in str(traced)
     assert f"[2,{rows},{size}]" not in str(traced)
-    runs.compile()
+    runs = Runs(Compiler(program), placement)
     for leaf in jax.tree.leaves(runs._data):
         assert [shard.data.shape for shard in leaf.addressable_shards] == [
-            leaf.shape for _ in runs.mesh.devices
+            leaf.shape for _ in placement.mesh.devices
         ]
 
 
@@ -245,7 +246,7 @@ def _rows(directory: Path) -> list[dict[str, str]]:
 
 
 def test_a_run_is_counted_in_updates_and_scored(dataset, linear_agents, tmp_path):
-    directory = experiment.run(_config(dataset, output=str(tmp_path)))
+    directory = experiment.train(_config(dataset, output=str(tmp_path)))
     assert directory == tmp_path / "simba_v2" / TASK
     rows = _rows(directory)
     values = {
@@ -270,7 +271,7 @@ def test_a_run_is_counted_in_updates_and_scored(dataset, linear_agents, tmp_path
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
     dataset, linear_agents, monkeypatch, tmp_path
 ):
-    straight = experiment.run(_config(dataset, output=str(tmp_path / "straight")))
+    straight = experiment.train(_config(dataset, output=str(tmp_path / "straight")))
     show, stops = session.Session._show, [1]
 
     def stop(self, *arguments) -> None:
@@ -281,7 +282,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
 
     monkeypatch.setattr(session.Session, "_show", stop)
     with pytest.raises(SystemExit) as stopped:
-        experiment.run(_config(dataset, output=str(tmp_path / "stopped")))
+        experiment.train(_config(dataset, output=str(tmp_path / "stopped")))
     assert stopped.value.code == 128 + signal.SIGTERM
     directory = tmp_path / "stopped" / "simba_v2" / TASK
     experiment.resume(directory)
@@ -307,7 +308,7 @@ def command(monkeypatch, capsys):
         raise AssertionError("compiled what cannot run")
 
     monkeypatch.setattr("purejax_simba.runs.compilation_cache.use_compilation_cache", lambda: None)
-    monkeypatch.setattr("purejax_simba.runs.runs.compile_program", fail)
+    monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", fail)
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
@@ -401,7 +402,7 @@ def test_a_dataset_of_our_own_policy_trains_to_its_return(monkeypatch, tmp_path)
         output=str(tmp_path / "online"),
         **shared,
     )
-    directory = experiment.run(online)
+    directory = experiment.train(online)
     monkeypatch.setattr(
         sys,
         "argv",
@@ -415,7 +416,7 @@ def test_a_dataset_of_our_own_policy_trains_to_its_return(monkeypatch, tmp_path)
     assert record_command.main() == 0
     origin = minari_format.read("minari/pendulum/mine-v0").origin
     assert (origin.episode_length, origin.observations) == (200, "3")
-    trained = experiment.run(
+    trained = experiment.train(
         Config(
             offline=OfflineConfig("minari/pendulum/mine-v0"),
             num_evaluation_episodes=50,

@@ -13,10 +13,14 @@ from purejax_simba.agents.state import AgentState
 from purejax_simba.agents.values import Bootstrap
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.data.replay import Replay
-from purejax_simba.runs import resuming
 from purejax_simba.runs.checkpoint import Checkpoint
+from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.jobs import Job
+from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
-from purejax_simba.training import Loop, make_program
+from purejax_simba.runs.setup import Setup
+from purejax_simba.runs.starting import Start
+from purejax_simba.training import make_program
 from tests import test_training as training
 from tests.helpers import updates
 from tests.helpers.examples import mark_others
@@ -116,16 +120,15 @@ def test_priorities_are_those_of_the_errors():
 @pytest.mark.slow
 def test_weights_are_those_of_the_paper_at_every_moment():
     runs = training._linear_runs(CONFIG)
-    loop = Loop(runs.program.config, runs.program.environment, runs.program.agent)
     for interactions in (50, 70):
         counters, state = runs.after(interactions)
         one, numbers = training._pick((state, runs.hyperparameters), 0)
-        batch, _, drawn = loop._draw(jax.random.key(1), counters, one, numbers)
+        batch, _, entries = runs.program.draw(jax.random.key(1), counters, one, numbers)
         priority = np.asarray(one.replay.priorities.values, np.float64).ravel()
         count = min(interactions, 60)
         assert (priority > 0.0).sum() == count
         exponent = 0.4 + 0.6 * interactions / 80
-        weight = (count * priority[drawn] / priority.sum()) ** -exponent
+        weight = (count * priority[entries] / priority.sum()) ** -exponent
         np.testing.assert_allclose(batch.weight, weight / weight.max(), rtol=1e-4)
         assert batch.weight.min() < 0.9
 
@@ -169,22 +172,25 @@ def test_without_priorities_nothing_is_carried():
 
 
 @functools.cache
-def _runs(config: Config) -> Runs:
+def _setup(config: Config) -> Setup:
     with training._linear_agents():
-        runs = Runs(make_program(config))
-    runs.compile()
-    return runs
+        compiler = Compiler(make_program(config))
+    job = Job.of_all_seeds(compiler.program.config)
+    return Setup(compiler, [job], Placement.choose(compiler.program), memory=0, end=0)
 
 
-def _start(runs: Runs) -> None:
-    runs.counters = training.Counters.create()
-    runs.start()
+def _begin(config: Config) -> Runs:
+    return Start([None]).begin(_setup(config), print)
+
+
+def _go_on(config: Config, checkpoint: Checkpoint) -> Runs:
+    return Start.at(checkpoint).begin(_setup(config), print)
 
 
 def _checkpoint(runs: Runs, with_replay: bool = True) -> Checkpoint:
-    arrays = resuming.arrays_of(runs.snapshot(with_replay))
     steps = int(runs.counters.interactions)
-    return Checkpoint(steps, arrays, {"interactions": steps, "replay": with_replay}, [])
+    notes = {"interactions": steps, "replay": with_replay, "metrics_bytes": [0]}
+    return Checkpoint(steps, runs.snapshot(with_replay).named(), notes, [])
 
 
 SHORT = dataclasses.replace(
@@ -201,32 +207,27 @@ def _stored(runs: Runs) -> np.ndarray:
     """Priorities, `(runs, entries)`."""
     priorities = _state(runs)[1].priorities
     assert priorities is not None
-    stored = np.asarray(priorities.values).reshape(runs.count, -1)
+    stored = np.asarray(priorities.values).reshape(runs.placement.count, -1)
     np.testing.assert_allclose(priorities.totals.sum(-1), stored.sum(-1), rtol=1e-5)
     return stored
 
 
 @pytest.mark.slow
-def test_a_resumed_run_is_as_one_that_never_stopped():
-    runs = _runs(SHORT)
-    _start(runs)
-    runs.advance(80)
-    straight = _state(runs)
-    _start(runs)
-    runs.advance(63)
-    checkpoint = _checkpoint(runs)
-    _start(runs)
-    assert not resuming.restore(runs, checkpoint)
-    runs.advance(17)
-    training._assert_identical(_state(runs), straight)
+def test_a_resumed_run_is_as_one_that_never_stopped(capsys):
+    straight, first = _begin(SHORT), _begin(SHORT)
+    straight.advance(80)
+    first.advance(63)
+    resumed = _go_on(SHORT, _checkpoint(first))
+    assert "new episodes" not in capsys.readouterr().out
+    resumed.advance(17)
+    training._assert_identical(_state(resumed), _state(straight))
 
 
 @pytest.mark.slow
 def test_more_steps_keep_the_priorities_so_far():
-    first, runs = _runs(SHORT), _runs(LONG)
-    _start(first)
+    first = _begin(SHORT)
     first.advance(80)
-    resuming.restore(runs, _checkpoint(first))
+    runs = _go_on(LONG, _checkpoint(first))
     before, after = _stored(first), _stored(runs)
     assert after.shape[1] > before.shape[1]
     np.testing.assert_array_equal(after[:, : before.shape[1]], before)
@@ -234,12 +235,12 @@ def test_more_steps_keep_the_priorities_so_far():
     assert (_stored(runs) > 0.0).sum(1).tolist() == [160, 160]
 
 
-def test_without_the_replay_only_new_transitions_are_drawn():
-    first, runs = _runs(SHORT), _runs(LONG)
-    _start(first)
+def test_without_the_replay_only_new_transitions_are_drawn(capsys):
+    first = _begin(SHORT)
     first.advance(80)
     updates = _state(first)[0].updates[0]
-    assert resuming.restore(runs, _checkpoint(first, with_replay=False))
+    runs = _go_on(LONG, _checkpoint(first, with_replay=False))
+    assert "resumed, with new episodes" in capsys.readouterr().out
     assert not _stored(runs).any()
     runs.advance(60)
     assert [set(np.flatnonzero(run)) for run in _stored(runs)] == [set(range(80, 140))] * 2

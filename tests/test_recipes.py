@@ -18,8 +18,7 @@ from purejax_simba.config import (
     TemperatureConfig,
 )
 from purejax_simba.defaults import hyperparameters, make_environment, not_in_recipe, resolve
-from purejax_simba.runs import result_files
-from purejax_simba.runs.session import Session
+from purejax_simba.runs import result_files, session
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import resolve_all
@@ -143,18 +142,17 @@ def test_what_a_paper_has_for_other_tasks_only_is_said():
 
 def test_a_run_says_so_before_it_is_compiled():
     said: list[str] = []
-    run: Any = SimpleNamespace(
+    setup: Any = SimpleNamespace(
         config=_resolve("dmc/dog-run", "redq", recipe="paper"),
-        display=SimpleNamespace(say=said.append),
-        members=[None],
+        jobs=[None],
         memory=0,
-        compiler=SimpleNamespace(has_compiled=lambda *_: True),
-        runs=SimpleNamespace(
-            count=1, at_a_time=1, mesh=SimpleNamespace(size=1), compile=lambda: said.append("done")
+        compiler=SimpleNamespace(
+            has_compiled=lambda _: True, compile=lambda _: said.append("done")
         ),
+        placement=SimpleNamespace(count=1, mesh=SimpleNamespace(size=1)),
     )
-    Session._compile(run)
-    assert said[1:] == [not_in_recipe(run.config), "done"]
+    session.compile_program(setup, SimpleNamespace(say=said.append))
+    assert said[1:] == [not_in_recipe(setup.config), "done"]
 
 
 def test_the_files_of_a_run_name_the_recipe(tmp_path):

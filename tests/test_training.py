@@ -19,9 +19,12 @@ from purejax_simba.agents.soft_actor_critic import SoftActorCritic, UpdateMetric
 from purejax_simba.agents.values import ScalarValue
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.defaults import resolve
+from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState
+from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
-from purejax_simba.training import Program, make_program, make_train
+from purejax_simba.training import make_program, make_train
 from tests.helpers import tiny
 
 RUNS = 8
@@ -358,15 +361,16 @@ def compilations() -> Iterator[list[float]]:
 
 @pytest.mark.parametrize("at_a_time", [RUNS, pytest.param(RUNS // 2, marks=pytest.mark.slow)])
 def test_everything_is_compiled_once(compilations, monkeypatch, at_a_time):
-    monkeypatch.setattr("purejax_simba.runs.runs.runs_at_a_time", lambda *_: at_a_time)
+    monkeypatch.setattr("purejax_simba.runs.placement.runs_at_a_time", lambda *_: at_a_time)
     with _linear_agents():
         program = make_program(CONFIG)
-    runs = Runs(program)
+    compiler, placement = Compiler(program), Placement.choose(program)
+    assert len(placement.groups) == RUNS // at_a_time
     compilations.clear()
-    runs.compile()
+    compiler.compile(placement)
     assert len(compilations) >= 3
     compilations.clear()
-    runs.start()
+    runs = Runs(compiler, placement)
     for interactions in (1, 7, 42, 30):
         runs.advance(interactions)
         assert runs.evaluate().avg_return.shape == (RUNS,)

@@ -14,7 +14,7 @@ from PIL import Image
 from purejax_simba import videos
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.data.normalisation import RunningMoments
-from purejax_simba.runs.policies import Policy, save_policy
+from purejax_simba.runs.policies import Policy, save_policies
 from purejax_simba.runs.result_files import MetricsFile, create_run_directory
 from purejax_simba.training import make_program
 from tests.helpers import tiny
@@ -46,7 +46,7 @@ def _finished_run(output: Path, task: str, episode_length: int) -> Path:
         RunningMoments.create(program.environment.observation_size),
         program.hyperparameters(),
     )
-    save_policy(directory, jax.tree.map(lambda x: jnp.stack([x] * len(RETURNS)), one))
+    save_policies(directory, jax.tree.map(lambda x: jnp.stack([x] * len(RETURNS)), one))
     return directory
 
 

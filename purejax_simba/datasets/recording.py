@@ -15,9 +15,10 @@ from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError, known
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.spaces import observations_of
-from purejax_simba.runs.policies import load_policy
+from purejax_simba.evaluation import evaluation_policy
+from purejax_simba.runs.policies import read_policies
 from purejax_simba.runs.result_files import read_config
-from purejax_simba.training import evaluation_policy, make_program
+from purejax_simba.training import make_program
 
 # Observations `(n, O)` and a PRNG key to actions `(n, A)`.
 Policy = Callable[[jax.Array, jax.Array], jax.Array]
@@ -125,7 +126,7 @@ def record_run(
         )
     program = make_program(config)
     environment = program.environment
-    every = load_policy(directory, program)
+    every = read_policies(directory, program)
     chosen = jax.tree.map(lambda leaf: jnp.asarray(leaf)[run_seed - config.seed], every)
     policy = evaluation_policy(program.config, program.agent, *chosen)
 

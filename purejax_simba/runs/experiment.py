@@ -6,28 +6,30 @@ from typing import NamedTuple
 
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.defaults import with_agent_defaults
-from purejax_simba.runs import processes, result_files, resuming, starting
+from purejax_simba.runs import processes, result_files, resuming
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint
-from purejax_simba.runs.members import Entry
+from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.programs import make_program
 from purejax_simba.runs.run_lock import RunLock
-from purejax_simba.runs.runs import Compiler
-from purejax_simba.runs.session import Session
+from purejax_simba.runs.session import train_jobs
+from purejax_simba.runs.setup import set_up
+from purejax_simba.runs.starting import Start, from_earlier_run
 
 
-class Origin(NamedTuple):
-    """Where runs were trained until now, some of them to go on.
+class Survivors(NamedTuple):
+    """Those of the jobs that were trained together until now which go on.
 
     Attributes:
       directory: of the checkpoints.
-      members: which of the configurations go on, as indices.
+      jobs: which, as indices.
     """
 
     directory: Path
-    members: Sequence[int]
+    jobs: Sequence[int]
 
 
-def run(config: Config) -> Path:
+def train(config: Config) -> Path:
     """Trains all seeds of a configuration and writes their results.
 
     SIGINT (Ctrl-C) and SIGTERM end the training after the chunk under way, at most seconds later.
@@ -41,17 +43,18 @@ def run(config: Config) -> Path:
       ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
       SystemExit: after a signal, with the status that shells give it (130, 143).
       envs.HostEnvironmentError: if an environment fails; the results so far are in the files.
-      CheckpointError, logging.ResultsError: if files cannot be written; likewise.
+      CheckpointError, ResultsError: if files cannot be written; likewise.
       OutOfMemoryError: if a device has less memory than it said; likewise.
     """
-    session = Session(Compiler(make_program(config)))
-    config = session.config
-    session.beginning = starting.read(session.runs, [config])
-    directory = result_files.run_directory(config)
-    with RunLock(directory):
-        processes.first_does(lambda: result_files.create_run_directory(config))
-        session.run([Entry(config, directory)], directory, f"python train.py --resume {directory}")
-    return directory
+    compiler = Compiler(make_program(config))
+    job = Job.of_all_seeds(compiler.program.config)
+    setup = set_up(compiler, [job])
+    arrays = from_earlier_run(compiler.program, setup.placement, [job])
+    with RunLock(job.directory):
+        processes.first_does(lambda: result_files.create_run_directory(job.config))
+        advice = f"python train.py --resume {job.directory}"
+        train_jobs(setup, Start([None], arrays), job.directory, advice)
+    return job.directory
 
 
 def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] = ()) -> Path:
@@ -71,91 +74,76 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
 
     Raises:
       ConfigError: if there is nothing to go on from, or the configuration is another one.
-      And what `run` raises.
+      And what `train` raises.
     """
     saved = result_files.read_config(directory)
-    session = Session(Compiler(make_program(config or saved)))
-    session.reset = reset
-    config = session.config
+    compiler = Compiler(make_program(config or saved))
+    config = compiler.program.config
+    job = Job.of_all_seeds(config, directory if config.output == saved.output else None)
+    setup = set_up(compiler, [job])
     resuming.check_differences(with_agent_defaults(saved), config)
-    target = result_files.run_directory(config) if config.output != saved.output else directory
-    with RunLock(target):
-        checkpoint = resuming.find(directory)
-        if reset and checkpoint.notes["interactions"] >= session.end:
+    with RunLock(job.directory):
+        start = Start.at(resuming.find(directory), reset)
+        if reset and start.interactions >= setup.end:
             raise ConfigError(
                 f"{directory} is trained to its end: with --reset give more env steps"
             )
-        (metrics_bytes,) = checkpoint.notes["metrics_bytes"]
-        if target == directory:
-            processes.first_does(lambda: result_files.write_config(directory, config))
-        else:
-            processes.first_does(lambda: result_files.create_run_directory(config))
-            processes.first_does(
-                lambda: result_files.copy_metrics(directory, target, metrics_bytes)
-            )
-        entry = Entry(config, target, metrics_bytes)
-        session.run([entry], target, f"python train.py --resume {target}", checkpoint)
-    return target
+        processes.first_does(lambda: _take_over(directory, job, start.metrics_bytes[0]))
+        train_jobs(setup, start, job.directory, f"python train.py --resume {job.directory}")
+    return job.directory
+
+
+def _take_over(directory: Path, job: Job, metrics_bytes: int | None) -> None:
+    """Makes a directory that of a job which goes on, with the results so far."""
+    if job.directory == directory:
+        result_files.write_config(directory, job.config)
+    else:
+        result_files.create_run_directory(job.config)
+        result_files.copy_metrics(directory, job.directory, metrics_bytes)
 
 
 def run_together(
     compiler: Compiler,
-    configs: Sequence[Config],
+    jobs: Sequence[Job],
     directory: Path,
     until: int | None = None,
-    origin: Origin | None = None,
-    wholes: Sequence[Config] | None = None,
+    survivors: Survivors | None = None,
 ) -> None:
-    """Trains the seeds of several configurations as one program; each has its own run directory.
+    """Trains jobs as one program; each has its own run directory.
 
     If that was begun in `directory`, it goes on where the newest checkpoint was taken.
 
     Args:
       compiler: of the program of any of them.
-      configs: resolved, and equal but for hyperparameters, seeds and names.
+      jobs: with configurations that are equal but for hyperparameters, seeds and names.
       directory: for the checkpoints of all.
       until: environment steps after which to stop; default: those of the configurations.
-      origin: where these configurations were trained before, together with others.
-      wholes: the same with all seeds, of which others may have been trained before; default: they
-        have no others.
+      survivors: where these jobs were trained before, together with others.
 
     Raises:
       AllDivergedError: if no run is left; the results until then are in the files.
-      And what `run` raises.
+      And what `train` raises.
     """
-    session = Session(compiler, configs, until)
-    checkpoint = None
+    setup = set_up(compiler, jobs, until)
     if has_checkpoint(directory / STATE_DIRECTORY):
-        checkpoint = resuming.find(directory)
-    elif origin is not None:
-        checkpoint = resuming.select(resuming.find(origin.directory), origin.members)
-    wholes = wholes or configs
-    slots = [_slots(config, whole) for config, whole in zip(configs, wholes, strict=True)]
-    if checkpoint is not None:
-        sizes = checkpoint.notes["metrics_bytes"]
+        start = Start.at(resuming.find(directory))
+    elif survivors is not None:
+        checkpoint = resuming.find(survivors.directory)
+        start = Start.at(resuming.select(checkpoint, survivors.jobs))
     else:
-        session.beginning = starting.read(session.runs, configs, slots)
-        sizes = processes.first_does(lambda: _begin(configs, wholes, directory))
-    entries = [
-        Entry(config, result_files.run_directory(config), size, own)
-        for config, size, own in zip(configs, sizes or [None] * len(configs), slots, strict=True)
-    ]
-    session.run(entries, directory, "give the same command again", checkpoint)
+        arrays = from_earlier_run(compiler.program, setup.placement, jobs)
+        sizes = processes.first_does(lambda: _begin(jobs, directory))
+        start = Start(sizes or [None] * len(jobs), arrays)
+    train_jobs(setup, start, directory, "give the same command again")
 
 
-def _begin(
-    configs: Sequence[Config], wholes: Sequence[Config], directory: Path
-) -> Sequence[int | None]:
+def _begin(jobs: Sequence[Job], directory: Path) -> Sequence[int | None]:
     """Makes directories, again if they were made before; returns what to keep of `metrics.csv`."""
     begun = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
-    if all(config.seed == whole.seed for config, whole in zip(configs, wholes, strict=True)):
-        for whole in wholes:
-            result_files.create_run_directory(whole, again=begun)
-        return [None] * len(configs)
-    sizes = [result_files.metrics_size(result_files.run_directory(config)) for config in configs]
+    if all(job.is_first for job in jobs):
+        for job in jobs:
+            result_files.create_run_directory(job.whole, again=begun)
+        return [None] * len(jobs)
+    sizes = [result_files.metrics_size(job.directory) for job in jobs]
     return resuming.remember(directory / "metrics_bytes.json", sizes)
-
-
-def _slots(config: Config, whole: Config) -> list[int] | None:
-    return None if config == whole else [seed - whole.seed for seed in config.seeds]

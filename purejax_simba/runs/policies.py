@@ -1,9 +1,9 @@
-"""The trained policies of a run: saving, restoring and playing them."""
+"""The trained policies of a run: saving, reading, playing, and giving them to users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,46 +13,52 @@ import orbax.checkpoint as ocp
 import envs
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.soft_actor_critic import Params
-from purejax_simba.config import Config, ConfigError, known
+from purejax_simba.config import ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
-from purejax_simba.evaluation import EvaluationMetrics, evaluate
+from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
+from purejax_simba.evaluation import evaluate as play_episodes
+from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, own_process_only, tree_of
 from purejax_simba.runs.devices import PER_RUN, join_runs, make_mesh, map_runs, split_runs
 from purejax_simba.runs.result_files import read_config
-from purejax_simba.training import Program, evaluation_policy, make_program
+from purejax_simba.training import make_program
 
 POLICY_DIRECTORY = Path("checkpoints") / "policy"
 
 
 class Policy(NamedTuple):
-    """What it takes to act; all leaves with a leading axis of runs."""
+    """What it takes to act; of several runs, all leaves with a leading axis of runs."""
 
     actor: Params
     observation_moments: RunningMoments
     hyperparameters: HyperParameters
 
 
-def save_policy(directory: Path, policy: Policy, slots: Sequence[int] | None = None) -> None:
+def save_policies(directory: Path, policy: Policy, places: Sequence[int] | None = None) -> None:
     """Writes the final policies of all runs under a run directory.
 
     Args:
       directory: of the run.
       policy: of the runs.
-      slots: where these belong among those that are there; default: in place of all.
+      places: where these belong among those that are there; default: in place of all.
     """
     policy = jax.device_get(policy)
     path = (directory / POLICY_DIRECTORY).absolute()
     with ocp.StandardCheckpointer(multiprocessing_options=own_process_only()) as checkpointer:
-        if slots is not None and path.exists():
+        if places is not None and path.exists():
             count = len(jax.tree.leaves(checkpointer.restore(path))[0])
-            known = checkpointer.restore(path, _shapes(policy, count))
-            policy = jax.tree.map(lambda old, new: _with_rows(old, slots, new), known, policy)
+            known = checkpointer.restore(path, _shapes(_of_run(policy, 0), count))
+            policy = jax.tree.map(lambda old, new: _with_rows(old, places, new), known, policy)
         checkpointer.save(path, policy, force=True)
 
 
-def _shapes(policy: Policy, count: int) -> Policy:
-    """Shapes of so many policies like these."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), policy)
+def _of_run(policy: Policy, index: int) -> Policy:
+    return jax.tree.map(lambda leaf: leaf[index], policy)
+
+
+def _shapes(one: Policy, count: int) -> Policy:
+    """Shapes of so many policies like this one."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), one)
 
 
 def _with_rows(array: jax.Array, rows: Sequence[int], values: np.ndarray) -> np.ndarray:
@@ -63,8 +69,8 @@ def _with_rows(array: jax.Array, rows: Sequence[int], values: np.ndarray) -> np.
     return changed
 
 
-def load_policy(directory: Path, program: Program) -> Policy:
-    """Reads the policies that `save_policy` wrote.
+def read_policies(directory: Path, program: Program) -> Policy:
+    """The policies that `save_policies` wrote, of all seeds.
 
     Raises:
       ConfigError: if there are none, or they do not fit the configuration.
@@ -74,17 +80,11 @@ def load_policy(directory: Path, program: Program) -> Policy:
         raise ConfigError(
             f"{directory} holds no trained policy: its run did not finish (--resume goes on)"
         )
-    state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
     numbers = program.hyperparameters()
-    one = Policy(state.agent.actor, state.observation_moments, numbers)
-    runs = program.config.num_seeds
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((runs, *x.shape), x.dtype), one)
-    known = {f"hyperparameters.{name}": x for name, x in named_leaves(numbers).items()}
+    agent = jax.eval_shape(program.agent.init, jax.random.key(0), numbers)
+    moments = RunningMoments.create(program.environment.observation_size)
 
-    def fit(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
-        if array is None and name in known:
-            # A number that agents did not have when the policy was saved.
-            return np.full(shape.shape, known[name], shape.dtype)
+    def refuse(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
         found = "nothing" if array is None else f"{array.dtype}{array.shape}"
         raise ConfigError(
             f"{path} does not fit {directory}/config.json: {name} is {found}, and "
@@ -93,26 +93,36 @@ def load_policy(directory: Path, program: Program) -> Policy:
 
     with ocp.StandardCheckpointer() as checkpointer:
         saved = checkpointer.restore(path)
-    return tree_of(named_leaves(saved), shapes, fit)
+    shapes = _shapes(Policy(agent.actor, moments, numbers), program.config.num_seeds)
+    return tree_of(named_leaves(saved), shapes, refuse)
 
 
-def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
-    """Plays the trained policies of a run directory; seed -> metrics over new episodes.
+def evaluate(directory: Path, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
+    """Plays the trained policies of a run directory in new episodes.
+
+    Args:
+      directory: of a finished run.
+      num_episodes: of each seed; default: as many as in an evaluation of the run.
+
+    Returns:
+      Seed -> means over its episodes: `avg_return`, `avg_length` (in interactions) and
+      `avg_success`.
 
     Raises:
       ConfigError: if the directory holds no finished run.
       envs.HostEnvironmentError: if an environment fails.
     """
+    directory = Path(directory)
     config = replace(read_config(directory), devices_per_run=1)
     if num_episodes is not None:
         config = replace(config, num_evaluation_episodes=num_episodes)
     program = make_program(config)
-    policy = load_policy(directory, program)
+    policy = read_policies(directory, program)
     episodes = known(program.config.num_evaluation_episodes)
 
     def play(key: jax.Array, policy: Policy) -> EvaluationMetrics:
         act = evaluation_policy(program.config, program.agent, *policy)
-        return evaluate(program.environment, act, key, episodes)
+        return play_episodes(program.environment, act, key, episodes)
 
     # Other episodes than those of training.
     seeds = config.seeds
@@ -129,18 +139,71 @@ def evaluate_run(directory: Path, num_episodes: int | None = None) -> dict[int, 
     }
 
 
-def load_act(directory: Path) -> tuple[Config, Callable[[jax.Array], jax.Array]]:
-    """The configuration of a finished run, and the policy of its first seed.
+class TrainedPolicy:
+    """The policy of one seed, as evaluations play it: a function from observation to action.
 
-    Returns:
-      The configuration, and the function from an observation `(O,)` to an action `(A,)`.
+    It takes raw observations `(..., O)`, normalises them as in training, and returns actions
+    `(..., A)` in [-1, 1], the range of every task here. An environment with bounds of its own
+    takes `low + (action + 1) / 2 * (high - low)`.
+
+    From numpy arrays it computes numpy arrays, compiled once for every shape; from JAX arrays JAX
+    arrays, inside `jax.jit` and `jax.vmap` too.
+
+    Attributes:
+      config: of its run, resolved.
+      seed: that it was trained with.
+      observation_size, action_size: O and A.
+    """
+
+    def __init__(self, program: Program, policy: Policy, seed: int):
+        """`policy` is that of this seed alone."""
+        self.config, self.seed = program.config, seed
+        self.observation_size = program.environment.observation_size
+        self.action_size = program.environment.action_size
+        self._key = jax.random.key(seed)
+        self._act = jax.jit(evaluation_policy(program.config, program.agent, *policy))
+
+    def __call__(self, observation: Any, key: jax.Array | None = None) -> Any:
+        """The actions for these observations.
+
+        Args:
+          observation: `(..., O)`.
+          key: for an agent that draws its actions in evaluations too, as `random` does; the same
+            in every call by default.
+
+        Raises:
+          ConfigError: if observations are of another size.
+        """
+        shape = np.shape(observation)
+        if shape[-1:] != (self.observation_size,):
+            raise ConfigError(
+                f"an observation of {self.config.task} is {self.observation_size} numbers, and "
+                f"{shape} was given: the last axis has to be that of the observation"
+            )
+        key = self._key if key is None else key
+        if isinstance(observation, jax.Array):
+            return self._act(observation, key)
+        return np.asarray(self._act(np.asarray(observation, np.float32), key))
+
+
+def load_policy(directory: Path, seed: int | None = None) -> TrainedPolicy:
+    """The policy that a finished run has trained.
+
+    Args:
+      directory: of the run.
+      seed: which; default: the first.
 
     Raises:
-      ConfigError: if the directory holds no finished run.
+      ConfigError: if the directory holds no finished run, or none of this seed.
+      envs.TaskError: if its task is not installed here.
     """
-    config = read_config(directory)
+    directory = Path(directory)
+    config = replace(read_config(directory), devices_per_run=1)
+    seed = config.seed if seed is None else seed
+    if seed not in config.seeds:
+        raise ConfigError(
+            f"no seed {seed}: {directory} has seeds {config.seed} to {config.seeds[-1]}"
+        )
     program = make_program(config)
-    policies = load_policy(directory, program)
-    first = jax.tree.map(lambda leaf: leaf[0], policies)
-    policy = evaluation_policy(program.config, program.agent, *first)
-    return config, lambda observation: policy(observation, jax.random.key(config.seed))
+    policy = _of_run(read_policies(directory, program), seed - config.seed)
+    return TrainedPolicy(program, policy, seed)

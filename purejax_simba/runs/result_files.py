@@ -80,7 +80,7 @@ def metrics_size(directory: Path) -> int:
     return (directory / METRICS_FILE).stat().st_size
 
 
-def copy_metrics(directory: Path, target: Path, size: int) -> None:
+def copy_metrics(directory: Path, target: Path, size: int | None) -> None:
     """Copies the first bytes of `metrics.csv` to another run directory."""
     (target / METRICS_FILE).write_bytes((directory / METRICS_FILE).read_bytes()[:size])
 

@@ -1,6 +1,6 @@
-"""Training runs from where they are: compile, train in chunks, evaluate, write files."""
+"""Training jobs from where they start: compile, train in chunks, evaluate, write files."""
 
-import dataclasses
+import contextlib
 import math
 import signal
 import time
@@ -11,20 +11,22 @@ import jax
 import numpy as np
 
 import envs
-from purejax_simba import loggers
-from purejax_simba.config import Config, ConfigError, Part, known
+from purejax_simba.config import ConfigError, known
 from purejax_simba.defaults import not_in_recipe
 from purejax_simba.diagnostics import Metrics
-from purejax_simba.runs import processes, resuming, starting
-from purejax_simba.runs.checkpoint import STATE_DIRECTORY, Checkpoint, CheckpointWriter
+from purejax_simba.run_state import Progress
+from purejax_simba.runs import processes
+from purejax_simba.runs.checkpoint import STATE_DIRECTORY, CheckpointWriter
 from purejax_simba.runs.devices import spans_processes
 from purejax_simba.runs.interruption import StopRequest, stop_requests
-from purejax_simba.runs.members import Entry, make_members
-from purejax_simba.runs.memory import GIB, check_memory, clear_memory_errors
+from purejax_simba.runs.jobs import JobFiles, open_files
+from purejax_simba.runs.memory import GIB, clear_memory_errors
 from purejax_simba.runs.policies import Policy
 from purejax_simba.runs.progress import ProgressDisplay, spread
-from purejax_simba.runs.runs import Compiler, Runs
+from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.session_record import SessionRecord
+from purejax_simba.runs.setup import Setup
+from purejax_simba.runs.starting import Start
 from purejax_simba.training import WITHHELD
 from purejax_simba.waiting import still
 
@@ -36,155 +38,119 @@ class AllDivergedError(ConfigError):
     """No run is left to train."""
 
 
-class Session:
-    """From compilation to the last file, or until a signal.
+def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None:
+    """Trains all jobs to their end, or until a signal, and writes their files.
 
-    Attributes:
-      config: resolved.
-      runs: all of them.
-      end: interactions after which it ends.
-      reset: parts of the agent that begin anew after a checkpoint.
-      beginning: arrays that the state begins with, by name.
+    Args:
+      setup: what to train.
+      start: from where.
+      directory: for the checkpoints.
+      advice: how to go on after an interruption.
+
+    Raises:
+      SystemExit: after a signal, with the status that shells give it.
+      And what `experiment.train` raises.
     """
-
-    @still("finding the memory that it takes", processes.say)
-    def __init__(
-        self,
-        compiler: Compiler,
-        configs: Sequence[Config] = (),
-        until: int | None = None,
+    config, num_runs = setup.config, setup.placement.count
+    steps = setup.end * config.steps_per_interaction
+    display = ProgressDisplay(steps, config.step_name, processes.is_first())
+    with still("opening files and loggers", processes.say):
+        files = open_files(setup.jobs, start.metrics_bytes)
+    directories = [job.directory for job in setup.jobs]
+    first_step = start.interactions * config.steps_per_interaction
+    with (
+        SessionRecord(directories, num_runs, first_step) as record,
+        processes.clear_errors(spans_processes(config.devices_per_run)),
+        envs.clear_errors(),
+        clear_memory_errors(setup.compiler.program, num_runs),
+        CheckpointWriter(directory / STATE_DIRECTORY, config.checkpoint.keep) as checkpoints,
     ):
-        """Refuses what does not fit the memory.
-
-        Args:
-          compiler: of what all runs do.
-          configs: see `Runs`.
-          until: environment steps after which to stop.
-        """
-        self.compiler = compiler
-        program = compiler.program
-        self.program, self.config = program, program.config
-        processes.check_agreement(dataclasses.asdict(self.config))
-        loggers.check(self.config)
-        steps = self.config.steps if until is None else until
-        self.end = steps // self.config.steps_per_interaction
-        self.runs = Runs(program, configs, compiler)
-        self.memory = check_memory(
-            program,
-            self.runs.mesh.size,
-            self.runs.at_a_time,
-            self.runs.count,
-            self.runs.num_processes,
-        )
-        self.display = ProgressDisplay(steps, self.config.step_name, processes.is_first())
-        self.interactions = 0
-        self.reset: Sequence[Part] = ()
-        self.beginning: dict[str, np.ndarray] = {}
-        self.reported_divergence: set[int] = set()
-        self.has_reported_withheld = False
-
-    def run(
-        self,
-        entries: Sequence[Entry],
-        directory: Path,
-        advice: str,
-        checkpoint: Checkpoint | None = None,
-    ) -> None:
-        """Trains all seeds.
-
-        Args:
-          entries: what the runs belong to.
-          directory: for the checkpoints.
-          advice: how to go on after an interruption.
-          checkpoint: where to go on.
-        """
-        self.advice = advice
-        with still("opening files and loggers", processes.say):
-            self.members = make_members(entries)
-        keep = self.config.checkpoint.keep
-        writer = CheckpointWriter(directory / STATE_DIRECTORY, keep)
-        memory_errors = clear_memory_errors(self.program, self.runs.count)
-        taken = 0 if checkpoint is None else checkpoint.notes["interactions"]
-        record = SessionRecord(
-            [member.directory for member in self.members],
-            self.runs.count,
-            taken * self.config.steps_per_interaction,
-        )
-        with (
-            record as self.record,
-            processes.clear_errors(spans_processes(self.config.devices_per_run)),
-            envs.clear_errors(),
-            memory_errors,
-            writer as self.checkpoints,
-        ):
-            try:
-                if taken < self.end:
-                    self._compile()
-                begin = time.monotonic()
-                with stop_requests() as request:
-                    stopped_by = self._train(request, checkpoint)
-                self._finish(stopped_by, time.monotonic() - begin)
-            finally:
-                self._close()
-
-    def _close(self) -> None:
-        self.display.close()
-        for member in self.members:
-            member.close()
-
-    @still("writing the results", processes.say)
-    def _finish(self, stopped_by: signal.Signals | None, seconds: float) -> None:
-        actor, moments = self.runs.get(lambda state: (state.agent.actor, state.observation_moments))
-        policy = Policy(actor, moments, jax.device_get(self.runs.inputs.hyperparameters))
-        self.record.update(self._env_step(), self._updates())
-        # Two writers at once have been seen to wait for each other in orbax.
-        self.checkpoints.wait()
-        self._hand_over()
-        self._close()
-        for member in self.members:
-            member.finish(policy)
-        where = f"results are in {self.members[0].directory}"
-        if len(self.members) > 1:
-            where += f" ... {self.members[-1].directory}"
+        with contextlib.ExitStack() as closing:
+            closing.callback(display.close)
+            for each in files:
+                closing.callback(each.close)
+            if start.interactions < setup.end:
+                compile_program(setup, display)
+            begin = time.monotonic()
+            with stop_requests() as request:
+                runs = start.begin(setup, display.say)
+                session = Session(setup, runs, files, checkpoints, record, display)
+                stopped_by = session.run(request)
+            seconds = time.monotonic() - begin
+            session.complete()
+        _save_policies(runs, files)
+        where = f"results are in {directories[0]}"
+        if len(directories) > 1:
+            where += f" ... {directories[-1]}"
         if stopped_by is None:
-            self.display.say(f"trained in {seconds:.1f} s; {where}")
+            display.say(f"trained in {seconds:.1f} s; {where}")
             return
-        self.display.say(
-            f"stopped after {self._count().strip()} by {stopped_by.name}, trained in "
+        display.say(
+            f"stopped after {session.count().strip()} by {stopped_by.name}, trained in "
             f"{seconds:.1f} s; {where}"
         )
-        if self.config.interactions_per_checkpoint:
-            self.display.say(f"to go on: {self.advice}")
+        if config.interactions_per_checkpoint:
+            display.say(f"to go on: {advice}")
         raise SystemExit(128 + stopped_by)
 
-    def _compile(self) -> None:
-        several = len(self.members)
-        of_several = f" of {several} configurations" if several > 1 else ""
-        is_known = self.compiler.has_compiled(self.runs.mesh, self.runs.at_a_time)
-        self.display.say(
-            f"{self.config.task}: {self.runs.count} runs{of_several} on {self.runs.mesh.size} "
-            f"{jax.default_backend()} device(s), {self.memory / GIB:.2f} GiB; "
-            + ("compiled before" if is_known else "compiling ...")
-        )
-        if missing := not_in_recipe(self.config):
-            self.display.say(missing)
-        begin = time.monotonic()
-        with still(f"compiling {self.config.task}", processes.say):
-            self.runs.compile()
-        if not is_known:
-            self.display.say(f"compiled in {time.monotonic() - begin:.1f} s")
 
-    def _train(self, request: StopRequest, checkpoint: Checkpoint | None) -> signal.Signals | None:
+def compile_program(setup: Setup, display: ProgressDisplay) -> None:
+    """Compiles the program, and says so before and after."""
+    placement, task = setup.placement, setup.config.task
+    of_several = f" of {len(setup.jobs)} configurations" if len(setup.jobs) > 1 else ""
+    is_known = setup.compiler.has_compiled(placement)
+    display.say(
+        f"{task}: {placement.count} runs{of_several} on {placement.mesh.size} "
+        f"{jax.default_backend()} device(s), {setup.memory / GIB:.2f} GiB; "
+        + ("compiled before" if is_known else "compiling ...")
+    )
+    if missing := not_in_recipe(setup.config):
+        display.say(missing)
+    begin = time.monotonic()
+    with still(f"compiling {task}", processes.say):
+        setup.compiler.compile(placement)
+    if not is_known:
+        display.say(f"compiled in {time.monotonic() - begin:.1f} s")
+
+
+@still("writing the results", processes.say)
+def _save_policies(runs: Runs, files: Sequence[JobFiles]) -> None:
+    actor, moments = runs.get(lambda state: (state.agent.actor, state.observation_moments))
+    policy = Policy(actor, moments, jax.device_get(runs.placement.inputs.hyperparameters))
+    for each in files:
+        each.finish(policy)
+
+
+class Session:
+    """The loop over chunks, and what comes between them: evaluations and checkpoints.
+
+    Attributes:
+      runs: which it advances.
+      interactions: taken by each of them.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        runs: Runs,
+        files: Sequence[JobFiles],
+        checkpoints: CheckpointWriter,
+        record: SessionRecord,
+        display: ProgressDisplay,
+    ):
+        """Begins where the runs are."""
+        self.config, self.end = setup.config, setup.end
+        self.runs, self.files, self.checkpoints = runs, files, checkpoints
+        self.record, self.display = record, display
+        self.interactions = int(runs.counters.interactions)
+        self._has_reported_withheld = False
+
+    def run(self, request: StopRequest) -> signal.Signals | None:
         """Trains to the end, or until a signal, which is returned."""
-        if checkpoint is None:
-            self.runs.start()
-            self.runs.replace(self.beginning)
-            self.record.training_begins(0)
-            self._evaluate()
-        else:
-            self._go_on(checkpoint)
-            self.record.training_begins(self._updates())
         chunk, updates = FIRST_CHUNK, self._updates()
+        self.record.training_begins(updates)
+        if not self.interactions:
+            self._evaluate()
         _, stopped_by = _agree(0.0, request)
         while self.interactions < self.end and stopped_by is None:
             size = min(chunk, self._next_boundary() - self.interactions)
@@ -206,6 +172,25 @@ class Session:
                 chunk = FIRST_CHUNK  # with updates an interaction takes far longer
         return stopped_by
 
+    @still("writing the results", processes.say)
+    def complete(self) -> None:
+        """Gives the files and the loggers all that there is so far."""
+        self.record.update(self._env_step(), self._updates())
+        # Two writers at once have been seen to wait for each other in orbax.
+        self.checkpoints.wait()
+        self._hand_over()
+
+    def count(self) -> str:
+        """How far it is, in words."""
+        return f"{self._env_step():>9,} {self.config.step_name}"
+
+    def _env_step(self) -> int:
+        """Environment steps taken so far, per seed."""
+        return self.interactions * self.config.steps_per_interaction
+
+    def _updates(self) -> int:
+        return int(self.runs.get(lambda state: state.agent.updates).sum())
+
     def _next_boundary(self) -> int:
         """The interaction at which a chunk must end."""
         config = self.config
@@ -218,16 +203,6 @@ class Session:
         if self.config.is_offline:
             return 0
         return known(self.config.learning_starts) // self.config.num_environments
-
-    def _env_step(self) -> int:
-        """Environment steps taken so far, per seed."""
-        return self.interactions * self.config.steps_per_interaction
-
-    def _count(self) -> str:
-        return f"{self._env_step():>9,} {self.config.step_name}"
-
-    def _updates(self) -> int:
-        return int(self.runs.get(lambda state: state.agent.updates).sum())
 
     def _is_checkpoint(self, is_stopped: bool) -> bool:
         interval = self.config.interactions_per_checkpoint
@@ -243,37 +218,21 @@ class Session:
         notes = {
             "interactions": self.interactions,
             "replay": with_replay,
-            "metrics_bytes": [member.metrics.size() for member in self.members if member.metrics],
-            "num_seeds": [member.config.num_seeds for member in self.members],
+            "metrics_bytes": [each.metrics_bytes() for each in self.files],
+            "num_seeds": [each.job.config.num_seeds for each in self.files],
         }
-        self.checkpoints.save(self._env_step(), resuming.arrays_of(snapshot), notes)
+        self.checkpoints.save(self._env_step(), snapshot.named(), notes)
 
     @still("telling the loggers", processes.say)
     def _hand_over(self) -> None:
         """Gives loggers what cannot change any more; what never goes on, at once."""
         has_checkpoints = self.config.interactions_per_checkpoint > 0
         final = self.checkpoints.newest if has_checkpoints else self._env_step()
-        for member in self.members:
-            member.hand_over(final)
-
-    @still("going on from the checkpoint", processes.say)
-    def _go_on(self, checkpoint: Checkpoint) -> None:
-        for message in checkpoint.damaged:
-            self.display.say(message)
-        begins_episodes = resuming.restore(self.runs, checkpoint)
-        self.interactions = checkpoint.notes["interactions"]
-        line = f"{self._count()}: resumed"
-        if begins_episodes:
-            line += ", with new episodes"
-        if self.reset:
-            starting.begin_anew(self.runs, self.reset, self.interactions)
-            line += f", with a new {' and '.join(self.reset)}"
-        self.display.say(line)
-        diverged = self.runs.get(lambda state: state.progress.diverged_at) >= 0
-        self.reported_divergence = set(np.flatnonzero(diverged).tolist())
+        for each in self.files:
+            each.hand_over(final)
 
     def _show(self, interactions: int, updates: int, seconds: float) -> None:
-        env_steps = interactions * self.config.steps_per_interaction * self.runs.count
+        env_steps = interactions * self.config.steps_per_interaction * self.runs.placement.count
         self.display.update(
             self._env_step(),
             env_steps / seconds,
@@ -285,49 +244,46 @@ class Session:
     def _evaluate(self) -> None:
         evaluation, diagnostics = self.runs.evaluate(), self.runs.diagnose()
         progress = self.runs.get(lambda state: state.progress)
-        env_step = self._env_step()
         returns: list[float] = []
-        for member in self.members:
-            of_seeds = member.write(env_step, evaluation, progress, diagnostics)
+        for each in self.files:
+            of_seeds = each.write(self._env_step(), evaluation, progress, diagnostics)
             returns += of_seeds.values()
-            for index, seed in member.numbered_seeds():
-                name = f"{member.config.experiment}, " if len(self.members) > 1 else ""
-                run = f"{name}seed {seed}"
-                if seed not in of_seeds:
-                    self._report_divergence(index, run, int(progress.diverged_at[index]))
-                elif not math.isfinite(of_seeds[seed]):
-                    self._report_no_return(run, of_seeds[seed])
+            self._report_seeds(each, of_seeds, progress)
         self._report_withheld(diagnostics)
-        self.record.update(env_step, self._updates())
+        self.record.update(self._env_step(), self._updates())
         self._hand_over()
-        together = np.array(returns)
-        line = f"{self._count()}: evaluation return {spread(together)}"
-        known = int(np.isfinite(together).sum())
-        if 0 < known < self.runs.count:
-            line += f" ({known} of {self.runs.count} runs)"
+        line = f"{self.count()}: evaluation return {spread(np.array(returns))}"
+        known = int(np.isfinite(returns).sum())
+        if 0 < known < self.runs.placement.count:
+            line += f" ({known} of {self.runs.placement.count} runs)"
         self.display.say(line)
-        if not together.size:
+        if not returns:
             raise AllDivergedError(
                 "every run diverged: lower --agent.learning-rate, or check the task's rewards"
             )
 
-    def _report_no_return(self, run: str, value: float) -> None:
-        self.display.say(
-            f"{run} at {self._count().strip()}: the return over "
-            f"{self.config.num_evaluation_episodes} episodes is {value}: a reward was not finite"
-        )
-
-    def _report_divergence(self, index: int, run: str, interaction: int) -> None:
-        if index not in self.reported_divergence:
-            self.reported_divergence.add(index)
-            env_step = interaction * self.config.steps_per_interaction
-            step = self.config.step_name.removesuffix("s")
-            self.display.say(f"{run} diverged at {step} {env_step:,}: its results end there")
+    def _report_seeds(self, files: JobFiles, returns: dict[int, float], progress: Progress) -> None:
+        """Says which seeds have diverged since the last evaluation, or have no return."""
+        config = files.job.config
+        experiment = f"{config.experiment}, " if len(self.files) > 1 else ""
+        last = self.interactions - config.interactions_per_evaluation
+        for index, seed in files.numbered_seeds():
+            diverged_at, run = int(progress.diverged_at[index]), f"{experiment}seed {seed}"
+            if seed not in returns and diverged_at > last:
+                env_step = diverged_at * config.steps_per_interaction
+                step = config.step_name.removesuffix("s")
+                self.display.say(f"{run} diverged at {step} {env_step:,}: its results end there")
+            elif seed in returns and not math.isfinite(returns[seed]):
+                self.display.say(
+                    f"{run} at {self.count().strip()}: the return over "
+                    f"{config.num_evaluation_episodes} episodes is {returns[seed]}: a reward was "
+                    "not finite"
+                )
 
     def _report_withheld(self, diagnostics: Metrics) -> None:
         most = int(np.max(diagnostics.get(WITHHELD, 0)))
-        if most and not self.has_reported_withheld:
-            self.has_reported_withheld = True
+        if most and not self._has_reported_withheld:
+            self._has_reported_withheld = True
             self.display.say(
                 f"{most:,} transitions of a seed are in the replay and are not drawn: episodes are "
                 f"truncated more often than every {self.config.replay.truncation_interval} steps; "

@@ -1,16 +1,22 @@
-"""Parts of an agent by name: to begin with those of an earlier run, or to begin them anew."""
+"""Where runs start: anew, with parts of an earlier run's agent, or from a checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from purejax_simba.config import Config, ConfigError, Part
-from purejax_simba.runs import resuming
-from purejax_simba.runs.checkpoint import named_leaves
+from purejax_simba.config import ConfigError, Part
+from purejax_simba.program import Program
+from purejax_simba.runs import processes, resuming
+from purejax_simba.runs.checkpoint import Checkpoint, named_leaves
+from purejax_simba.runs.jobs import Job
+from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
+from purejax_simba.runs.setup import Setup
+from purejax_simba.runs.snapshot import snapshot_of, snapshot_shapes
+from purejax_simba.waiting import still
 
 # What belongs to each part, as fields of `AgentState`; the optimiser comes last.
 _FIELDS: dict[Part, tuple[tuple[str, ...], str]] = {
@@ -21,37 +27,92 @@ _FIELDS: dict[Part, tuple[tuple[str, ...], str]] = {
 _NORMALIZERS = ("observation_moments", "reward_scale.moments", "reward_scale.largest")
 
 
-def read(
-    runs: Runs, configs: Sequence[Config], slots: Sequence[Sequence[int] | None] | None = None
+class Start(NamedTuple):
+    """From where jobs are trained.
+
+    Attributes:
+      metrics_bytes: what each job keeps of its `metrics.csv`; None for a new one.
+      arrays: what the state of all runs begins with, by name; see `from_earlier_run`.
+      checkpoint: where they go on; None: before their first interaction.
+      reset: parts of the agent that begin anew then.
+    """
+
+    metrics_bytes: Sequence[int | None]
+    arrays: Mapping[str, np.ndarray] = {}
+    checkpoint: Checkpoint | None = None
+    reset: Sequence[Part] = ()
+
+    @classmethod
+    def at(cls, checkpoint: Checkpoint, reset: Sequence[Part] = ()) -> "Start":
+        """Where a checkpoint was taken."""
+        return cls(checkpoint.notes["metrics_bytes"], checkpoint=checkpoint, reset=reset)
+
+    @property
+    def interactions(self) -> int:
+        """Taken before."""
+        return self.checkpoint.notes["interactions"] if self.checkpoint else 0
+
+    def begin(self, setup: Setup, say: Callable[[str], None]) -> Runs:
+        """Puts the runs there.
+
+        Raises:
+          ConfigError: if the checkpoint is of other runs.
+        """
+        if self.checkpoint is not None:
+            return self._go_on(setup, self.checkpoint, say)
+        runs = Runs(setup.compiler, setup.placement)
+        runs.replace(self.arrays)
+        return runs
+
+    @still("going on from the checkpoint", processes.say)
+    def _go_on(self, setup: Setup, checkpoint: Checkpoint, say: Callable[[str], None]) -> Runs:
+        for message in checkpoint.damaged:
+            say(message)
+        shapes = snapshot_shapes(setup.compiler.program, setup.placement.inputs)
+        snapshot = snapshot_of(checkpoint, shapes)
+        runs = Runs(setup.compiler, setup.placement, snapshot)
+        env_step = self.interactions * setup.config.steps_per_interaction
+        line = f"{env_step:>9,} {setup.config.step_name}: resumed"
+        # Environments in worker processes cannot be saved; offline there are none under way.
+        is_under_way = snapshot.state.environment is not None
+        is_elsewhere = is_under_way and setup.compiler.program.environment.elsewhere
+        if not checkpoint.notes["replay"] or is_elsewhere:
+            runs.begin_episodes()
+            line += ", with new episodes"
+        if self.reset:
+            _begin_anew(runs, self.reset, self.interactions)
+            line += f", with a new {' and '.join(self.reset)}"
+        say(line)
+        return runs
+
+
+def from_earlier_run(
+    program: Program, placement: Placement, jobs: Sequence[Job]
 ) -> dict[str, np.ndarray]:
-    """What `--start` names, of the newest checkpoint there, for `runs.replace`.
+    """What `--start` names, of the newest checkpoint there, for `Runs.replace`.
 
     A seed takes it from the run that has its place in the earlier experiment; where there are
     more seeds than runs, those are taken again from the first.
 
     Args:
-      runs: not compiled or started yet.
-      configs: of the runs; they all start alike.
-      slots: of each, the places of its seeds among all that it has; default: it has no others.
+      program: of the runs.
+      placement: of the runs.
+      jobs: whose runs they are; they all start alike.
 
     Raises:
       ConfigError: if there is no checkpoint, or what is in it does not fit.
     """
-    start = configs[0].start
+    start = program.config.start
     if not start.run:
         return {}
     checkpoint = resuming.find(Path(start.run))
     prefixes = _prefixes(start.parts, start.optimizers)
     prefixes += tuple(f"state.{name}" for name in _NORMALIZERS) if start.normalizers else ()
-    count = sum(checkpoint.notes["num_seeds"])
-    rows = np.concatenate(
-        [
-            np.asarray(own or range(config.num_seeds)) % count
-            for config, own in zip(configs, slots or [None] * len(configs), strict=True)
-        ]
-    )
+    places = np.concatenate([job.places for job in jobs])
+    rows = places % sum(checkpoint.notes["num_seeds"])
+    shapes = named_leaves(snapshot_shapes(program, placement.inputs))
     chosen: dict[str, np.ndarray] = {}
-    for name, shape in _chosen(named_leaves(runs.snapshot_shapes()), prefixes).items():
+    for name, shape in _chosen(shapes, prefixes).items():
         array = checkpoint.arrays.get(name)
         found = "nothing" if array is None else f"{array.dtype}{array.shape[1:]}"
         if array is None or (array.shape[1:], array.dtype) != (shape.shape[1:], shape.dtype):
@@ -63,17 +124,15 @@ def read(
     return chosen
 
 
-def begin_anew(runs: Runs, parts: Sequence[Part], interactions: int) -> None:
+def _begin_anew(runs: Runs, parts: Sequence[Part], interactions: int) -> None:
     """Gives all runs new networks and optimisers of these parts; the replay stays.
 
-    Args:
-      runs: started or restored.
-      parts: which.
-      interactions: taken so far, for other random numbers than at the start.
+    The number of interactions is for other random numbers than at the start.
     """
-    keys = jax.vmap(lambda key: jax.random.fold_in(key, interactions))(runs.inputs.keys)
-    init = jax.jit(jax.vmap(runs.program.agent.init))
-    fresh = named_leaves({"agent": init(keys, runs.inputs.hyperparameters)})
+    inputs = runs.placement.inputs
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, interactions))(inputs.keys)
+    init = jax.jit(jax.vmap(runs.compiler.program.agent.init))
+    fresh = named_leaves({"agent": init(keys, inputs.hyperparameters)})
     fresh = {f"state.{name}": np.asarray(leaf) for name, leaf in fresh.items()}
     runs.replace(_chosen(fresh, _prefixes(parts, True)))
 

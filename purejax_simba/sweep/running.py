@@ -15,12 +15,13 @@ from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY
+from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import make_mesh
-from purejax_simba.runs.experiment import Origin, run_together
+from purejax_simba.runs.experiment import Survivors, run_together
+from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.programs import make_program
 from purejax_simba.runs.result_files import CONFIG_FILE, ResultsError, replace_text
 from purejax_simba.runs.run_lock import RunLock
-from purejax_simba.runs.runs import Compiler
 from purejax_simba.runs.session import AllDivergedError
 from purejax_simba.sweep.definition import DEFINITION_FILE, Point, Sweep, check_directory
 from purejax_simba.sweep.halving import Halving, rungs_of
@@ -48,7 +49,7 @@ class SweepError(FailedError):
 def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
     """Trains what is left to train of a sweep.
 
-    SIGINT and SIGTERM end it as they end `experiment.run`; the same call goes on.
+    SIGINT and SIGTERM end it as they end `experiment.train`; the same call goes on.
 
     Args:
       sweep: what to train.
@@ -57,7 +58,7 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
     Raises:
       ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
       SweepError: after everything else was trained, for groups that failed.
-      SystemExit, CheckpointError, ResultsError: as `experiment.run`.
+      SystemExit, CheckpointError, ResultsError: as `experiment.train`.
     """
     loggers.check(sweep.config)
     processes.check_agreement(sweep.description() | {"shard": shard, "samples": sweep.samples})
@@ -199,25 +200,26 @@ def _run_part(
 ) -> None:
     """Trains shares together; at every rung the best go on from where they are."""
     rungs = rungs_of(halving, shares[0].config, len(shares))
-    origin = None
+    survivors = None
     for number, rung in enumerate([*rungs, None]):
         stage = directory / f"stage-{number}"
         if not _is_finished(stage):
-            configs = [share.config for share in shares]
-            wholes = [share.member.config for share in shares]
+            jobs = [
+                Job(share.config, share.member.directory, share.member.config) for share in shares
+            ]
             try:
-                run_together(compiler, configs, stage, rung, origin, wholes)
+                run_together(compiler, jobs, stage, rung, survivors)
             except AllDivergedError as error:
                 _say(str(error))
                 break
             _mark_finished(stage)
-        if origin is not None:
-            _remove_checkpoints(origin.directory)
+        if survivors is not None:
+            _remove_checkpoints(survivors.directory)
         if rung is not None and halving is not None:
             keep = halving.keep(len(shares))
             best = processes.first_says(functools.partial(_best, shares, rung, keep))
             _say(f"{rung:,} env steps: {len(best)} of {len(shares)} configurations go on")
-            origin = Origin(stage, best)
+            survivors = Survivors(stage, best)
             shares = [shares[index] for index in best]
 
 

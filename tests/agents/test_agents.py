@@ -27,13 +27,11 @@ from purejax_simba.agents.values import ScalarValue
 from purejax_simba.config import Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, resolve, with_agent_defaults
 from purejax_simba.run_state import Counters
-from purejax_simba.runs.policies import Policy, load_policy, save_policy
 from purejax_simba.runs.result_files import read_config
-from purejax_simba.runs.runs import Runs
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import group
-from purejax_simba.training import Program, make_program, make_train
+from purejax_simba.training import make_program, make_train
 from tests.helpers.examples import slow_if_in
 
 OBSERVATION, ACTION, BATCH = 5, 2, 6
@@ -496,21 +494,3 @@ def test_agents_learn_to_swing_up_a_pendulum(name):
     before, after = np.asarray(reports.evaluation.avg_return).T
     assert before.mean() < -700
     assert after.mean() > -400
-
-
-@pytest.fixture(scope="module")
-def random_program() -> Program:
-    return make_program(
-        Config(task="gymnax/Pendulum-v1", num_seeds=2, agent=agent_settings("random"))
-    )
-
-
-def test_policies_of_earlier_versions_lack_numbers_that_came_later(random_program, tmp_path):
-    program = random_program
-    runs = Runs(program)
-    state = jax.jit(jax.vmap(program.init))(*runs.inputs)
-    numbers = {"discount": jnp.array([0.3, 0.4])}  # and no return bound
-    save_policy(tmp_path, Policy(state.agent.actor, state.observation_moments, numbers))  # type: ignore[arg-type]
-    loaded = load_policy(tmp_path, program).hyperparameters
-    np.testing.assert_allclose(loaded.discount, [0.3, 0.4])
-    assert loaded.return_bound.tolist() == [1.0, 1.0]

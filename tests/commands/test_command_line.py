@@ -49,7 +49,7 @@ def no_compilation(monkeypatch):
     def fail(*_: object) -> None:
         raise AssertionError("compiled what cannot run")
 
-    monkeypatch.setattr("purejax_simba.runs.runs.compile_program", fail)
+    monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", fail)
 
 
 def _is_one_line_of_advice(error: str, *parts: str) -> None:
@@ -146,7 +146,7 @@ def test_a_device_without_memory_says_how_many_runs_fit(command, tmp_path, monke
     def fail(*_: object) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 5 bytes")
 
-    monkeypatch.setattr("purejax_simba.runs.runs.compile_program", fail)
+    monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", fail)
     monkeypatch.setattr("purejax_simba.runs.memory._available_bytes", lambda: 2**40)
     status, _, error = command(*TINY, "--output", str(tmp_path))
     assert status == 1

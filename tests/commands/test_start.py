@@ -155,7 +155,7 @@ def test_whatever_part_of_a_run_takes_long_says_so(tmp_path, monkeypatch):
         learning_starts=10,
         output=str(tmp_path),
     )
-    experiment.run(config)
+    experiment.train(config)
     assert doing >= {
         "making the environment",
         "finding the memory that it takes",

@@ -50,5 +50,5 @@ def train(task: str, output: Path, **options: Any) -> list[dict[str, str]]:
         replay=ReplayConfig(batch_size=16),
         output=str(output),
     )
-    with (experiment.run(config) / "metrics.csv").open(newline="") as file:
+    with (experiment.train(config) / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))

@@ -1,6 +1,5 @@
 """Loggers: every point once, also after a resume, and none of them stops a training."""
 
-import csv
 import json
 import math
 import subprocess
@@ -9,19 +8,15 @@ from pathlib import Path
 
 import pytest
 import wandb
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from purejax_simba import loggers
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.loggers import Loggers
 from purejax_simba.runs.result_files import (
-    METRICS_FILE,
-    MetricsFile,
-    create_run_directory,
     read_config,
     read_metrics,
 )
 from tests.helpers import tiny
+from tests.helpers.logged import LoggedRun, in_metrics, in_tensorboard
 
 written: list[tuple[str, int, dict[str, float]]] = []
 
@@ -68,34 +63,6 @@ class BrokenAtTheEnd(Broken):
         raise TimeoutError
 
 
-class Session:
-    """The files and loggers of a run, from its beginning or a resume to its end."""
-
-    def __init__(self, output: Path, *names: str, keep: int | None = None, **options):
-        config = Config(
-            "gymnax/Pendulum-v1",
-            loggers=names,
-            experiment="simba_v2",
-            output=str(output),
-            **options,
-        )
-        self.directory = output / "simba_v2" / "gymnax" / "Pendulum-v1"
-        if keep is None:
-            create_run_directory(config)
-        self.metrics = MetricsFile(self.directory, config, keep)
-        self.loggers = Loggers(self.directory, config)
-
-    def evaluate(self, env_step: int, is_final: bool = True) -> int:
-        """Both seeds; returns the size of the file then."""
-        values = {seed: {"avg_return": env_step + seed / 2, "entropy": 3.0} for seed in (0, 1)}
-        del values[1]["entropy"]
-        self.metrics.write(env_step, values)
-        self.loggers.write(env_step, values)
-        if is_final:
-            self.loggers.hand_over(env_step)
-        return self.metrics.size()
-
-
 def own(cls: type) -> str:
     return f"{__name__}:{cls.__name__}"
 
@@ -114,37 +81,37 @@ def expected(*env_steps: int) -> list:
 
 
 def test_a_resumed_run_repeats_no_point_and_makes_up_for_missing_ones(tmp_path):
-    first = Session(tmp_path, own(Recorder))
+    first = LoggedRun(tmp_path, own(Recorder))
     size = first.evaluate(0)
     first.evaluate(100, is_final=False)
     assert written == expected(0)
     # Killed there, and the checkpoint is that of step 0.
-    second = Session(tmp_path, own(Recorder), keep=size)
+    second = LoggedRun(tmp_path, own(Recorder), keep=size)
     second.evaluate(100)
     second.evaluate(200)
     second.loggers.close()
     assert written == expected(0, 100, 200)
     # A logger that was not there before is given everything.
     written.clear()
-    Session(tmp_path, own(Newcomer), keep=second.metrics.size())
+    LoggedRun(tmp_path, own(Newcomer), keep=second.metrics.size())
     assert written == expected(0, 100, 200)
 
 
 def test_a_logger_that_has_more_than_the_file_is_reported(tmp_path, capsys):
     """Where the newest checkpoint is damaged, a run goes on from the one before."""
-    first = Session(tmp_path, own(Recorder))
+    first = LoggedRun(tmp_path, own(Recorder))
     size = first.evaluate(0)
     first.evaluate(100)
-    Session(tmp_path, own(Recorder), keep=first.metrics.size())
+    LoggedRun(tmp_path, own(Recorder), keep=first.metrics.size())
     assert not capsys.readouterr().err
-    Session(tmp_path, own(Recorder), keep=size)
+    LoggedRun(tmp_path, own(Recorder), keep=size)
     error = capsys.readouterr().err
     assert "points up to step 100, and the run goes on from 0" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("cls", [Broken, BrokenFromTheStart, BrokenAtTheEnd])
 def test_a_logger_that_fails_is_reported_once_and_stops_nothing(tmp_path, capsys, cls):
-    session = Session(tmp_path, own(cls), own(Recorder))
+    session = LoggedRun(tmp_path, own(cls), own(Recorder))
     for env_step in (0, 100, 200):
         session.evaluate(env_step)
     session.loggers.close()
@@ -155,19 +122,19 @@ def test_a_logger_that_fails_is_reported_once_and_stops_nothing(tmp_path, capsys
 
 
 def test_what_a_logger_failed_at_is_handed_in_later(tmp_path, monkeypatch):
-    first = Session(tmp_path, own(Newcomer))
+    first = LoggedRun(tmp_path, own(Newcomer))
     first.evaluate(0)
     with monkeypatch.context() as patch:
         patch.setattr(Newcomer, "write", Broken.write)
         first.evaluate(100)
     size = first.evaluate(200)
     assert written == expected(0)
-    Session(tmp_path, own(Newcomer), keep=size).evaluate(300)
+    LoggedRun(tmp_path, own(Newcomer), keep=size).evaluate(300)
     assert written == expected(0, 100, 200, 300)
 
 
 def test_seeds_that_are_logged_together_have_their_mean(tmp_path):
-    session = Session(tmp_path, own(Recorder), log_seeds="together", num_seeds=2)
+    session = LoggedRun(tmp_path, own(Recorder), log_seeds="together", num_seeds=2)
     size = session.evaluate(100)
     together = {
         "seeds": 2,
@@ -179,7 +146,7 @@ def test_seeds_that_are_logged_together_have_their_mean(tmp_path):
     assert [(run, step) for run, step, _ in written] == [("seeds-0-1", 100)]
     assert written[0][2] == together
     # Other seeds that train after them, beside the same file.
-    later = Session(tmp_path, own(Recorder), keep=size, log_seeds="together", seed=2, num_seeds=2)
+    later = LoggedRun(tmp_path, own(Recorder), keep=size, log_seeds="together", seed=2, num_seeds=2)
     later.loggers.write(100, {2: {"avg_return": 1.0}, 3: {"avg_return": 3.0}})
     later.loggers.hand_over(100)
     means = {"seeds": 2, "avg_return": 2.0, "seed-2/avg_return": 1.0, "seed-3/avg_return": 3.0}
@@ -187,7 +154,7 @@ def test_seeds_that_are_logged_together_have_their_mean(tmp_path):
 
 
 def test_a_mean_says_of_how_many_seeds_it_is_or_is_none(tmp_path):
-    session = Session(tmp_path, own(Recorder), log_seeds="together", num_seeds=3)
+    session = LoggedRun(tmp_path, own(Recorder), log_seeds="together", num_seeds=3)
     nan = float("nan")
     session.loggers.write(0, {0: {"avg_return": 1.0}, 1: {"avg_return": nan}, 2: {"avg_return": 3}})
     session.loggers.write(100, {0: {"avg_return": 1.0}, 2: {"avg_return": 3.0}})  # 1 has diverged
@@ -199,50 +166,30 @@ def test_a_mean_says_of_how_many_seeds_it_is_or_is_none(tmp_path):
 
 
 def test_what_is_not_finite_is_handed_on_as_it_is_in_the_file(tmp_path):
-    session = Session(tmp_path, "tensorboard", own(Recorder))
+    session = LoggedRun(tmp_path, "tensorboard", own(Recorder))
     values = {0: {"avg_return": float("nan"), "avg_length": 5.0}, 1: {"avg_return": float("inf")}}
     session.metrics.write(0, values)
     session.loggers.write(0, values)
     session.loggers.hand_over(0)
-    points = _metrics(session.directory)
+    points = in_metrics(session.directory)
     assert [repr(value) for value in points.values()] == ["nan", "5.0", "inf"]
-    assert _tensorboard(session.directory) == pytest.approx(points, nan_ok=True)
+    assert in_tensorboard(session.directory) == pytest.approx(points, nan_ok=True)
     assert [(run, step, repr(metrics)) for run, step, metrics in written] == [
         (f"seed-{seed}", 0, repr(metrics)) for seed, metrics in values.items()
     ]
 
 
-def _tensorboard(directory: Path) -> dict[tuple[str, str, int], float]:
-    points = {}
-    for run in (directory / "tensorboard").iterdir():
-        events = EventAccumulator(str(run))
-        events.Reload()
-        for tag in events.Tags()["scalars"]:
-            for scalar in events.Scalars(tag):
-                assert (run.name, tag, scalar.step) not in points, "no point is there twice"
-                points[run.name, tag, scalar.step] = scalar.value
-    return points
-
-
-def _metrics(directory: Path) -> dict[tuple[str, str, int], float]:
-    with (directory / METRICS_FILE).open(newline="") as file:
-        return {
-            (f"seed-{row['seed']}", row["metric"], int(row["env_step"])): float(row["value"])
-            for row in csv.DictReader(file)
-        }
-
-
 def test_tensorboard_reads_what_is_in_the_metrics_file(tmp_path):
-    first = Session(tmp_path, "tensorboard")
+    first = LoggedRun(tmp_path, "tensorboard")
     first.evaluate(0)
     size = first.evaluate(100)
     first.evaluate(200, is_final=False)
-    second = Session(tmp_path, "tensorboard", keep=size)
+    second = LoggedRun(tmp_path, "tensorboard", keep=size)
     second.evaluate(200)
     second.evaluate(300)
-    points = _tensorboard(second.directory)
+    points = in_tensorboard(second.directory)
     assert len(points) == 12
-    assert points == pytest.approx(_metrics(second.directory))
+    assert points == pytest.approx(in_metrics(second.directory))
 
 
 class FakeWandb:
@@ -280,7 +227,7 @@ def fake(monkeypatch):
 
 def test_wandb_has_a_run_per_seed_and_goes_on_with_it(tmp_path, fake, capsys):
     first = fake()
-    session = Session(tmp_path, "wandb")
+    session = LoggedRun(tmp_path, "wandb")
     size = session.evaluate(0)
     session.loggers.close()
     assert [call["name"][-6:] for call in first.calls] == ["seed-0", "seed-1"]
@@ -288,7 +235,7 @@ def test_wandb_has_a_run_per_seed_and_goes_on_with_it(tmp_path, fake, capsys):
     assert first.rows == [(step, metrics) for _, step, metrics in expected(0)]
     assert first.finished == 2
     second = fake()
-    Session(tmp_path, "wandb", keep=size).evaluate(100)
+    LoggedRun(tmp_path, "wandb", keep=size).evaluate(100)
     assert [call["id"] for call in second.calls] == [call["id"] for call in first.calls]
     assert len({call["id"] for call in first.calls}) == 2
     assert {(call["resume"], call["mode"]) for call in second.calls} == {("allow", None)}
@@ -298,7 +245,7 @@ def test_wandb_has_a_run_per_seed_and_goes_on_with_it(tmp_path, fake, capsys):
 
 def test_wandb_that_cannot_be_reached_logs_offline(tmp_path, fake, capsys):
     unreachable = fake(None, "online")
-    Session(tmp_path, "wandb").evaluate(0)
+    LoggedRun(tmp_path, "wandb").evaluate(0)
     assert [call["mode"] for call in unreachable.calls] == [None, "offline", "offline"]
     assert len(unreachable.rows) == 2
     error = capsys.readouterr().err
@@ -310,7 +257,7 @@ def test_wandb_without_a_login_never_asks(tmp_path, fake, capsys, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
     offline = fake()
-    Session(tmp_path, "wandb").evaluate(0)
+    LoggedRun(tmp_path, "wandb").evaluate(0)
     assert {call["mode"] for call in offline.calls} == {"offline"}
     assert "wandb login" in capsys.readouterr().err
 
@@ -319,8 +266,8 @@ def test_wandb_without_a_login_never_asks(tmp_path, fake, capsys, monkeypatch):
 def test_wandb_itself_writes_runs_for_a_later_upload(tmp_path):
     """In a process of its own, because it leaves services behind."""
     code = (
-        "import sys; from pathlib import Path; from tests.loggers.test_loggers import Session\n"
-        "session = Session(Path(sys.argv[1]), 'wandb')\n"
+        "import sys; from pathlib import Path; from tests.helpers.logged import LoggedRun\n"
+        "session = LoggedRun(Path(sys.argv[1]), 'wandb')\n"
         "session.evaluate(0); session.evaluate(100); session.loggers.close()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -355,6 +302,6 @@ def test_a_missing_extra_is_named_with_its_command(name, monkeypatch):
 
 
 def test_a_configuration_with_loggers_is_read_as_it_was_written(tmp_path):
-    session = Session(tmp_path, "tensorboard", own(Recorder))
+    session = LoggedRun(tmp_path, "tensorboard", own(Recorder))
     assert read_config(session.directory).loggers == ("tensorboard", own(Recorder))
     assert json.loads((session.directory / "config.json").read_text())["log_seeds"] == "apart"

@@ -8,7 +8,8 @@ from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.runs import memory
-from purejax_simba.runs.runs import Runs
+from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.placement import Placement
 from purejax_simba.training import make_program
 
 GIB = memory.GIB
@@ -62,9 +63,8 @@ def test_the_estimate_is_near_what_the_compiler_needs():
     by_purpose = memory.bytes_per_run(program)
     # The copy for a checkpoint is no part of the program.
     estimate = sum(by_purpose.values()) - by_purpose["checkpoint"]
-    runs = Runs(program)
-    runs.compile()
-    analysis = runs.compiled.advance.memory_analysis()
+    compiled = Compiler(program).compile(Placement.choose(program))
+    analysis = compiled.advance.memory_analysis()
     if analysis is None:
         pytest.fail(f"{jax.default_backend()} does not say what a program needs")
     needed = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes

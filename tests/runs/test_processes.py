@@ -29,15 +29,12 @@ SWEEP = (*RATES, "--samples", "4", "--sampler", "tpe", "--trials-per-batch", "2"
 COMMAND = """
 import importlib, os, signal, sys
 command = importlib.import_module(sys.argv.pop(1))
-from purejax_simba.runs import session
-session.CHUNK_SECONDS = 0.0
-show = session.Session._show
-def show_and_die(self, *arguments):
-    show(self, *arguments)
-    if self.interactions >= int(os.environ.get("KILL_AT", 10**9)):
+from tests.helpers.stopping import after_every_chunk
+def die(training):
+    if training.interactions >= int(os.environ.get("KILL_AT", 10**9)):
         os.kill(os.getpid(), signal.SIGKILL)
-session.Session._show = show_and_die
-sys.exit(command.main())
+with after_every_chunk(die):
+    sys.exit(command.main())
 """
 SECONDS = 300
 

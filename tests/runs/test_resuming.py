@@ -6,37 +6,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import envs
-from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
+from purejax_simba.config import CheckpointConfig, ConfigError
 from purejax_simba.data.replay import TRUNCATED
 from purejax_simba.defaults import resolve
-from purejax_simba.runs import experiment, runs, session
+from purejax_simba.runs import compiling, experiment
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.runs.result_files import read_config, read_returns, write_config
-from tests.helpers import tiny
-from tests.loggers.test_loggers import _metrics, _tensorboard
+from tests.helpers.logged import in_metrics, in_tensorboard
+from tests.helpers.stopping import CONFIG, INTERVAL, STEPS, at_interactions, config
 
 ROOT = Path(__file__).parent.parent.parent
-STEPS, INTERVAL = 240, 60
-CONFIG = Config(
-    task="gymnax/Pendulum-v1",
-    num_seeds=3,
-    total_env_steps=STEPS,
-    evaluation_interval=INTERVAL,
-    num_evaluation_episodes=2,
-    episode_length=50,
-    learning_starts=40,
-    agent=dataclasses.replace(tiny.AGENT, num_critics=1),
-    replay=ReplayConfig(batch_size=16),
-    checkpoint=CheckpointConfig(interval=40),
-    experiment="simba_v2",
-)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +33,7 @@ def compiled():
 @pytest.fixture
 def compiled_once(compiled, monkeypatch):
     """Equal runs share a compiled program, which is what takes time here."""
-    compile_program = runs.compile_program
+    compile_program = compiling.compile_program
 
     def compile_or_find(program, *arguments):
         steps = program.config.total_env_steps
@@ -56,11 +41,7 @@ def compiled_once(compiled, monkeypatch):
             compiled[steps] = compile_program(program, *arguments)
         return compiled[steps]
 
-    monkeypatch.setattr(runs, "compile_program", compile_or_find)
-
-
-def _config(output: Path, **changes) -> Config:
-    return dataclasses.replace(CONFIG, output=str(output), **changes)
+    monkeypatch.setattr(compiling, "compile_program", compile_or_find)
 
 
 def _results(directory: Path) -> tuple[str, dict[str, np.ndarray]]:
@@ -75,46 +56,27 @@ def _assert_same(directory: Path, expected: Path) -> None:
         np.testing.assert_array_equal(array, expected_arrays[name], err_msg=name)
 
 
-def _stop_at(monkeypatch, interactions: list[int], stop: Callable[[], None]) -> None:
-    """Calls `stop` after the first chunk that reaches each of these interactions."""
-    show = session.Session._show
-
-    def show_and_stop(self, *arguments) -> None:
-        show(self, *arguments)
-        if interactions and self.interactions >= interactions[0]:
-            interactions.pop(0)
-            stop()
-
-    monkeypatch.setattr(session.Session, "_show", show_and_stop)
-    # Stops are to be anywhere, not only where a second is over.
-    monkeypatch.setattr(session, "CHUNK_SECONDS", 0.0)
-
-
 @pytest.mark.slow
-def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(
-    compiled_once, monkeypatch, tmp_path
-):
-    straight = experiment.run(_config(tmp_path / "straight"))
+def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(compiled_once, tmp_path):
+    straight = experiment.train(config(tmp_path / "straight"))
     generator = np.random.default_rng(0)
     moments = sorted(generator.choice(np.arange(1, STEPS), 20, replace=False).tolist())
-    _stop_at(monkeypatch, moments, lambda: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(SystemExit) as stopped:
-        experiment.run(_config(tmp_path / "stopped"))
-    assert stopped.value.code == 128 + signal.SIGTERM
     directory = tmp_path / "stopped" / CONFIG.experiment / CONFIG.task
-    for _ in range(19):
-        with pytest.raises(SystemExit):
-            experiment.resume(directory)
-    assert experiment.resume(directory) == directory
+    with at_interactions(moments, lambda: signal.raise_signal(signal.SIGTERM)):
+        with pytest.raises(SystemExit) as stopped:
+            experiment.train(config(tmp_path / "stopped"))
+        assert stopped.value.code == 128 + signal.SIGTERM
+        for _ in range(19):
+            with pytest.raises(SystemExit):
+                experiment.resume(directory)
+        assert experiment.resume(directory) == directory
     assert moments == []
     _assert_same(directory, straight)
 
 
 @pytest.mark.slow
-def test_what_was_written_after_the_checkpoint_is_written_anew(
-    compiled_once, monkeypatch, tmp_path
-):
-    straight = experiment.run(_config(tmp_path / "straight"))
+def test_what_was_written_after_the_checkpoint_is_written_anew(compiled_once, tmp_path):
+    straight = experiment.train(config(tmp_path / "straight"))
 
     class PowerCut(BaseException):
         pass
@@ -122,9 +84,8 @@ def test_what_was_written_after_the_checkpoint_is_written_anew(
     def cut() -> None:
         raise PowerCut
 
-    _stop_at(monkeypatch, [150], cut)
-    with pytest.raises(PowerCut):
-        experiment.run(_config(tmp_path / "cut"))
+    with at_interactions([150], cut), pytest.raises(PowerCut):
+        experiment.train(config(tmp_path / "cut"))
     directory = tmp_path / "cut" / CONFIG.experiment / CONFIG.task
     with (directory / "metrics.csv").open("a") as file:
         file.write("simba_v2,Pendulum-v1,0,avg_re")
@@ -134,12 +95,12 @@ def test_what_was_written_after_the_checkpoint_is_written_anew(
 
 @pytest.mark.slow
 def test_more_steps_and_another_output(compiled_once, monkeypatch, tmp_path):
-    first = experiment.run(_config(tmp_path / "first", total_env_steps=STEPS // 2))
+    first = experiment.train(config(tmp_path / "first", total_env_steps=STEPS // 2))
     before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
-    config = dataclasses.replace(
+    longer = dataclasses.replace(
         read_config(first), total_env_steps=STEPS, output=str(tmp_path / "second")
     )
-    second = experiment.resume(first, config)
+    second = experiment.resume(first, longer)
     assert second == tmp_path / "second" / CONFIG.experiment / CONFIG.task
     assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before
     assert (second / "metrics.csv").read_bytes().startswith((first / "metrics.csv").read_bytes())
@@ -150,7 +111,7 @@ def test_more_steps_and_another_output(compiled_once, monkeypatch, tmp_path):
     assert old.shape[1] < new.shape[1]
     np.testing.assert_array_equal(new[:, : STEPS // 2], old[:, : STEPS // 2])
     # Once more: nothing is left to do, and nothing is lost.
-    monkeypatch.setattr(runs, "compile_program", None)
+    monkeypatch.setattr(compiling, "compile_program", None)
     text = (second / "metrics.csv").read_text()
     experiment.resume(second)
     assert (second / "metrics.csv").read_text() == text
@@ -158,8 +119,8 @@ def test_more_steps_and_another_output(compiled_once, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_without_the_replay_a_policy_fills_a_new_one(compiled_once, monkeypatch, tmp_path, capsys):
-    config = _config(tmp_path, checkpoint=CheckpointConfig(interval=60, replay=False))
-    first = experiment.run(dataclasses.replace(config, total_env_steps=STEPS // 2))
+    without = CheckpointConfig(interval=60, replay=False)
+    first = experiment.train(config(tmp_path, checkpoint=without, total_env_steps=STEPS // 2))
     arrays = _results(first)[1]
     assert not [name for name in arrays if name.startswith("state.replay")]
     updates = int(arrays["state.agent.updates"][0])
@@ -173,12 +134,14 @@ def test_without_the_replay_a_policy_fills_a_new_one(compiled_once, monkeypatch,
 
 
 @pytest.mark.slow
-def test_environments_in_worker_processes_begin_new_episodes(monkeypatch, tmp_path, capsys):
+def test_environments_in_worker_processes_begin_new_episodes(tmp_path, capsys):
     task = "gymnasium/tests.helpers.host_environments:test/Counting-v0"
-    config = _config(tmp_path, task=task, num_seeds=2, episode_length=7)
-    _stop_at(monkeypatch, [100], lambda: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(SystemExit):
-        experiment.run(config)
+    counting = config(tmp_path, task=task, num_seeds=2, episode_length=7)
+    with (
+        at_interactions([100], lambda: signal.raise_signal(signal.SIGTERM)),
+        pytest.raises(SystemExit),
+    ):
+        experiment.train(counting)
     directory = tmp_path / CONFIG.experiment / task
     stopped = _results(directory)[1]
     steps = int(stopped["counters.interactions"])
@@ -215,10 +178,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_run_does_not_go_on_as_another(compiled_once, monkeypatch, tmp_path, name):
-    directory = experiment.run(_config(tmp_path))
+    directory = experiment.train(config(tmp_path))
     before = (directory / "config.json").read_text()
     value, message = REFUSED[name]
-    monkeypatch.setattr(runs, "compile_program", None)
+    monkeypatch.setattr(compiling, "compile_program", None)
     with pytest.raises(ConfigError, match=message):
         experiment.resume(directory, dataclasses.replace(read_config(directory), **{name: value}))
     assert (directory / "config.json").read_text() == before
@@ -238,7 +201,7 @@ def test_the_limit_that_is_written_is_the_one_that_holds(monkeypatch, tmp_path):
 
 
 def test_what_has_no_checkpoint_cannot_go_on(compiled_once, monkeypatch, tmp_path):
-    directory = experiment.run(_config(tmp_path, checkpoint=CheckpointConfig(interval=0)))
+    directory = experiment.train(config(tmp_path, checkpoint=CheckpointConfig(interval=0)))
     assert not (directory / STATE_DIRECTORY).exists()
     with pytest.raises(ConfigError, match="nothing to go on from: no checkpoint was written"):
         experiment.resume(directory)
@@ -247,18 +210,13 @@ def test_what_has_no_checkpoint_cannot_go_on(compiled_once, monkeypatch, tmp_pat
 KILLED = """
 import os, signal, sys
 from purejax_simba.runs import experiment
-from purejax_simba.runs import session
-from tests.runs.test_resuming import CONFIG, _config
-show = session.Session._show
-session.CHUNK_SECONDS = 0.0
-def show_and_die(self, *arguments):
-    show(self, *arguments)
-    if self.interactions >= 130:
+from tests.helpers.stopping import after_every_chunk, config
+def die(training):
+    if sys.argv[2] == "killed" and training.interactions >= 130:
         os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[2] == "killed":
-    session.Session._show = show_and_die
 task = dict(task=sys.argv[3], physics=sys.argv[4], action_repeat=1)
-experiment.run(_config(sys.argv[1], **task))
+with after_every_chunk(die):
+    experiment.train(config(sys.argv[1], **task))
 """
 
 
@@ -292,17 +250,13 @@ def test_a_killed_run_is_as_one_that_never_was(tmp_path, task, physics):
 
 
 LOGGED = """
-import dataclasses, json, os, pathlib, signal, sys
+import json, os, pathlib, signal, sys
 from purejax_simba.runs import experiment
-from purejax_simba.runs import session
 from purejax_simba.config import CheckpointConfig
-from tests.runs.test_resuming import CONFIG
-show = session.Session._show
-session.CHUNK_SECONDS = 0.0
-def show_and_die(self, *arguments):
-    show(self, *arguments)
-    if self.interactions >= 150:
-        self.checkpoints.wait()
+from tests.helpers.stopping import after_every_chunk, config
+def die(training):
+    if training.interactions >= 150:
+        training.checkpoints.wait()
         os.kill(os.getpid(), signal.SIGKILL)
 class Lines:
     def __init__(self, directory, config):
@@ -314,11 +268,11 @@ class Lines:
         pass
 if __name__ == "__main__":
     sys.modules["logged"] = sys.modules["__main__"]
-    session.Session._show = show_and_die
-    experiment.run(dataclasses.replace(
-        CONFIG, num_seeds=2, task="gymnasium/Pendulum-v1", evaluation_interval=20,
-        learning_starts=20, loggers=("tensorboard", "logged:Lines"), output=sys.argv[1],
-        checkpoint=CheckpointConfig(interval=60, replay=sys.argv[2] == "replay")))
+    with after_every_chunk(die):
+        experiment.train(config(
+            sys.argv[1], num_seeds=2, task="gymnasium/Pendulum-v1", evaluation_interval=20,
+            learning_starts=20, loggers=("tensorboard", "logged:Lines"),
+            checkpoint=CheckpointConfig(interval=60, replay=sys.argv[2] == "replay")))
 """
 RESUMED = """
 import pathlib, sys
@@ -342,15 +296,15 @@ def test_loggers_have_what_the_file_has_when_a_run_goes_on_otherwise(tmp_path, r
     assert result.returncode == -signal.SIGKILL, result.stderr
     (directory,) = [file.parent for file in tmp_path.rglob("config.json")]
     assert read_newest(directory / STATE_DIRECTORY).env_step == 120
-    killed = _metrics(directory)
+    killed = in_metrics(directory)
     abandoned = {point: value for point, value in killed.items() if point[2] > 120}
     assert {step for _, _, step in abandoned} == {140}
     result = python("-c", RESUMED)
     assert result.returncode == 0 and "resumed, with new episodes" in result.stderr, result.stderr
-    points = _metrics(directory)
+    points = in_metrics(directory)
     assert {step for _, _, step in points} == set(range(0, STEPS + 1, 20))
     assert any(points.get(point) != value for point, value in abandoned.items())
-    assert _tensorboard(directory) == pytest.approx(points)
+    assert in_tensorboard(directory) == pytest.approx(points)
     lines = [json.loads(line) for line in (directory / "lines.txt").read_text().splitlines()]
     assert len({(run, step) for run, step, _ in lines}) == len(lines)
     handed = {

@@ -150,7 +150,7 @@ def test_an_unreadable_lock_is_one(hurried, tmp_path):
 
 
 def test_runs_and_sweeps_that_another_process_trains_are_refused(hold, tmp_path, monkeypatch):
-    monkeypatch.setattr("purejax_simba.runs.runs.compile_program", None)
+    monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", None)
     config = Config(
         "gymnax/Pendulum-v1",
         total_env_steps=400,
@@ -165,7 +165,7 @@ def test_runs_and_sweeps_that_another_process_trains_are_refused(hold, tmp_path,
     first = hold(directory)
     refused = f"process {first.pid} on .* writes to {directory}: wait"
     with pytest.raises(ConfigError, match=refused):
-        experiment.run(config)
+        experiment.train(config)
     assert [file.name for file in directory.iterdir()] == [LOCK_FILE]
     write_config(directory, resolve(config))
     with pytest.raises(ConfigError, match=refused):

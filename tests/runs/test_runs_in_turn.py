@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from purejax_simba.config import Config, ReplayConfig
-from purejax_simba.runs import runs
+from purejax_simba.runs import placement
+from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import join_runs, make_mesh, runs_at_a_time, split_runs
+from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program
 from tests.helpers import tiny
 
@@ -47,10 +49,10 @@ def compare_groups() -> None:
     assert jax.local_device_count() == 2
     results = []
     for at_a_time in (RUNS, RUNS // 2):
-        with mock.patch.object(runs, "runs_at_a_time", lambda *_, n=at_a_time: n):
-            trained = runs.Runs(make_program(CONFIG))
-        trained.compile()
-        trained.start()
+        program = make_program(CONFIG)
+        with mock.patch.object(placement, "runs_at_a_time", lambda *_, n=at_a_time: n):
+            chosen = placement.Placement.choose(program)
+        trained = Runs(Compiler(program), chosen)
         trained.advance(25)
         trained.advance(30)
         state = trained.get(lambda state: (state.agent.actor, state.agent.updates, state.progress))

@@ -10,8 +10,9 @@ from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import Config, ConfigError, ReplayConfig, StartConfig
 from purejax_simba.runs import experiment
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
-from purejax_simba.runs.runs import Runs
-from purejax_simba.runs.starting import read
+from purejax_simba.runs.jobs import Job
+from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.starting import from_earlier_run
 from purejax_simba.training import make_program
 
 CONFIG = Config(
@@ -36,13 +37,14 @@ def _arrays(directory: Path) -> dict[str, np.ndarray]:
 def first(tmp_path_factory) -> Path:
     """A run to begin from."""
     output = str(tmp_path_factory.mktemp("first"))
-    return experiment.run(dataclasses.replace(CONFIG, output=output))
+    return experiment.train(dataclasses.replace(CONFIG, output=output))
 
 
 def _read(start: StartConfig, **changes) -> dict[str, np.ndarray]:
     config = dataclasses.replace(CONFIG, start=start, **changes)
     program = make_program(config)
-    return read(Runs(program), [program.config])
+    job = Job.of_all_seeds(program.config)
+    return from_earlier_run(program, Placement.choose(program), [job])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_a_run_begins_with_what_it_takes(first, tmp_path):
     start = StartConfig(run=str(first), optimizers=True)
     steps = {"total_env_steps": 40, "learning_starts": 40}
     config = dataclasses.replace(CONFIG, start=start, output=str(tmp_path), seed=7, **steps)
-    ours, theirs = _arrays(experiment.run(config)), _arrays(first)
+    ours, theirs = _arrays(experiment.train(config)), _arrays(first)
     # The one update comes with the last transition.
     assert ours["state.agent.updates"].tolist() == [1, 1]
     count = "state.agent.actor_optimizer.count"

@@ -17,9 +17,9 @@ from jax import monitoring
 
 import train
 from purejax_simba.config import Config, ConfigError, ReplayConfig
-from purejax_simba.runs import experiment, runs, session
+from purejax_simba.runs import compiling, experiment, session
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY
-from purejax_simba.runs.policies import load_policy
+from purejax_simba.runs.policies import read_policies
 from purejax_simba.runs.result_files import read_config, read_returns, run_directory
 from purejax_simba.sweep import commands, running
 from purejax_simba.sweep.axes import Axis
@@ -52,14 +52,14 @@ BINS = Axis("agent.num_bins", "grid", (11, 13))
 
 # Agents of two matrices do not see the static axis of these tests, so that programs for equally
 # many runs are the same; compiling them is what takes time here.
-_compiled: dict[tuple, runs.CompiledProgram] = {}
+_compiled: dict[tuple, compiling.CompiledProgram] = {}
 
 
 @contextlib.contextmanager
 def _small_programs() -> Iterator[list[tuple[int, int]]]:
     """Programs made inside have small agents. Gives bins and number of runs of each of them."""
     programs: list[tuple[int, int]] = []
-    compile_program = runs.compile_program
+    compile_program = compiling.compile_program
 
     def compile_or_find(program, mesh, keys, *arguments):
         programs.append((program.config.agent.num_bins, len(keys)))
@@ -68,7 +68,7 @@ def _small_programs() -> Iterator[list[tuple[int, int]]]:
             _compiled[key] = compile_program(program, mesh, keys, *arguments)
         return _compiled[key]
 
-    with _linear_agents(), mock.patch.object(runs, "compile_program", compile_or_find):
+    with _linear_agents(), mock.patch.object(compiling, "compile_program", compile_or_find):
         yield programs
 
 
@@ -128,7 +128,7 @@ def compare_with_single_runs() -> None:
     assert len(_files(sweep.directory)) == 12
 
     alone: dict[int, Any] = {}
-    compile_program = runs.compile_program
+    compile_program = compiling.compile_program
 
     def compile_once(program, mesh, keys, *arguments):
         if len(keys) not in alone:
@@ -136,12 +136,12 @@ def compare_with_single_runs() -> None:
         return alone[len(keys)]
 
     distinct = set()
-    with mock.patch.object(runs, "compile_program", compile_once):
+    with mock.patch.object(compiling, "compile_program", compile_once):
         for trial in sweep.trials():
             config = dataclasses.replace(trial.config, output=str(output / "alone"))
             returns, expected = (
                 read_returns(directory)
-                for directory in (run_directory(trial.config), experiment.run(config))
+                for directory in (run_directory(trial.config), experiment.train(config))
             )
             assert returns.keys() == expected.keys() == {0, 1, 2}
             for seed, points in returns.items():
@@ -181,7 +181,7 @@ def test_members_are_runs_like_any_other(finished):
         assert list(returns) == [0, 1, 2]
         for points in returns.values():
             assert [step for step, _ in points] == [0, 40, 80, 120]
-        policy = load_policy(directory, make_program(config))
+        policy = read_policies(directory, make_program(config))
         np.testing.assert_allclose(
             policy.hyperparameters.learning_rate, [config.agent.learning_rate] * 3, rtol=1e-6
         )
@@ -312,7 +312,7 @@ def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, in
     for seed, points in returns.items():
         np.testing.assert_allclose(points, expected[seed], rtol=1e-4)
     program = make_program(read_config(directory))
-    policies = [load_policy(each, program) for each in (directory, whole)]
+    policies = [read_policies(each, program) for each in (directory, whole)]
     for ours, theirs in zip(*map(jax.tree.leaves, policies), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
     (row,) = read_results([sweep.directory]).rows
@@ -348,10 +348,10 @@ def test_shards_are_merged(finished, tmp_path, capsys):
 def test_a_group_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
     run_together = running.run_together
 
-    def fail_once(compiler, configs, *arguments):
-        if configs[0].agent.num_bins == 11:
+    def fail_once(compiler, jobs, *arguments):
+        if jobs[0].config.agent.num_bins == 11:
             raise ConfigError("no luck")
-        run_together(compiler, configs, *arguments)
+        run_together(compiler, jobs, *arguments)
 
     monkeypatch.setattr(running, "run_together", fail_once)
     with pytest.raises(running.SweepError, match=r"group 0 of 2 \(no luck\)"):

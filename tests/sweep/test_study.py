@@ -56,12 +56,13 @@ def trained(monkeypatch) -> list[list[str]]:
     """
     trained: list[list[str]] = []
 
-    def train(compiler, configs, directory, until, origin, wholes) -> None:
+    def train(compiler, jobs, directory, until, survivors) -> None:
+        configs = [job.config for job in jobs]
         trained.append([config.experiment.rpartition("/")[2] for config in configs])
         directory.mkdir(parents=True, exist_ok=True)
         for config in configs:
             size = None
-            if origin is None:
+            if survivors is None:
                 place = create_run_directory(config, again=True)
             else:
                 place = Path(config.output) / config.experiment / config.task

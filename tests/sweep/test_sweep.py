@@ -55,7 +55,7 @@ def no_compilation(monkeypatch):
     def fail(*_: object) -> None:
         raise AssertionError("nothing here is to be compiled")
 
-    monkeypatch.setattr("purejax_simba.runs.runs.compile_program", fail)
+    monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", fail)
 
 
 @pytest.fixture

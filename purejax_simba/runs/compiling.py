@@ -1,0 +1,84 @@
+"""Compiling a program for as many runs as are advanced at a time."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.diagnostics import Metrics
+from purejax_simba.evaluation import EvaluationMetrics
+from purejax_simba.program import Program
+from purejax_simba.run_state import Counters, RunState, environment_axes
+from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs
+from purejax_simba.runs.placement import Placement
+
+
+class CompiledProgram(NamedTuple):
+    """The functions of a `Program`, compiled for many runs; see there."""
+
+    init: Callable[..., RunState]
+    advance: Any
+    evaluate: Callable[..., EvaluationMetrics]
+    diagnose: Callable[..., Metrics]
+
+
+def state_shapes(program: Program, keys: jax.Array, hyperparameters: HyperParameters) -> RunState:
+    """Shapes of the state of the runs of `keys` and `hyperparameters`."""
+    init = jax.vmap(program.init, in_axes=(0, 0, *(None for _ in program.data)))
+    return jax.eval_shape(init, keys, hyperparameters, *program.data)
+
+
+def compile_program(
+    program: Program, mesh: jax.sharding.Mesh, keys: jax.Array, hyperparameters: HyperParameters
+) -> CompiledProgram:
+    """Compiles a program for the runs of `keys` and `hyperparameters`, once and for all chunks."""
+    data = (SHARED,) * len(program.data)
+    state = state_shapes(program, keys, hyperparameters)
+    specs = divided_runs(environment_axes(state), mesh)
+    counters, interactions = Counters.create(), jnp.int32(0)
+    init = map_runs(program.init, mesh, (PER_RUN, PER_RUN, *data), specs)
+    advance = map_runs(
+        program.advance,
+        mesh,
+        (SHARED, specs, PER_RUN, SHARED, *data),
+        (SHARED, specs),
+        donate=(1,),
+    )
+    evaluate_all = map_runs(program.evaluate, mesh, (SHARED, specs, PER_RUN))
+    diagnose_all = map_runs(program.diagnose, mesh, (SHARED, specs, PER_RUN, *data))
+    lowered = (
+        init.lower(keys, hyperparameters, *program.data),
+        advance.lower(counters, state, hyperparameters, interactions, *program.data),
+        evaluate_all.lower(counters, state, hyperparameters),
+        diagnose_all.lower(counters, state, hyperparameters, *program.data),
+    )
+    with ThreadPoolExecutor() as pool:
+        return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
+
+
+class Compiler:
+    """Compiles a program once for every number of runs, however often they change.
+
+    Attributes:
+      program: of one run.
+    """
+
+    def __init__(self, program: Program):
+        self.program = program
+        self._compiled: dict[tuple[jax.sharding.Mesh, int], CompiledProgram] = {}
+
+    def has_compiled(self, placement: Placement) -> bool:
+        """Whether nothing is left to compile for these runs."""
+        return (placement.mesh, placement.at_a_time) in self._compiled
+
+    def compile(self, placement: Placement) -> CompiledProgram:
+        """The program for a group of these runs, compiled now or before."""
+        size = (placement.mesh, placement.at_a_time)
+        if size not in self._compiled:
+            self._compiled[size] = compile_program(
+                self.program, placement.mesh, *placement.groups[0]
+            )
+        return self._compiled[size]
