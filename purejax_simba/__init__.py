@@ -65,15 +65,11 @@ __all__ = [
     "train",
 ]
 _MODULES = {
-    "BRO": "purejax_simba.agents.bro",
-    "CrossQ": "purejax_simba.agents.crossq",
-    "DroQ": "purejax_simba.agents.droq",
-    "REDQ": "purejax_simba.agents.redq",
-    "Random": "purejax_simba.agents.random",
-    "SAC": "purejax_simba.agents.sac",
-    "Simba": "purejax_simba.agents.simba",
+    **{
+        name: f"purejax_simba.agents.{name.lower()}"
+        for name in ("BRO", "CrossQ", "DroQ", "REDQ", "Random", "SAC", "Simba", "TD3")
+    },
     "SimbaV2": "purejax_simba.agents.simba_v2",
-    "TD3": "purejax_simba.agents.td3",
     "agent_settings": "purejax_simba.agents.registry",
     **dict.fromkeys(("resume", "train"), "purejax_simba.runs.experiment"),
     **dict.fromkeys(("TrainedPolicy", "evaluate", "load_policy"), "purejax_simba.runs.policies"),

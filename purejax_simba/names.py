@@ -53,10 +53,9 @@ def _replace(group: Any, values: Mapping[str, Any]) -> Any:
 
 
 def fill(config: _Config, values: Mapping[str, Any]) -> _Config:
-    """The configuration with these values where it has settings that are open."""
+    """The configuration with these values where it has settings of these names that are open."""
     known = flatten(config)
-    is_open = {name: name in known and known[name] is None for name in values}
-    return replace_values(config, {n: v for n, v in values.items() if is_open[n]})
+    return replace_values(config, {n: v for n, v in values.items() if known.get(n, v) is None})
 
 
 def settings_of(config: Config) -> dict[str, Setting]:
@@ -122,8 +121,9 @@ def from_nested(values: Mapping[str, Any]) -> Config:
     Raises:
       ConfigError: for a name that there is not, or a setting that the agent does not have.
     """
-    known = {
-        find_name(name): tuple(value) if isinstance(value, list) else value
-        for name, value in dotted(values).items()
+    known = all_settings()
+    plain = {
+        name if name in known else find_name(name): tuple(v) if isinstance(v, list) else v
+        for name, v in dotted(values).items()
     }
-    return replace_values(Config(), known)
+    return replace_values(Config(), plain)
