@@ -8,7 +8,6 @@ is beyond it. Files that record normaliser streams are told apart by their keys.
 import argparse
 import ast
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,19 +104,19 @@ def _scales(hidden_dim: int, num_blocks: int, shift: float) -> SphereScales:
 
 
 def _agent(config: dict, is_v2: bool) -> tuple[Agent, HyperParameters]:
-    settings = types.SimpleNamespace(
-        actor_hidden_dim=config["actor_hidden_dim"],
-        actor_num_blocks=config["actor_num_blocks"],
-        critic_hidden_dim=config["critic_hidden_dim"],
-        critic_num_blocks=config["critic_num_blocks"],
-        num_critics=2 if config["use_cdq"] else 1,
-        num_bins=config.get("num_bins"),
-        critic_loss="cross_entropy",
-        input_projection="shift",
-        policy_delay=1,
-    )
-    make = simba_v2.make if is_v2 else simba.make
-    agent = make(config["observation_dim"], config["action_dim"], settings)
+    settings = {
+        "actor_hidden_dim": config["actor_hidden_dim"],
+        "actor_num_blocks": config["actor_num_blocks"],
+        "critic_hidden_dim": config["critic_hidden_dim"],
+        "critic_num_blocks": config["critic_num_blocks"],
+        "num_critics": 2 if config["use_cdq"] else 1,
+    }
+    observation_size, action_size = config["observation_dim"], config["action_dim"]
+    if is_v2:
+        own = simba_v2.SimbaV2(num_bins=config["num_bins"], **settings).with_defaults()
+        agent = simba_v2.make(observation_size, action_size, own)
+    else:
+        agent = simba.make(observation_size, action_size, simba.Simba(**settings).with_defaults())
     shift = config.get("c_shift", 0.0)
     learning_rate = config.get("lr_init", config.get("learning_rate"))
     numbers = {
@@ -134,6 +133,7 @@ def _agent(config: dict, is_v2: bool) -> tuple[Agent, HyperParameters]:
     }
     return agent, HyperParameters(
         **{name: jnp.float32(value) for name, value in numbers.items()},
+        target_update_interval=jnp.int32(1),
         actor=_scales(config["actor_hidden_dim"], config["actor_num_blocks"], shift),
         critic=_scales(config["critic_hidden_dim"], config["critic_num_blocks"], shift),
     )

@@ -14,7 +14,7 @@ from purejax_simba.agents import registry
 from purejax_simba.agents.agent import Agent, Batch, Noise
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks.observed import look
-from purejax_simba.agents.settings import AgentConfig
+from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.diagnostics import diagnose, network_metrics, rank_metrics, value_metrics
 from purejax_simba.run_state import Counters
@@ -358,7 +358,7 @@ def test_both_heads_of_an_actor_count():
 
 def test_features_and_neurons_of_simba():
     sizes = {"actor_hidden_dim": 8, "critic_hidden_dim": 8, "critic_num_blocks": 1}
-    settings = AgentConfig("simba", **sizes, num_critics=2)
+    settings = agent_settings("simba", **sizes, num_critics=2)
     agent = make_program(dataclasses.replace(CONFIG, agent=settings)).agent
     params, (observations, actions) = _params(agent, "critic"), _inputs()
     found = _look_at_two(agent.actor_critic.critic, params, observations, actions, per_module=True)
@@ -377,10 +377,10 @@ def test_what_has_no_rank_is_left_out(broken):
         assert ranks[name].tolist() == [pytest.approx(np.nan, nan_ok=True), pytest.approx(3.0)]
 
 
-@pytest.mark.parametrize("name", [name for name in registry.NAMES if name != "random"])
+@pytest.mark.parametrize("name", [name for name in registry.AGENTS if name != "random"])
 def test_every_agent_has_them(name):
     """Traced only."""
-    config = Config(task="gymnax/Pendulum-v1", agent=AgentConfig(name))
+    config = Config(task="gymnax/Pendulum-v1", agent=agent_settings(name))
     program = make_program(config)
     state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
     arguments = (Counters.create(), state, program.hyperparameters())

@@ -11,7 +11,6 @@ The paper's recipe: discount 0.99, no action repeat, and 2,500 random steps firs
 """
 
 import math
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -28,33 +27,38 @@ from purejax_simba.agents.networks.heads import Actor, Critic
 from purejax_simba.agents.networks.initialisers import orthogonal
 from purejax_simba.agents.networks.observed import observe
 from purejax_simba.agents.optimistic_exploration import Optimism, optimistic_exploration
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks, WeightDecay
 from purejax_simba.agents.values import QuantileValue
+from purejax_simba.settings import setting
 
 TEMPERATURE_OPTIMIZER = optax.scale_by_adam(b1=0.5)
 RESETS = (15_000, 50_000, 250_000, 500_000, 750_000, 1_000_000, 1_500_000, 2_000_000)
 
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=256,
-            actor_num_blocks=1,
-            critic_hidden_dim=512,
-            critic_num_blocks=2,
-            num_critics=2,
-            num_bins=100,
-            learning_rate=3e-4,
-            weight_decay=1e-4,
-            reset_env_steps=RESETS,
-        ),
-        LEARNING,
-    ),
-    temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-0.5),
-    update_to_data_ratio=10.0,
-    batch_size=128,
-    paper=Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 2_500}),
-)
+
+class BRO(WeightDecay, TargetNetworks, Learner):
+    """BRO (arXiv 2405.16158), appendix and the authors' code."""
+
+    name = "bro"
+    actor_hidden_dim = 256
+    actor_num_blocks = 1
+    critic_hidden_dim = 512
+    critic_num_blocks = 2
+    num_critics = 2
+    learning_rate = 3e-4
+    weight_decay = 1e-4
+    reset_env_steps = RESETS
+    num_bins: int = setting(100, at_least=2)
+    """Quantiles of the value distribution."""
+
+    shared = Recipe(
+        {
+            "update_to_data_ratio": 10.0,
+            "replay.batch_size": 128,
+            "temperature.initial": 1.0,
+            "temperature.target_entropy_coefficient": -0.5,
+        }
+    )
+    paper = Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 2_500})
 
 
 def _dense(name: str, features: int) -> Dense:
@@ -115,7 +119,7 @@ class State(sac.State):
     exploration: Optimism
 
 
-def make(observation_size: int, action_size: int, settings: Any) -> Agent:
+def make(observation_size: int, action_size: int, settings: BRO) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     value = QuantileValue(settings.num_bins)
     actor_sizes = settings.actor_hidden_dim, settings.actor_num_blocks
@@ -144,8 +148,7 @@ def make(observation_size: int, action_size: int, settings: Any) -> Agent:
     def actor_loss(params, state, batch, noise, hyperparameters):
         mean, log_std = actor(params, batch.observation, hyperparameters)
         action, log_density = sac.sample(mean, log_std, noise.action)
-        outputs = sac.all_critics(critic, state.critic, batch.observation, action, hyperparameters)
-        values = value.mean(outputs, hyperparameters.value_range)
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
         return sac.policy_loss(action, log_density, values.mean(0), state, batch, hyperparameters)
 
     def critic_loss(params, state, batch, noise, hyperparameters):

@@ -9,7 +9,6 @@ The paper's recipe: discount 0.99 (the authors' code has 0.9999 on Swimmer), no 
 5,000 random steps first.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import flax.linen as nn
@@ -23,26 +22,29 @@ from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks.batch_renorm import BatchRenorm
 from purejax_simba.agents.networks.dense import Dense
 from purejax_simba.agents.networks.observed import observe
-from purejax_simba.agents.settings import Defaults, Recipe
+from purejax_simba.agents.settings import Learner, Recipe
 from purejax_simba.agents.values import ScalarValue
 
 OPTIMIZER = optax.scale_by_adam(b1=0.5)
 
-DEFAULTS = Defaults(
-    agent=replace(
-        sac.DEFAULTS.agent,
-        critic_hidden_dim=2048,
-        learning_rate=1e-3,
-        policy_delay=3,
-        tau=None,
-        target_update_interval=None,
-    ),
-    temperature=sac.DEFAULTS.temperature,
-    paper=Recipe(
+
+class CrossQ(Learner):
+    """CrossQ (arXiv 1902.05605v4), table 2 and the authors' code."""
+
+    name = "crossq"
+    actor_hidden_dim = 256
+    actor_num_blocks = 2
+    critic_hidden_dim = 2048
+    critic_num_blocks = 2
+    num_critics = 2
+    learning_rate = 1e-3
+    policy_delay = 3
+
+    shared = sac.SAC.shared
+    paper = Recipe(
         {"action_repeat": 1, "discount": 0.99, "learning_starts": 5_000},
         {"Swimmer": {"discount": 0.9999}},
-    ),
-)
+    )
 
 
 class Network(nn.Module):
@@ -74,7 +76,7 @@ class Critic(nn.Module):
         return Network(self.hidden_dim, self.num_layers, 1, name="network")(x, train)
 
 
-def make(observation_size: int, action_size: int, settings: Any) -> Agent:
+def make(observation_size: int, action_size: int, settings: CrossQ) -> Agent:
     """The agent for flat observations and actions of the given sizes.
 
     Parameters are dictionaries of `params` and `batch_stats`. The latter are what the loss of a
@@ -107,8 +109,7 @@ def make(observation_size: int, action_size: int, settings: Any) -> Agent:
             params, batch.observation, train=True, mutable="batch_stats"
         )
         action, log_density = sac.sample(*sac.split_output(output), noise.action)
-        outputs = sac.all_critics(critic, state.critic, batch.observation, action, hyperparameters)
-        values = value.mean(outputs, hyperparameters.value_range)
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
         loss, figures = sac.policy_loss(
             action, log_density, values.min(0), state, batch, hyperparameters
         )

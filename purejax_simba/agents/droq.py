@@ -8,7 +8,6 @@ The paper's recipe is that of REDQ, with dropout rates task by task (those that 
 their code on top of REDQ's): 0.0001 on Hopper, 0.005 on Walker2d, 0.01 on Ant and 0.1 on Humanoid.
 """
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,26 +18,31 @@ from purejax_simba.agents.agent import ActorCritic, Agent, Params
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks import mlp
 from purejax_simba.agents.networks.functions import as_functions
-from purejax_simba.agents.settings import Defaults, Recipe
+from purejax_simba.agents.settings import Recipe
 from purejax_simba.agents.values import ScalarValue
+from purejax_simba.settings import setting
 
 DROPOUT_RATES = {"Hopper": 1e-4, "Walker2d": 0.005, "Ant": 0.01, "Humanoid": 0.1}
 
-DEFAULTS = Defaults(
-    agent=replace(redq.DEFAULTS.agent, num_critics=2, dropout_rate=0.01),
-    temperature=redq.DEFAULTS.temperature,
-    update_to_data_ratio=redq.UPDATES,
-    paper=Recipe(
+
+class DroQ(redq.REDQ):
+    """DroQ (arXiv 2110.02034), appendix and the authors' code."""
+
+    name = "droq"
+    num_critics = 2
+    dropout_rate: float = setting(0.01, traced=True, at_least=0, below=1)
+    """Share of the critics' hidden units that every update leaves out."""
+
+    paper = Recipe(
         redq.PAPER.settings,
         {
             task: {**redq.PAPER.tasks[task], "agent.dropout_rate": rate}
             for task, rate in DROPOUT_RATES.items()
         },
-    ),
-)
+    )
 
 
-def make(observation_size: int, action_size: int, settings: Any) -> Agent:
+def make(observation_size: int, action_size: int, settings: DroQ) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     init_actor, actor = sac.plain_actor(observation_size, action_size, settings)
     sizes = settings.critic_hidden_dim, settings.critic_num_blocks

@@ -1,16 +1,19 @@
 """Actions drawn uniformly, also in evaluation: what an agent gets that learns nothing."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from purejax_simba.agents.agent import Agent
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.settings import AgentConfig, Defaults
+from purejax_simba.agents.settings import AgentSettings, Recipe
 
-DEFAULTS = Defaults(agent=AgentConfig(), open=())
+
+class Random(AgentSettings):
+    """Nothing to be told."""
+
+    name = "random"
+    shared = Recipe({"update_to_data_ratio": 1.0})
 
 
 @struct.dataclass
@@ -21,7 +24,7 @@ class State:
     updates: jax.Array
 
 
-def make(observation_size: int, action_size: int, settings: Any) -> Agent:
+def make(observation_size: int, action_size: int, settings: Random) -> Agent:
     """The agent for actions of the given size."""
     del observation_size, settings
 

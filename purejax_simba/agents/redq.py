@@ -12,13 +12,12 @@ which is what other tasks get.
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import jax
 
 from purejax_simba.agents import sac
 from purejax_simba.agents.agent import ActorCritic, Agent
-from purejax_simba.agents.settings import Defaults, Recipe, TemperatureConfig
+from purejax_simba.agents.settings import Recipe
 
 UPDATES = 20
 TARGET_CRITICS = 2
@@ -39,15 +38,25 @@ PAPER = Recipe(
     },
 )
 
-DEFAULTS = Defaults(
-    agent=replace(sac.DEFAULTS.agent, num_critics=10, policy_delay=UPDATES),
-    temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-0.5),
-    update_to_data_ratio=UPDATES,
-    paper=PAPER,
-)
+
+class REDQ(sac.SAC):
+    """REDQ (arXiv 2101.05982), table 3 and the authors' code."""
+
+    name = "redq"
+    num_critics = 10
+    policy_delay = UPDATES
+
+    shared = Recipe(
+        {
+            "update_to_data_ratio": float(UPDATES),
+            "temperature.initial": 1.0,
+            "temperature.target_entropy_coefficient": -0.5,
+        }
+    )
+    paper = PAPER
 
 
-def make(observation_size: int, action_size: int, settings: Any) -> Agent:
+def make(observation_size: int, action_size: int, settings: REDQ) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     plain = sac.make(observation_size, action_size, settings)
     actor, critic, value, _, clipped_loss = plain.actor_critic  # type: ignore[misc]
@@ -55,8 +64,7 @@ def make(observation_size: int, action_size: int, settings: Any) -> Agent:
     def actor_loss(params, state, batch, noise, hyperparameters):
         mean, log_std = actor(params, batch.observation, hyperparameters)
         action, log_density = sac.sample(mean, log_std, noise.action)
-        outputs = sac.all_critics(critic, state.critic, batch.observation, action, hyperparameters)
-        values = value.mean(outputs, hyperparameters.value_range)
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
         return sac.policy_loss(action, log_density, values.mean(0), state, batch, hyperparameters)
 
     def critic_loss(params, state, batch, noise, hyperparameters):

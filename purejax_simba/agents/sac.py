@@ -33,27 +33,32 @@ from purejax_simba.agents.agent import (
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks import mlp
 from purejax_simba.agents.networks.functions import as_functions
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import Bootstrap, CategoricalValue, QuantileValue, ScalarValue
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=256,
-            actor_num_blocks=2,
-            critic_hidden_dim=256,
-            critic_num_blocks=2,
-            num_critics=2,
-            learning_rate=3e-4,
-        ),
-        LEARNING,
-    ),
-    temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-1.0),
-    paper=Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 10_000}),
-)
+
+class SAC(TargetNetworks, Learner):
+    """Soft actor-critic (arXiv 1812.05905), table 1."""
+
+    name = "sac"
+    actor_hidden_dim = 256
+    actor_num_blocks = 2
+    critic_hidden_dim = 256
+    critic_num_blocks = 2
+    num_critics = 2
+    learning_rate = 3e-4
+
+    shared = Recipe(
+        {
+            "update_to_data_ratio": 1.0,
+            "temperature.initial": 1.0,
+            "temperature.target_entropy_coefficient": -1.0,
+        }
+    )
+    paper = Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 10_000})
+
 
 ADAM = optax.scale_by_adam()
 
@@ -148,19 +153,11 @@ def sample(mean: jax.Array, log_std: jax.Array, noise: jax.Array) -> tuple[jax.A
 def acting(actor: Callable[..., tuple[jax.Array, jax.Array]]) -> tuple[Callable, Callable]:
     """`act` and `explore` of an agent: the tanh of the mean, and a sample."""
 
-    def act(
-        params: Params, observation: jax.Array, key: jax.Array, hyperparameters: HyperParameters
-    ) -> jax.Array:
-        del key
+    def act(params, observation, key, hyperparameters):
         mean, _ = actor(params, observation, hyperparameters)
         return jnp.tanh(mean)
 
-    def explore(
-        state: AgentState,
-        observation: jax.Array,
-        noise: jax.Array,
-        hyperparameters: HyperParameters,
-    ) -> jax.Array:
+    def explore(state, observation, noise, hyperparameters):
         mean, log_std = actor(state.actor, observation, hyperparameters)
         return sample(mean, log_std, noise)[0]
 
@@ -173,6 +170,19 @@ def acting(actor: Callable[..., tuple[jax.Array, jax.Array]]) -> tuple[Callable,
 def all_critics(critic: Callable[..., jax.Array], params: Params, *inputs: Any) -> jax.Array:
     """Outputs `(critics, B, outputs)` of all critics: `critic(params, *inputs)` for each."""
     return jax.vmap(lambda params: critic(params, *inputs))(params)
+
+
+def values(
+    value: Value,
+    critic: Callable[..., jax.Array],
+    params: Params,
+    observation: jax.Array,
+    action: jax.Array,
+    hyperparameters: HyperParameters,
+) -> jax.Array:
+    """What all critics make of actions, `(critics, B)`."""
+    outputs = all_critics(critic, params, observation, action, hyperparameters)
+    return value.mean(outputs, hyperparameters.value_range)
 
 
 def smallest(value: Value, outputs: jax.Array, hyperparameters: HyperParameters) -> jax.Array:
@@ -440,17 +450,15 @@ def losses(
     def actor_loss(params, state, batch, noise, hyperparameters):
         mean, log_std = actor(params, batch.observation, hyperparameters)
         action, log_density = sample(mean, log_std, noise.action)
-        outputs = all_critics(critic, state.critic, batch.observation, action, hyperparameters)
-        values = value.mean(outputs, hyperparameters.value_range)
-        return policy_loss(action, log_density, values.min(0), state, batch, hyperparameters)
+        found = values(value, critic, state.critic, batch.observation, action, hyperparameters)
+        return policy_loss(action, log_density, found.min(0), state, batch, hyperparameters)
 
     def critic_loss(params, state, batch, noise, hyperparameters):
         mean, log_std = actor(state.actor, batch.next_observation, hyperparameters)
         action, log_density = sample(mean, log_std, noise.next_action)
         following = (batch.next_observation, action, hyperparameters)
-        output = smallest(
-            value, all_critics(critic, state.target_critic, *following), hyperparameters
-        )
+        outputs = all_critics(critic, state.target_critic, *following)
+        output = smallest(value, outputs, hyperparameters)
         target = soft_target(value, output, log_density, state, batch, hyperparameters)
         outputs = all_critics(critic, params, batch.observation, batch.action, hyperparameters)
         return value_loss(value, outputs, target, batch)
@@ -473,7 +481,7 @@ def split_output(output: jax.Array) -> tuple[jax.Array, jax.Array]:
     return mean, log_std.clip(LOG_STD_MIN, LOG_STD_MAX)
 
 
-def make(observation_size: int, action_size: int, settings: Any) -> Agent:
+def make(observation_size: int, action_size: int, settings: SAC) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     init_actor, actor = plain_actor(observation_size, action_size, settings)
     network = mlp.Critic(settings.critic_hidden_dim, settings.critic_num_blocks)

@@ -5,8 +5,6 @@ half the action dimensions, and as many updates per transition as an action is r
 around it is that of SimbaV2, as published with it.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 
@@ -18,30 +16,31 @@ from purejax_simba.agents.networks.functions import as_functions
 from purejax_simba.agents.networks.heads import Actor, Critic
 from purejax_simba.agents.networks.initialisers import orthogonal
 from purejax_simba.agents.networks.observed import observe
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks, WeightDecay
 from purejax_simba.agents.values import ScalarValue
 
 EXPANSION = 4
 
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=128,
-            actor_num_blocks=1,
-            critic_hidden_dim=512,
-            critic_num_blocks=2,
-            learning_rate=1e-4,
-            weight_decay=1e-2,
-        ),
-        LEARNING,
-    ),
-    temperature=TemperatureConfig(initial=0.01, target_entropy_coefficient=-0.5),
-    open=("num_critics", "learning_rate_end"),
-    update_to_data_ratio=None,
-    normalize_observations=True,
-    paper=Recipe(),
-)
+
+class Simba(WeightDecay, TargetNetworks, Learner):
+    """SimBa (arXiv 2410.09754), appendix."""
+
+    name = "simba"
+    actor_hidden_dim = 128
+    actor_num_blocks = 1
+    critic_hidden_dim = 512
+    critic_num_blocks = 2
+    learning_rate = 1e-4
+    weight_decay = 1e-2
+
+    shared = Recipe(
+        {
+            "normalize_observations": True,
+            "temperature.initial": 0.01,
+            "temperature.target_entropy_coefficient": -0.5,
+        }
+    )
+    paper = Recipe()
 
 
 class Block(nn.Module):
@@ -79,7 +78,7 @@ class Encoder(nn.Module):
         return observe(self, nn.LayerNorm(name="norm")(x), "feature", of="norm")
 
 
-def make(observation_size: int, action_size: int, settings: Any) -> Agent:
+def make(observation_size: int, action_size: int, settings: Simba) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     actor_encoder = Encoder(settings.actor_hidden_dim, settings.actor_num_blocks)
     critic_encoder = Encoder(settings.critic_hidden_dim, settings.critic_num_blocks)

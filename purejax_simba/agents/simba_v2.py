@@ -4,6 +4,7 @@ Numbers are those of its appendix; there are as many updates per transition as a
 repeated. The loop around it, which all agents share by default, is its paper's.
 """
 
+import dataclasses
 import math
 from functools import partial
 from typing import Any, Literal
@@ -19,46 +20,82 @@ from purejax_simba.agents.networks.heads import bound_log_std
 from purejax_simba.agents.networks.initialisers import orthogonal
 from purejax_simba.agents.networks.matmul import matmul
 from purejax_simba.agents.networks.observed import observe
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import CategoricalValue, ScalarValue
+from purejax_simba.settings import setting
 
 EPSILON = 1e-8
 EXPANSION = 4
 # What `hypercube` clips inputs to; normalised observations are rarely beyond it.
 LARGEST_INPUT = 3.0
+# The scales of each network; settings have the same names.
+SPHERE = tuple(field.name for field in dataclasses.fields(SphereScales))
 
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=128,
-            actor_num_blocks=1,
-            critic_hidden_dim=512,
-            critic_num_blocks=2,
-            critic_loss="cross_entropy",
-            num_bins=101,
-            input_projection="shift",
-            shift=3.0,
-            learning_rate=1e-4,
-            learning_rate_end=5e-5,
-        ),
-        LEARNING,
-    ),
-    temperature=TemperatureConfig(initial=0.01, target_entropy_coefficient=-0.5),
-    open=(
-        "num_critics",
-        "scaler_init",
-        "scaler_scale",
-        "block_scaler_init",
-        "block_scaler_scale",
-        "alpha_init",
-        "alpha_scale",
-    ),
-    update_to_data_ratio=None,
-    normalize_observations=True,
-    normalize_rewards=True,
-    paper=Recipe(),
-)
+
+class SimbaV2(TargetNetworks, Learner):
+    """SimbaV2 (arXiv 2502.15280), appendix."""
+
+    name = "simba_v2"
+    actor_hidden_dim = 128
+    actor_num_blocks = 1
+    critic_hidden_dim = 512
+    critic_num_blocks = 2
+    learning_rate = 1e-4
+    learning_rate_end = 5e-5
+    critic_loss: Literal["cross_entropy", "squared_error"] = setting("cross_entropy")
+    """Whether critics represent a distribution of values or their mean only."""
+    num_bins: int = setting(101, at_least=2)
+    """Bins of the value distribution."""
+    input_projection: Literal["shift", "normalize", "hypercube", "raw"] = setting("shift")
+    """How the input comes to the unit sphere before the first layer: normalised with a constant
+    appended to it, normalised alone, clipped and lifted onto it, or not at all."""
+    shift: float = setting(3.0, traced=True)
+    """With input-projection shift: the constant appended to the input."""
+    scaler_init: float = setting(traced=True)
+    """Start value of scalers. Default: sqrt(2 / width)."""
+    scaler_scale: float = setting(traced=True)
+    """Scale of scalers. Default: sqrt(2 / width)."""
+    block_scaler_init: float = setting(traced=True)
+    """Start value of the scalers in blocks. Default: half of scaler-init."""
+    block_scaler_scale: float = setting(traced=True)
+    """Scale of the scalers in blocks. Default: half of scaler-scale."""
+    alpha_init: float = setting(traced=True)
+    """Start value of the blocks' step sizes. Default: 1 / (blocks + 1)."""
+    alpha_scale: float = setting(traced=True)
+    """Scale of the blocks' step sizes. Default: 1 / sqrt(width)."""
+
+    shared = Recipe(
+        {
+            "normalize_observations": True,
+            "normalize_rewards": True,
+            "temperature.initial": 0.01,
+            "temperature.target_entropy_coefficient": -0.5,
+        }
+    )
+    paper = Recipe()
+
+    def numbers(self) -> dict[str, Any]:
+        """What is traced; start values and scales as those of the two networks."""
+        own = {name: value for name, value in super().numbers().items() if name not in SPHERE}
+        return own | {
+            "actor": self._scales(self.actor_hidden_dim, self.actor_num_blocks),
+            "critic": self._scales(self.critic_hidden_dim, self.critic_num_blocks),
+        }
+
+    def _scales(self, width: int, num_blocks: int) -> SphereScales:
+        """As published for a network of these sizes, but for what is given."""
+        given = self.given()
+        scaler = (2.0 / width) ** 0.5
+        init, scale = given.get("scaler_init", scaler), given.get("scaler_scale", scaler)
+        published = {
+            "scaler_init": init,
+            "scaler_scale": scale,
+            "block_scaler_init": init / EXPANSION**0.5,
+            "block_scaler_scale": scale / EXPANSION**0.5,
+            "alpha_init": 1.0 / (num_blocks + 1),
+            "alpha_scale": width**-0.5,
+        }
+        return SphereScales(**{name: float((published | given)[name]) for name in SPHERE})
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -242,7 +279,7 @@ class Critic(nn.Module):
         return Head(self.outputs, name="value")(x)
 
 
-def make(observation_size: int, action_size: int, settings: Any) -> Agent:
+def make(observation_size: int, action_size: int, settings: SimbaV2) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     is_categorical = settings.critic_loss == "cross_entropy"
     value = CategoricalValue(settings.num_bins) if is_categorical else ScalarValue()
@@ -272,8 +309,7 @@ def make(observation_size: int, action_size: int, settings: Any) -> Agent:
     def actor_loss(params, state, batch, noise, hyperparameters):
         mean, log_std = actor(params, batch.observation, hyperparameters)
         action, log_density = sac.sample(mean, log_std, noise.action)
-        logits = sac.all_critics(critic, state.critic, batch.observation, action, hyperparameters)
-        values = value.mean(logits, hyperparameters.value_range)
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
         return sac.policy_loss(action, log_density, values.min(0), state, batch, hyperparameters)
 
     def critic_loss(params, state, batch, noise, hyperparameters):

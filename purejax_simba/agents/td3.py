@@ -8,8 +8,6 @@ The paper's recipe: discount 0.99 (table 3 of its appendix), no action repeat, a
 steps first, as in the authors' code; the paper had 10,000, and 1,000 on Hopper and Walker2d.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -20,29 +18,32 @@ from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, Params
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks import mlp
 from purejax_simba.agents.networks.functions import as_functions
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import ScalarValue
+from purejax_simba.settings import setting
 
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=256,
-            actor_num_blocks=2,
-            critic_hidden_dim=256,
-            critic_num_blocks=2,
-            num_critics=2,
-            learning_rate=3e-4,
-            policy_delay=2,
-            target_update_interval=2,
-            exploration_noise=0.1,
-            target_noise=0.2,
-            target_noise_clip=0.5,
-        ),
-        LEARNING,
-    ),
-    paper=Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 25_000}),
-)
+
+class TD3(TargetNetworks, Learner):
+    """TD3 (arXiv 1802.09477), sections 5 and 6.1, and the authors' code."""
+
+    name = "td3"
+    actor_hidden_dim = 256
+    actor_num_blocks = 2
+    critic_hidden_dim = 256
+    critic_num_blocks = 2
+    num_critics = 2
+    learning_rate = 3e-4
+    policy_delay = 2
+    target_update_interval = 2
+    exploration_noise: float = setting(0.1, traced=True)
+    """Standard deviation of the noise on actions while training."""
+    target_noise: float = setting(0.2, traced=True)
+    """Standard deviation of the noise on actions in the critics' target."""
+    target_noise_clip: float = setting(0.5, traced=True)
+    """Where that noise is cut off."""
+
+    shared = Recipe({"update_to_data_ratio": 1.0})
+    paper = Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 25_000})
 
 
 @struct.dataclass
@@ -58,7 +59,7 @@ class State:
     updates: jax.Array
 
 
-def make(observation_size: int, action_size: int, settings: Any) -> Agent:
+def make(observation_size: int, action_size: int, settings: TD3) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     network = mlp.MLP(settings.actor_hidden_dim, settings.actor_num_blocks, action_size)
     init_actor, apply_actor = as_functions(network, observation_size)
@@ -91,10 +92,9 @@ def make(observation_size: int, action_size: int, settings: Any) -> Agent:
     def actor_loss(params, state, batch, noise, hyperparameters):
         """Minus the value that the first critic gives."""
         action = actor(params, batch.observation, hyperparameters)
-        outputs = sac.all_critics(critic, state.critic, batch.observation, action, hyperparameters)
-        values = value.mean(outputs, hyperparameters.value_range)[0]
-        cloning = sac.behaviour_cloning(action, values, batch, hyperparameters)
-        return (-values).mean() + cloning, action.mean()
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
+        cloning = sac.behaviour_cloning(action, values[0], batch, hyperparameters)
+        return cloning - values[0].mean(), action.mean()
 
     def critic_loss(params, state, batch, noise, hyperparameters):
         """The target is the smaller value of a smoothed action (section 5.3 of the paper)."""
@@ -103,8 +103,7 @@ def make(observation_size: int, action_size: int, settings: Any) -> Agent:
         smoothing = (hyperparameters.target_noise * noise.next_action).clip(-clip, clip)
         action = (action + smoothing).clip(-1.0, 1.0)
         following = (batch.next_observation, action, hyperparameters)
-        outputs = sac.all_critics(critic, state.target_critic, *following)
-        values = value.mean(outputs, hyperparameters.value_range)
+        values = sac.values(value, critic, state.target_critic, *following)
         target = batch.reward + batch.discount * values.min(0)
         outputs = sac.all_critics(critic, params, batch.observation, batch.action, hyperparameters)
         return sac.value_loss(value, outputs, target, batch)

@@ -41,10 +41,10 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     optimizer = tree_bytes([x for name, x in vars(agent).items() if name.endswith("_optimizer")])
     parameters = tree_bytes(agent) - optimizer
     trained = tree_bytes((agent.actor, getattr(agent, "critic", ())))
-    sizes = config.agent
-    critic_widths = (16 * (sizes.critic_num_blocks or 0) + 12) * config.critic_width
-    actor_widths = (16 * (sizes.actor_num_blocks or 0) + 12) * (sizes.actor_hidden_dim or 0)
-    widths = actor_widths + critic_widths * (sizes.num_critics or 0)
+    sizes = config.agent.given()
+    critic_widths = (16 * sizes.get("critic_num_blocks", 0) + 12) * config.critic_width
+    actor_widths = (16 * sizes.get("actor_num_blocks", 0) + 12) * sizes.get("actor_hidden_dim", 0)
+    widths = actor_widths + critic_widths * sizes.get("num_critics", 0)
     activations = 4 * config.batch_size * widths
     replay, environment = tree_bytes(state.replay), tree_bytes(state.environment)
     copy = 0

@@ -24,7 +24,7 @@ import pytest
 import tyro
 
 from purejax_simba.config import Config
-from tests.helpers.pages import PAGES, ROOT, blocks, commands, prose, spans, words
+from tests.helpers.pages import PAGES, ROOT, blocks, commands, file_block, prose, spans, words
 
 AGENTS = ("simba_v2", "simba", "sac", "redq", "droq", "crossq", "bro", "td3", "random")
 
@@ -110,6 +110,7 @@ def write_files(directory: Path) -> None:
 @pytest.mark.parametrize("command", sorted({c for page in PAGES for c in commands(page)}))
 def test_a_program_takes_the_words(command, parse_only, beside_the_pages, monkeypatch, capsys):
     monkeypatch.chdir(beside_the_pages)
+    monkeypatch.syspath_prepend(beside_the_pages)
     for program in words(command):
         if program[0] == "srun":
             program = program[program.index("python") :]
@@ -209,8 +210,8 @@ def test_no_reason_for_not_running_is_left_over():
 # A step of these runs stands for 250 of those on the pages.
 SHORTER = 250
 SMALL = (
-    "--num-seeds 2 --num-evaluation-episodes 2 --episode-length 40 --learning-starts 60 "
-    "--agent.actor-hidden-dim 8 --agent.critic-hidden-dim 8 --replay.batch-size 16"
+    "--num-seeds 2 --num-evaluation-episodes 2 --agent.actor-hidden-dim 8 "
+    "--agent.critic-hidden-dim 8 --replay.batch-size 16"
 )
 STEPS = re.compile(
     r"(--(?:total-env-steps|evaluation-interval|rungs|agent\.reset-env-steps))((?: \d+)+)"
@@ -233,10 +234,10 @@ def shortened(command: str) -> str:
     if not begins or re.search(r"--(evaluate|video|resume|help|help-all|list-tasks)\b", command):
         return command
     if "--offline" in command:
-        return f"{command} --offline.epochs 2 --num-seeds 2 --num-evaluation-episodes 2"
+        return f"{command} {SMALL} --offline.epochs 2"
     if "--total-env-steps" not in command:
         command += " --total-env-steps 400 --evaluation-interval 200"
-    return f"{command} {SMALL}"
+    return f"{command} {SMALL} --episode-length 40 --learning-starts 60"
 
 
 def run_in(directory: Path, command: str, page: Path) -> None:
@@ -282,3 +283,14 @@ def test_a_page_does_what_it_says(page, after_the_first_run, tmp_path):
     for command in commands(page):
         if is_run(command) and command != FIRST_RUN:
             run_in(directory, shortened(command), page)
+
+
+@pytest.mark.slow
+def test_the_example_in_python_works(tmp_path):
+    """With a tenth of its steps."""
+    code = re.sub(r"(steps|interval|starts)=(\d+)_?(\d*)0,", r"\1=\2\3,", file_block("example.py"))
+    (tmp_path / "example.py").write_text(code)
+    (tmp_path / "purejax_simba").symlink_to(ROOT / "purejax_simba")
+    (tmp_path / "envs").symlink_to(ROOT / "envs")
+    run_in(tmp_path, "python example.py", PAGES[0])
+    assert (tmp_path / "results/runs/example/gymnax/Pendulum-v1/metrics.csv").exists()
