@@ -21,7 +21,7 @@ from mujoco.batch import Batch
 import envs
 from benchmarks.common import measure, print_json
 from benchmarks.envs import Steps
-from envs.host_pool import HostPool
+from envs.workers.pool import HostPool
 from purejax_simba.runs.devices import PER_RUN, SHARED, make_mesh, map_runs, use_all_cores
 
 NOTHING = "NothingHappens-v0"
@@ -86,9 +86,7 @@ def measure_adapter(arguments: Arguments) -> dict[str, float]:
 
 def measure_engine(arguments: Arguments) -> dict[str, float]:
     """A step of the C engine, less that of the simulations that a device advances."""
-    environment: Any = envs.make(NATIVE, "mujoco", action_repeat=1)
-    while hasattr(environment, "inner"):
-        environment = environment.inner
+    environment: Any = envs.make(NATIVE, "mujoco", action_repeat=1).unwrapped
     physics, model = environment.physics, environment.task.model
     mesh = make_mesh(arguments.runs)
 

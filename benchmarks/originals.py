@@ -14,7 +14,7 @@ import numpy as np
 import envs
 from benchmarks import gymnasium_loop
 from benchmarks.gymnasium_loop import NUM_ACTIONS
-from envs.hosted import check_interpreter
+from envs.adapters.hosted import check_interpreter
 
 
 class GymnasiumLoop:
@@ -94,7 +94,7 @@ def in_a_loop(task_id: str, count: int, host_python: str) -> Callable[[int], Non
       host_python: an interpreter that has the original, where it cannot be installed here.
     """
     family, _, name = task_id.partition("/")
-    official = envs.spec(task_id).official
+    official = envs.spec(task_id).official.removeprefix("gymnasium/")
     if family == "dmc":
         return _dmc_in_a_loop(name, count)
     if not official and family not in ("gymnasium", "mujoco"):

@@ -22,11 +22,12 @@ from benchmarks.common import (
     repeat,
 )
 from purejax_simba.config import AgentConfig, Config, ConfigError, known
+from purejax_simba.program import Program
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import use_all_cores
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
-from purejax_simba.training import Program, make_program
+from purejax_simba.training import make_program
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,9 @@
 """Environments for the learner: tasks, engines, wrappers and the registry of task ids."""
 
-from envs import native  # noqa: F401, it fills the registry
+import importlib
 
-# isort: split
-from envs import adapted, hosted  # noqa: F401, listed after the native tasks
-from envs.base import Environment, TimeStep
+from envs.base import Drawable, Environment, TimeStep
 from envs.host_call import clear_errors
-from envs.host_pool import HostEnvironmentError
 from envs.registry import (
     HostOptions,
     TaskError,
@@ -20,11 +17,13 @@ from envs.registry import (
     suites,
     tasks,
 )
-from envs.wrappers import ActionRepeat, AutoReset, RescaleAction, TimeLimit
+from envs.workers.pool import HostEnvironmentError
+from envs.wrappers import ActionRepeat, AutoReset, RescaleAction, TimeLimit, Wrapper
 
 __all__ = [
     "ActionRepeat",
     "AutoReset",
+    "Drawable",
     "Environment",
     "HostEnvironmentError",
     "HostOptions",
@@ -33,6 +32,7 @@ __all__ = [
     "TaskSpec",
     "TimeLimit",
     "TimeStep",
+    "Wrapper",
     "clear_errors",
     "families",
     "make",
@@ -43,3 +43,9 @@ __all__ = [
     "suites",
     "tasks",
 ]
+
+# Each registers its tasks, in this order; none imports what it adapts or simulates with.
+_SUITES = ("dmc", "gym_mujoco", "myosuite", "humanoid_bench")
+_ADAPTERS = ("gymnax", "brax", "playground", "gymnasium", "envpool")
+for _name in (*_SUITES, *(f"adapters.{_adapter}" for _adapter in _ADAPTERS)):
+    importlib.import_module(f"envs.{_name}")

@@ -7,11 +7,12 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 
 from envs.base import Environment
-from envs.host_worker import MOST_STEPS
+from envs.workers.program import MOST_STEPS
 from envs.wrappers import ActionRepeat, TimeLimit
 
 
@@ -21,7 +22,7 @@ class TaskError(ValueError):
 
 @dataclass(frozen=True)
 class HostOptions:
-    """How environments that live in worker processes are run, see `envs.host`.
+    """How environments that live in worker processes are run, see `envs.workers`.
 
     Attributes:
       time_limit: seconds after which an environment that does not answer counts as hung.
@@ -52,8 +53,9 @@ class TaskSpec:
         and `options`, see `HostEnvironment`.
       package: name of the Python package that it needs, empty for none.
       install: the command that installs this package.
-      official: `<module>:<id>` of the original in Gymnasium, empty for none. Where there are
-        engines to choose from, it is the physics `official`, for comparison.
+      official: id of the task that is the original in worker processes, empty for none. Where there
+        are engines to choose from, it is the physics `official`, for comparison.
+      published: whether the published benchmark has it; the suite `all` joins these.
     """
 
     id: str
@@ -68,6 +70,7 @@ class TaskSpec:
     package: str = ""
     install: str = ""
     official: str = ""
+    published: bool = False
 
     def choices(self) -> tuple[str, ...]:
         """What may be asked for as physics, besides `auto`."""
@@ -87,10 +90,9 @@ class TaskSpec:
 
 _specs: dict[str, TaskSpec] = {}
 
-# Adapted suites, whose tasks are looked up when asked for: prefix of the id -> its `TaskSpec`.
+# Ids that are looked up when they are asked for: prefix -> from the id to its `TaskSpec`.
 _families: dict[str, Callable[[str], TaskSpec]] = {}
-
-_PUBLISHED_SUITES = ("dmc_easy_medium", "dmc_hard", "mujoco", "myosuite", "humanoid_bench")
+_families_on_host: list[str] = []
 
 
 def spec(task_id: str) -> TaskSpec:
@@ -155,28 +157,16 @@ def families() -> tuple[str, ...]:
 
 
 def suites() -> dict[str, tuple[str, ...]]:
-    """Suite name -> task ids. `all` joins the suites of the published benchmark."""
+    """Suite name -> task ids. `all` joins the tasks of the published benchmark."""
     listed: dict[str, tuple[str, ...]] = {}
     for known in _specs.values():
         listed[known.suite] = (*listed.get(known.suite, ()), known.id)
-    listed["all"] = tuple(task for suite in _PUBLISHED_SUITES for task in listed.get(suite, ()))
+    listed["all"] = tuple(known.id for known in _specs.values() if known.published)
     return listed
 
 
 def register(
-    task_id: str,
-    build: Callable[[str | None], Environment],
-    *,
-    suite: str = "user",
-    action_repeat: int = 1,
-    episode_length: int | None = None,
-    terminates: bool = True,
-    physics: tuple[str, ...] = (),
-    simplified: tuple[str, ...] = (),
-    on_host: bool = False,
-    package: str = "",
-    install: str = "",
-    official: str = "",
+    task_id: str, build: Callable[..., Environment], *, suite: str = "user", **known: Any
 ) -> None:
     """Makes a task known under an id; the arguments are the attributes of `TaskSpec`.
 
@@ -185,30 +175,20 @@ def register(
     """
     if task_id in _specs:
         raise TaskError(f"task {task_id!r} is already registered: choose another id")
-    _specs[task_id] = TaskSpec(
-        id=task_id,
-        suite=suite,
-        build=build,
-        action_repeat=action_repeat,
-        episode_length=episode_length,
-        terminates=terminates,
-        physics=physics,
-        simplified=simplified,
-        on_host=on_host,
-        package=package,
-        install=install,
-        official=official,
-    )
+    _specs[task_id] = TaskSpec(task_id, suite, build, **known)
 
 
-def register_family(prefix: str, find: Callable[[str], TaskSpec]) -> None:
+def register_family(prefix: str, find: Callable[[str], TaskSpec], on_host: bool = False) -> None:
     """Makes ids `<prefix>/...` known that are not registered one by one.
 
     Args:
       prefix: what stands before the first slash of an id.
       find: from an id to what is known about it; raises `TaskError` for an unknown one.
+      on_host: whether they live in worker processes.
     """
     _families[prefix] = find
+    if on_host:
+        _families_on_host.append(f"{prefix}/")
 
 
 def make(
@@ -222,7 +202,7 @@ def make(
 
     The lower of two limits holds, the task's default and the environment's own, unless another is
     asked for. One above the environment's own is only given to environments that can be told: those
-    in worker processes, and those with a method `with_limit(steps)`, which returns them with it.
+    in worker processes, and those whose `with_limit` returns them with it.
 
     Args:
       task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
@@ -240,7 +220,7 @@ def make(
     chosen = _choose_physics(known, physics)
     if chosen == "official":
         known = replace(
-            spec(f"gymnasium/{known.official}"),
+            spec(known.official),
             action_repeat=known.action_repeat,
             episode_length=known.episode_length,
         )
@@ -256,14 +236,16 @@ def make(
     elif host is not None and host.python:
         raise TaskError(
             f"{task_id} has no processes that another Python interpreter could run: drop it, "
-            "or take an id that begins with gymnasium/ or envpool/, or the physics `official`"
+            f"or take an id that begins with {' or '.join(_families_on_host)}, "
+            "or the physics `official`"
         )
     environment = build(chosen)
+    if not isinstance(environment, Environment):
+        raise TaskError(f"{task_id} is no environment: inherit from envs.Environment")
     own_limit = environment.episode_length
     # The task's default is nobody's request, also where it is read from the results of a run.
     if limit is not None and own_limit is not None and own_limit < limit != known.episode_length:
-        if hasattr(environment, "with_limit"):
-            environment = environment.with_limit(limit)
+        environment = environment.with_limit(limit)
         own_limit = environment.episode_length
         if own_limit is not None and own_limit < limit:
             raise TaskError(

@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import episodes
-from envs.base import Environment
+from envs.base import Drawable, Environment
 from envs.registry import TaskError
-from envs.wrappers import innermost
 
 FRAMES_PER_SECOND = 30  # at most
 FRAMES_OF_STRIP = 8
@@ -95,7 +94,7 @@ def play(environment: Environment, policy: Policy, key: jax.Array, steps: int) -
     """Plays one episode of at most so many steps; a pure function, to be compiled."""
 
     def visible(state: Any) -> Any:
-        return _under_wrappers(state) if can_draw(environment) else ()
+        return environment.unwrapped_state(state) if can_draw(environment) else ()
 
     def step(carry: tuple, number: jax.Array) -> tuple[tuple, jax.Array, tuple]:
         state, observation, running, length = carry
@@ -169,7 +168,7 @@ def render(
 
 def can_draw(environment: Environment) -> bool:
     """Whether there is a MuJoCo model to draw."""
-    return hasattr(innermost(environment), "pose")
+    return isinstance(environment.unwrapped, Drawable)
 
 
 def write_film(output: Path, frames: Iterator[np.ndarray], frequency: float) -> None:
@@ -197,11 +196,11 @@ class Scene:
         """
         import mujoco
 
-        if not can_draw(environment):
+        bare = environment.unwrapped
+        if not isinstance(bare, Drawable):
             raise TaskError("this task has no MuJoCo model: only tasks that have one can be drawn")
-        self._bare = bare = innermost(environment)
-        self._model = bare.mujoco_model()
-        interval = bare.interval * _action_repeat(environment)
+        self._bare, self._model = bare, bare.mujoco_model()
+        interval = bare.interval * environment.repeat
         self._stride = max(1, round(1 / (FRAMES_PER_SECOND * interval)))
         self.frames_per_second = 1 / (self._stride * interval)
         self._data = mujoco.MjData(self._model)
@@ -238,23 +237,6 @@ class Scene:
         mujoco.mj_forward(self._model, self._data)
         self._renderer.update_scene(self._data, self._camera)
         return self._renderer.render()
-
-
-def _action_repeat(environment: Any) -> int:
-    repeat = 1
-    while hasattr(environment, "inner"):
-        repeat *= getattr(environment, "repeat", 1)
-        environment = environment.inner
-    return repeat
-
-
-def _under_wrappers(state: Any) -> Any:
-    """The state of the environment under all wrappers (whose states say `environment`)."""
-    from envs.wrappers import AutoResetState, TimeLimitState
-
-    while isinstance(state, AutoResetState | TimeLimitState):
-        state = state.environment
-    return state
 
 
 def _write_mp4(output: Path, frames: Iterator[np.ndarray], frequency: float) -> None:

@@ -99,3 +99,8 @@ def tolerance(
         raise ValueError(f"value_at_margin {value_at_margin} is out of range for {sigmoid}")
     distance = jnp.where(x < lower, lower - x, x - upper) / margin
     return jnp.where(in_bounds, 1.0, _DECAYS[sigmoid](distance, value_at_margin))
+
+
+def at_least(x: jax.Array, bound: float, margin: float, value_at_margin: float = 0.0) -> jax.Array:
+    """One from a bound on, falling linearly below it to `value_at_margin`; see `tolerance`."""
+    return tolerance(x, (bound, math.inf), margin, "linear", value_at_margin)

@@ -10,8 +10,8 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from envs.base import TimeStep
-from envs.physics import PhysicsState, Reading, field_shapes, make_physics
+from envs.base import Drawable, TimeStep, select
+from envs.physics.base import PhysicsState, Reading, field_shapes, make_physics
 from envs.registry import TaskError
 
 _ACTIVATIONS = 2**31 - 1  # apart from the number of every attempt, see `Task.retry`
@@ -99,7 +99,7 @@ class TaskState:
     variables: Any
 
 
-class TaskEnvironment:
+class TaskEnvironment(Drawable):
     """The `Environment` that a task and an engine make. Actions are MuJoCo controls."""
 
     def __init__(self, task: Task, physics: str):
@@ -123,7 +123,7 @@ class TaskEnvironment:
         self.action_low = task.model.actuator_ctrlrange[:, 0].copy()
         self.action_high = task.model.actuator_ctrlrange[:, 1].copy()
         (self.observation_size,) = jax.eval_shape(self._observe_zeros).shape
-        self.episode_length: int | None = None
+        self.interval = float(task.model.opt.timestep * task.substeps)
 
     def _observe_zeros(self) -> jax.Array:
         shapes = field_shapes(self.task.model, self.task.fields, self.task.changes)
@@ -138,9 +138,9 @@ class TaskEnvironment:
     def restart(
         self, state: TaskState, key: jax.Array, ended: jax.Array
     ) -> tuple[TaskState, jax.Array]:
-        """See `envs.wrappers.restart`. The C engine only works where an episode has ended."""
+        """See `Environment.restart`. The C engine only works where an episode has ended."""
         fresh, observation = self._begin(key, ended)
-        return jax.tree.map(lambda a, b: jnp.where(ended, a, b), fresh, state), observation
+        return select(ended, fresh, state), observation
 
     def _begin(self, key: jax.Array, wanted: jax.Array) -> tuple[TaskState, jax.Array]:
         qpos, qvel, variables = self.draw(key, wanted)
@@ -197,17 +197,12 @@ class TaskEnvironment:
         )
         return TaskState(physics=physics, variables=variables), timestep
 
-    @property
-    def interval(self) -> float:
-        """Seconds of a step."""
-        return float(self.task.model.opt.timestep * self.task.substeps)
-
     def mujoco_model(self) -> mujoco.MjModel:
-        """A copy of the model, to draw with."""
+        """See `Drawable.mujoco_model`."""
         return copy.copy(self.task.model)
 
     def pose(self, model: mujoco.MjModel, data: mujoco.MjData, state: TaskState) -> None:
-        """Puts a state of the C engine into `data`, to draw it."""
+        """See `Drawable.pose`; of the C engine's states."""
         bits = np.asarray(state.physics.bits).view(np.float64)
         signature = mujoco.mjtState.mjSTATE_INTEGRATION
         size = mujoco.mj_stateSize(model, signature)

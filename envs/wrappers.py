@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,20 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from envs.base import Environment, TimeStep
+from envs.base import Environment, TimeStep, select
 
 
-class RescaleAction:
-    """Maps actions in [-1, 1] linearly to the range that the inner environment takes."""
+class Wrapper(Environment):
+    """Passes everything on to an inner environment, whose state is its own.
 
-    def __init__(self, environment: Environment, low: np.ndarray, high: np.ndarray):
-        """`low` and `high` are the inner range, `(action_size,)` each, finite."""
+    One with a state of its own overrides what has to do with states: `reset`, `step`, `restart`
+    and `unwrapped_state`.
+    """
+
+    def __init__(self, environment: Environment):
+        """Takes everything over from `environment`."""
         self.inner = environment
         self.observation_size = environment.observation_size
         self.action_size = environment.action_size
         self.episode_length = environment.episode_length
-        self._center = np.asarray((high + low) / 2, np.float32)
-        self._half_width = np.asarray((high - low) / 2, np.float32)
+        self.repeat = environment.repeat
+        self.elsewhere = environment.elsewhere
+        self.action_range = environment.action_range
+        self.layout = environment.layout
 
     def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
         """See `Environment.reset`."""
@@ -31,11 +36,39 @@ class RescaleAction:
 
     def step(self, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
         """See `Environment.step`."""
-        return self.inner.step(state, jnp.asarray(self._center + self._half_width * action))
+        return self.inner.step(state, action)
 
     def restart(self, state: Any, key: jax.Array, ended: jax.Array) -> tuple[Any, jax.Array]:
-        """See `restart`."""
-        return restart(self.inner, state, key, ended)
+        """See `Environment.restart`."""
+        return self.inner.restart(state, key, ended)
+
+    @property
+    def unwrapped(self) -> Environment:
+        """See `Environment.unwrapped`."""
+        return self.inner.unwrapped
+
+    def unwrapped_state(self, state: Any) -> Any:
+        """See `Environment.unwrapped_state`."""
+        return self.inner.unwrapped_state(state)
+
+    def close(self) -> None:
+        """See `Environment.close`."""
+        self.inner.close()
+
+
+class RescaleAction(Wrapper):
+    """Maps actions in [-1, 1] linearly to the range that the inner environment takes."""
+
+    def __init__(self, environment: Environment, low: np.ndarray, high: np.ndarray):
+        """`low` and `high` are the inner range, `(action_size,)` each, finite."""
+        super().__init__(environment)
+        self.action_range = low, high
+        self._center = np.asarray((high + low) / 2, np.float32)
+        self._half_width = np.asarray((high - low) / 2, np.float32)
+
+    def step(self, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
+        """See `Environment.step`."""
+        return self.inner.step(state, jnp.asarray(self._center + self._half_width * action))
 
 
 @struct.dataclass
@@ -46,17 +79,14 @@ class TimeLimitState:
     steps: jax.Array
 
 
-class TimeLimit:
+class TimeLimit(Wrapper):
     """Truncates an episode after a number of steps, unless it terminates in that very step."""
 
     def __init__(self, environment: Environment, episode_length: int):
         """`episode_length` counts steps of the inner environment."""
-        inner = environment.episode_length
-        self.inner = environment
-        self.observation_size = environment.observation_size
-        self.action_size = environment.action_size
+        super().__init__(environment)
         self._limit = episode_length
-        self.episode_length: int | None = min(episode_length, inner or episode_length)
+        self.episode_length = min(episode_length, environment.episode_length or episode_length)
 
     def reset(self, key: jax.Array) -> tuple[TimeLimitState, jax.Array]:
         """See `Environment.reset`."""
@@ -74,13 +104,17 @@ class TimeLimit:
     def restart(
         self, state: TimeLimitState, key: jax.Array, ended: jax.Array
     ) -> tuple[TimeLimitState, jax.Array]:
-        """See `restart`."""
-        inner, observation = restart(self.inner, state.environment, key, ended)
+        """See `Environment.restart`."""
+        inner, observation = self.inner.restart(state.environment, key, ended)
         steps = jnp.where(ended, 0, state.steps)
         return TimeLimitState(environment=inner, steps=steps), observation
 
+    def unwrapped_state(self, state: TimeLimitState) -> Any:
+        """See `Environment.unwrapped_state`."""
+        return self.inner.unwrapped_state(state.environment)
 
-class ActionRepeat:
+
+class ActionRepeat(Wrapper):
     """Holds an action for several steps: rewards add up, and the end of an episode ends it.
 
     All else is that of the last step taken; that a task was solved before it does not count.
@@ -88,16 +122,11 @@ class ActionRepeat:
 
     def __init__(self, environment: Environment, repeat: int):
         """`repeat` is the number of inner steps per step."""
-        inner = environment.episode_length
-        self.inner = environment
-        self.observation_size = environment.observation_size
-        self.action_size = environment.action_size
-        self.episode_length = None if inner is None else math.ceil(inner / repeat)
-        self.repeat = repeat
-
-    def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
-        """See `Environment.reset`."""
-        return self.inner.reset(key)
+        super().__init__(environment)
+        if environment.episode_length is not None:
+            self.episode_length = math.ceil(environment.episode_length / repeat)
+        self.repeat = repeat * environment.repeat
+        self._times = repeat
 
     def step(self, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
         """See `Environment.step`."""
@@ -107,7 +136,7 @@ class ActionRepeat:
             next_state, timestep = self.inner.step(state, action)
             timestep = replace(timestep, reward=so_far.reward + timestep.reward)
             ended = so_far.terminated | so_far.truncated
-            return _select(ended, (state, so_far), (next_state, timestep)), None
+            return select(ended, (state, so_far), (next_state, timestep)), None
 
         # A scan, so that the graph of the inner step is compiled once.
         nothing = TimeStep(
@@ -117,12 +146,8 @@ class ActionRepeat:
             truncated=jnp.zeros((), bool),
             success=jnp.zeros((), bool),
         )
-        (state, timestep), _ = jax.lax.scan(step_unless_ended, (state, nothing), length=self.repeat)
+        (state, timestep), _ = jax.lax.scan(step_unless_ended, (state, nothing), length=self._times)
         return state, timestep
-
-    def restart(self, state: Any, key: jax.Array, ended: jax.Array) -> tuple[Any, jax.Array]:
-        """See `restart`."""
-        return restart(self.inner, state, key, ended)
 
 
 @struct.dataclass
@@ -141,7 +166,7 @@ class AutoResetState:
     key: jax.Array
 
 
-class AutoReset:
+class AutoReset(Wrapper):
     """Begins a new episode in the step that ends one. For training.
 
     The `TimeStep` always holds the true successor, so the final observation at the end of an
@@ -151,11 +176,8 @@ class AutoReset:
 
     def __init__(self, environment: Environment):
         """Wraps a fully wrapped environment."""
-        self.inner = environment
-        self.observation_size = environment.observation_size
-        self.action_size = environment.action_size
-        self.episode_length = environment.episode_length
-        self._restart_where = _restart_where(partial(restart, environment))
+        super().__init__(environment)
+        self._restart_where = _restart_where(environment.restart)
 
     def reset(self, key: jax.Array) -> tuple[AutoResetState, jax.Array]:
         """See `Environment.reset`."""
@@ -171,36 +193,11 @@ class AutoReset:
         inner, observation = self._restart_where(ended, reset_key, (inner, timestep.observation))
         return AutoResetState(environment=inner, observation=observation, key=key), timestep
 
+    restart = Environment.restart
 
-def restart(
-    environment: Environment, state: Any, key: jax.Array, ended: jax.Array
-) -> tuple[Any, jax.Array]:
-    """Begins a new episode where one has ended.
-
-    An environment whose state is more than its arrays has a method `restart(state, key, ended)`
-    that leaves episodes under way alone; every other one is reset, and the result is chosen.
-
-    Args:
-      environment: with a method `restart`, or without.
-      state: its state.
-      key: of the new episode.
-      ended: `()` bool, whether to begin one.
-
-    Returns:
-      The state, and the first observation where `ended`; elsewhere it has no meaning.
-    """
-    own = getattr(environment, "restart", None)
-    if own is not None:
-        return own(state, key, ended)
-    fresh, observation = environment.reset(key)
-    return _select(ended, fresh, state), observation
-
-
-def innermost(environment: Any) -> Any:
-    """The environment under all wrappers."""
-    while hasattr(environment, "inner"):
-        environment = environment.inner
-    return environment
+    def unwrapped_state(self, state: AutoResetState) -> Any:
+        """See `Environment.unwrapped_state`."""
+        return self.inner.unwrapped_state(state.environment)
 
 
 def _restart_where(begin):
@@ -213,7 +210,7 @@ def _restart_where(begin):
     @jax.custom_batching.custom_vmap
     def select_restart(ended, key, current):
         fresh = jax.lax.cond(ended.any(), lambda: begin(current[0], key, ended), lambda: current)
-        return _select(ended, fresh, current)
+        return select(ended, fresh, current)
 
     @select_restart.def_vmap
     def batched(axis_size, is_batched, *arguments):
@@ -228,13 +225,3 @@ def _restart_where(begin):
         return results, jax.tree.map(lambda _: True, results)
 
     return select_restart
-
-
-def _select(predicate: jax.Array, on_true: Any, on_false: Any) -> Any:
-    """`where` over pytrees whose leaves begin with the dimensions of the predicate."""
-
-    def select(a: jax.Array, b: jax.Array) -> jax.Array:
-        expanded = predicate.reshape(predicate.shape + (1,) * (a.ndim - predicate.ndim))
-        return jnp.where(expanded, a, b)
-
-    return jax.tree.map(select, on_true, on_false)

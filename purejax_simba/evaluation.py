@@ -1,4 +1,4 @@
-"""Evaluation episodes, inside the compiled program."""
+"""Evaluation: the policy that is evaluated, and its episodes inside the compiled program."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,8 +8,11 @@ import jax.numpy as jnp
 
 import envs
 from envs import episodes
-from purejax_simba.config import known
-from purejax_simba.parts import apart
+from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.soft_actor_critic import Params, SoftActorCritic
+from purejax_simba.config import Config, known
+from purejax_simba.data.normalisation import RunningMoments
+from purejax_simba.division import per_device
 
 
 class EvaluationMetrics(NamedTuple):
@@ -18,6 +21,35 @@ class EvaluationMetrics(NamedTuple):
     avg_return: jax.Array
     avg_length: jax.Array
     avg_success: jax.Array
+
+
+def evaluation_policy(
+    config: Config,
+    agent: SoftActorCritic,
+    actor: Params,
+    observation_moments: RunningMoments,
+    hyperparameters: HyperParameters,
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The deterministic policy: raw observations `(..., O)` to actions `(..., A)`.
+
+    It takes a PRNG key too, for agents that are not deterministic in evaluation either.
+    """
+
+    def policy(observation: jax.Array, key: jax.Array) -> jax.Array:
+        if config.normalize_observations:
+            observation = observation_moments.normalise(observation)
+        noise: jax.Array | float = 0.0
+        if agent.samples_in_evaluation:
+            mean, _ = agent.actor(actor, observation, hyperparameters)
+            noise = jax.random.normal(key, mean.shape)
+        return finite(agent.act(actor, observation, noise, hyperparameters))
+
+    return policy
+
+
+def finite(action: jax.Array) -> jax.Array:
+    """Zero where not finite: nothing else of a diverged actor may reach a physics engine."""
+    return jnp.where(jnp.isfinite(action), action, 0.0)
 
 
 def evaluate(
@@ -34,7 +66,7 @@ def evaluate(
       key: PRNG key.
       num_episodes: episodes to average over. An episode succeeds if any of its steps does.
     """
-    reset, advance = apart(jax.vmap(environment.reset)), apart(jax.vmap(environment.step))
+    reset, advance = per_device(jax.vmap(environment.reset)), per_device(jax.vmap(environment.step))
     state, observation = reset(jax.random.split(key, num_episodes))
     policy_key = jax.random.fold_in(key, num_episodes)  # the next one after theirs
     zeros = jnp.zeros(num_episodes)

@@ -1,4 +1,9 @@
-"""What changes while a run trains."""
+"""What changes while a run trains.
+
+A field bears the name of what it is the state of: `program.agent` and `program.environment` are
+functions, `state.agent` and `state.environment` what they take and return. The replay and the
+statistics come in one kind only: they are values with methods, which return a new value.
+"""
 
 from typing import Any
 
@@ -8,11 +13,9 @@ from flax import struct
 
 from purejax_simba.agents.state import AgentState, UpdateMetrics
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
-from purejax_simba.data.replay import Replay
 
 
-@struct.dataclass
-class Counters:
+class Counters(struct.PyTreeNode):
     """What is the same in every run and is therefore never batched; `()` int32 each.
 
     Attributes:
@@ -34,8 +37,7 @@ class Counters:
         return cls(*(jnp.zeros((), jnp.int32) for _ in range(4)))
 
 
-@struct.dataclass
-class Progress:
+class Progress(struct.PyTreeNode):
     """What a run reports between evaluations.
 
     Attributes:
@@ -63,36 +65,71 @@ class Progress:
             diverged_at=jnp.full((), -1, jnp.int32),
         )
 
+    def begin_interval(self, begins: jax.Array) -> "Progress":
+        """With new sums if an interval `begins`, `()` bool."""
+        return self.replace(
+            update_sums=jax.tree.map(lambda x: jnp.where(begins, 0.0, x), self.update_sums),
+            updates=jnp.where(begins, 0, self.updates),
+        )
 
-@struct.dataclass
-class RunState:
-    """Everything of one run that changes, but for the shared `Counters`."""
+    def add_step(self, reward: jax.Array, done: jax.Array) -> "Progress":
+        """With a step: reward `(E,)` and whether its episode ended, `(E,)`."""
+        episode_return = self.episode_return + reward
+        return self.replace(
+            episode_return=jnp.where(done, 0.0, episode_return),
+            last_return=jnp.where(done, episode_return, self.last_return),
+        )
+
+    def add_update(self, metrics: UpdateMetrics, interactions: jax.Array) -> "Progress":
+        """With what an update of the agent, after so many interactions, reports."""
+        finite = jnp.isfinite(metrics.actor_loss) & jnp.isfinite(metrics.critic_loss)
+        return self.replace(
+            update_sums=jax.tree.map(jnp.add, self.update_sums, metrics),
+            updates=self.updates + 1,
+            diverged_at=jnp.where((self.diverged_at < 0) & ~finite, interactions, self.diverged_at),
+        )
+
+    def forget_episodes(self) -> "Progress":
+        """As if the episodes under way had not begun."""
+        return self.replace(episode_return=jnp.zeros_like(self.episode_return))
+
+    def freeze(self, old: AgentState, new: AgentState) -> AgentState:
+        """The new state of the agent; a run that diverged keeps the one of that moment."""
+        return jax.tree.map(lambda old, new: jnp.where(self.diverged_at < 0, new, old), old, new)
+
+    def environment_axes(self) -> "Progress":
+        """See `environment_axes` of a run."""
+        whole = jax.tree.map(lambda _: -1, self)
+        return whole.replace(episode_return=0, last_return=0)
+
+
+class RunState(struct.PyTreeNode):
+    """Everything of one run that changes, but for the shared `Counters`.
+
+    Attributes:
+      key, evaluation_key: what random numbers are made from; they stay.
+      agent: the agent.
+      environment: the training environments, side by side; None where a dataset is learned from.
+      replay: a `Replay`; None where a dataset is learned from.
+      observation_moments, reward_scale: for normalisation.
+      progress: since the last evaluation.
+    """
 
     key: jax.Array
     evaluation_key: jax.Array
     agent: AgentState
     environment: Any
-    replay: Replay
+    replay: Any
     observation_moments: RunningMoments
     reward_scale: RewardScale
     progress: Progress
 
 
-def _replay_axes(replay: Replay | None) -> Any:
-    axes = jax.tree.map(lambda _: 1, replay)
-    return axes and axes.replace(truncations=0, steps_to_lost=0)
-
-
 def environment_axes(state: RunState) -> RunState:
     """Which axis of each leaf counts the environments of a run; -1: it belongs to all of them."""
-
-    def all_leaves(axis: int, tree: Any) -> Any:
-        return jax.tree.map(lambda _: axis, tree)
-
-    axes = all_leaves(-1, state)
-    return axes.replace(
-        environment=all_leaves(0, state.environment),
-        replay=_replay_axes(state.replay),
-        reward_scale=axes.reward_scale.replace(discounted_return=0),
-        progress=axes.progress.replace(episode_return=0, last_return=0),
+    return jax.tree.map(lambda _: -1, state).replace(
+        environment=jax.tree.map(lambda _: 0, state.environment),
+        replay=state.replay and state.replay.environment_axes(),
+        reward_scale=state.reward_scale.environment_axes(),
+        progress=state.progress.environment_axes(),
     )

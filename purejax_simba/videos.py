@@ -21,9 +21,11 @@ import envs
 from envs import rendering
 from purejax_simba import drawing
 from purejax_simba.config import ConfigError
+from purejax_simba.evaluation import evaluation_policy
+from purejax_simba.program import Program
 from purejax_simba.runs.policies import Policy, read_policies
 from purejax_simba.runs.result_files import read_config, read_returns, replace_text
-from purejax_simba.training import Program, evaluation_policy, make_program
+from purejax_simba.training import make_program
 
 VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"
 _MOSAIC_WIDTH = 1440  # at most, in pixels

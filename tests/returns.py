@@ -76,8 +76,9 @@ def compare(task_id: str, python: str) -> tuple[bool, dict[str, str]]:
     """Whether a task earns what it should, and the cells of its row."""
     known = envs.spec(task_id)
     options = envs.HostOptions(python=python)
-    loop = GymnasiumLoop(known.official, 1, python)
-    module = known.official.partition(":")[0]
+    official = known.official.removeprefix("gymnasium/")
+    loop = GymnasiumLoop(official, 1, python)
+    module = official.partition(":")[0]
     cells = {"packages": loop("versions", packages=(module, "mujoco", "gymnasium"))}
     if known.physics:
         ours = returns(envs.make(task_id, "mujoco"), EPISODES)

@@ -132,7 +132,7 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
 
     key = jax.random.fold_in(jax.random.fold_in(before.key, 0), 0)
     sample_key, noise_key = jax.random.split(key)
-    drawn = transitions.sample(sample_key, jnp.int32(0), BATCH, numbers.discount)
+    drawn = transitions.sample(sample_key, BATCH, numbers.discount)
     # Statistics in float64; the prior of weight 1e-4 is below the bound.
     data = d4rl.read(dataset)
     seen = data.next_observation.astype(np.float64)

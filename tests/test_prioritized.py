@@ -20,7 +20,7 @@ from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.setup import Setup
 from purejax_simba.runs.starting import Start
-from purejax_simba.training import Loop, make_program
+from purejax_simba.training import make_program
 from tests import test_training as training
 from tests.helpers import updates
 from tests.helpers.examples import mark_others
@@ -120,16 +120,15 @@ def test_priorities_are_those_of_the_errors():
 @pytest.mark.slow
 def test_weights_are_those_of_the_paper_at_every_moment():
     runs = training._linear_runs(CONFIG)
-    loop = Loop(runs.program.config, runs.program.environment, runs.program.agent)
     for interactions in (50, 70):
         counters, state = runs.after(interactions)
         one, numbers = training._pick((state, runs.hyperparameters), 0)
-        batch, _, drawn = loop._draw(jax.random.key(1), counters, one, numbers)
+        batch, _, entries = runs.program.draw(jax.random.key(1), counters, one, numbers)
         priority = np.asarray(one.replay.priorities.values, np.float64).ravel()
         count = min(interactions, 60)
         assert (priority > 0.0).sum() == count
         exponent = 0.4 + 0.6 * interactions / 80
-        weight = (count * priority[drawn] / priority.sum()) ** -exponent
+        weight = (count * priority[entries] / priority.sum()) ** -exponent
         np.testing.assert_allclose(batch.weight, weight / weight.max(), rtol=1e-4)
         assert batch.weight.min() < 0.9
 

@@ -4,13 +4,12 @@ The numbers are those of the published `configs/env/*.yaml`, `configs/online_rl.
 `configs/buffer/*.yaml` and `configs/agent/*.yaml`.
 """
 
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 
 import envs
-from envs.wrappers import ActionRepeat
+from envs import ActionRepeat, Environment
 from purejax_simba.config import AgentConfig, Config
 from purejax_simba.defaults import hyperparameters, resolve
 from tests.helpers.examples import mark_others
@@ -93,8 +92,10 @@ def _action_size(task: str) -> int:
 def _stub(steps: int, action_size: int, action_repeat: int = 1) -> Any:
     """What resolving asks an environment for, with time limit and action repeat as `envs.make` has
     them; the package of the task may not be installed."""
-    bare: Any = SimpleNamespace(episode_length=steps, action_size=action_size, observation_size=1)
-    return ActionRepeat(bare, action_repeat) if action_repeat > 1 else bare
+    environment = Environment()
+    environment.episode_length = steps
+    environment.action_size, environment.observation_size = action_size, 1
+    return ActionRepeat(environment, action_repeat) if action_repeat > 1 else environment
 
 
 def _environment(task: str) -> Any:

@@ -19,11 +19,12 @@ from purejax_simba.agents.soft_actor_critic import SoftActorCritic, UpdateMetric
 from purejax_simba.agents.values import ScalarValue
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.defaults import resolve
+from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
-from purejax_simba.training import Program, make_program, make_train
+from purejax_simba.training import make_program, make_train
 from tests.helpers import tiny
 
 RUNS = 8

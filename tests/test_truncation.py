@@ -28,7 +28,7 @@ class _State:
     terminates: jax.Array
 
 
-class Tagged:
+class Tagged(envs.Environment):
     """Says which episode it is in, and which step; it is truncated after 3 to 10 steps.
 
     One episode in `terminations` terminates instead.

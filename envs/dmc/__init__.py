@@ -5,24 +5,40 @@ Observations are dm_control's, flattened in dm_control's own order. Behind Shimm
 finger, fish, hopper, humanoid, quadruped and walker.
 """
 
-# domain -> tasks. Listed here so that the registry knows them without importing MuJoCo.
-EASY_MEDIUM = {
-    "acrobot": ("swingup",),
-    "ball_in_cup": ("catch",),
-    "cartpole": ("balance", "balance_sparse", "swingup", "swingup_sparse"),
-    "cheetah": ("run",),
-    "finger": ("spin", "turn_easy", "turn_hard"),
-    "fish": ("swim",),
-    "hopper": ("hop", "stand"),
-    "pendulum": ("swingup",),
-    "quadruped": ("run", "walk"),
-    "reacher": ("easy", "hard"),
-    "walker": ("run", "stand", "walk"),
+from envs.native import register_native
+
+# suite -> domain -> tasks. The domains' modules, which import MuJoCo, are imported when needed.
+SUITES = {
+    "dmc_easy_medium": {
+        "acrobot": ("swingup",),
+        "ball_in_cup": ("catch",),
+        "cartpole": ("balance", "balance_sparse", "swingup", "swingup_sparse"),
+        "cheetah": ("run",),
+        "finger": ("spin", "turn_easy", "turn_hard"),
+        "fish": ("swim",),
+        "hopper": ("hop", "stand"),
+        "pendulum": ("swingup",),
+        "quadruped": ("run", "walk"),
+        "reacher": ("easy", "hard"),
+        "walker": ("run", "stand", "walk"),
+    },
+    "dmc_hard": {
+        "dog": ("run", "stand", "trot", "walk"),
+        "humanoid": ("run", "stand", "walk"),
+    },
 }
-HARD = {
-    "dog": ("run", "stand", "trot", "walk"),
-    "humanoid": ("run", "stand", "walk"),
-}
-PHYSICS = ("mujoco", "mjx")
-EPISODE_LENGTH = 1000
-ACTION_REPEAT = 2
+
+for _suite, _domains in SUITES.items():
+    for _domain, _tasks in _domains.items():
+        for _task in _tasks:
+            register_native(
+                f"dmc/{_domain}-{_task}",
+                f"envs.dmc.{_domain}",
+                _task,
+                suite=_suite,
+                action_repeat=2,
+                episode_length=1000,
+                terminates=False,
+                package="dm_control",
+                install="pip install dm-control",
+            )

@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 
 from envs.dmc.models import load_model
@@ -22,8 +21,6 @@ class Acrobot(Task):
     def __init__(self) -> None:
         """Loads the model and resolves its names."""
         self.model = load_model("acrobot.xml")
-        # Energy is only reported, never used, and MJX cannot compute it.
-        self.model.opt.enableflags &= ~mujoco.mjtEnableBit.mjENBL_ENERGY.value
         self._arms = np.array([self.model.body(name).id for name in ("upper_arm", "lower_arm")])
         self._tip = self.model.site("tip").id
         self._target = self.model.site("target").id

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mujoco
 
 from envs.dmc.models import load_model
 from envs.rewards import tolerance
@@ -30,8 +29,6 @@ class Cartpole(Task):
     def __init__(self, swing_up: bool, sparse: bool):
         """`swing_up`: start with the pole hanging down. `sparse`: reward 0 or 1."""
         self.model = load_model("cartpole.xml")
-        # Energy is only reported, never used, and MJX cannot compute it.
-        self.model.opt.enableflags &= ~mujoco.mjtEnableBit.mjENBL_ENERGY.value
         self._pole = self.model.body("pole_1").id
         self._swing_up = swing_up
         self._sparse = sparse

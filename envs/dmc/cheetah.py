@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.dmc.models import load_model, sensor_slice
-from envs.rewards import tolerance
+from envs.rewards import at_least
 from envs.task import Task
 
 RUN_SPEED = 10.0  # m/s that earns the full reward
@@ -40,13 +40,7 @@ class Cheetah(Task):
 
     def reward(self, data: Any, variables: Any) -> jax.Array:
         """Linear in the forward speed of the centre of mass, up to `RUN_SPEED`."""
-        return tolerance(
-            data.sensordata[self._speed],
-            bounds=(RUN_SPEED, float("inf")),
-            margin=RUN_SPEED,
-            value_at_margin=0,
-            sigmoid="linear",
-        )
+        return at_least(data.sensordata[self._speed], RUN_SPEED, RUN_SPEED)
 
 
 TASKS = {"run": Cheetah}

@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from envs.dmc.models import load_model, sensor_indices
-from envs.rewards import tolerance
+from envs.rewards import at_least, tolerance
 from envs.task import Task
 
 SUBSTEPS = 3  # of 5 ms
@@ -132,20 +132,8 @@ class Dog(Task):
             tolerance(heights[part], bounds=(height, float("inf")), margin=height)
             for part, height in enumerate(self._stand_heights.tolist())
         ]
-        upright = tolerance(
-            data.xmat[self._upright, 2, 2],
-            bounds=(UPRIGHT_COSINE, float("inf")),
-            margin=UPRIGHT_COSINE + 1,
-            value_at_margin=0,
-            sigmoid="linear",
-        )
-        on_feet = tolerance(
-            data.sensordata[self._touch].sum(),
-            bounds=(self._weight, float("inf")),
-            margin=self._weight,
-            value_at_margin=0.9,
-            sigmoid="linear",
-        )
+        upright = at_least(data.xmat[self._upright, 2, 2], UPRIGHT_COSINE, UPRIGHT_COSINE + 1)
+        on_feet = at_least(data.sensordata[self._touch].sum(), self._weight, self._weight, 0.9)
         stand_reward = high[0] * high[1] * upright.prod() * on_feet
         if self._move_speed == 0:
             return stand_reward

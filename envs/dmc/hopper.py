@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.dmc.models import JointRandomizer, load_model, sensor_slice
-from envs.rewards import tolerance
+from envs.rewards import at_least, tolerance
 from envs.task import Task
 
 SUBSTEPS = 4  # of 5 ms
@@ -48,13 +48,7 @@ class Hopper(Task):
         height = data.xipos[self._torso, 2] - data.xipos[self._foot, 2]
         standing = tolerance(height, (STAND_HEIGHT, MAXIMAL_HEIGHT))
         if self._hopping:
-            return standing * tolerance(
-                data.sensordata[self._speed],
-                bounds=(HOP_SPEED, float("inf")),
-                margin=HOP_SPEED / 2,
-                value_at_margin=0.5,
-                sigmoid="linear",
-            )
+            return standing * at_least(data.sensordata[self._speed], HOP_SPEED, HOP_SPEED / 2, 0.5)
         small_control = tolerance(data.ctrl, margin=1, value_at_margin=0, sigmoid="quadratic")
         return standing * (small_control.mean() + 4) / 5
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.dmc.models import JointRandomizer, load_model, sensor_slice
-from envs.rewards import tolerance
+from envs.rewards import at_least, tolerance
 from envs.task import Task
 
 SUBSTEPS = 5  # of 5 ms
@@ -65,25 +65,13 @@ class Humanoid(Task):
             bounds=(STAND_HEIGHT, float("inf")),
             margin=STAND_HEIGHT / 4,
         )
-        upright = tolerance(
-            data.xmat[self._torso, 2, 2],
-            bounds=(0.9, float("inf")),
-            margin=1.9,
-            value_at_margin=0,
-            sigmoid="linear",
-        )
+        upright = at_least(data.xmat[self._torso, 2, 2], 0.9, 1.9)
         small_control = tolerance(data.ctrl, margin=1, value_at_margin=0, sigmoid="quadratic")
         stand_reward = standing * upright * (4 + small_control.mean()) / 5
         velocity = data.sensordata[self._velocity][:2]
         if self._move_speed == 0:
             return stand_reward * tolerance(velocity, margin=2).mean()
-        moving = tolerance(
-            jnp.linalg.norm(velocity),
-            bounds=(self._move_speed, float("inf")),
-            margin=self._move_speed,
-            value_at_margin=0,
-            sigmoid="linear",
-        )
+        moving = at_least(jnp.linalg.norm(velocity), self._move_speed, self._move_speed)
         return stand_reward * (5 * moving + 1) / 6
 
 

@@ -31,8 +31,6 @@ def load_model(
       ModuleNotFoundError: where dm_control is not installed.
     """
     path = package_file("dm_control", "suite", filename)
-    if floor_size is None and without is None and numerics is None:
-        return mujoco.MjModel.from_xml_path(path)
     spec = mujoco.MjSpec.from_file(path)
     if floor_size is not None:
         spec.geom("floor").size[:2] = floor_size
@@ -42,7 +40,10 @@ def load_model(
                 spec.delete(element)
     for name, value in (numerics or {}).items():
         spec.add_numeric(name=name, data=[value])
-    return spec.compile()
+    model = spec.compile()
+    # Energy is only reported, never used, and MJX cannot compute it.
+    model.opt.enableflags &= ~mujoco.mjtEnableBit.mjENBL_ENERGY.value
+    return model
 
 
 def sensor_slice(model: mujoco.MjModel, name: str) -> slice:

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mujoco
 
 from envs.dmc.models import load_model
 from envs.rewards import tolerance
@@ -22,8 +21,6 @@ class Pendulum(Task):
     def __init__(self) -> None:
         """Loads the model and resolves its names."""
         self.model = load_model("pendulum.xml")
-        # Energy is only reported, never used, and MJX cannot compute it.
-        self.model.opt.enableflags &= ~mujoco.mjtEnableBit.mjENBL_ENERGY.value
         self._pole = self.model.body("pole").id
 
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import mujoco
 
 from envs.dmc.models import load_model, random_rotation, sensor_indices
-from envs.rewards import tolerance
+from envs.rewards import at_least
 from envs.task import Task
 
 SUBSTEPS = 4  # of 5 ms
@@ -78,19 +78,9 @@ class Quadruped(Task):
 
     def reward(self, data: Any, variables: Any) -> jax.Array:
         """Uprightness times forward speed, up to the one asked for."""
-        upright = tolerance(
-            data.xmat[self._torso, 2, 2],
-            bounds=(1.0, float("inf")),
-            margin=2.0,
-            value_at_margin=0,
-            sigmoid="linear",
-        )
-        moving = tolerance(
-            data.sensordata[self._velocity[0]],
-            bounds=(self._move_speed, float("inf")),
-            margin=self._move_speed,
-            value_at_margin=0.5,
-            sigmoid="linear",
+        upright = at_least(data.xmat[self._torso, 2, 2], 1.0, 2.0)
+        moving = at_least(
+            data.sensordata[self._velocity[0]], self._move_speed, self._move_speed, 0.5
         )
         return upright * moving
 

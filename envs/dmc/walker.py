@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from envs.dmc.models import JointRandomizer, load_model, sensor_slice
-from envs.rewards import tolerance
+from envs.rewards import at_least, tolerance
 from envs.task import Task
 
 SUBSTEPS = 10  # of 2.5 ms
@@ -50,13 +50,7 @@ class Walker(Task):
         stand_reward = (3 * standing + upright) / 4
         if self._move_speed == 0:
             return stand_reward
-        moving = tolerance(
-            data.sensordata[self._speed],
-            bounds=(self._move_speed, float("inf")),
-            margin=self._move_speed / 2,
-            value_at_margin=0.5,
-            sigmoid="linear",
-        )
+        moving = at_least(data.sensordata[self._speed], self._move_speed, self._move_speed / 2, 0.5)
         return stand_reward * (5 * moving + 1) / 6
 
 

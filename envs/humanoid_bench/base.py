@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from envs.humanoid_bench.models import load_robot
-from envs.rewards import tolerance
+from envs.rewards import at_least, tolerance
 from envs.task import Task
 
 NOISE = 0.01  # half width of the uniform noise on the positions of a start
@@ -90,7 +90,7 @@ class Humanoid(Task):
     def upright(self, data: Any, least: float = 0.9, margin: float = 1.9) -> jax.Array:
         """One with the torso's vertical at that cosine to the world's."""
         cosine = data.xmat[self._torso, 2, 2]
-        return _at_least(cosine, least, margin)
+        return at_least(cosine, least, margin)
 
     def stand_terms(
         self, data: Any, standing: jax.Array, upright: jax.Array
@@ -112,7 +112,7 @@ class Humanoid(Task):
 
     def moving(self, data: Any, speed: float) -> jax.Array:
         """One at that forward speed, m/s; at least 1/6."""
-        return (5 * _at_least(self.velocity(data)[0], speed, speed) + 1) / 6
+        return (5 * at_least(self.velocity(data)[0], speed, speed) + 1) / 6
 
     def still(self, data: Any) -> jax.Array:
         """One without horizontal velocity."""
@@ -122,9 +122,3 @@ class Humanoid(Task):
 def collision_discount(collided: jax.Array) -> jax.Array:
     """What a reward is multiplied with, less than one while touching what should not be touched."""
     return jnp.where(collided, COLLISION_DISCOUNT, 1.0)
-
-
-def _at_least(value: jax.Array, least: float, margin: float) -> jax.Array:
-    return tolerance(
-        value, bounds=(least, np.inf), margin=margin, value_at_margin=0, sigmoid="linear"
-    )

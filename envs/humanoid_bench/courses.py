@@ -1,5 +1,6 @@
 """Hurdles, poles, stairs, hills and a tunnel, to be passed in the direction of x."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -82,7 +83,9 @@ class Climb(Humanoid):
 
 
 class Crawl(Humanoid):
-    """Crawling through a tunnel."""
+    """Crawling through a tunnel. Being low does not end an episode: it has to get down."""
+
+    lowest = -math.inf
 
     def terms(self, data: Any, variables: Any) -> dict[str, jax.Array]:
         """See `Humanoid.terms`. The official repository does not report `reward_xquat`."""
@@ -107,10 +110,6 @@ class Crawl(Humanoid):
             + 0.25 * terms["reward_xquat"]
         )
         return mean * terms["in_tunnel"]
-
-    def terminated(self, data: Any, variables: Any) -> jax.Array:
-        """Never: it has to get down."""
-        return jnp.zeros((), bool)
 
 
 TASKS = {

@@ -1,5 +1,6 @@
 """Reach a point with the left hand."""
 
+import math
 from typing import Any
 
 import jax
@@ -18,8 +19,10 @@ MOTION_WEIGHT = 1e-4
 class Reach(Humanoid):
     """Pays an upright pelvis and a hand close to the target, minus a cost of motion.
 
-    The variables are the target, m, `(3,)`.
+    The variables are the target, m, `(3,)`. It never ends an episode.
     """
+
+    lowest = -math.inf
 
     def __init__(self) -> None:
         """Loads the model, with a mark for pictures."""
@@ -53,10 +56,6 @@ class Reach(Humanoid):
         terms = self.terms(data, variables)
         earned = terms["healthy_reward"] + terms["reward_close"] + terms["reward_success"]
         return earned - MOTION_WEIGHT * terms["motion_penalty"]
-
-    def terminated(self, data: Any, variables: Any) -> jax.Array:
-        """Never."""
-        return jnp.zeros((), bool)
 
     def show(self, model: mujoco.MjModel, variables: Any) -> None:
         """The target."""

@@ -34,7 +34,7 @@ class PhysicsState(Protocol):
     fields: dict[str, jax.Array]
 
 
-class Physics(Protocol):
+class Physics:
     """One simulation of one MuJoCo model as pure functions. Callers `vmap` them.
 
     There are two readings of the fields. Joint positions and velocities belong to the state
@@ -48,51 +48,59 @@ class Physics(Protocol):
       instant before it (with Runge-Kutta, to the last of the states that it tried).
     """
 
-    def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> PhysicsState:
-        """Starts an episode, then settles if so configured.
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        fields: tuple[str, ...],
+        substeps: int,
+        settling_steps: int = 0,
+        reading: Reading = "dm_control",
+        changes: tuple[str, ...] = (),
+    ):
+        """Puts the engine around a model. Compiles nothing.
+
+        Args:
+          model: the compiled model. It is copied where an engine needs it changed.
+          fields: the names that `PhysicsState.fields` will hold.
+          substeps: simulation steps per control interval.
+          settling_steps: simulation steps without control at the start of an episode.
+          reading: to which instant the fields belong, see above.
+          changes: fields whose change is wanted, see `PhysicsState`. The C engine subtracts in
+            float64, so that a speed taken from it does not lose digits far from the origin.
+        """
+        self.model = model
+        self._fields, self._changes = fields, changes
+        self._gymnasium = reading == "gymnasium"
+        self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))
+        self._substeps, self._settling_steps = substeps, settling_steps
+
+    def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> Any:
+        """Starts an episode, then settles if so configured; returns a `PhysicsState`.
 
         Args:
           qpos: `(nq,)` positions.
           qvel: `(nv,)` velocities.
           act: `(na,)` activations; None stands for zeros.
         """
-        ...
+        raise NotImplementedError
 
     def contacts(self, qpos: jax.Array) -> jax.Array:
         """The number of contacts at `(nq,)` positions, `()` int32; zero where they are not finite.
 
         The search for a start in which nothing touches, at a fraction of the cost of `reset`.
         """
-        ...
+        raise NotImplementedError
 
-    def step(self, state: Any, control: jax.Array) -> PhysicsState:
-        """Holds the `(nu,)` controls for one control interval.
+    def step(self, state: Any, control: jax.Array) -> Any:
+        """Holds the `(nu,)` controls for one control interval; returns a `PhysicsState`.
 
         Once a control or the state is not finite, every field is NaN until the next reset.
         """
-        ...
+        raise NotImplementedError
 
 
-def make_physics(
-    name: str,
-    model: mujoco.MjModel,
-    fields: tuple[str, ...],
-    substeps: int,
-    settling_steps: int = 0,
-    reading: Reading = "dm_control",
-    changes: tuple[str, ...] = (),
-) -> Physics:
-    """Puts an engine around a model. Compiles nothing.
-
-    Args:
-      name: `mujoco` or `mjx`.
-      model: the compiled model. It is copied where an engine needs it changed.
-      fields: the names that `PhysicsState.fields` will hold.
-      substeps: simulation steps per control interval.
-      settling_steps: simulation steps without control at the start of an episode.
-      reading: to which instant the fields belong, see `Physics`.
-      changes: fields whose change is wanted, see `PhysicsState`. The C engine subtracts in
-        float64, so that a speed taken from it does not lose digits far from the origin.
+def make_physics(name: str, *arguments: Any, **named: Any) -> Physics:
+    """The engine `mujoco` or `mjx` around a model; the other arguments are those of `Physics`.
 
     Raises:
       ValueError: for an unknown name.
@@ -100,11 +108,11 @@ def make_physics(
     if name == "mujoco":
         from envs.physics.mujoco import MujocoPhysics
 
-        return MujocoPhysics(model, fields, substeps, settling_steps, reading, changes)
+        return MujocoPhysics(*arguments, **named)
     if name == "mjx":
         from envs.physics.mjx import MjxPhysics
 
-        return MjxPhysics(model, fields, substeps, settling_steps, reading, changes)
+        return MjxPhysics(*arguments, **named)
     raise ValueError(f"unknown physics {name!r}; choose mujoco or mjx")
 
 

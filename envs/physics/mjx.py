@@ -7,20 +7,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 from flax import struct
 from mujoco import mjx
-from mujoco.mjx._src import forward as mjx_forward
-from mujoco.mjx._src import sensor as mjx_sensor
-from mujoco.mjx._src import smooth as mjx_smooth
 
-from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
-from envs.physics.mjx_algebra import compact_algebra
-from envs.physics.mjx_contacts import contacts_of_c
-from envs.physics.mjx_frames import frames_of_c
-from envs.physics.mjx_line_search import short_line_search
-from envs.serial_cholesky import serial_cholesky
+from envs.physics.base import Physics, field_shapes
+from envs.physics.corrections.algebra import compact_algebra
+from envs.physics.corrections.cholesky import serial_cholesky
+from envs.physics.corrections.contacts import contacts_of_c
+from envs.physics.corrections.frames import frames_of_c
+from envs.physics.corrections.line_search import short_line_search
 
 
 @struct.dataclass
@@ -41,34 +37,22 @@ _CARRIED = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
 
 
 @contextlib.contextmanager
-def _our_ways() -> Iterator[None]:
+def _corrected() -> Iterator[None]:
     """Inside, MJX is traced with what is put right about it."""
     with contacts_of_c(), compact_algebra(), short_line_search(), serial_cholesky():
         yield
 
 
-class MjxPhysics:
+class MjxPhysics(Physics):
     """`Physics` on MuJoCo XLA, one simulation at a time; `vmap` makes the batch."""
 
-    def __init__(
-        self,
-        model: mujoco.MjModel,
-        fields: tuple[str, ...],
-        substeps: int,
-        settling_steps: int = 0,
-        reading: Reading = "dm_control",
-        changes: tuple[str, ...] = (),
-    ):
-        self.model = model
-        self._shapes = field_shapes(model, fields)
-        self._changes = changes
-        self._gymnasium = reading == "gymnasium"
-        self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))
-        self._substeps = substeps
-        self._settling_steps = settling_steps
+    def __init__(self, *arguments: Any, **named: Any):
+        """See `Physics`."""
+        super().__init__(*arguments, **named)
+        self._shapes = field_shapes(self.model, self._fields)
         self._loaded: tuple[Any, Any, Any] | None = None
 
-    @_our_ways()
+    @_corrected()
     def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MjxState:
         """See `Physics.reset`."""
         model, passive_model, data = self._load()
@@ -87,7 +71,7 @@ class MjxPhysics:
         contact = data._impl.contact
         return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
 
-    @_our_ways()
+    @_corrected()
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
         model, _, data = self._load()
@@ -99,7 +83,7 @@ class MjxPhysics:
         if self._gymnasium:
             data = jax.lax.fori_loop(0, steps, lambda _, data: _step(model, data), data)
             if self._post_constraint:
-                data = mjx_smooth.rne_postconstraint(model, data)
+                data = mjx.rne_postconstraint(model, data)
             return data
 
         def substep(_, carried):
@@ -108,10 +92,10 @@ class MjxPhysics:
 
         carried = jax.lax.fori_loop(0, steps, substep, self._carried(data))
         # The compiler drops whatever of this no field needs, collisions for example.
-        data = mjx_forward.fwd_position(model, data.replace(**carried))
-        data = mjx_sensor.sensor_pos(model, data)
-        data = mjx_forward.fwd_velocity(model, data)
-        return mjx_sensor.sensor_vel(model, data)
+        data = mjx.fwd_position(model, data.replace(**carried))
+        data = mjx.sensor_pos(model, data)
+        data = mjx.fwd_velocity(model, data)
+        return mjx.sensor_vel(model, data)
 
     def _state(self, data: Any, before: dict[str, jax.Array]) -> MjxState:
         fields = {

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from mujoco.batch import Batch, SimulationError
 
 from envs.cores import count_cores
 from envs.host_call import float_words, host_call
-from envs.physics.base import POST_CONSTRAINT_FIELDS, Reading, field_shapes
+from envs.physics.base import Physics, field_shapes
 from envs.physics.simulations import STATE_SIGNATURE, SimulationBatch, SimulationPool
 
 _CORES = count_cores()
@@ -41,34 +42,25 @@ class MujocoState:
     fields: dict[str, jax.Array]
 
 
-class MujocoPhysics:
+class MujocoPhysics(Physics):
     """`Physics` through one host call per step for a whole batch.
 
     Calls may run concurrently (one per device): simulations are lent by a common pool.
     """
 
-    def __init__(
-        self,
-        model: mujoco.MjModel,
-        fields: tuple[str, ...],
-        substeps: int,
-        settling_steps: int = 0,
-        reading: Reading = "dm_control",
-        changes: tuple[str, ...] = (),
-    ):
-        self.model = copy.copy(model)
+    def __init__(self, *arguments: Any, **named: Any):
+        """See `Physics`."""
+        super().__init__(*arguments, **named)
+        fields, changes = self._fields, self._changes
+        self.model = copy.copy(self.model)
         # A diverged simulation must come out as NaN instead of restarting by itself.
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
         # dm_control evaluates the first state of an episode without actuation.
         self._passive_model = copy.copy(self.model)
         self._passive_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION.value
-        self._gymnasium = reading == "gymnasium"
-        self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))
-        self._substeps, self._settling_steps = substeps, settling_steps
-        self._runge_kutta = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
+        self._runge_kutta = self.model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
 
-        self._fields, self._changes = fields, changes
-        self._shapes = field_shapes(model, fields, changes)
+        self._shapes = field_shapes(self.model, fields, changes)
         ends = list(itertools.accumulate(math.prod(s) for s in self._shapes.values()))
         self._slices = [slice(*edges) for edges in itertools.pairwise([0, *ends])]
         # A row is the state, the fields whose change is wanted as they are now, and the fields,

@@ -45,8 +45,7 @@ def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     return total, (a - (total - b_part)) + (b - b_part)
 
 
-@struct.dataclass
-class RunningMoments:
+class RunningMoments(struct.PyTreeNode):
     """Mean and variance of a stream of vectors, with a prior of mean 0, variance 1, count 1e-4.
 
     Attributes:
@@ -98,8 +97,7 @@ class RunningMoments:
         return self.mean.minus_from(_bounded(x)) / jnp.sqrt(self.variance + EPSILON)
 
 
-@struct.dataclass
-class RewardScale:
+class RewardScale(struct.PyTreeNode):
     """Scales rewards so that returns have unit variance at most and stay within [-g_max, g_max].
 
     SimbaV2, arXiv 2502.15280, section 4.3.
@@ -134,7 +132,11 @@ class RewardScale:
 
     def forget_episodes(self) -> "RewardScale":
         """As if every episode had just ended without another reward."""
-        return self.replace(discounted_return=jnp.zeros_like(self.discounted_return))  # type: ignore[attr-defined]
+        return self.replace(discounted_return=jnp.zeros_like(self.discounted_return))
+
+    def environment_axes(self) -> "RewardScale":
+        """Which axis of each array counts environments; -1: it belongs to all of them."""
+        return jax.tree.map(lambda _: -1, self).replace(discounted_return=0)
 
     def denominator(self, value_range: jax.Array) -> jax.Array:
         """What rewards are divided by, `()`."""

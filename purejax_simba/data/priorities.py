@@ -13,8 +13,7 @@ from flax import struct
 WIDTH = 64
 
 
-@struct.dataclass
-class Priorities:
+class Priorities(struct.PyTreeNode):
     """Priorities of one run's transitions.
 
     Attributes:

@@ -26,8 +26,7 @@ EPSILON = 1e-6
 GOES_ON, TERMINATED, TRUNCATED = range(3)
 
 
-@struct.dataclass
-class Replay:
+class Replay(struct.PyTreeNode):
     """Storage of one run.
 
     Attributes:
@@ -98,6 +97,10 @@ class Replay:
             priorities=Priorities.create(rows * num_environments) if prioritized else None,
         )
 
+    def environment_axes(self) -> "Replay":
+        """Which axis of each array counts environments (priorities are never divided)."""
+        return jax.tree.map(lambda _: 1, self).replace(truncations=0, steps_to_lost=0)
+
     @property
     def rows(self) -> int:
         """Rows of the ring."""
@@ -131,7 +134,7 @@ class Replay:
         def write(ring: jax.Array, value: jax.Array, index: jax.Array) -> jax.Array:
             return jax.lax.dynamic_update_index_in_dim(ring, value.astype(ring.dtype), index, 0)
 
-        return replay.replace(  # type: ignore[attr-defined]
+        return replay.replace(
             observation=write(self.observation, next_observation, (step + 1) % self.rows),
             action=write(self.action, action, row),
             reward=write(self.reward, reward, row),
@@ -153,7 +156,7 @@ class Replay:
         lost = jnp.where(truncated, self.steps_to_final[place, environment], 0)
         # What is out of range is not written.
         target = (jnp.where(truncated, place, places), environment)
-        replay = self.replace(  # type: ignore[attr-defined]
+        replay = self.replace(
             final_observation=self.final_observation.at[target].set(final_observation, mode="drop"),
             steps_to_final=self.steps_to_final.at[target].set(step + 1, mode="drop"),
             truncations=self.truncations + truncated,
@@ -200,7 +203,7 @@ class Replay:
         goes_on = ending == GOES_ON
         replay, cut = self._truncate(steps - 1, goes_on, self.observation[following])
         ending = jnp.where(goes_on, cut, ending)
-        return replay.replace(  # type: ignore[attr-defined]
+        return replay.replace(
             observation=self.observation.at[following].set(first_observation),
             ending=self.ending.at[row].set(ending.astype(self.ending.dtype)),
         )
@@ -304,7 +307,7 @@ class Replay:
         # Those of a run that diverged must not be in the way of its sums.
         error = jnp.where(jnp.isfinite(error), error, 0.0)
         priorities = self.priorities.put(index, (error + EPSILON) ** exponent)
-        return self.replace(priorities=priorities)  # type: ignore[attr-defined]
+        return self.replace(priorities=priorities)
 
     def _transitions(self, start: jax.Array, environment: jax.Array, discount: jax.Array) -> Batch:
         """Those that begin with the steps `start` `(B,)` of `environment` `(B,)`."""

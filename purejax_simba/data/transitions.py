@@ -18,8 +18,7 @@ from purejax_simba.data.normalisation import RewardScale, RunningMoments
 _Carry = TypeVar("_Carry")
 
 
-@struct.dataclass
-class Transitions:
+class Transitions(struct.PyTreeNode):
     """N transitions in the order in which they were collected.
 
     Attributes:
@@ -38,8 +37,6 @@ class Transitions:
     reward: jax.Array
     terminated: jax.Array
     ended: jax.Array
-
-    priorities = None  # all are drawn alike
 
     @classmethod
     def create(
@@ -83,28 +80,14 @@ class Transitions:
         """N."""
         return self.row.shape[0]
 
-    def complete_steps(self, steps: jax.Array, origin: jax.Array | int = 0) -> jax.Array:
-        """As many as there are; arguments as those of `sample`."""
-        del steps, origin
-        return jnp.int32(self.size)
-
-    def sample(
-        self,
-        key: jax.Array,
-        steps: jax.Array,
-        batch_size: int,
-        discount: jax.Array,
-        origin: jax.Array | int = 0,
-    ) -> Batch:
+    def sample(self, key: jax.Array, batch_size: int, discount: jax.Array) -> Batch:
         """Draws transitions uniformly with replacement, not normalised or scaled yet.
 
         Args:
           key: PRNG key.
-          steps, origin: of a `Replay`; here all transitions are there from the beginning.
           batch_size: B.
           discount: `()`, per step.
         """
-        del steps, origin
         return self.take(jax.random.randint(key, (batch_size,), 0, self.size), discount)
 
     def take(self, index: jax.Array, discount: jax.Array) -> Batch:
@@ -146,7 +129,7 @@ class Transitions:
 
         scale = self._pass(take_in, RewardScale.create(min(batch_size, self.size)), batch_size)
         # No episode goes on from here.
-        return scale.replace(discounted_return=jnp.zeros(1))  # type: ignore[attr-defined]
+        return scale.replace(discounted_return=jnp.zeros(1))
 
     def _pass(
         self, take_in: Callable[[_Carry, jax.Array], _Carry], carry: _Carry, batch_size: int

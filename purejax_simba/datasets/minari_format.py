@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 
 import envs
-from envs.host_worker import Refused, action_range, entry, layout_of, name_of, parts_of
+from envs.workers.program import Refused, action_range, entry, layout_of, name_of, parts_of
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector, check_room
 from purejax_simba.datasets.packages import require

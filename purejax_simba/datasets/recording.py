@@ -15,9 +15,10 @@ from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError, known
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.spaces import observations_of
+from purejax_simba.evaluation import evaluation_policy
 from purejax_simba.runs.policies import read_policies
 from purejax_simba.runs.result_files import read_config
-from purejax_simba.training import evaluation_policy, make_program
+from purejax_simba.training import make_program
 
 # Observations `(n, O)` and a PRNG key to actions `(n, A)`.
 Policy = Callable[[jax.Array, jax.Array], jax.Array]

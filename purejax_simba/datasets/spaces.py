@@ -6,7 +6,6 @@ from itertools import zip_longest
 import numpy as np
 
 import envs
-from envs.wrappers import innermost
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets.dataset import Dataset
 
@@ -24,8 +23,7 @@ def describe(layout: Sequence[tuple[str, tuple[int, ...]]]) -> str:
 
 def observations_of(environment: envs.Environment) -> str:
     """What an observation is made of."""
-    bare = innermost(environment)
-    return describe(getattr(bare, "layout", [("", (environment.observation_size,))]))
+    return describe(environment.layout or [("", (environment.observation_size,))])
 
 
 def check_spaces(dataset: Dataset, environment: envs.Environment, task: str) -> None:
@@ -43,10 +41,9 @@ def check_spaces(dataset: Dataset, environment: envs.Environment, task: str) -> 
             f"{dataset.name} has other observations than {task}: {first[0]} where the environment "
             f"has {first[1]}: {advice}"
         )
-    bare = innermost(environment)
-    if dataset.action_range is None or not hasattr(bare, "action_low"):
+    if dataset.action_range is None or environment.action_range is None:
         return
-    for there, here in zip(dataset.action_range, (bare.action_low, bare.action_high), strict=True):
+    for there, here in zip(dataset.action_range, environment.action_range, strict=True):
         (different,) = np.nonzero(~np.isclose(there, here, rtol=1e-5, atol=1e-6))
         if different.size:
             index = different[0]

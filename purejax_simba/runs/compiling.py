@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
+from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState, environment_axes
 from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs
 from purejax_simba.runs.placement import Placement
-from purejax_simba.training import Program
 
 
 class CompiledProgram(NamedTuple):

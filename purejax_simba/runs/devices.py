@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from envs.cores import count_cores
 from purejax_simba.config import ConfigError
-from purejax_simba.parts import PART_AXIS
+from purejax_simba.division import DEVICE_AXIS
 
 RUN_AXIS = "run"
 # Where an argument or result of a function of many runs is: each run's own on its devices, or
@@ -69,7 +69,7 @@ def make_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
     They are those of this process, or of all together if a run `spans_processes`.
 
     Returns:
-      A mesh with an axis of runs and, with several devices per run, one of parts.
+      A mesh with an axis of runs and, with several devices per run, one of the devices of a run.
 
     Raises:
       ConfigError: if the devices cannot be divided so.
@@ -88,7 +88,7 @@ def make_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
     devices = devices[: rows * devices_per_run]
     if devices_per_run == 1:
         return Mesh(devices, (RUN_AXIS,))
-    return Mesh(devices.reshape(rows, devices_per_run), (RUN_AXIS, PART_AXIS))
+    return Mesh(devices.reshape(rows, devices_per_run), (RUN_AXIS, DEVICE_AXIS))
 
 
 def runs_at_a_time(num_runs: int, mesh: Mesh, batch_size: int, critic_hidden_dim: int) -> int:
@@ -115,7 +115,7 @@ def map_runs(
 ) -> jax.stages.Wrapped:
     """Compiles a function of one run for many, each device computing its own runs.
 
-    Where a run has several devices, the function is still that of the whole run (see `parts`).
+    Where a run has several devices, the function is still that of the whole run (see `division`).
 
     Args:
       function: of one run.
@@ -159,9 +159,9 @@ def divided_runs(axes: Any, mesh: Mesh) -> Any:
     """
 
     def specification(axis: int) -> PartitionSpec:
-        if axis < 0 or PART_AXIS not in mesh.axis_names:
+        if axis < 0 or DEVICE_AXIS not in mesh.axis_names:
             return PER_RUN
-        return PartitionSpec(RUN_AXIS, *[None] * axis, PART_AXIS)
+        return PartitionSpec(RUN_AXIS, *[None] * axis, DEVICE_AXIS)
 
     return jax.tree.map(specification, axes)
 

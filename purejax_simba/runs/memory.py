@@ -10,8 +10,8 @@ import numpy as np
 
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError
+from purejax_simba.program import Program
 from purejax_simba.runs.devices import make_mesh, runs_at_a_time
-from purejax_simba.training import Program
 
 GIB = 2**30
 

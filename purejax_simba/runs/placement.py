@@ -12,6 +12,7 @@ import numpy as np
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.config import Config
 from purejax_simba.defaults import hyperparameters
+from purejax_simba.program import Program
 from purejax_simba.runs import processes
 from purejax_simba.runs.devices import (
     PER_RUN,
@@ -21,7 +22,6 @@ from purejax_simba.runs.devices import (
     spans_processes,
     split_runs,
 )
-from purejax_simba.training import Program
 
 
 class Inputs(NamedTuple):

@@ -15,12 +15,13 @@ from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.soft_actor_critic import Params
 from purejax_simba.config import ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
-from purejax_simba.evaluation import EvaluationMetrics
+from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
+from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, own_process_only, tree_of
 from purejax_simba.runs.devices import PER_RUN, join_runs, make_mesh, map_runs, split_runs
 from purejax_simba.runs.result_files import read_config
-from purejax_simba.training import Program, evaluation_policy, make_program
+from purejax_simba.training import make_program
 
 POLICY_DIRECTORY = Path("checkpoints") / "policy"
 
@@ -96,7 +97,7 @@ def read_policies(directory: Path, program: Program) -> Policy:
     return tree_of(named_leaves(saved), shapes, refuse)
 
 
-def evaluate(directory: Path, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
+def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
     """Plays the trained policies of a run directory in new episodes.
 
     Args:
@@ -185,7 +186,7 @@ class TrainedPolicy:
         return np.asarray(self._act(np.asarray(observation, np.float32), key))
 
 
-def load_policy(directory: Path, seed: int | None = None) -> TrainedPolicy:
+def load_policy(directory: Path | str, seed: int | None = None) -> TrainedPolicy:
     """The policy that a finished run has trained.
 
     Args:

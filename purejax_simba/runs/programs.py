@@ -5,8 +5,8 @@ from purejax_simba.config import Config
 from purejax_simba.data.transitions import Transitions
 from purejax_simba.datasets.loading import fill_in, load
 from purejax_simba.datasets.spaces import check_spaces
+from purejax_simba.program import Program
 from purejax_simba.runs import processes
-from purejax_simba.training import Program
 from purejax_simba.waiting import still
 
 

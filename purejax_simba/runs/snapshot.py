@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejax_simba.config import ConfigError
+from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState
 from purejax_simba.runs.checkpoint import Checkpoint, named_leaves, tree_of
 from purejax_simba.runs.compiling import state_shapes
 from purejax_simba.runs.placement import Inputs
-from purejax_simba.training import Program
 
 _REPLAY = "state.replay."
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from envs.host import is_elsewhere
 from purejax_simba.config import ConfigError, Part
+from purejax_simba.program import Program
 from purejax_simba.runs import processes, resuming
 from purejax_simba.runs.checkpoint import Checkpoint, named_leaves
 from purejax_simba.runs.jobs import Job
@@ -16,7 +16,6 @@ from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.setup import Setup
 from purejax_simba.runs.snapshot import snapshot_of, snapshot_shapes
-from purejax_simba.training import Program
 from purejax_simba.waiting import still
 
 # What belongs to each part, as fields of `AgentState`; the optimiser comes last.
@@ -75,7 +74,8 @@ class Start(NamedTuple):
         env_step = self.interactions * setup.config.steps_per_interaction
         line = f"{env_step:>9,} {setup.config.step_name}: resumed"
         # Environments in worker processes cannot be saved.
-        if not checkpoint.notes["replay"] or is_elsewhere(snapshot.state.environment):
+        elsewhere = setup.compiler.program.environment.elsewhere and not setup.config.is_offline
+        if elsewhere or not checkpoint.notes["replay"]:
             runs.begin_episodes()
             line += ", with new episodes"
         if self.reset:

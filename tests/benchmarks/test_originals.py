@@ -5,7 +5,7 @@ import pytest
 
 import envs
 from benchmarks.originals import GymnasiumLoop, in_a_loop
-from tests.envs.test_host import wait_until_gone
+from tests.helpers.host_processes import wait_until_gone
 
 
 def test_a_loop_plays_episodes_as_gymnasium_does():

@@ -58,7 +58,7 @@ def test_transitions_are_those_of_the_data(transitions, discount):
 def test_every_transition_is_drawn_equally_often():
     few = Transitions.create(**{name: array[:8] for name, array in ARRAYS.items()})
     few = jax.tree.map(jnp.asarray, few)
-    batch = few.sample(jax.random.key(0), jnp.int32(0), 8_000, jnp.float32(0.9))
+    batch = few.sample(jax.random.key(0), 8_000, jnp.float32(0.9))
     counts = [(batch.reward == reward).sum() for reward in ARRAYS["reward"][:8]]
     # Binomial with mean 1000: five standard deviations are 148.
     assert all(abs(int(count) - 1000) < 148 for count in counts)

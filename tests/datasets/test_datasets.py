@@ -21,8 +21,8 @@ from purejax_simba.datasets import d4rl, loading, minari_format
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.spaces import check_spaces, describe, observations_of
 from purejax_simba.runs import programs
-from tests.envs.test_wrappers import Counter
 from tests.helpers import tiny
+from tests.helpers.counter import Counter
 
 SIZE = 50
 ORIGIN = Origin("gymnax/Pendulum-v1", 1, 200, -1200.0, -150.0)
@@ -253,13 +253,12 @@ def test_another_environment_than_the_datasets_is_refused_in_one_line(change):
     _collect("Wide" if change == "actions" else "Named", "named/random-v0")
     read = loading.load("minari/named/random-v0")
     environment = envs.make(f"gymnasium/{FAKES}Named-v0")
-    inner = environment.inner
     advice = ["minari/named/random-v0 has other observations than mine", "give the --task"]
     if change == "observations":
-        inner.layout = [*inner.layout[:2], ("noise", (1, 3)), *inner.layout[3:]]
+        environment.layout = [*environment.layout[:2], ("noise", (1, 3)), *environment.layout[3:]]
         advice.append("noise 2 where the environment has noise 3")
     elif change == "names":
-        inner.layout = inner.layout[::-1]
+        environment.layout = environment.layout[::-1]
         advice.append("hand/palm 2 where the environment has target 2")
     elif change == "vector":
         environment = TimeLimit(Counter(), 9)

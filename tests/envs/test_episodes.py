@@ -22,7 +22,7 @@ LIMIT = 50
 RUNS, EPISODES = 4, 8
 
 
-class Short:
+class Short(envs.Environment):
     """Ends after 1 to 19 steps, as its key has it; counts all steps that are taken."""
 
     observation_size = action_size = 1
@@ -93,10 +93,10 @@ def test_what_never_ends_is_cut_at_the_limit():
 
 
 def test_environments_in_worker_processes_are_not_stepped_after_the_end(monkeypatch):
-    from tests.envs.test_host import bare, fake  # which uses JAX as soon as it is imported
+    from tests.helpers.host_processes import fake  # which uses JAX as soon as it is imported
 
     environment = fake("Staggered", episode_length=5)
-    pool, calls = bare(environment)._pool, []
+    pool, calls = environment.unwrapped._pool, []
     step = pool.step
     monkeypatch.setattr(pool, "step", lambda *a, **b: calls.append(b["ended"]) or step(*a, **b))
     # Its own limit is longer than what its wrappers, and with them evaluations, know of.

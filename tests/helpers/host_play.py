@@ -8,7 +8,7 @@ import numpy as np
 
 import envs
 from envs import AutoReset
-from envs.host import episode_seed
+from envs.workers.environment import episode_seed
 
 SHAPE = (2, 2)  # runs and environments
 KEYS = jax.random.split(jax.random.key(3), SHAPE)

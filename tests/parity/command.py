@@ -31,7 +31,7 @@ from envs.task import TaskState
 from tests.parity.hosted import compare_hosted
 from tests.parity.humanoid_bench import compare_recorded
 from tests.parity.mjx import compare_mjx
-from tests.parity.reference import Check, Reference, bare, relative_error
+from tests.parity.reference import Check, Reference, relative_error
 from tests.parity.report import Report
 from tests.parity.simplified import compare_simplified
 
@@ -63,7 +63,7 @@ SIGNIFICANCE = 1e-3  # of the reset test as a whole, all components together
 
 def check_shape(task_id: str, environment: Any, reference: Reference) -> Check:
     """Sizes and times."""
-    native = bare(environment)
+    native = environment.unwrapped
     sizes = reference.sizes()
     timestep = native.task.substeps * native.task.model.opt.timestep
     ours = (environment.observation_size, environment.action_size, environment.episode_length)
@@ -79,7 +79,7 @@ def check_shape(task_id: str, environment: Any, reference: Reference) -> Check:
 
 def check_compiled_model(environment: Any, reference: Reference) -> Check:
     """Every number of the model and of its options."""
-    compiled = bare(environment).task.model
+    compiled = environment.unwrapped.task.model
     differences = []
     for ours, theirs in ((compiled, reference.model), (compiled.opt, reference.model.opt)):
         for name in sorted(set(dir(theirs)) - NO_PHYSICS):
@@ -95,7 +95,7 @@ def check_compiled_model(environment: Any, reference: Reference) -> Check:
 
 def check_start(environment: Any, reference: Reference, seed: int) -> Check:
     """The original's own way into an episode, from the positions that the task drew."""
-    native = bare(environment)
+    native = environment.unwrapped
     qpos, qvel, _ = native.draw(jax.random.key(seed))
     act = native.task.activate(jax.random.key(seed))
     theirs = reference.start(*map(np.asarray, (qpos, qvel, act)), native.task.settling_steps)
@@ -126,7 +126,7 @@ def check_resets(environment: Any, reference: Reference, seed: int) -> Check:
 
 def check_rollout(environment: Any, reference: Reference, steps: int, seed: int) -> Check:
     """The same start and the same actions in the C engine."""
-    native = bare(environment)
+    native = environment.unwrapped
     state, observation = jax.jit(native.reset)(jax.random.key(seed))
     errors = [relative_error(observation, reference.restore(state.physics.bits, state.variables))]
     reward_errors = [0.0]
@@ -171,7 +171,7 @@ def near_targets(
 
 def check_states(environment: Any, reference: Reference, seed: int) -> Check:
     """One step from states near the default pose, where random roll-outs rarely find reward."""
-    native = bare(environment)
+    native = environment.unwrapped
     model = native.task.model
     random = np.random.default_rng(seed)
     pose = BALL_IN_CUP if reference.domain == "ball_in_cup" else model.qpos0
@@ -208,7 +208,7 @@ def make_reference(task_id: str, seed: int) -> Any:
         return Reference(task_id, seed)
     from tests.parity.gymnasium import GymnasiumReference
 
-    native = bare(envs.make(task_id, "mujoco"))
+    native = envs.make(task_id, "mujoco").unwrapped
     return GymnasiumReference(task_id, seed, native.task.changes)
 
 
@@ -221,7 +221,7 @@ def compare(
         return
     if task_id.startswith("humanoid_bench/"):
         if physics in ("mujoco", "both"):
-            yield from compare_recorded(bare(envs.make(task_id)), task_id.partition("h1-")[2])
+            yield from compare_recorded(envs.make(task_id).unwrapped, task_id.partition("h1-")[2])
         if physics in ("mjx", "both") and "mjx" in envs.spec(task_id).physics:
             yield from compare_simplified(task_id, steps, seed)
         return

@@ -23,7 +23,7 @@ def compare_hosted(task_id: str, steps: int, seed: int, python: str) -> Iterator
     known = envs.spec(task_id)
     options = envs.HostOptions(python=python)
     environment = envs.make(task_id, action_repeat=1, host=options)
-    loop = GymnasiumLoop(known.official, COUNT, python)
+    loop = GymnasiumLoop(known.official.removeprefix("gymnasium/"), COUNT, python)
     packages = (known.package, "mujoco", "gymnasium")
     yield Check("versions", True, versions := loop("versions", packages=packages), versions)
 

@@ -41,7 +41,7 @@ import numpy as np
 import envs
 from envs.physics.mjx import MjxState
 from envs.task import TaskEnvironment, TaskState
-from tests.parity.reference import Check, Reference, bare
+from tests.parity.reference import Check, Reference
 
 STARTS = 20
 STATES_PER_START = 10
@@ -201,7 +201,7 @@ def check_model(
     task_id: str, reference: Reference, path: Path, chosen: np.ndarray, approximate: np.ndarray
 ) -> Iterator[Check]:
     """The first question."""
-    definition = bare(envs.make(task_id, "mjx", action_repeat=1)).task
+    definition = envs.make(task_id, "mjx", action_repeat=1).unwrapped.task
     options = (definition.model.opt, reference.model.opt)
     usual = [(option.tolerance, option.solver) for option in options]
     solver = definition.mjx_model().opt.solver
@@ -345,14 +345,14 @@ def agreement(error: np.ndarray) -> np.ndarray:
 
 def compare_mjx(task_id: str, reference: Reference, steps: int, seed: int) -> Iterator[Check]:
     """All checks of MJX for one task."""
-    starts = bare(envs.make(task_id, "mujoco", action_repeat=1))
+    starts = envs.make(task_id, "mujoco", action_repeat=1).unwrapped
     path = record(reference, starts, steps, seed)
     chosen = np.linspace(0, steps - 1, min(steps, STATES_PER_START)).astype(int)
     if reference.model.opt.noslip_iterations:
         yield tell_slipping(reference, path, chosen)
         path = record(reference, starts, steps, seed)
     approximate = approximate_states(reference, path, chosen)
-    native = bare(envs.make(task_id, "mjx", action_repeat=1))
+    native = envs.make(task_id, "mjx", action_repeat=1).unwrapped
     solver = native.physics.model.opt.solver
     if solver != reference.model.opt.solver:
         yield check_solver(reference, path, chosen, solver)

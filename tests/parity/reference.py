@@ -133,10 +133,3 @@ class Reference:
         """Observation, reward, whether the episode terminated."""
         timestep = self.environment.step(action)
         return flatten(timestep.observation), timestep.reward, timestep.discount == 0.0
-
-
-def bare(environment: Any) -> Any:
-    """The environment under all wrappers."""
-    while hasattr(environment, "inner"):
-        environment = environment.inner
-    return environment

@@ -36,7 +36,7 @@ from tests.parity.mjx import (
     record,
     single_steps,
 )
-from tests.parity.reference import Check, bare
+from tests.parity.reference import Check
 
 FEET_BOUND = 2e-2
 AIR, FEET, LIMBS = range(3)
@@ -144,12 +144,12 @@ def tell_approximate(path: Path, approximate: np.ndarray, observations: np.ndarr
 
 def compare_simplified(task_id: str, steps: int, seed: int) -> Iterator[Check]:
     """All checks of one task."""
-    native = bare(envs.make(task_id, "mujoco", action_repeat=1))
+    native = envs.make(task_id, "mujoco", action_repeat=1).unwrapped
     reference = ModelReference(native.task, native.task.model)
     simple = ModelReference(native.task, native.task.mjx_model())
     yield check_simplified(reference, simple, record(reference, native, steps, seed))
     path = record(simple, native, steps, seed)
-    step = make_step(simple, bare(envs.make(task_id, "mjx", action_repeat=1)), path.variables)
+    step = make_step(simple, envs.make(task_id, "mjx", action_repeat=1).unwrapped, path.variables)
     every = np.arange(steps)
     approximate = approximate_states(simple, path, every)
     yield tell_approximate(path, approximate, mjx_single_steps(step, path, every, jnp.float32))

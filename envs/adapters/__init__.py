@@ -1,0 +1,1 @@
+"""Environments of other libraries, one file each, which registers their ids."""

@@ -1,0 +1,1 @@
+"""Stateful environments in processes of their own, also of other Python interpreters."""

@@ -1,0 +1,222 @@
+"""A configuration as pure functions of one run, whatever it learns from; `vmap` them for many."""
+
+import abc
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import envs
+from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
+from purejax_simba.config import Config, known
+from purejax_simba.defaults import hyperparameters
+from purejax_simba.diagnostics import Metrics, diagnose
+from purejax_simba.division import divide
+from purejax_simba.evaluation import EvaluationMetrics, evaluate, evaluation_policy
+from purejax_simba.run_state import Counters, RunState
+
+
+class Drawn(NamedTuple):
+    """What an update takes.
+
+    Attributes:
+      batch: a minibatch.
+      noise: of the update.
+      entries: `(B,)`, where in the replay the minibatch is from, if it was drawn by priority.
+    """
+
+    batch: Batch
+    noise: Noise
+    entries: jax.Array | None
+
+
+class Program(abc.ABC):
+    """What training in an environment and from a dataset share; holds only what is static.
+
+    Attributes:
+      config: resolved.
+      environment: without automatic reset.
+      agent: the agent.
+      data: arrays that all runs share, further arguments of `init`, `advance` and `diagnose`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        environment: envs.Environment,
+        agent: SoftActorCritic,
+        data: tuple[Any, ...] = (),
+    ):
+        self.config = config
+        self.environment = environment
+        self.agent = agent
+        self.data = data
+
+    def hyperparameters(self) -> HyperParameters:
+        """The configuration's own."""
+        return hyperparameters(self.config, self.environment.action_size)
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, hyperparameters: HyperParameters, *data: Any) -> RunState:
+        """A run before its first interaction."""
+
+    def advance(
+        self,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+        interactions: jax.Array,
+        *data: Any,
+    ) -> tuple[Counters, RunState]:
+        """Goes on by so many interactions, `()` int32, which may be traced."""
+
+        def body(_: jax.Array, carry: tuple[Counters, RunState]) -> tuple[Counters, RunState]:
+            return self.interact(*carry, hyperparameters, *data)
+
+        return jax.lax.fori_loop(0, interactions, body, (counters, state))
+
+    @abc.abstractmethod
+    def interact(
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters, *data: Any
+    ) -> tuple[Counters, RunState]:
+        """One interaction. Keys depend on its number alone, so that chunks may end anywhere."""
+
+    @abc.abstractmethod
+    def begin_episodes(self, counters: Counters, state: RunState) -> RunState:
+        """Begins new episodes in place of those under way."""
+
+    def evaluate(
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters
+    ) -> EvaluationMetrics:
+        """Plays evaluation episodes; changes nothing."""
+        policy = evaluation_policy(
+            self.config, self.agent, state.agent.actor, state.observation_moments, hyperparameters
+        )
+        key = jax.random.fold_in(state.evaluation_key, counters.interactions)
+        return evaluate(self.environment, policy, key, known(self.config.num_evaluation_episodes))
+
+    def diagnose(
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters, *data: Any
+    ) -> Metrics:
+        """Metrics of the agent by name, `()` each, see `diagnostics`; changes nothing."""
+        if self.config.diagnostics == "none":
+            return {}
+        # Evaluations take keys by numbers that are not negative.
+        key = jax.random.fold_in(state.evaluation_key, -1 - counters.interactions)
+        batch, noise, _ = self.draw(key, counters, state, hyperparameters, *data)
+        per_module = self.config.diagnostics == "module"
+        metrics = diagnose(self.agent, state.agent, batch, noise, hyperparameters, per_module)
+        if self.config.normalize_rewards:
+            scale = state.reward_scale.denominator(hyperparameters.return_bound)
+            metrics["reward_denominator"] = scale
+        return metrics
+
+    def update(
+        self,
+        key: jax.Array,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+        count: jax.Array,
+        *data: Any,
+    ) -> tuple[Counters, RunState]:
+        """Updates the agent `count` times, `()` int32, each time with another minibatch."""
+
+        def body(index: jax.Array, state: RunState) -> RunState:
+            number = counters.updates + index
+            agent = self._reset_if_due(key, counters, state, hyperparameters, number)
+            update_key = jax.random.fold_in(key, index)
+            drawn = self.draw(update_key, counters, state, hyperparameters, *data)
+            updated, metrics, errors = self.agent.update_with_errors(
+                agent, drawn.batch, drawn.noise, hyperparameters, number
+            )
+            progress = state.progress.add_update(metrics, counters.interactions)
+            return state.replace(
+                agent=progress.freeze(agent, updated),
+                replay=_prioritize(state.replay, drawn.entries, errors, hyperparameters),
+                progress=progress,
+            )
+
+        if self.agent.learns:
+            state = jax.lax.fori_loop(0, count, body, state)
+        return counters.replace(updates=counters.updates + count), state
+
+    def _reset_if_due(
+        self,
+        key: jax.Array,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+        number: jax.Array,
+    ) -> AgentState:
+        """The agent, which begins anew before the update of this number if it is to."""
+        env_steps = self.config.agent.reset_env_steps or ()
+        updates = self.config.agent.reset_updates or ()
+        if not env_steps and not updates:
+            return state.agent
+        # Interactions are counted before their updates. A reset waits for the one after the given
+        # step, so that an evaluation at this step comes before.
+        interactions = [step // self.config.steps_per_interaction + 1 for step in env_steps]
+        is_first = number == counters.updates
+        is_due = jnp.isin(number, jnp.array(updates, jnp.int32))
+        is_due |= is_first & jnp.isin(counters.interactions, jnp.array(interactions, jnp.int32))
+
+        def reset(agent: AgentState) -> AgentState:
+            reset_key = jax.random.fold_in(key, jnp.int32(-1))  # those of updates are not negative
+            return state.progress.freeze(agent, self.agent.reset(reset_key, agent, hyperparameters))
+
+        return jax.lax.cond(is_due, reset, lambda agent: agent, state.agent)
+
+    def draw(
+        self,
+        key: jax.Array,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+        *data: Any,
+    ) -> Drawn:
+        """A minibatch, normalised with the statistics of this moment, and noise."""
+        sample_key, noise_key = jax.random.split(key)
+        batch, entries = self.sample(sample_key, counters, state, hyperparameters, *data)
+        batch = divide(batch)
+        reward = batch.reward
+        if self.config.normalize_rewards:
+            reward = reward / state.reward_scale.denominator(hyperparameters.return_bound)
+        batch = batch._replace(
+            observation=self.normalise(state, batch.observation),
+            next_observation=self.normalise(state, batch.next_observation),
+            reward=reward,
+        )
+        normal = jax.random.normal(noise_key, (2, *batch.action.shape))
+        return Drawn(batch, Noise(normal[0], normal[1], jax.random.fold_in(key, 2)), entries)
+
+    @abc.abstractmethod
+    def sample(
+        self,
+        key: jax.Array,
+        counters: Counters,
+        state: RunState,
+        hyperparameters: HyperParameters,
+        *data: Any,
+    ) -> tuple[Batch, jax.Array | None]:
+        """A minibatch as it was stored; and where it is from, if drawn by priority."""
+
+    def normalise(self, state: RunState, observation: jax.Array) -> jax.Array:
+        """Observations `(..., O)` as the agent sees them."""
+        if not self.config.normalize_observations:
+            return observation
+        return state.observation_moments.normalise(observation)
+
+    def begins_interval(self, counters: Counters) -> jax.Array:
+        """Whether the next interaction is the first after an evaluation, `()` bool."""
+        return counters.interactions % self.config.interactions_per_evaluation == 0
+
+
+def _prioritize(
+    replay: Any, entries: jax.Array | None, errors: jax.Array, hyperparameters: HyperParameters
+) -> Any:
+    """The replay after an update with what these entries hold, about which the critics erred so."""
+    if entries is None:
+        return replay
+    return replay.prioritize(entries, errors, hyperparameters.priority_exponent)
