@@ -151,8 +151,8 @@ class Program(abc.ABC):
         number: jax.Array,
     ) -> AgentState:
         """The agent, which begins anew before the update of this number if it is to."""
-        env_steps = self.config.agent.reset_env_steps or ()
-        updates = self.config.agent.reset_updates or ()
+        env_steps = getattr(self.config.agent, "reset_env_steps", ())
+        updates = getattr(self.config.agent, "reset_updates", ())
         if not env_steps and not updates:
             return state.agent
         # Interactions are counted before their updates. A reset waits for the one after the given

@@ -105,7 +105,7 @@ def _scales(hidden_dim: int, num_blocks: int, shift: float) -> SphereScales:
 
 
 def _agent(config: dict, is_v2: bool) -> tuple[SoftActorCritic, HyperParameters]:
-    sizes = {
+    settings = {
         "actor_hidden_dim": config["actor_hidden_dim"],
         "actor_num_blocks": config["actor_num_blocks"],
         "critic_hidden_dim": config["critic_hidden_dim"],
@@ -114,9 +114,10 @@ def _agent(config: dict, is_v2: bool) -> tuple[SoftActorCritic, HyperParameters]
     }
     observation_size, action_size = config["observation_dim"], config["action_dim"]
     if is_v2:
-        agent = simba_v2.make(observation_size, action_size, num_bins=config["num_bins"], **sizes)
+        own = simba_v2.SimbaV2(num_bins=config["num_bins"], **settings).with_defaults()
+        agent = simba_v2.make(observation_size, action_size, own)
     else:
-        agent = simba.make(observation_size, action_size, **sizes)
+        agent = simba.make(observation_size, action_size, simba.Simba(**settings).with_defaults())
     shift = config.get("c_shift", 0.0)
     learning_rate = config.get("lr_init", config.get("learning_rate"))
     numbers = {
@@ -133,6 +134,7 @@ def _agent(config: dict, is_v2: bool) -> tuple[SoftActorCritic, HyperParameters]
     }
     return agent, HyperParameters(
         **{name: jnp.float32(value) for name, value in numbers.items()},
+        target_update_interval=jnp.int32(1),
         actor=_scales(config["actor_hidden_dim"], config["actor_num_blocks"], shift),
         critic=_scales(config["critic_hidden_dim"], config["critic_num_blocks"], shift),
     )

@@ -12,7 +12,7 @@ import pytest
 from purejax_simba.agents import registry, simba
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks.observed import look
-from purejax_simba.agents.settings import AgentConfig
+from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.soft_actor_critic import Batch, Noise, SoftActorCritic
 from purejax_simba.agents.values import ScalarValue
 from purejax_simba.config import Config, ReplayConfig
@@ -377,10 +377,10 @@ def test_what_has_no_rank_is_left_out(broken):
         assert ranks[name].tolist() == [pytest.approx(np.nan, nan_ok=True), pytest.approx(3.0)]
 
 
-@pytest.mark.parametrize("name", [name for name in registry.NAMES if name != "random"])
+@pytest.mark.parametrize("name", [name for name in registry.AGENTS if name != "random"])
 def test_every_agent_has_them(name):
     """Traced only."""
-    config = Config(task="gymnax/Pendulum-v1", agent=AgentConfig(name))
+    config = Config(task="gymnax/Pendulum-v1", agent=agent_settings(name))
     program = make_program(config)
     state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
     arguments = (Counters.create(), state, program.hyperparameters())

@@ -30,7 +30,7 @@ CONFIG = dataclasses.replace(
 )
 
 
-LEARNERS = [name for name in registry.NAMES if name != "random"]
+LEARNERS = [name for name in registry.AGENTS if name != "random"]
 EXAMPLES = ("sac", "crossq")  # with a target critic and without
 
 

@@ -16,8 +16,7 @@ import optax
 from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.networks import bro as networks
 from purejax_simba.agents.optimistic_exploration import optimistic_exploration
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks, WeightDecay
 from purejax_simba.agents.soft_actor_critic import (
     SoftActorCritic,
     adam_with_decay,
@@ -25,48 +24,46 @@ from purejax_simba.agents.soft_actor_critic import (
     average_value,
 )
 from purejax_simba.agents.values import QuantileValue
+from purejax_simba.settings import setting
 
 TEMPERATURE_BETA1 = 0.5
 RESETS = (15_000, 50_000, 250_000, 500_000, 750_000, 1_000_000, 1_500_000, 2_000_000)
 
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=256,
-            actor_num_blocks=1,
-            critic_hidden_dim=512,
-            critic_num_blocks=2,
-            num_critics=2,
-            num_bins=100,
-            learning_rate=3e-4,
-            weight_decay=1e-4,
-            reset_env_steps=RESETS,
-        ),
-        LEARNING,
-    ),
-    temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-0.5),
-    update_to_data_ratio=10.0,
-    batch_size=128,
-    paper=Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 2_500}),
-)
+
+class BRO(WeightDecay, TargetNetworks, Learner):
+    """BRO (arXiv 2405.16158), appendix and the authors' code."""
+
+    name = "bro"
+    actor_hidden_dim = 256
+    actor_num_blocks = 1
+    critic_hidden_dim = 512
+    critic_num_blocks = 2
+    num_critics = 2
+    learning_rate = 3e-4
+    weight_decay = 1e-4
+    reset_env_steps = RESETS
+    num_bins: int = setting(100, at_least=2)
+    """Quantiles of the value distribution."""
+
+    shared = Recipe(
+        {
+            "update_to_data_ratio": 10.0,
+            "replay.batch_size": 128,
+            "temperature.initial": 1.0,
+            "temperature.target_entropy_coefficient": -0.5,
+        }
+    )
+    paper = Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 2_500})
 
 
-def make(
-    observation_size: int,
-    action_size: int,
-    *,
-    actor_hidden_dim: int,
-    actor_num_blocks: int,
-    critic_hidden_dim: int,
-    critic_num_blocks: int,
-    num_bins: int,
-    num_critics: int,
-) -> SoftActorCritic:
+def make(observation_size: int, action_size: int, settings: BRO) -> SoftActorCritic:
     """The agent for flat observations and actions of the given sizes."""
-    value = QuantileValue(num_bins)
-    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks)
-    critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks)
-    optimist = networks.OptimisticActor(action_size, actor_hidden_dim, actor_num_blocks)
+    value = QuantileValue(settings.num_bins)
+    actor = networks.Actor(action_size, settings.actor_hidden_dim, settings.actor_num_blocks)
+    critic = networks.Critic(value.outputs, settings.critic_hidden_dim, settings.critic_num_blocks)
+    optimist = networks.OptimisticActor(
+        action_size, settings.actor_hidden_dim, settings.actor_num_blocks
+    )
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
     init_actor, apply_actor = as_functions(actor, observation)
@@ -77,7 +74,8 @@ def make(
         actor=apply_actor,
         critic=apply_critic,
         value=value,
-        num_critics=num_critics,
+        num_critics=settings.num_critics,
+        policy_delay=settings.policy_delay,
         optimizer=adam_with_decay,
         temperature_optimizer=lambda hyperparameters: optax.scale_by_adam(b1=TEMPERATURE_BETA1),
         reduce_target=average,

@@ -9,7 +9,6 @@ The paper's recipe: discount 0.99 (the authors' code has 0.9999 on Swimmer), no 
 5,000 random steps first.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -19,42 +18,36 @@ import optax
 from purejax_simba.agents import sac
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks import crossq as networks
-from purejax_simba.agents.settings import Defaults, Recipe
+from purejax_simba.agents.settings import Learner, Recipe
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.agents.values import ScalarValue
 
 BETA1 = 0.5
 
-DEFAULTS = Defaults(
-    agent=replace(
-        sac.DEFAULTS.agent,
-        critic_hidden_dim=2048,
-        learning_rate=1e-3,
-        policy_delay=3,
-        tau=None,
-        target_update_interval=None,
-    ),
-    temperature=sac.DEFAULTS.temperature,
-    paper=Recipe(
+
+class CrossQ(Learner):
+    """CrossQ (arXiv 1902.05605v4), table 2 and the authors' code."""
+
+    name = "crossq"
+    actor_hidden_dim = 256
+    actor_num_blocks = 2
+    critic_hidden_dim = 2048
+    critic_num_blocks = 2
+    num_critics = 2
+    learning_rate = 1e-3
+    policy_delay = 3
+
+    shared = sac.SAC.shared
+    paper = Recipe(
         {"action_repeat": 1, "discount": 0.99, "learning_starts": 5_000},
         {"Swimmer": {"discount": 0.9999}},
-    ),
-)
+    )
 
 
-def make(
-    observation_size: int,
-    action_size: int,
-    *,
-    actor_hidden_dim: int,
-    actor_num_blocks: int,
-    critic_hidden_dim: int,
-    critic_num_blocks: int,
-    num_critics: int,
-) -> SoftActorCritic:
+def make(observation_size: int, action_size: int, settings: CrossQ) -> SoftActorCritic:
     """The agent for flat observations and actions of the given sizes."""
-    actor = networks.Network(actor_hidden_dim, actor_num_blocks, 2 * action_size)
-    critic = networks.Critic(critic_hidden_dim, critic_num_blocks)
+    actor = networks.Network(settings.actor_hidden_dim, settings.actor_num_blocks, 2 * action_size)
+    critic = networks.Critic(settings.critic_hidden_dim, settings.critic_num_blocks)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
     def init_actor(key: jax.Array, hyperparameters: HyperParameters) -> dict:
@@ -97,7 +90,8 @@ def make(
         actor=apply_actor,
         critic=apply_critic,
         value=ScalarValue(),
-        num_critics=num_critics,
+        num_critics=settings.num_critics,
+        policy_delay=settings.policy_delay,
         optimizer=lambda hyperparameters: optax.scale_by_adam(b1=BETA1),
         temperature_optimizer=lambda hyperparameters: optax.scale_by_adam(),
         fit_actor=fit_actor,

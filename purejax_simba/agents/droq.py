@@ -18,46 +18,34 @@ from purejax_simba.agents import redq, sac
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.networks import mlp
-from purejax_simba.agents.settings import Defaults, Recipe
+from purejax_simba.agents.settings import Recipe
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, average_value
+from purejax_simba.settings import setting
 
 DROPOUT_RATES = {"Hopper": 1e-4, "Walker2d": 0.005, "Ant": 0.01, "Humanoid": 0.1}
 
-DEFAULTS = Defaults(
-    agent=replace(redq.DEFAULTS.agent, num_critics=2, dropout_rate=0.01),
-    temperature=redq.DEFAULTS.temperature,
-    update_to_data_ratio=redq.UPDATES,
-    paper=Recipe(
+
+class DroQ(redq.REDQ):
+    """DroQ (arXiv 2110.02034), appendix and the authors' code."""
+
+    name = "droq"
+    num_critics = 2
+    dropout_rate: float = setting(0.01, traced=True, at_least=0, below=1)
+    """Share of the critics' hidden units that every update leaves out."""
+
+    paper = Recipe(
         redq.PAPER.settings,
         {
             task: {**redq.PAPER.tasks[task], "agent.dropout_rate": rate}
             for task, rate in DROPOUT_RATES.items()
         },
-    ),
-)
-
-
-def make(
-    observation_size: int,
-    action_size: int,
-    *,
-    actor_hidden_dim: int,
-    actor_num_blocks: int,
-    critic_hidden_dim: int,
-    critic_num_blocks: int,
-    num_critics: int,
-) -> SoftActorCritic:
-    """The agent for flat observations and actions of the given sizes."""
-    agent = sac.make(
-        observation_size,
-        action_size,
-        actor_hidden_dim=actor_hidden_dim,
-        actor_num_blocks=actor_num_blocks,
-        critic_hidden_dim=critic_hidden_dim,
-        critic_num_blocks=critic_num_blocks,
-        num_critics=num_critics,
     )
-    critic = mlp.Critic(critic_hidden_dim, critic_num_blocks, layer_norm=True)
+
+
+def make(observation_size: int, action_size: int, settings: DroQ) -> SoftActorCritic:
+    """The agent for flat observations and actions of the given sizes."""
+    agent = sac.make(observation_size, action_size, settings)
+    critic = mlp.Critic(settings.critic_hidden_dim, settings.critic_num_blocks, layer_norm=True)
     inputs = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
     init_critic, apply_critic = as_functions(critic, *inputs)

@@ -4,14 +4,19 @@ import jax
 import jax.numpy as jnp
 
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.settings import AgentConfig, Defaults
+from purejax_simba.agents.settings import AgentSettings, Recipe
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.agents.values import ScalarValue
 
-DEFAULTS = Defaults(agent=AgentConfig(), open=())
+
+class Random(AgentSettings):
+    """Nothing to be told."""
+
+    name = "random"
+    shared = Recipe({"update_to_data_ratio": 1.0})
 
 
-def make(observation_size: int, action_size: int) -> SoftActorCritic:
+def make(observation_size: int, action_size: int, settings: Random) -> SoftActorCritic:
     """The agent for actions of the given size."""
 
     def init(key: jax.Array, hyperparameters: HyperParameters) -> dict:

@@ -13,7 +13,7 @@ which is what other tasks get.
 from dataclasses import replace
 
 from purejax_simba.agents import sac
-from purejax_simba.agents.settings import Defaults, Recipe, TemperatureConfig
+from purejax_simba.agents.settings import Recipe
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, average_value
 
 UPDATES = 20
@@ -34,32 +34,25 @@ PAPER = Recipe(
     },
 )
 
-DEFAULTS = Defaults(
-    agent=replace(sac.DEFAULTS.agent, num_critics=10, policy_delay=UPDATES),
-    temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-0.5),
-    update_to_data_ratio=UPDATES,
-    paper=PAPER,
-)
 
+class REDQ(sac.SAC):
+    """REDQ (arXiv 2101.05982), table 3 and the authors' code."""
 
-def make(
-    observation_size: int,
-    action_size: int,
-    *,
-    actor_hidden_dim: int,
-    actor_num_blocks: int,
-    critic_hidden_dim: int,
-    critic_num_blocks: int,
-    num_critics: int,
-) -> SoftActorCritic:
-    """The agent for flat observations and actions of the given sizes."""
-    agent = sac.make(
-        observation_size,
-        action_size,
-        actor_hidden_dim=actor_hidden_dim,
-        actor_num_blocks=actor_num_blocks,
-        critic_hidden_dim=critic_hidden_dim,
-        critic_num_blocks=critic_num_blocks,
-        num_critics=num_critics,
+    name = "redq"
+    num_critics = 10
+    policy_delay = UPDATES
+
+    shared = Recipe(
+        {
+            "update_to_data_ratio": float(UPDATES),
+            "temperature.initial": 1.0,
+            "temperature.target_entropy_coefficient": -0.5,
+        }
     )
+    paper = PAPER
+
+
+def make(observation_size: int, action_size: int, settings: REDQ) -> SoftActorCritic:
+    """The agent for flat observations and actions of the given sizes."""
+    agent = sac.make(observation_size, action_size, settings)
     return replace(agent, target_critics=TARGET_CRITICS, reduce_value=average_value)

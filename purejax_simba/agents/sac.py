@@ -14,28 +14,32 @@ import jax.numpy as jnp
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.networks import mlp
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.agents.values import ScalarValue
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=256,
-            actor_num_blocks=2,
-            critic_hidden_dim=256,
-            critic_num_blocks=2,
-            num_critics=2,
-            learning_rate=3e-4,
-        ),
-        LEARNING,
-    ),
-    temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-1.0),
-    paper=Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 10_000}),
-)
+
+class SAC(TargetNetworks, Learner):
+    """Soft actor-critic (arXiv 1812.05905), table 1."""
+
+    name = "sac"
+    actor_hidden_dim = 256
+    actor_num_blocks = 2
+    critic_hidden_dim = 256
+    critic_num_blocks = 2
+    num_critics = 2
+    learning_rate = 3e-4
+
+    shared = Recipe(
+        {
+            "update_to_data_ratio": 1.0,
+            "temperature.initial": 1.0,
+            "temperature.target_entropy_coefficient": -1.0,
+        }
+    )
+    paper = Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 10_000})
 
 
 def split_output(output: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -44,19 +48,10 @@ def split_output(output: jax.Array) -> tuple[jax.Array, jax.Array]:
     return mean, log_std.clip(LOG_STD_MIN, LOG_STD_MAX)
 
 
-def make(
-    observation_size: int,
-    action_size: int,
-    *,
-    actor_hidden_dim: int,
-    actor_num_blocks: int,
-    critic_hidden_dim: int,
-    critic_num_blocks: int,
-    num_critics: int,
-) -> SoftActorCritic:
+def make(observation_size: int, action_size: int, settings: SAC) -> SoftActorCritic:
     """The agent for flat observations and actions of the given sizes."""
-    actor = mlp.MLP(actor_hidden_dim, actor_num_blocks, 2 * action_size)
-    critic = mlp.Critic(critic_hidden_dim, critic_num_blocks)
+    actor = mlp.MLP(settings.actor_hidden_dim, settings.actor_num_blocks, 2 * action_size)
+    critic = mlp.Critic(settings.critic_hidden_dim, settings.critic_num_blocks)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
     init_actor, apply = as_functions(actor, observation)
@@ -73,6 +68,7 @@ def make(
         actor=apply_actor,
         critic=apply_critic,
         value=ScalarValue(),
-        num_critics=num_critics,
+        num_critics=settings.num_critics,
+        policy_delay=settings.policy_delay,
         critic_first=True,
     )

@@ -9,44 +9,36 @@ import jax.numpy as jnp
 
 from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.networks import simba as networks
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks, WeightDecay
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic, adam_with_decay
 from purejax_simba.agents.values import ScalarValue
 
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=128,
-            actor_num_blocks=1,
-            critic_hidden_dim=512,
-            critic_num_blocks=2,
-            learning_rate=1e-4,
-            weight_decay=1e-2,
-        ),
-        LEARNING,
-    ),
-    temperature=TemperatureConfig(initial=0.01, target_entropy_coefficient=-0.5),
-    open=("num_critics", "learning_rate_end"),
-    update_to_data_ratio=None,
-    normalize_observations=True,
-    paper=Recipe(),
-)
+
+class Simba(WeightDecay, TargetNetworks, Learner):
+    """SimBa (arXiv 2410.09754), appendix."""
+
+    name = "simba"
+    actor_hidden_dim = 128
+    actor_num_blocks = 1
+    critic_hidden_dim = 512
+    critic_num_blocks = 2
+    learning_rate = 1e-4
+    weight_decay = 1e-2
+
+    shared = Recipe(
+        {
+            "normalize_observations": True,
+            "temperature.initial": 0.01,
+            "temperature.target_entropy_coefficient": -0.5,
+        }
+    )
+    paper = Recipe()
 
 
-def make(
-    observation_size: int,
-    action_size: int,
-    *,
-    actor_hidden_dim: int,
-    actor_num_blocks: int,
-    critic_hidden_dim: int,
-    critic_num_blocks: int,
-    num_critics: int,
-) -> SoftActorCritic:
+def make(observation_size: int, action_size: int, settings: Simba) -> SoftActorCritic:
     """The agent for flat observations and actions of the given sizes."""
-    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks)
-    critic = networks.Critic(critic_hidden_dim, critic_num_blocks)
+    actor = networks.Actor(action_size, settings.actor_hidden_dim, settings.actor_num_blocks)
+    critic = networks.Critic(settings.critic_hidden_dim, settings.critic_num_blocks)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
     init_actor, apply_actor = as_functions(actor, observation)
@@ -57,7 +49,8 @@ def make(
         actor=apply_actor,
         critic=apply_critic,
         value=ScalarValue(),
-        num_critics=num_critics,
+        num_critics=settings.num_critics,
+        policy_delay=settings.policy_delay,
         # Decay acts on every parameter, the log temperature included, as published.
         optimizer=adam_with_decay,
     )

@@ -183,7 +183,7 @@ class SoftActorCritic:
         critic_keys = jax.random.split(critic_key, self.num_critics)
         critic = jax.vmap(self.init_critic, in_axes=(0, None))(critic_keys, hyperparameters)
         critic = self.project(critic)
-        log_temperature = jnp.log(hyperparameters.initial_temperature)
+        log_temperature = jnp.log(getattr(hyperparameters, "initial_temperature", jnp.float32(1.0)))
         exploration: Params = ()
         if self.exploration is not None and self.exploration.init is not None:
             exploration = self.exploration.init(jax.random.fold_in(key, 2), hyperparameters)
@@ -349,7 +349,7 @@ class SoftActorCritic:
         actor = _with_entries(self.project(actor), entries)
 
         temperature = jnp.exp(state.log_temperature)
-        temperature_loss = temperature * (entropy - hyperparameters.target_entropy)
+        temperature_loss = temperature * (entropy - getattr(hyperparameters, "target_entropy", 0.0))
         step = self._step(self.temperature_optimizer, state, hyperparameters)
         # The derivative of exp(x) c with respect to x is exp(x) c itself.
         log_temperature, temperature_optimizer = step(
@@ -475,8 +475,8 @@ class SoftActorCritic:
     def _update_targets(self, state: AgentState, hyperparameters: HyperParameters) -> AgentState:
         """Counts the update, and moves the target networks where one is due."""
         updates = state.updates + 1
-        is_due = updates % hyperparameters.target_update_interval == 0
-        tau = jnp.where(is_due, hyperparameters.tau, 0.0)
+        is_due = updates % getattr(hyperparameters, "target_update_interval", 1) == 0
+        tau = jnp.where(is_due, getattr(hyperparameters, "tau", 0.0), 0.0)
 
         def move(new: Params, old: Params) -> Params:
             return jax.tree.map(lambda new, old: new * tau + old * (1.0 - tau), new, old)

@@ -14,45 +14,39 @@ import jax.numpy as jnp
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.networks import mlp
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.soft_actor_critic import AgentState, Exploration, SoftActorCritic
 from purejax_simba.agents.values import ScalarValue
-
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=256,
-            actor_num_blocks=2,
-            critic_hidden_dim=256,
-            critic_num_blocks=2,
-            num_critics=2,
-            learning_rate=3e-4,
-            policy_delay=2,
-            target_update_interval=2,
-            exploration_noise=0.1,
-            target_noise=0.2,
-            target_noise_clip=0.5,
-        ),
-        LEARNING,
-    ),
-    paper=Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 25_000}),
-)
+from purejax_simba.settings import setting
 
 
-def make(
-    observation_size: int,
-    action_size: int,
-    *,
-    actor_hidden_dim: int,
-    actor_num_blocks: int,
-    critic_hidden_dim: int,
-    critic_num_blocks: int,
-    num_critics: int,
-) -> SoftActorCritic:
+class TD3(TargetNetworks, Learner):
+    """TD3 (arXiv 1802.09477), sections 5 and 6.1, and the authors' code."""
+
+    name = "td3"
+    actor_hidden_dim = 256
+    actor_num_blocks = 2
+    critic_hidden_dim = 256
+    critic_num_blocks = 2
+    num_critics = 2
+    learning_rate = 3e-4
+    policy_delay = 2
+    target_update_interval = 2
+    exploration_noise: float = setting(0.1, traced=True)
+    """Standard deviation of the noise on actions while training."""
+    target_noise: float = setting(0.2, traced=True)
+    """Standard deviation of the noise on actions in the critics' target."""
+    target_noise_clip: float = setting(0.5, traced=True)
+    """Where that noise is cut off."""
+
+    shared = Recipe({"update_to_data_ratio": 1.0})
+    paper = Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 25_000})
+
+
+def make(observation_size: int, action_size: int, settings: TD3) -> SoftActorCritic:
     """The agent for flat observations and actions of the given sizes."""
-    actor = mlp.MLP(actor_hidden_dim, actor_num_blocks, action_size)
-    critic = mlp.Critic(critic_hidden_dim, critic_num_blocks)
+    actor = mlp.MLP(settings.actor_hidden_dim, settings.actor_num_blocks, action_size)
+    critic = mlp.Critic(settings.critic_hidden_dim, settings.critic_num_blocks)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
 
     init_actor, apply = as_functions(actor, observation)
@@ -79,7 +73,8 @@ def make(
         actor=apply_actor,
         critic=apply_critic,
         value=ScalarValue(),
-        num_critics=num_critics,
+        num_critics=settings.num_critics,
+        policy_delay=settings.policy_delay,
         reduce_value=lambda values: values[0],
         has_target_actor=True,
         sample=_act,

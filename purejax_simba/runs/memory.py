@@ -41,9 +41,9 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     targets = (agent.target_critic, agent.target_actor)
     parameters = tree_bytes((agent.actor, agent.critic, targets, agent.exploration))
     optimizer = tree_bytes((agent.actor_optimizer, agent.critic_optimizer))
-    sizes = config.agent
-    critic_widths = (16 * (sizes.critic_num_blocks or 0) + 12) * config.critic_width
-    actor_widths = (16 * (sizes.actor_num_blocks or 0) + 12) * (sizes.actor_hidden_dim or 0)
+    sizes = config.agent.given()
+    critic_widths = (16 * sizes.get("critic_num_blocks", 0) + 12) * config.critic_width
+    actor_widths = (16 * sizes.get("actor_num_blocks", 0) + 12) * sizes.get("actor_hidden_dim", 0)
     widths = actor_widths + critic_widths * program.agent.num_critics
     activations = 4 * config.batch_size * widths
     replay, environment = tree_bytes(state.replay), tree_bytes(state.environment)

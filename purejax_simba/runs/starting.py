@@ -73,7 +73,7 @@ class Start(NamedTuple):
         runs = Runs(setup.compiler, setup.placement, snapshot)
         env_step = self.interactions * setup.config.steps_per_interaction
         line = f"{env_step:>9,} {setup.config.step_name}: resumed"
-        # Environments in worker processes cannot be saved.
+        # Environments in worker processes cannot be saved; offline there are none under way.
         elsewhere = setup.compiler.program.environment.elsewhere and not setup.config.is_offline
         if elsewhere or not checkpoint.notes["replay"]:
             runs.begin_episodes()

@@ -14,7 +14,7 @@ import pytest
 import train
 from purejax_simba.agents import registry
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.settings import AgentName
+from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.soft_actor_critic import (
     AgentState,
     Batch,
@@ -24,7 +24,7 @@ from purejax_simba.agents.soft_actor_critic import (
     average,
 )
 from purejax_simba.agents.values import ScalarValue
-from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, TemperatureConfig
+from purejax_simba.config import Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, resolve, with_agent_defaults
 from purejax_simba.run_state import Counters
 from purejax_simba.runs.result_files import read_config
@@ -47,7 +47,9 @@ SMALL = {
 
 
 def _make(**settings: typing.Any) -> tuple[SoftActorCritic, HyperParameters]:
-    config = Config(action_repeat=1, discount=DISCOUNT, agent=AgentConfig(**{**SMALL, **settings}))
+    config = Config(
+        action_repeat=1, discount=DISCOUNT, agent=agent_settings(**{**SMALL, **settings})
+    )
     config = with_agent_defaults(config)
     return registry.make(OBSERVATION, ACTION, config.agent), hyperparameters(config, ACTION)
 
@@ -112,12 +114,12 @@ def _assert_moved(one: typing.Any, other: typing.Any) -> None:
 
 
 def test_every_name_is_an_agent():
-    assert typing.get_args(AgentName) == registry.NAMES
+    assert all(agent.settings.name == name for name, agent in registry.AGENTS.items())
 
 
-@pytest.mark.parametrize("name", registry.NAMES)
+@pytest.mark.parametrize("name", registry.AGENTS)
 def test_defaults_fill_in_every_setting_that_shapes_the_agent(name):
-    config = resolve(Config(task="gymnax/Pendulum-v1", agent=AgentConfig(name=name)))
+    config = resolve(Config(task="gymnax/Pendulum-v1", agent=agent_settings(name)))
     agent = registry.make(OBSERVATION, ACTION, config.agent)
     numbers = hyperparameters(config, ACTION)
     state = jax.eval_shape(agent.init, jax.random.key(0), numbers)
@@ -349,7 +351,7 @@ def test_random_actions_are_uniform_and_nothing_is_learned():
         learning_starts=5,
         num_evaluation_episodes=4,
         episode_length=20,
-        agent=AgentConfig(name="random"),
+        agent=agent_settings("random"),
     )
     program = make_program(config)
     numbers = program.hyperparameters()
@@ -381,20 +383,21 @@ def test_random_actions_are_uniform_and_nothing_is_learned():
     ],
 )
 def test_settings_of_other_agents_are_refused(agent, temperature, message):
-    config = Config(
-        task="gymnax/Pendulum-v1",
-        agent=AgentConfig(**agent),
-        temperature=TemperatureConfig(**temperature),
-    )
     with pytest.raises(ConfigError, match=message):
-        resolve(config)
+        resolve(
+            Config(
+                task="gymnax/Pendulum-v1",
+                agent=agent_settings(**agent),
+                temperature=TemperatureConfig(**temperature),
+            )
+        )
 
 
 def test_agents_are_chosen_by_flag_by_file_and_by_axis(tmp_path):
     given = train.parse(
         ["--agent.name", "sac", "--agent.tau", "0.1", "--no-normalize-observations"]
     )
-    assert given.config.agent == AgentConfig(name="sac", tau=0.1)
+    assert given.config.agent == agent_settings("sac", tau=0.1)
     assert given.config.normalize_observations is False
     path = tmp_path / "config.json"
     path.write_text('{"task": "gymnax/Pendulum-v1", "agent": {"name": "td3"}}')
@@ -480,7 +483,7 @@ def test_agents_learn_to_swing_up_a_pendulum(name):
         evaluation_interval=6000 // (ratio or 1),
         learning_starts=500,
         update_to_data_ratio=ratio,
-        agent=AgentConfig(name=name, **settings),
+        agent=agent_settings(name, **settings),
         replay=ReplayConfig(batch_size=64),
         diagnostics="none",
     )

@@ -11,8 +11,9 @@ from flax import traverse_util
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks import simba_v2 as networks
 from purejax_simba.agents.networks.initialisers import orthogonal
+from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
-from purejax_simba.config import AgentConfig, Config
+from purejax_simba.config import Config
 from purejax_simba.defaults import hyperparameters, make_agent, resolve
 
 OBSERVATION, ACTION, BATCH = 7, 3, 12
@@ -24,7 +25,7 @@ CONFIG = resolve(
         evaluation_interval=1000,
         learning_starts=500,
         discount=0.99,
-        agent=AgentConfig(
+        agent=SimbaV2(
             actor_hidden_dim=ACTOR,
             critic_hidden_dim=CRITIC,
             critic_num_blocks=1,

@@ -8,7 +8,7 @@ import numpy as np
 
 from purejax_simba.agents import registry
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.settings import AgentConfig, AgentName
+from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.agents.state import AgentState, Batch, Noise
 from purejax_simba.config import Config
@@ -17,9 +17,9 @@ from purejax_simba.defaults import hyperparameters, with_agent_defaults
 OBSERVATION, ACTION, BATCH = 4, 2, 24
 
 
-def make(name: AgentName, **settings: Any) -> tuple[SoftActorCritic, HyperParameters]:
+def make(name: str, **settings: Any) -> tuple[SoftActorCritic, HyperParameters]:
     """An agent with networks 8 wide and all else its paper's, and its numbers."""
-    agent = AgentConfig(name, actor_hidden_dim=8, critic_hidden_dim=8, **settings)
+    agent = agent_settings(name, actor_hidden_dim=8, critic_hidden_dim=8, **settings)
     config = with_agent_defaults(Config(action_repeat=1, discount=0.99, agent=agent))
     # Where it is the action repeat.
     config = dataclasses.replace(config, update_to_data_ratio=config.update_to_data_ratio or 1.0)

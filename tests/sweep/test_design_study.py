@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 
 from purejax_simba.agents import registry
-from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks import simba_v2 as networks
 from purejax_simba.agents.networks.observed import look
+from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.agents.values import CategoricalValue, ScalarValue
-from purejax_simba.config import AgentConfig, Config
+from purejax_simba.config import Config
 from purejax_simba.data.normalisation import RewardScale
 from purejax_simba.defaults import hyperparameters, resolve
 from purejax_simba.names import flatten, replace_values
+from purejax_simba.runs.checkpoint import named_leaves
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.grouping import group
 from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
 from purejax_simba.sweep.presets import PRESETS
 
-CONFIG = Config(task="gymnax/Pendulum-v1", agent=AgentConfig(critic_hidden_dim=64))
+CONFIG = Config(task="gymnax/Pendulum-v1", agent=SimbaV2(critic_hidden_dim=64))
 NUMBERS_OF = {
     "c-shift-1": {"actor.shift": 1.0, "critic.shift": 1.0},
     "g-no-reward-bound": {"return_bound": np.inf},
@@ -51,11 +52,7 @@ def _variants(preset: str) -> dict[str, Config]:
 
 def _numbers(config: Config) -> dict[str, float]:
     numbers = hyperparameters(config, 3)
-    flat = {f.name: getattr(numbers, f.name) for f in dataclasses.fields(HyperParameters)}
-    for network in ("actor", "critic"):
-        scales = flat.pop(network)
-        flat |= {f"{network}.{f.name}": getattr(scales, f.name) for f in dataclasses.fields(scales)}
-    return {name: float(value) for name, value in flat.items()}
+    return {name: float(value) for name, value in named_leaves(numbers).items()}
 
 
 def _changes(before: dict, after: dict) -> dict:

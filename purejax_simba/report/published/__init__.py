@@ -14,8 +14,9 @@ numbers of seeds per algorithm, task and exact env step:
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,22 +31,9 @@ SUITES = ("mujoco", "dmc_easy_medium", "dmc_hard", "myosuite", "humanoid_bench")
 _OWN_SUITES = SUITES[0], *SUITES[3:]
 
 
-class Source(NamedTuple):
-    """A collection of published result files.
-
-    Attributes:
-      file: in this package.
-      name: what its results are called in legends.
-    """
-
-    file: str
-    name: str
-
-
-SOURCES = (
-    Source("returns.csv.gz", "published"),
-    Source("flashsac.csv.gz", "published with FlashSAC"),
-)
+# Files of this package -> what their results are called in legends.
+_SOURCES = {"returns.csv.gz": "published", "flashsac.csv.gz": "published with FlashSAC"}
+OTHER_SOURCE = "published"
 
 
 @functools.cache
@@ -62,12 +50,10 @@ def published_returns() -> pd.DataFrame:
     files have `seeds`), and NaN for a single seed.
     """
     found = []
-    for source in SOURCES:
-        rows = add_unsolved(pd.read_csv(_DIRECTORY / source.file))
+    for file, source in _SOURCES.items():
+        rows = add_unsolved(pd.read_csv(_DIRECTORY / file))
         several = rows.seeds.where(rows.seeds > 1)
-        found.append(
-            rows.assign(std=rows["std"] * np.sqrt(several / (several - 1)), source=source.name)
-        )
+        found.append(rows.assign(std=rows["std"] * np.sqrt(several / (several - 1)), source=source))
     return pd.concat(found, ignore_index=True)
 
 
@@ -120,6 +106,17 @@ def suite(task: str) -> str:
     if family in _OWN_SUITES or not is_normalized(task):
         return family
     return "dmc_hard" if _DMC_HARD.match(task) else "dmc_easy_medium"
+
+
+def suites_of(tasks: Sequence[str]) -> dict[str, list[str]]:
+    """Suite -> its tasks among those given, of which scores can be normalised.
+
+    With tasks of several suites there is `all` as well.
+    """
+    known = [task for task in tasks if is_normalized(task)]
+    suites = {name: [task for task in known if suite(task) == name] for name in SUITES}
+    suites = {name: members for name, members in suites.items() if members}
+    return suites | ({"all": known} if len(suites) > 1 else {})
 
 
 def mean_scores(results: pd.DataFrame) -> pd.DataFrame:
