@@ -24,7 +24,7 @@ from purejax_simba.report.methods import (
 from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import read
 from purejax_simba.report.scaling import PUBLISHED, compute_of
-from purejax_simba.report.style import looks, published_color
+from purejax_simba.report.style import looks
 from tests.helpers.report_runs import write_run
 
 HEADLINE = {"simbaV2_utd1": 0.848, "simbaV2_utd2": 0.892, "simbaV2_utd4": 0.899}
@@ -355,7 +355,8 @@ def test_an_agent_has_one_hue_everywhere(tmp_path):
     ours = Methods(read([tmp_path])).ours
     theirs = published_algorithm("simbaV2_utd2")
     found = {method.name: look for method, look in looks([theirs, *ours]).items()}
-    assert found["a"].color == found["simbaV2_utd2"].color == published_color("simbaV2_utd8")
+    (utd8,) = looks([published_algorithm("simbaV2_utd8")]).values()
+    assert found["a"].color == found["simbaV2_utd2"].color == utd8.color
     assert (found["a"].color, found["a"].dash) != (found["b"].color, found["b"].dash)
     assert [*looks(ours).values()] == [found["a"], found["b"]]
 
