@@ -287,7 +287,7 @@ def test_aggregates_are_of_normalised_scores(tmp_path):
     pair = reference[["dmc/dog-run", "dmc/cheetah-run"]]
     compared = tables.aggregate_comparisons(experiments).set_index("suite")
     assert compared.loc["all", "published"] == pytest.approx(pair.mean())
-    assert compared.loc["all", "mean"] == pytest.approx((0.15 + 0.4) / 2)
+    assert compared.loc["all", "ours"] == pytest.approx((0.15 + 0.4) / 2)
 
 
 def test_a_curve_goes_on_with_the_seeds_that_did_not_diverge(tmp_path):
@@ -316,7 +316,7 @@ def test_a_value_that_was_not_finite_is_missing_and_counted(tmp_path):
     (row,) = tables.results(experiments).to_dict("records")
     assert (row["mean"], row["seeds"], row["missing"]) == (150.0, 2, 1)
     (row,) = tables.comparisons(experiments).to_dict("records")
-    assert (row["mean"], row["seeds"], row["missing"]) == (150.0, 2, 1)
+    assert (row["ours"], row["seeds"], row["missing"]) == (150.0, 2, 1)
     assert tables.aggregates(experiments).missing.tolist() == [1]
     assert experiments[0].curve(task).missing.tolist() == [0, 1, 1]
     write_index(tmp_path)
