@@ -150,7 +150,7 @@ def check_requirements(words: list[str]) -> None:
 @cache
 def known_options() -> frozenset[str]:
     """The options of all programs, as their help shows them."""
-    programs = [["train.py", "--agent.name", name, "--help-all"] for name in registry.NAMES]
+    programs = [["train.py", "--agent.name", name, "--help-all"] for name in registry.AGENTS]
     programs += [["sweep.py", "--help-all"], ["-m", "tests.parity", "--help"]]
     programs += [["-m", "envs", "--help"], ["-m", "envs", "render", "--help"]]
     programs += [["-m", "purejax_simba.report", *words, "--help"] for words in ([], ["figures"])]
@@ -198,6 +198,11 @@ def headings(page: Path) -> set[str]:
 def test_every_page_is_reached_from_the_readme():
     links = re.findall(r"\]\((docs/\w+\.md)", PAGES[0].read_text())
     assert {page.relative_to(ROOT).as_posix() for page in PAGES[1:]} == set(links)
+
+
+def test_every_agent_has_a_row():
+    page = (ROOT / "docs" / "training.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.MULTILINE)) >= {*registry.AGENTS}
 
 
 def test_no_reason_for_not_running_is_left_over():
