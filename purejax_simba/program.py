@@ -34,6 +34,10 @@ class Drawn(NamedTuple):
 class Program(abc.ABC):
     """What training in an environment and from a dataset share; holds only what is static.
 
+    A run is `init`, then `advance` in chunks of any size, with `evaluate` and `diagnose` between
+    them, and `begin_episodes` where it was resumed without its environments. `advance` repeats
+    `interact`, and that calls `update`, which takes minibatches from `draw`.
+
     Attributes:
       config: resolved.
       environment: without automatic reset.
@@ -118,14 +122,14 @@ class Program(abc.ABC):
         counters: Counters,
         state: RunState,
         hyperparameters: HyperParameters,
-        count: jax.Array,
+        num_updates: jax.Array,
         *data: Any,
     ) -> tuple[Counters, RunState]:
-        """Updates the agent `count` times, `()` int32, each time with another minibatch."""
+        """Updates the agent so many times, `()` int32, each time with another minibatch."""
         learn = self.agent.update
-        due = counters.replace(updates=counters.updates + count)
+        later = counters.replace(updates=counters.updates + num_updates)
         if learn is None:
-            return due, state
+            return later, state
 
         def body(index: jax.Array, state: RunState) -> RunState:
             number = counters.updates + index
@@ -141,7 +145,7 @@ class Program(abc.ABC):
                 progress=progress,
             )
 
-        return due, jax.lax.fori_loop(0, count, body, state)
+        return later, jax.lax.fori_loop(0, num_updates, body, state)
 
     def _reset_if_due(
         self,
