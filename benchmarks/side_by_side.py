@@ -12,14 +12,12 @@ from benchmarks.common import print_json
 from purejax_simba import drawing
 from purejax_simba.aggregates import (
     bootstrap_interval,
+    improvement_interval,
     mean,
-    percentile_interval,
     probability_of_improvement,
-    resample,
 )
 from purejax_simba.runs.result_files import METRICS_FILE, read_returns
 
-RESAMPLES = 10_000
 NAMES = ("ours", "published")
 FIGURE = "side_by_side.png"
 
@@ -51,15 +49,11 @@ def compare(ours: np.ndarray, published: np.ndarray) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for name, reduce in {"last": lambda x: x[-1], "mean": lambda x: x.mean(0)}.items():
         first, second = [reduce(ours)], [reduce(published)]
-        numbers = np.random.default_rng(0)
-        drawn = probability_of_improvement(
-            resample(first, RESAMPLES, numbers), resample(second, RESAMPLES, numbers)
-        )
         results[name] = {
             "ours": np.round(first[0], 1).tolist(),
             "published": np.round(second[0], 1).tolist(),
             "probability_that_ours_is_above": float(probability_of_improvement(first, second)),
-            "interval": [float(end) for end in percentile_interval(drawn)],
+            "interval": [float(end) for end in improvement_interval(first, second)],
         }
     return results
 
@@ -72,7 +66,7 @@ def draw(file: Path, curves: dict[str, tuple[list[int], list[np.ndarray]]]) -> N
     )
     for axes, (task, (steps, returns)) in zip(panels[0], curves.items(), strict=True):
         for name, color, values in zip(NAMES, ("tab:blue", "tab:orange"), returns, strict=True):
-            low, high = bootstrap_interval([values], lambda scores: mean(scores), RESAMPLES)
+            low, high = bootstrap_interval([values], mean)
             axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
             axes.plot(steps, values, color=color, alpha=0.3, linewidth=0.7)
             label = f"{name}, {values.shape[1]} seeds"

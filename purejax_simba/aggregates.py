@@ -62,6 +62,15 @@ def probability_of_improvement(first: Scores, second: Scores) -> np.ndarray:
     return np.mean(shares, axis=0)
 
 
+def improvement_interval(
+    first: Scores, second: Scores, resamples: int = 10_000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inside lie 95% of the probabilities of improvement of resampled seeds of both."""
+    numbers = np.random.default_rng(0)
+    drawn = (resample(scores, resamples, numbers) for scores in (first, second))
+    return _percentile_interval(probability_of_improvement(*drawn))
+
+
 def resample(scores: Scores, count: int, numbers: np.random.Generator) -> list[np.ndarray]:
     """The seeds of each task drawn again, with replacement: `(count, ..., seeds)` a task.
 
@@ -85,10 +94,10 @@ def bootstrap_interval(
     if max((np.shape(values)[-1] for values in scores), default=0) < 2:
         unknown = np.full(np.shape(statistic(scores)), np.nan) if len(scores) else np.array(np.nan)
         return unknown, unknown
-    return percentile_interval(statistic(resample(scores, resamples, np.random.default_rng(0))))
+    return _percentile_interval(statistic(resample(scores, resamples, np.random.default_rng(0))))
 
 
-def percentile_interval(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _percentile_interval(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The middle 95% of the values along the first axis."""
     tail = (1.0 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)

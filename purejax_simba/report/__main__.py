@@ -26,15 +26,14 @@ def page(words: list[str]) -> None:
     )
     parser.add_argument("--interval", type=float, default=30.0, help="seconds, with --watch")
     arguments = parser.parse_args(words)
-    from purejax_simba.report.page import write_page
-    from purejax_simba.report.watching import watch
+    from purejax_simba.report.page import watch, write_page
 
-    if arguments.watch:
-        if not arguments.interval > 0:
-            raise ConfigError(f"--interval is {arguments.interval}: give seconds above 0")
+    if not arguments.watch:
+        print(write_page(arguments.paths, arguments.output))
+    elif arguments.interval > 0:
         watch(arguments.paths, arguments.output, arguments.interval, time.sleep)
     else:
-        print(write_page(arguments.paths, arguments.output))
+        raise ConfigError(f"--interval is {arguments.interval}: give seconds above 0")
 
 
 def figures(words: list[str]) -> None:
@@ -42,18 +41,22 @@ def figures(words: list[str]) -> None:
     parser = _parser("python -m purejax_simba.report figures", figures, "*")
     parser.add_argument("--output", type=Path, required=True, help="a directory for the figures")
     arguments = parser.parse_args(words)
-    from purejax_simba.report.figures import draw_all
+    from purejax_simba.report.charts import save
+    from purejax_simba.report.figures import FIGURES
+    from purejax_simba.report.methods import Methods
     from purejax_simba.report.reading import read
 
     with still("reading"):
         collection = read(arguments.paths)
-    if arguments.paths and not collection.runs and not len(collection.published):
+        methods = Methods(collection)
+    if arguments.paths and not methods.ours and not len(collection.published):
         raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for path, reason in collection.left_out:
         print(f"left out: {path} {reason}", file=sys.stderr)
-    with still("drawing"):
-        drawn = draw_all(collection, arguments.output)
-    for name, files in drawn.items():
+    for name, make in FIGURES.items():
+        with still("drawing"):
+            figure = make(methods)
+            files = save(figure, arguments.output, name) if figure else []
         print(f"{name}: {', '.join(map(str, files)) or 'nothing to draw'}")
 
 

@@ -1,182 +1,311 @@
-"""Interactive charts, as specifications for plotly.js."""
+"""What a figure is, and its two pictures: by matplotlib in files, by plotly in the page."""
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from purejax_simba.report import style
-from purejax_simba.report.figures.curves import behind, up_to
-from purejax_simba.report.figures.norms import metric_curve
-from purejax_simba.report.methods import Experiment, Published
-from purejax_simba.report.published import normalized_metric
+from purejax_simba import drawing
+from purejax_simba.report.style import DASHES, MARKERS, Look, steps_label
 
-# Lines of single seeds would make the page too large beyond so many values.
-MOST_SEED_VALUES = 200_000
-MOST_NAMES = 12
+Chart = dict[str, Any]  # a specification for plotly.js
+STEPS = "environment steps"
+FORMATS = (".pdf", ".svg", ".png")
+# Inches: the narrowest figure, a line of the legend, what is beside its labels, and a letter.
+_NARROWEST, _LEGEND_LINE, _LEGEND_SAMPLE, _LETTER = 4.2, 0.18, 0.6, 0.065
+# A legend of very many is larger than an interactive chart; the pointer shows the name as well.
+_MOST_NAMES = 12
 _DIGITS = 5
-# Of matplotlib's markers.
-_SYMBOLS = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down"}
-_SYMBOLS |= {"P": "cross", "X": "x", "*": "star", "<": "triangle-left", ">": "triangle-right"}
-_DASHES = ("solid", "dash", "longdash", "dashdot", "longdashdot")
-
-Spec = dict[str, Any]
+_CIRCLES: Any = {"linestyle": "none", "marker": "o", "markersize": 4, "markerfacecolor": "none"}
+_STYLE = Path(__file__).parent / "assets" / "figures.mplstyle"
 
 
-def layout(x: str = "environment steps") -> Spec:
-    """What all charts have in common; `x` is the title of the horizontal axis."""
-    axis = {"gridcolor": "#e6e9ed", "zeroline": False, "automargin": True}
-    return {
-        "margin": {"l": 44, "r": 12, "t": 12, "b": 40},
-        "hovermode": "closest",
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "font": {"size": 11}},
-        "xaxis": axis | {"title": {"text": x, "standoff": 6}},
-        "yaxis": axis,
-        "plot_bgcolor": "#ffffff",
-        "paper_bgcolor": "#ffffff",
-        "font": {"size": 12},
-    }
+class Series(NamedTuple):
+    """A method in a panel.
+
+    Attributes:
+      look: of the method.
+      curve: columns `mean`, `low`, `high` and `missing`, see `methods`; the index is what the
+        horizontal axis shows.
+      is_joined: whether it is a line with a band; if not, points with their intervals.
+      seeds: a column per seed, thin lines in the page.
+    """
+
+    look: Look
+    curve: pd.DataFrame
+    is_joined: bool = False
+    seeds: pd.DataFrame | None = None
 
 
-def learning_curve(
-    experiments: Sequence[Experiment], task: str, with_seeds: bool, given: Sequence[Published] = ()
-) -> Spec:
-    """Mean, interval and seeds of each experiment on a task, and published points behind."""
-    metric = normalized_metric(task)
-    looks = style.looks(experiments)
-    traces: list[Spec] = []
-    last = max(e.runs[task].env_step for e in experiments if task in e.runs)
-    published = behind(experiments, task, given)
-    for method in published:
-        traces.append(_published_trace(method, task, last, style.looks(published)[method.name]))
-    for number, experiment in enumerate(experiments):
-        if task in experiment.runs:
-            traces += metric_traces(
-                experiment, task, metric, looks[experiment.name], number, with_seeds
-            )
-    return {"data": traces, "layout": _with_legend(experiments)}
+@dataclass(frozen=True)
+class Panel:
+    """A pair of axes.
+
+    Attributes:
+      title: above it.
+      series: in the order of the legend.
+      x: title of the horizontal axis.
+      y: title of the vertical axis.
+      are_rows: whether every series is a row with its label, and numbers are horizontal.
+      is_log: whether the horizontal axis is logarithmic.
+      scale: of the vertical axis: `linear`, `log` or `zero`, which begins there.
+      limits: of the horizontal axis, if data do not tell.
+      reference: a number to compare with.
+    """
+
+    title: str
+    series: list[Series]
+    x: str = STEPS
+    y: str = ""
+    are_rows: bool = False
+    is_log: bool = False
+    scale: str = "linear"
+    limits: tuple[float, float] | None = None
+    reference: float | None = None
 
 
-def metric_traces(
-    experiment: Experiment,
-    task: str,
-    metric: str,
-    look: style.Look,
-    number: int,
-    with_seeds: bool,
-) -> list[Spec]:
-    """Mean, interval and seeds of a metric of an experiment; nothing if it has no such metric."""
-    curve = metric_curve(experiment, task, metric)
-    if not len(curve):
-        return []
-    traces = _band_and_line(curve, look.label, look.color, _DASHES[number % len(_DASHES)])
-    if not with_seeds:
-        return traces
-    table = experiment.runs[task].table(metric)
-    for seed in table.columns:
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [int(step) for step in table.index],
-                "y": numbers(table[seed]),
-                "line": {"color": look.color, "width": 0.8},
-                "opacity": 0.45,
-                "legendgroup": look.label,
-                "showlegend": False,
-                "hovertemplate": f"seed {seed}, step %{{x:,}}: %{{y:.4g}}"
-                f"<extra>{look.label}</extra>",
-            }
+@dataclass(frozen=True)
+class Figure:
+    """Panels side by side with one legend.
+
+    Attributes:
+      panels: row by row.
+      y: what all vertical axes show, if panels do not say.
+      size: of a panel, in inches.
+      columns: of panels; 0 for as many as look good.
+    """
+
+    panels: list[Panel]
+    y: str = ""
+    size: tuple[float, float] = (4.0, 2.4)
+    columns: int = 0
+
+
+def save(figure: Figure, directory: Path, name: str) -> list[Path]:
+    """Writes `<name>.pdf`, `.svg` and `.png`; returns the files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    drawn = draw(figure)
+    drawn.draw_without_rendering()
+    drawn.set_layout_engine("none")  # once is enough for all formats
+    paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
+    for path in paths:
+        drawn.savefig(path)
+    drawing.pyplot().close(drawn)
+    return paths
+
+
+def draw(figure: Figure) -> Any:
+    """The figure by matplotlib."""
+    pyplot = drawing.pyplot()
+    pyplot.style.use(_STYLE)
+    count = len(figure.panels)
+    columns = figure.columns or (
+        count if count <= 4 else 3 if count <= 6 else 4 if count <= 16 else 8
+    )
+    rows = -(-count // columns)
+    width, height = figure.size
+    labels = max(len(s.look.label) * p.are_rows for p in figure.panels for s in p.series)
+    size = max(columns * width + 0.3 + _LETTER * labels, _NARROWEST), rows * height + 0.6
+    drawn, grid = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for unused in grid.flat[count:]:
+        unused.remove()
+    for place, (panel, axes) in enumerate(zip(figure.panels, grid.flat, strict=False)):
+        if panel.are_rows:
+            _draw_rows(axes, panel, with_labels=place % columns == 0)
+        else:
+            for series in panel.series:
+                _draw_series(axes, series)
+            _scale_axes(axes, panel)
+        axes.set(title=panel.title, ylabel=panel.y)
+    drawn.supxlabel(figure.panels[0].x, fontsize=8)
+    drawn.supylabel(figure.y, fontsize=8)
+    _draw_legend(drawn, figure)
+    return drawn
+
+
+def _draw_series(axes: Any, series: Series) -> None:
+    look, curve = series.look, series.curve
+    x, color = curve.index.to_numpy(), look.color
+    if not series.is_joined:
+        axes.errorbar(
+            x,
+            curve["mean"],
+            yerr=_lengths(curve),
+            color=color,
+            linestyle="none",
+            marker=MARKERS[look.marker],
+            markersize=4,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            elinewidth=0.8,
+            zorder=3,
         )
-    return traces
+        return
+    marker = MARKERS[look.marker] if len(curve) < 3 else None
+    axes.fill_between(x, curve.low, curve.high, color=color, alpha=0.18, linewidth=0)
+    axes.plot(x, curve["mean"], color=color, ls=DASHES[look.dash], marker=marker, markersize=2.5)
+    fewer = curve[curve.missing > 0]
+    axes.plot(fewer.index, fewer["mean"], color=color, **_CIRCLES)
 
 
-def metric_choices(experiments: Sequence[Experiment], task: str, with_seeds: bool) -> Spec:
-    """A chart of a task with a choice among all metrics but the one of the learning curve."""
-    looks = style.looks(experiments)
-    shown = [e for e in experiments if task in e.runs]
-    names = sorted(set().union(*(e.runs[task].metrics.metric for e in shown)))
-    choices = {}
-    for metric in names:
-        if metric == normalized_metric(task):
-            continue
-        traces: list[Spec] = []
-        for number, experiment in enumerate(experiments):
-            look = looks[experiment.name]
-            traces += metric_traces(experiment, task, metric, look, number, with_seeds)
-        choices[metric] = traces
-    return {"choices": choices, "layout": _with_legend(experiments)}
+def _draw_rows(axes: Any, panel: Panel, with_labels: bool) -> None:
+    for row, series in enumerate(panel.series):
+        (value,), (low, high) = series.curve["mean"], _lengths(series.curve)
+        color = series.look.color
+        axes.errorbar(value, row, xerr=(low, high), color=color, fmt="o", markersize=4, capsize=2)
+        place = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(f"{value:.3f}", (value, row), fontsize=6, **place)
+    axes.set_yticks(
+        range(len(panel.series)), [s.look.label if with_labels else "" for s in panel.series]
+    )
+    axes.set_ylim(len(panel.series) - 0.4, -0.7)
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.15)
+    axes.xaxis.get_major_locator().set_params(nbins=4)
+    if panel.reference is not None:
+        axes.axvline(panel.reference, color="0.4", linewidth=0.8, linestyle="--")
+    if panel.limits:
+        axes.set_xlim(panel.limits)
 
 
-def _with_legend(experiments: Sequence[Experiment]) -> Spec:
-    # A legend of very many is larger than the chart; the name is also where the pointer is.
-    return layout() | {"showlegend": len(experiments) <= MOST_NAMES}
+def _scale_axes(axes: Any, panel: Panel) -> None:
+    if panel.is_log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(_first_digits)
+    else:
+        axes.xaxis.get_major_locator().set_params(nbins=4)
+    if panel.x == STEPS:
+        axes.xaxis.set_major_formatter(steps_label)
+    if panel.scale == "log":
+        axes.set_yscale("log")
+    elif panel.scale == "zero":
+        axes.set_ylim(0, 1.1 * axes.dataLim.y1)
+    if panel.limits:
+        axes.set_xlim(panel.limits)
 
 
-def _published_trace(method: Published, task: str, last: int, look: style.Look) -> Spec:
-    # What lies between two points is not known: no line.
-    curve = up_to(method.curve(task), last)
-    errors = {
-        "type": "data",
-        "symmetric": False,
-        "array": numbers(curve.high - curve["mean"]),
-        "arrayminus": numbers(curve["mean"] - curve.low),
-        "thickness": 1,
-        "width": 3,
-        "color": look.color,
+def _first_digits(value: float, _: int = 0) -> str:
+    """Ticks of a logarithmic axis between powers of ten: 20 and 50, the others without a label."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
+
+
+def _draw_legend(drawn: Any, figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+
+    shown = [s for p in figure.panels for s in p.series if not p.are_rows and len(s.curve)]
+    shown.sort(key=lambda series: series.is_joined)
+    handles: list[Line2D] = []
+    for look, is_joined in {s.look.label: (s.look, s.is_joined) for s in shown}.values():
+        style: Any = {"linestyle": "none", "marker": MARKERS[look.marker], "markersize": 4}
+        if is_joined:
+            style = {"linestyle": DASHES[look.dash]}
+        handles.append(Line2D([], [], color=look.color, label=look.label, **style))
+    if any((s.curve.missing > 0).any() for s in shown):
+        handles.append(Line2D([], [], color="black", label="some seeds missing", **_CIRCLES))
+    if handles:
+        width = _LEGEND_SAMPLE + _LETTER * max(len(str(line.get_label())) for line in handles)
+        columns = min(max(1, int(drawn.get_figwidth() // width)), len(handles))
+        lines = -(-len(handles) // columns)
+        drawn.set_figheight(drawn.get_figheight() + _LEGEND_LINE * (lines - 1))
+        drawn.legend(handles=handles, loc="outside upper center", ncols=columns)
+
+
+def _lengths(curve: pd.DataFrame) -> list[np.ndarray]:
+    """How far an interval goes below and above the mean; 0 where there is none."""
+    below, above = curve["mean"] - curve.low, curve.high - curve["mean"]
+    return [np.maximum(0.0, length.fillna(0.0).to_numpy(float)) for length in (below, above)]
+
+
+def chart(panel: Panel, y: str = "") -> Chart:
+    """A panel by plotly, for the page; `y` is the title of the vertical axis if it has none."""
+    shown = [series for series in panel.series if len(series.curve)]
+    has_legend = not panel.are_rows and len({series.look.label for series in shown}) <= _MOST_NAMES
+    drawn: Chart = {
+        "data": [trace for s in shown for trace in ([_row(s)] if panel.are_rows else _traces(s))],
+        "layout": axes(panel.x, panel.y or y) | {"showlegend": has_legend},
     }
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [int(step) for step in curve.index],
+    x_axis, y_axis = drawn["layout"]["xaxis"], drawn["layout"]["yaxis"]
+    if panel.are_rows:
+        y_axis["autorange"] = "reversed"
+    if panel.is_log:
+        x_axis |= {"type": "log", "dtick": "D2"}  # labels at 1, 2 and 5
+    elif panel.limits:
+        x_axis["range"] = [*panel.limits]
+    y_axis |= {"log": {"type": "log"}, "zero": {"rangemode": "tozero"}}.get(panel.scale, {})
+    if panel.reference is not None:
+        line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dash"}}
+        drawn["layout"]["shapes"] = [line | {"x0": panel.reference, "x1": panel.reference}]
+    return drawn
+
+
+def axes(x: str, y: str = "") -> dict[str, Any]:
+    """The layout of a chart whose axes have these titles; the rest is in `page.js`."""
+    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+
+
+def _traces(series: Series) -> list[Chart]:
+    look, curve = series.look, series.curve
+    line: Chart = {
+        "x": curve.index.tolist(),
         "y": numbers(curve["mean"]),
-        "error_y": errors,
-        "marker": {"size": 7, "color": look.color, "symbol": _SYMBOLS[look.marker]},
         "name": look.label,
-        "hovertemplate": "step %{x:,}: %{y:.4g}" + f"<extra>{look.label}</extra>",
+        "legendgroup": look.label,
     }
-
-
-def _band_and_line(curve: pd.DataFrame, name: str, color: str, dash: str) -> list[Spec]:
-    steps = [int(step) for step in curve.index]
-    known = curve.dropna(subset=["mean"])
+    if any(curve.missing):
+        line["text"] = [f", {count} seeds missing" if count else "" for count in curve.missing]
+        line["hovertemplate"] = "%{x:,}: %{y:.4g}%{text}"
+    if not series.is_joined:
+        marker = {"color": look.color, "symbol": look.marker, "size": 7}
+        return [line | {"mode": "markers", "marker": marker, "error_y": errors(series)}]
+    mode = "lines+markers" if len(curve) < 3 else "lines"
+    line |= {"mode": mode, "line": {"color": look.color, "dash": look.dash}}
+    silent = {"mode": "lines", "legendgroup": look.label, "showlegend": False}
+    known = curve.dropna()
     band = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [int(step) for step in [*known.index, *known.index[::-1]]],
-        "y": [*numbers(known.low), *numbers(known.high)[::-1]],
+        "x": [*known.index.tolist(), *known.index[::-1].tolist()],
+        "y": [*numbers(known.low), *numbers(known.high[::-1])],
         "fill": "toself",
-        "fillcolor": _transparent(color, 0.16),
+        "fillcolor": f"{look.color}29",  # the last two digits are the opacity
         "line": {"width": 0},
         "hoverinfo": "skip",
-        "legendgroup": name,
-        "showlegend": False,
     }
-    line = {
-        "type": "scatter",
-        "mode": "lines+markers" if len(steps) < 3 else "lines",
-        "x": steps,
-        "y": numbers(curve["mean"]),
-        "line": {"color": color, "width": 2, "dash": dash},
-        "marker": {"size": 5},
-        "name": name,
-        "legendgroup": name,
-        "text": [f", {int(count)} seeds missing" if count else "" for count in curve.missing],
-        "hovertemplate": "step %{x:,}: %{y:.4g}%{text}" + f"<extra>{name}</extra>",
+    of_seeds = [] if series.seeds is None else series.seeds.items()
+    seeds = [
+        {
+            "x": values.index.tolist(),
+            "y": numbers(values),
+            "name": f"{look.label}, seed {seed}",
+            "line": {"color": look.color, "width": 0.8},
+            "opacity": 0.45,
+        }
+        for seed, values in of_seeds
+    ]
+    return [*([band | silent] if len(known) else []), line, *(seed | silent for seed in seeds)]
+
+
+def _row(series: Series) -> Chart:
+    return {
+        "x": numbers(series.curve["mean"]),
+        "y": [series.look.label],
+        "name": "",
+        "mode": "markers",
+        "marker": {"color": series.look.color, "size": 8},
+        "error_x": errors(series),
     }
-    # A band of a single seed has no width and no bounds.
-    return [line] if curve.low.isna().all() else [band, line]
+
+
+def errors(series: Series) -> Chart:
+    """The interval around each mean of a series."""
+    below, above = _lengths(series.curve)
+    ends = {"array": numbers(above), "arrayminus": numbers(below), "symmetric": False}
+    return {"type": "data", "thickness": 1, "width": 3, "color": series.look.color} | ends
 
 
 def numbers(values: pd.Series | np.ndarray) -> list[float | None]:
     """Values with few digits; none where they are not finite, which JSON cannot say."""
     return [
-        float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
-        for value in np.asarray(values, np.float64)
+        float(f"{v:.{_DIGITS}g}") if np.isfinite(v) else None for v in np.asarray(values, float)
     ]
-
-
-def _transparent(color: str, opacity: float) -> str:
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity:.3g})"

@@ -1,27 +1,46 @@
-"""Small pieces of HTML; every text is escaped where it goes in."""
+"""Pieces of the page; pandas writes its tables."""
 
 import html
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from purejax_simba.report.charts import Chart
 
 UNKNOWN = "-"
+_WIDE = 60  # letters, beyond which a cell has several lines
 
 
-class Markup(str):
-    """Text that is HTML already."""
+class Section(NamedTuple):
+    """A section of the page.
+
+    Attributes:
+      name: for links.
+      title: for people.
+      content: HTML.
+    """
+
+    name: str
+    title: str
+    content: str
 
 
-def escape(value: Any) -> Markup:
-    """A value as HTML."""
-    return value if isinstance(value, Markup) else Markup(html.escape(show(value)))
+class Charts(dict[str, Chart]):
+    """The charts of a page by name, which are drawn when they come near the screen."""
+
+    def card(self, name: str, title: str, chart: Chart) -> str:
+        """Adds a chart; returns the place for it."""
+        self[name] = chart
+        place = f'<div class="chart" data-chart="{html.escape(name)}"></div>'
+        return f'<div class="card"><h3>{html.escape(title)}</h3>{place}</div>'
 
 
 def show(value: Any) -> str:
     """A value for people: four digits of what is not whole, `UNKNOWN` for what is not known."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return UNKNOWN
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         return str(value)
     if float(value).is_integer():
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:g}"
@@ -31,53 +50,65 @@ def show(value: Any) -> str:
     return f"{value:.3g}"
 
 
-def between(low: float, high: float) -> str:
-    """An interval."""
+def seeds_of(seeds: int, missing: int) -> int | str:
+    """A number of seeds, and of how many it is where some are missing."""
+    return f"{seeds} of {seeds + missing}" if missing else int(seeds)
+
+
+def table(frame: pd.DataFrame, links: str = "") -> str:
+    """A table that scrolls sideways.
+
+    Args:
+      frame: the bounds `<name>low` and `<name>high` of an interval become one column, and `missing`
+        a part of `seeds`.
+      links: the column that is HTML already.
+    """
+    columns: list[tuple[str, list[Any]]] = []
+    for name in frame:
+        values, title = frame[name].astype(object).tolist(), str(name)
+        if title.endswith("low"):
+            highs = frame[f"{name[: -len('low')]}high"]
+            pairs = [
+                f"{show(low)} to {show(high)}" for low, high in zip(values, highs, strict=True)
+            ]
+            known = [pair if UNKNOWN not in pair.split() else UNKNOWN for pair in pairs]
+            columns.append(("95% interval", known))
+        elif name == "seeds" and "missing" in frame:
+            columns.append((title, [*map(seeds_of, values, frame.missing)]))
+        elif name != "missing" and not title.endswith("high"):
+            columns.append((title, values))
+    cells = [values if title == links else [*map(_cell, values)] for title, values in columns]
+    shown = pd.DataFrame(zip(*cells, strict=True), columns=[html.escape(t) for t, _ in columns])
+    with pd.option_context("display.max_colwidth", None):
+        text = shown.to_html(index=False, escape=False, border=0)
+    return f'<div class="scroll">{text}</div>'
+
+
+def _between(low: float, high: float) -> str:
     return UNKNOWN if math.isnan(low) else f"{show(low)} to {show(high)}"
 
 
-def tag(name: str, content: Any, **attributes: str) -> Markup:
-    """An element; `class_` stands for `class`, underscores for hyphens."""
-    words = [name]
-    for key, value in attributes.items():
-        words.append(f'{key.rstrip("_").replace("_", "-")}="{html.escape(value)}"')
-    return Markup(f"<{' '.join(words)}>{escape(content)}</{name}>")
-
-
-def join(parts: Iterable[Markup]) -> Markup:
-    """Pieces one after the other."""
-    return Markup("\n".join(parts))
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
-    """A table that scrolls sideways; columns of numbers are aligned to the right."""
-    rows = [list(row) for row in rows]
-    numeric = [
-        any(_is_number(row[column]) for row in rows)
-        and all(_is_number(row[column]) or show(row[column]) == UNKNOWN for row in rows)
-        for column in range(len(header))
-    ]
-
-    def cell(name: str, value: Any, column: int) -> Markup:
-        if numeric[column]:
-            return tag(name, value, class_="number")
-        wide = len(show(value)) > 60
-        return tag(name, value, class_="wide") if wide else tag(name, value)
-
-    lines = [join(cell("th", title, column) for column, title in enumerate(header))]
-    lines += [join(cell("td", value, column) for column, value in enumerate(row)) for row in rows]
-    return tag("div", tag("table", join(tag("tr", line) for line in lines)), class_="scroll")
-
-
-def section(name: str, title: str, *parts: Markup) -> Markup:
-    """A section that links can lead to."""
-    return tag("section", join([tag("h2", title), *parts]), id=name)
-
-
-def details(summary: str, content: Markup) -> Markup:
-    """What is shown on demand."""
-    return tag("details", join([tag("summary", summary), content]))
+def _cell(value: Any) -> str:
+    text = html.escape(show(value))
+    if _is_number(value):
+        return f'<span class="number">{text}</span>'
+    return f'<div class="wide">{text}</div>' if len(text) > _WIDE else text
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def note(text: str) -> str:
+    """A sentence of explanation."""
+    return f'<p class="note">{html.escape(text)}</p>'
+
+
+def cards(places: list[str]) -> str:
+    """Charts side by side."""
+    return f'<div class="charts">{"".join(places)}</div>'
+
+
+def details(summary: str, content: str) -> str:
+    """What is shown on demand."""
+    return f"<details><summary>{html.escape(summary)}</summary>{content}</details>"

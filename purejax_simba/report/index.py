@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from purejax_simba.config import ConfigError
-from purejax_simba.report.html import UNKNOWN
+from purejax_simba.report.html import UNKNOWN, seeds_of
+from purejax_simba.report.methods import Experiment
+from purejax_simba.report.published import RETURN
 from purejax_simba.report.reading import Run, read
-from purejax_simba.report.tables import LastScore, last_scores, seeds_of
+from purejax_simba.report.tables import results
 from purejax_simba.runs.result_files import CONFIG_FILE, CURVE_FILE, METRICS_FILE, replace_text
 from purejax_simba.runs.session_record import RECORD_FILE
 
@@ -25,29 +27,29 @@ def write_index(directory: Path) -> str:
     Raises:
       ConfigError: if there are no runs, or the file cannot be written.
     """
-    collection = read([directory])
-    if not collection.runs:
+    runs = read([directory]).runs
+    if not runs:
         raise ConfigError(f"no results in {directory}")
     path = directory / INDEX_FILE
-    lines = [_row(_HEADER), _row(["---"] * len(_HEADER))]
-    lines += [_row(_cells(run, directory)) for run in collection.runs]
+    lines = [_HEADER, ["---"] * len(_HEADER), *(_cells(run, directory) for run in runs)]
+    table = [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
     places: dict[str, list[str]] = {}
-    for run in (run for run in collection.runs if run.sessions):
-        place = f"`{_place(run, directory)}`"
-        places.setdefault(str(run.sessions[0].get("command")), []).append(place)
-    commands = [f"- {', '.join(runs)}: `{command}`" for command, runs in places.items()]
-    table = "\n".join([BEGIN, "", *lines, "", *commands, *([""] if commands else []), END])
+    for run in (run for run in runs if run.sessions):
+        command = str(run.sessions[0].get("command"))
+        places.setdefault(command, []).append(f"`{_place(run, directory)}`")
+    commands = [f"- {', '.join(of_runs)}: `{command}`" for command, of_runs in places.items()]
+    text = "\n".join([BEGIN, "", *table, "", *commands, *([""] if commands else []), END])
     try:
-        text = path.read_text() if path.exists() else "# Results\n"
-        if BEGIN in text and END in text:
-            before, _, rest = text.partition(BEGIN)
-            text = before + table + rest.partition(END)[2]
+        known = path.read_text() if path.exists() else "# Results\n"
+        if BEGIN in known and END in known:
+            before, _, rest = known.partition(BEGIN)
+            text = before + text + rest.partition(END)[2]
         else:
-            text = f"{text.rstrip()}\n\n{table}\n"
+            text = f"{known.rstrip()}\n\n{text}\n"
         replace_text(path, text)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-    return f"{path}: {len(collection.runs)} runs"
+    return f"{path}: {len(runs)} runs"
 
 
 def _cells(run: Run, directory: Path) -> list[str]:
@@ -56,7 +58,8 @@ def _cells(run: Run, directory: Path) -> list[str]:
     shown = [f"{name} {versions[name]}" for name in ("jax", "mujoco") if name in versions]
     if "revision" in versions:
         shown.append(f"commit {versions['revision'][:12]}")
-    score = last_scores(run)
+    found = results([Experiment(run.experiment, [run])]).set_index("metric").loc[RETURN]
+    spread = f" ± {found['std']:.1f}" if found.seeds > 1 else ""
     files = [
         f"[{name}]({(run.directory / name).relative_to(directory).as_posix()})"
         for name in (METRICS_FILE, CURVE_FILE, CONFIG_FILE, RECORD_FILE)
@@ -65,8 +68,8 @@ def _cells(run: Run, directory: Path) -> list[str]:
     return [
         f"`{_place(run, directory)}`",
         f"{run.env_step:,}",
-        str(seeds_of(score.seeds, score.missing)),
-        _show(score),
+        str(seeds_of(found.seeds, found.missing)),
+        f"{found['mean']:.1f}{spread}" if found.seeds else UNKNOWN,
         str(session.get("begun", UNKNOWN)).partition("T")[0],
         ", ".join(shown) or UNKNOWN,
         str(session.get("machine", UNKNOWN)),
@@ -74,15 +77,5 @@ def _cells(run: Run, directory: Path) -> list[str]:
     ]
 
 
-def _show(score: LastScore) -> str:
-    if not score.seeds:
-        return UNKNOWN
-    return f"{score.mean:.1f} ± {score.std:.1f}" if score.seeds > 1 else f"{score.mean:.1f}"
-
-
 def _place(run: Run, directory: Path) -> str:
     return run.directory.relative_to(directory).as_posix()
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -1,11 +1,12 @@
 """Whatever has results on tasks: our experiments, seed by seed, and published algorithms, as means.
 
-Both are asked the same questions, so that a figure need not know which is which.
+Both are asked the same questions, so that a figure need not know which is which. A curve is a frame
+with a row per env step: `mean`, the bounds `low` and `high` of its 95% interval, NaN where there is
+none, and `missing`, the number of seeds without a value.
 """
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,12 @@ from scipy.stats import norm
 
 from purejax_simba.aggregates import CONFIDENCE, Statistic, bootstrap_interval, mean
 from purejax_simba.report.published import (
-    SOURCES,
+    LAST_STEP,
+    OTHER_SOURCE,
+    algorithms,
+    is_normalized,
     mean_scores,
+    normalization_scores,
     normalize,
     normalized_metric,
     published_returns,
@@ -22,126 +27,91 @@ from purejax_simba.report.published import (
 )
 from purejax_simba.report.reading import Collection, Run
 
-_BESIDE_SIMBA_V2 = ("simbaV2_utd2", "simba_utd2", "bro_utd2", "tdmpc2", "mrq", "sac")
-BASELINES = (*_BESIDE_SIMBA_V2, "flashsac_cpu", "xqc_cpu")
+SIMBA_V2 = "simbaV2_utd2"  # as published by default
 CURVE_RESAMPLES = 1_000
 _Z = float(norm.ppf(0.5 + CONFIDENCE / 2))
 # Env steps that differ by no more count as the same: 999,960 is as near to 1,000,000 as whole
 # evaluation intervals of 16,666 come.
 _SAME_STEP = 1e-3
-
-
 _CURVE = ["mean", "low", "high", "missing"]
 
 
-class Estimate(NamedTuple):
-    """A number and its 95% interval; NaN where there is none."""
-
-    value: float
-    low: float
-    high: float
-
-
-class Method(Protocol):
-    """An experiment or a published algorithm.
+class Experiment:
+    """One of our experiments.
 
     Attributes:
       name: unique.
-      agent: its name in our configurations; empty if it is none of ours.
+      runs: task -> run.
+      config: of the first run.
+      agent: its name in our configurations; empty if unknown.
     """
-
-    name: str
-    agent: str
-
-    @property
-    def tasks(self) -> set[str]:
-        """Ids of the tasks with results."""
-
-    def curve(self, task: str) -> pd.DataFrame:
-        """Mean over seeds of what is normalised on a task, before it is normalised.
-
-        Columns `mean`, `low` and `high`, and `missing`, the number of seeds without a value; a row
-        per env step.
-        """
-
-    def aggregate(self, tasks: Sequence[str]) -> pd.DataFrame:
-        """Normalised mean over tasks; columns as `curve`, `missing` is of all tasks.
-
-        A row for every env step at which all these tasks were evaluated.
-        """
-
-
-class Experiment:
-    """One of our experiments."""
 
     def __init__(self, name: str, runs: Iterable[Run]):
         """`runs` are those of the experiment."""
         self.name = name
         self.runs = {run.task: run for run in runs}
-        self.config = next(iter(self.runs.values())).config
-        self.agent = next(iter(self.runs.values())).agent
+        first = next(iter(self.runs.values()))
+        self.config, self.agent = first.config, first.agent
         self._tables = {task: run.table(normalized_metric(task)) for task, run in self.runs.items()}
 
     @property
     def tasks(self) -> set[str]:
-        """See `Method`."""
+        """Ids of the tasks with results."""
         return {task for task, table in self._tables.items() if len(table)}
 
     def scores(self, tasks: Sequence[str], env_step: int) -> list[np.ndarray]:
         """Normalised scores of the seeds at an env step, an array for each task that has any."""
-        found = []
-        for task in tasks:
-            table = self._tables[task]
-            if env_step in table.index:
-                found.append(normalize(task, table.loc[env_step].dropna().to_numpy()))
+        tables = {task: self._tables[task] for task in tasks}
+        found = [
+            normalize(task, table.loc[env_step].dropna().to_numpy())
+            for task, table in tables.items()
+            if env_step in table.index
+        ]
         return [values for values in found if len(values)]
 
     def steps(self, tasks: Sequence[str]) -> list[int]:
         """Env steps at which all these tasks were evaluated, each with one seed or more."""
-        common = set.intersection(
-            *(set(self._tables[task].dropna(how="all").index) for task in tasks)
-        )
-        return sorted(int(step) for step in common)
+        known = (set(self._tables[task].dropna(how="all").index) for task in tasks)
+        return sorted(int(step) for step in set.intersection(*known))
 
-    def curve(self, task: str) -> pd.DataFrame:
-        """See `Method`."""
-        return with_intervals([self._tables[task]], mean)
+    def curve(self, task: str, metric: str = "") -> pd.DataFrame:
+        """Mean over seeds of a metric on a task; default: of what is normalised there."""
+        if task not in self.runs:
+            return pd.DataFrame(columns=_CURVE)
+        table = self.runs[task].table(metric) if metric else self._tables[task]
+        return with_intervals([table], mean)
 
     def aggregate(self, tasks: Sequence[str], statistic: Statistic = mean) -> pd.DataFrame:
-        """See `Method`; `mean` is of another statistic if one is given."""
+        """Normalised mean over tasks, or another statistic; `missing` is of all tasks.
+
+        A row for every env step at which all these tasks were evaluated.
+        """
+        if not set(tasks) <= self.tasks:
+            return pd.DataFrame(columns=_CURVE)
         steps = self.steps(tasks)
         tables = [normalize(task, self._tables[task].loc[steps]) for task in tasks]
         return with_intervals(tables, statistic)
 
 
 def with_intervals(tables: Sequence[pd.DataFrame], statistic: Statistic) -> pd.DataFrame:
-    """A statistic at every env step, columns as `Method.curve`.
+    """A statistic at every env step, as a curve.
 
     Args:
       tables: a row per env step, the same in all, and a column per seed; NaN where a seed has
         diverged, or a value was not finite. One table per task.
       statistic: of the seeds that are there; NaN where a task has none.
     """
-    rows: dict[int, tuple[float, float, float, int]] = {}
-    present = np.concatenate([table.notna().to_numpy() for table in tables], axis=1)
-    patterns, group_of_row = np.unique(present, axis=0, return_inverse=True)
-    for group, pattern in enumerate(patterns):
-        chosen = np.flatnonzero(group_of_row == group)
-        splits = np.split(pattern, np.cumsum([table.shape[1] for table in tables])[:-1])
-        missing = int((~pattern).sum())
-        if not all(split.any() for split in splits):
-            unknown = (np.nan, np.nan, np.nan, missing)
-            rows |= {int(tables[0].index[row]): unknown for row in chosen}
-            continue
-        scores = [
-            table.to_numpy(np.float64)[chosen][:, split]
-            for table, split in zip(tables, splits, strict=True)
-        ]
-        values = statistic(scores)
-        low, high = bootstrap_interval(scores, statistic, CURVE_RESAMPLES)
-        for index, row in enumerate(chosen):
-            rows[int(tables[0].index[row])] = (values[index], low[index], high[index], missing)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=_CURVE).sort_index()
+    values = [table.to_numpy(np.float64) for table in tables]
+    known = ~np.isnan(np.concatenate(values, axis=1))
+    curve = pd.DataFrame(np.nan, tables[0].index, _CURVE).assign(missing=(~known).sum(axis=1))
+    # Steps that miss the same seeds are resampled together.
+    for pattern in np.unique(known, axis=0):
+        rows = (known == pattern).all(axis=1)
+        scores = [of_task[rows][:, ~np.isnan(of_task[rows][0])] for of_task in values]
+        if all(of_task.size for of_task in scores):
+            interval = bootstrap_interval(scores, statistic, CURVE_RESAMPLES)
+            curve.loc[rows, ["mean", "low", "high"]] = np.stack([statistic(scores), *interval], 1)
+    return curve
 
 
 class Published:
@@ -150,78 +120,123 @@ class Published:
     Intervals are those of a normal distribution.
 
     Attributes:
-      source: what results of the same origin are called, as `published.Source.name`.
+      name: unique.
+      source: what results of the same origin are called.
+      label: for legends.
+      agent: our name of it where we have it; else another, or none.
+      tasks: ids of those with results.
     """
 
-    agent = ""
-
-    def __init__(self, name: str, results: pd.DataFrame, source: str = SOURCES[0].name):
+    def __init__(self, name: str, results: pd.DataFrame, source: str = OTHER_SOURCE):
         """`results` has the columns of `published.COLUMNS`, of this algorithm or more."""
-        self.name = name
-        self.source = source
+        self.name, self.source = name, source
+        known = algorithms().loc[name] if name in algorithms().index else pd.Series({"label": name})
+        self.label = f"{known.label}, {source}"
+        self.agent = str(known.get("family", ""))
         self._results = results[results.algorithm == name]
+        self.tasks = set(self._results.task)
 
-    @property
-    def tasks(self) -> set[str]:
-        """See `Method`."""
-        return set(self._results.task)
-
-    def steps(self, task: str, metric: str) -> list[int]:
-        """Env steps of which a metric on a task is known."""
-        return self._rows(task, metric).env_step.tolist()
-
-    def at(self, task: str, metric: str, env_step: int) -> pd.Series:
-        """`mean`, `std` and `seeds` at one of these steps."""
-        return self._rows(task, metric).set_index("env_step").loc[env_step]
-
-    def _rows(self, task: str, metric: str) -> pd.DataFrame:
+    def means(self, task: str, metric: str) -> pd.DataFrame:
+        """`mean`, `std` and `seeds` of a metric on a task, a row per env step."""
         results = self._results
         chosen = results[(results.task == task) & (results.metric == metric)]
-        return chosen.sort_values("env_step")
+        return chosen.set_index("env_step").sort_index()[["mean", "std", "seeds"]]
 
     def curve(self, task: str) -> pd.DataFrame:
-        """See `Method`."""
-        rows = self._rows(task, normalized_metric(task)).set_index("env_step")
-        error = _Z * rows["std"] / np.sqrt(rows.seeds.astype(float))
-        low, high = rows["mean"] - error, rows["mean"] + error
-        return pd.DataFrame({"mean": rows["mean"], "low": low, "high": high, "missing": 0})
+        """Mean over seeds of what is normalised on a task."""
+        means = self.means(task, normalized_metric(task))
+        error = _Z * means["std"] / np.sqrt(means.seeds.astype(float))
+        return _normal(means["mean"], error)
 
     def aggregate(self, tasks: Sequence[str]) -> pd.DataFrame:
-        """See `Method`. Env steps are those of the task with the fewest evaluations."""
+        """Normalised mean over tasks. Env steps are those of the task with the fewest."""
+        if not set(tasks) <= self.tasks:
+            return pd.DataFrame(columns=_CURVE)
         chosen = mean_scores(self._results[self._results.task.isin(list(tasks))])
-        of_task = [scores.sort_values("env_step") for _, scores in chosen.groupby("task")]
+        columns = chosen.set_index("env_step").sort_index().groupby("task")[["score", "error"]]
+        of_task = [scores for _, scores in columns]
         if len(of_task) < len(tasks):
             return pd.DataFrame(columns=_CURVE)
-        steps = min((scores.env_step for scores in of_task), key=len).to_numpy()
-        scores, errors, known = [], [], np.ones(len(steps), bool)
-        for own in of_task:
-            distances = np.abs(own.env_step.to_numpy() - steps[:, None])
-            nearest = distances.argmin(axis=1)
-            known &= distances.min(axis=1) <= np.maximum(1, _SAME_STEP * steps)
-            scores.append(own.score.to_numpy()[nearest])
-            errors.append(own.error.to_numpy()[nearest])
-        value = np.mean(scores, axis=0)
-        error = _Z * np.sqrt(np.square(errors).sum(axis=0)) / len(tasks)
-        columns = {"mean": value, "low": value - error, "high": value + error, "missing": 0}
-        return pd.DataFrame(columns, index=steps)[known]
+        steps = min((scores.index for scores in of_task), key=len)
+        tolerance = np.maximum(1, _SAME_STEP * steps.to_numpy())
+        near = pd.concat(
+            [scores.reindex(steps, method="nearest", tolerance=tolerance) for scores in of_task]
+        )
+        known = near.dropna(subset="score").groupby(level=0)
+        square = (near.error**2).groupby(level=0).sum(min_count=len(tasks))
+        curve = _normal(known.score.mean(), _Z * np.sqrt(square) / len(tasks))
+        return curve[known.size() == len(tasks)]
 
 
-def estimate(method: Method, tasks: Sequence[str], env_step: int) -> Estimate | None:
-    """The normalised mean at an env step; None if not all tasks were evaluated then."""
-    if not set(tasks) <= method.tasks:
-        return None
-    curve = method.aggregate(tasks)
-    if env_step not in curve.index:
-        return None
-    return Estimate(*curve.loc[env_step, ["mean", "low", "high"]])
+def _normal(means: pd.Series, error: pd.Series) -> pd.DataFrame:
+    columns = {"mean": means, "low": means - error, "high": means + error}
+    return pd.DataFrame(columns).assign(missing=0)
 
 
-def experiments_of(collection: Collection) -> list[Experiment]:
-    """The experiments of a collection, by name."""
-    return [
-        Experiment(name, [run for run in collection.runs if run.experiment == name])
-        for name in collection.experiments
-    ]
+Method = Experiment | Published
+
+
+class Methods:
+    """All that is compared.
+
+    Attributes:
+      ours: our experiments, by name.
+      given: algorithms in the result files with means that were given. Of those that come with the
+        package only the baselines count: there are many variants.
+      tasks: that any of ours has; all of the benchmark without ours.
+      common_tasks: those that all of ours have, of which scores can be normalised.
+      last_step: the last env step at which all of ours were evaluated on all of these; None if
+        there is none.
+      scope: the common tasks and the env step at which to compare them with what is published,
+        which is the last one that was published by then; no tasks where nothing can be compared.
+    """
+
+    def __init__(self, collection: Collection):
+        """Takes the runs and means of a collection."""
+        names = sorted({run.experiment for run in collection.runs})
+        self.ours = [
+            Experiment(name, [run for run in collection.runs if run.experiment == name])
+            for name in names
+        ]
+        packaged = algorithms().index[algorithms().baseline.isna()]
+        others = dict.fromkeys(collection.published.algorithm)
+        self.given = [Published(n, collection.published) for n in others if n not in packaged]
+        benchmark = sorted(normalization_scores().index)
+        if not self.ours:
+            self.tasks = self.common_tasks = benchmark
+            self.last_step: int | None = None
+            self.scope = benchmark, LAST_STEP
+            return
+        self.tasks = sorted(set.union(*(experiment.tasks for experiment in self.ours)))
+        common = set.intersection(*(experiment.tasks for experiment in self.ours))
+        self.common_tasks = sorted(task for task in common if is_normalized(task))
+        of_ours = [set(e.steps(self.common_tasks)) for e in self.ours if self.common_tasks]
+        steps = set.intersection(*of_ours) if of_ours else set()
+        self.last_step = max(steps, default=None)
+        if self.last_step is None:
+            self.scope = [], 0
+            return
+        curve = published_algorithm(SIMBA_V2).aggregate(self.common_tasks)
+        known = {step for step in curve.index if step > 0}
+        self.scope = self.common_tasks, max(steps & known, default=self.last_step)
+
+    def baselines(self) -> list[Published]:
+        """The published algorithms to show where they are not matched with ours."""
+        names = algorithms().baseline.dropna().sort_values().index
+        return distinct([*map(published_algorithm, names), *self.given])
+
+    def behind(self, task: str) -> list[Published]:
+        """The published algorithms to show behind ours on a task; without any the baselines."""
+        if not self.ours:
+            return [method for method in self.baselines() if task in method.tasks]
+        runs = [experiment.runs[task] for experiment in self.ours if task in experiment.tasks]
+        given = [method for method in self.given if task in method.tasks]
+        return distinct([*(method for run in runs for method in counterparts(run)), *given])
+
+
+def distinct(methods: Sequence[Published]) -> list[Published]:
+    """Each name once, the last one of those with the same."""
+    return list({method.name: method for method in methods}.values())
 
 
 @functools.cache
@@ -230,28 +245,6 @@ def published_algorithm(name: str) -> Published:
     results = published_returns()
     (source,) = results.source[results.algorithm == name].unique()
     return Published(name, results, source)
-
-
-def given_algorithms(collection: Collection) -> list[Published]:
-    """Algorithms in the result files with means that were given.
-
-    Of those that come with the package only the baselines count: there are many variants.
-    """
-    packaged = _published_names() - set(BASELINES)
-    names = dict.fromkeys(collection.published.algorithm)
-    return [Published(name, collection.published) for name in names if name not in packaged]
-
-
-# Agents whose published runs differ in updates per interaction, and what those files begin with.
-_PER_INTERACTION = {"simba_v2": "simbaV2", "simba": "simba"}
-# Agent -> updates per env step -> file.
-_PER_ENV_STEP = {
-    "bro": {2.0: "bro_utd2", 10.0: "bro_utd10"},
-    "sac": {1.0: "sac"},
-    "crossq": {1.0: "crossq"},
-    "redq": {20.0: "redq_utd20"},
-    "droq": {20.0: "droq_utd20"},
-}
 
 
 def counterparts(run: Run) -> list[Published]:
@@ -265,22 +258,14 @@ def counterparts(run: Run) -> list[Published]:
     ratio, repeat = run.config.get("update_to_data_ratio"), run.config.get("action_repeat")
     if not ratio or not repeat:
         return []
-    if run.agent in _PER_INTERACTION:
-        resets = run.config.get("agent.reset_env_steps") or run.config.get("agent.reset_updates")
-        names = [
-            f"{_PER_INTERACTION[run.agent]}_utd{named:g}{'_reset' if resets else ''}"
-            for named in ([ratio, 2 * ratio] if is_ambiguous(run.task) else [ratio])
-        ]
-    else:
-        name = _PER_ENV_STEP.get(run.agent, {}).get(ratio / repeat)
-        names = [name] if name else []
-    found = [published_algorithm(name) for name in names if name in _published_names()]
+    known = algorithms()
+    resets = run.config.get("agent.reset_env_steps") or run.config.get("agent.reset_updates")
+    named = [ratio, 2 * ratio] if is_ambiguous(run.task) else [ratio]
+    fits = known.updates_per_interaction.isin(named)
+    fits &= known.kind == ("resets" if resets else "updates")
+    fits |= known.updates_per_env_step == ratio / repeat
+    found = map(published_algorithm, known.index[fits & (known.family == run.agent)])
     return [method for method in found if run.task in method.tasks]
-
-
-@functools.cache
-def _published_names() -> frozenset[str]:
-    return frozenset(published_returns().algorithm)
 
 
 def is_ambiguous(task: str) -> bool:

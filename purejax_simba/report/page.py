@@ -1,23 +1,66 @@
 """One page that holds everything about runs and needs no network to be opened."""
 
+import base64
+import contextlib
 import datetime
+import html
 import json
+import mimetypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 
+import pandas as pd
 import plotly.offline
 
 from purejax_simba.config import ConfigError
-from purejax_simba.report import charts, result_section, sections, sweep_section
-from purejax_simba.report.html import Markup, escape, join, tag
-from purejax_simba.report.methods import experiments_of, given_algorithms
-from purejax_simba.report.reading import read
+from purejax_simba.report import figures, tables
+from purejax_simba.report.charts import Figure, Panel, Series, chart
+from purejax_simba.report.html import Charts, Section, cards, details, note, table
+from purejax_simba.report.methods import Methods, is_ambiguous
+from purejax_simba.report.published import normalized_metric
+from purejax_simba.report.reading import Collection, Run, read, result_files
+from purejax_simba.report.sessions import overview, sessions_of, troubles_of
+from purejax_simba.report.style import looks
+from purejax_simba.report.sweeps import sweep_section
 from purejax_simba.runs.result_files import replace_text
 from purejax_simba.waiting import still
 
 _ASSETS = Path(__file__).parent / "assets"
+# Videos are put into the page while they fit, and are links beyond.
+MOST_VIDEO_BYTES = 3_000_000
+# Lines of single seeds would make the page too large beyond so many values.
+MOST_SEED_VALUES = 200_000
+_SESSION = ["experiment", "task", "begun", "updated", "status", "first_env_step", "env_step"]
+_SESSION += ["startup_seconds", "seconds", "machine", "versions", "command"]
+_RATES = (
+    "Rates count all seeds that train together, of several configurations if that is how they were "
+    "trained; wall time includes compilation and evaluation."
+)
+_LAST = (
+    "At the last evaluation: interquartile mean over seeds with its bootstrap 95% interval, mean "
+    "and standard deviation, of the seeds that have a value then."
+)
+_ORIGIN = (
+    "Means over seeds at the last env step that both have; the difference is ours less the "
+    "published one, with Welch's 95% interval. Published are means from the files that accompany "
+    "SimbaV2 (arXiv 2502.15280), of the same agent with as many updates; network sizes, batches "
+    "and the rest are its paper's, and SimbaV2's were made with an earlier version of its code."
+)
+_AMBIGUOUS = (
+    "On the MuJoCo suite it is unknown what the names of the published files count: utd2 may be "
+    "two updates per env step, or one, which is the published default. Runs are beside both."
+)
+_NORMALISED = (
+    "(score - low) / (high - low) per task, the paper's; over the tasks of each suite that the "
+    "experiment has, at the last env step at which all were evaluated; stratified bootstrap 95% "
+    "intervals."
+)
+_CURVES = (
+    "Mean over seeds with its 95% interval; thin lines are seeds, markers published means. Click "
+    "on a name to hide it, drag to zoom, double-click to go back."
+)
 
 
 @still("reading and drawing")
@@ -36,35 +79,31 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
       ConfigError: if a path does not exist, or the page cannot be written.
     """
     collection = read(paths)
-    experiments = experiments_of(collection)
-    specs: dict[str, charts.Spec] = {}
+    methods, runs = Methods(collection), collection.runs
+    charts = Charts()
     place = output.resolve().parent
-    parts = [
-        sections.overview(experiments, place),
-        sections.troubles(experiments),
-        result_section.results(experiments),
-        sections.curves(experiments, given_algorithms(collection), specs),
-        sections.metrics(experiments, specs),
-        *(
-            sweep_section.sweep(directory, number, specs)
-            for number, directory in enumerate(collection.sweeps)
-        ),
-        sections.videos(experiments, place),
-        sections.configurations(experiments),
-        sections.left_out(collection, place),
-    ]
-    shown = [part for part in parts if part is not None]
+    sections = [_overview(runs, place), _troubles(runs)]
+    if methods.ours:
+        sections += [_results(methods), _curves(methods, charts), _summaries(methods, charts)]
+        sections.append(_metrics(methods, charts))
+    numbered = enumerate(collection.sweeps)
+    sections += [sweep_section(directory, number, charts) for number, directory in numbered]
+    sections += [_videos(runs, place), _configurations(methods), _left_out(collection, place)]
+    shown = [section for section in sections if section.content]
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    runs = f"{len(collection.runs)} run{'s' * (len(collection.runs) != 1)}"
     page = Template((_ASSETS / "page.html").read_text()).substitute(
         refresh=f'<meta http-equiv="refresh" content="{refresh:g}">' if refresh else "",
-        title=escape(", ".join(experiment.name for experiment in experiments[:4]) or "No results"),
-        subtitle=escape(f"{runs} in {', '.join(map(str, paths))}; {now}"),
+        title=html.escape(", ".join(e.name for e in methods.ours[:4]) or "No results"),
+        subtitle=html.escape(f"{count} in {', '.join(map(str, paths))}; {now}"),
         style=(_ASSETS / "page.css").read_text(),
-        links=join(tag("a", part.title, href=f"#{part.name}") for part in shown),
-        sections=join(Markup(part.content) for part in shown),
+        links="\n".join(f'<a href="#{s.name}">{html.escape(s.title)}</a>' for s in shown),
+        sections="\n".join(
+            f'<section id="{s.name}"><h2>{html.escape(s.title)}</h2>{s.content}</section>'
+            for s in shown
+        ),
         # A script ends at the first "</", wherever that stands.
-        charts=json.dumps(specs, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        charts=json.dumps(charts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         plotly=plotly.offline.get_plotlyjs(),
         script=(_ASSETS / "page.js").read_text(),
     )
@@ -75,4 +114,184 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
         raise ConfigError(f"cannot write {output}: {error.strerror}") from error
     size = os.path.getsize(output) / 1e6
     omitted = f", {len(collection.left_out)} things left out" if collection.left_out else ""
-    return f"{output}: {runs}{omitted}, {size:.1f} MB"
+    return f"{output}: {count}{omitted}, {size:.1f} MB"
+
+
+def watch(
+    paths: Sequence[Path], output: Path, interval: float, sleep: Callable[[float], None]
+) -> None:
+    """Writes the page whenever result files change, until Ctrl-C, then once more.
+
+    A browser that shows the page loads it again after each interval.
+
+    Args:
+      paths: see `reading.read`.
+      output: the page.
+      interval: seconds between looks.
+      sleep: waits for so many seconds.
+
+    Raises:
+      ConfigError: as `write_page`.
+    """
+    seen: dict[Path, tuple[int, int]] | None = None
+    try:
+        while True:
+            now = {}
+            for file in result_files(paths):
+                with contextlib.suppress(OSError):  # replaced just now
+                    status = file.stat()
+                    now[file] = (status.st_mtime_ns, status.st_size)
+            if now != seen:
+                seen = now
+                print(write_page(paths, output, interval), flush=True)
+            sleep(interval)
+    except KeyboardInterrupt:
+        print(write_page(paths, output))
+
+
+def _overview(runs: Sequence[Run], place: Path) -> Section:
+    rows = pd.DataFrame(overview(run) | {"files": _links(run, place)} for run in runs)
+    content = table(rows, links="files") + note(_RATES)
+    if any(run.sessions for run in runs):
+        sessions = pd.concat([sessions_of(run) for run in runs])[_SESSION].rename(
+            columns=lambda name: name.replace("_", " ")
+        )
+        content += details("Commands, versions and machines", table(sessions))
+    return Section("runs", "Runs", content)
+
+
+def _troubles(runs: Sequence[Run]) -> Section:
+    rows = [
+        {"experiment": run.experiment, "task": run.task, "what": line}
+        for run in runs
+        for line in troubles_of(run)
+    ]
+    content = table(pd.DataFrame(rows)) if rows else ""
+    return Section("troubles", "Diverged, missing, failed or unfinished", content)
+
+
+def _results(methods: Methods) -> Section:
+    content = note(_LAST) + table(tables.results(methods.ours))
+    compared = tables.comparisons(methods.ours)
+    if len(compared):
+        words = note(_ORIGIN) + note(_AMBIGUOUS) * any(map(is_ambiguous, compared.task))
+        content += f"<h3>Beside the published figures</h3>{words}{table(compared)}"
+    aggregates = tables.aggregates(methods.ours)
+    if len(aggregates):
+        content += f"<h3>Normalised scores</h3>{note(_NORMALISED)}{table(aggregates)}"
+    compared = tables.aggregate_comparisons(methods.ours)
+    if len(compared):
+        content += f"<h3>Normalised means beside the published ones</h3>{table(compared)}"
+    return Section("results", "Results", content)
+
+
+def _curves(methods: Methods, charts: Charts) -> Section:
+    figure = figures.learning_curves(methods, with_seeds=_with_seeds(methods))
+    places = [
+        charts.card(f"curves/{task}", f"{task}: {normalized_metric(task)}", chart(panel))
+        for task, panel in zip(methods.tasks, figure.panels, strict=True)
+    ]
+    return Section("curves", "Learning curves", note(_CURVES) + cards(places))
+
+
+def _summaries(methods: Methods, charts: Charts) -> Section:
+    """The figures over several tasks, of which only those with something to show are there."""
+    found: list[tuple[str, Figure]] = [
+        (name, figure)
+        for name, draw in figures.FIGURES.items()
+        if name not in ("learning_curves", "norms") and (figure := draw(methods))
+    ]
+    places = [
+        charts.card(
+            f"{name}/{panel.title}",
+            f"{name.replace('_', ' ').capitalize()}{': ' * bool(panel.title)}{panel.title}",
+            chart(panel, figure.y),
+        )
+        for name, figure in found
+        for panel in figure.panels
+    ]
+    return Section("summaries", "Over all tasks", cards(places) if places else "")
+
+
+def _metrics(methods: Methods, charts: Charts) -> Section:
+    """Everything else that was measured, a group of charts per task."""
+    look, content = looks(methods.ours), ""
+    for task in methods.tasks:
+        shown = [experiment for experiment in methods.ours if task in experiment.runs]
+        metrics = set().union(*(e.runs[task].metrics.metric for e in shown))
+        places = []
+        for metric in sorted(metrics - {normalized_metric(task)}):
+            series = []
+            for experiment in shown:
+                curve = experiment.curve(task, metric)
+                seeds = experiment.runs[task].table(metric) if _with_seeds(methods) else None
+                series.append(Series(look[experiment], curve, True, seeds))
+            drawn = chart(Panel(metric, [s for s in series if len(s.curve)]))
+            places.append(charts.card(f"metrics/{task}/{metric}", metric, drawn))
+        content += details(task, cards(places)) if places else ""
+    return Section("metrics", "Losses and diagnostics", content)
+
+
+def _with_seeds(methods: Methods) -> bool:
+    runs = (run for experiment in methods.ours for run in experiment.runs.values())
+    return sum(len(run.metrics) for run in runs) <= MOST_SEED_VALUES
+
+
+def _videos(runs: Sequence[Run], place: Path) -> Section:
+    """Videos of policies, in the page while they are small."""
+    content, room = "", MOST_VIDEO_BYTES
+    films = [(run, path, title) for run in runs for path, title in run.films.items()]
+    for run, path, title in films:
+        source = html.escape(_link(path, place))
+        if path.stat().st_size <= room:
+            room -= path.stat().st_size
+            kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
+            source = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+        player = f'<video src="{source}" controls loop muted preload="metadata"></video>'
+        if path.suffix in (".gif", ".png"):
+            player = f'<img src="{source}" alt="{html.escape(path.stem)}">'
+        words = html.escape(f"{run.experiment}, {run.task}, {title}")
+        content += f"<div>{player}<p>{words}</p></div>"
+    return Section("videos", "Videos", f'<div class="videos">{content}</div>' if content else "")
+
+
+def _configurations(methods: Methods) -> Section:
+    """What differs between experiments, and every value of each."""
+    known = {experiment.name: experiment.config for experiment in methods.ours if experiment.config}
+    values = pd.DataFrame(known, dtype=object).sort_index().map(_plain)
+    content = ""
+    if len(known) > 1:
+        settings = values.drop(["task", "experiment", "output", "seed"], errors="ignore")
+        different = settings[settings.nunique(axis=1) > 1]
+        content = f"<h3>What differs</h3>{table(different.rename_axis('setting').reset_index())}"
+    for name, config in known.items():
+        own = pd.DataFrame(sorted(config.items()), columns=["name", "value"], dtype=object)
+        content += details(f"All values: {name}", table(own.map(_plain)))
+    return Section("configurations", "Configurations", content)
+
+
+def _plain(value: object) -> str:
+    return "" if value is None or value is pd.NA or value != value else str(value)
+
+
+def _left_out(collection: Collection, place: Path) -> Section:
+    rows = [(_relative(path, place), reason) for path, reason in collection.left_out]
+    content = table(pd.DataFrame(rows, columns=["what", "why"])) if rows else ""
+    return Section("left-out", "Left out", content)
+
+
+def _links(run: Run, place: Path) -> str:
+    is_file = run.directory.is_file()
+    files = [run.directory] if is_file else sorted(filter(Path.is_file, run.directory.iterdir()))
+    return ", ".join(
+        f'<a href="{html.escape(_link(path, place))}">{html.escape(path.name)}</a>'
+        for path in files
+    )
+
+
+def _link(path: Path, place: Path) -> str:
+    return _relative(path, place).replace("%", "%25").replace("#", "%23").replace("?", "%3F")
+
+
+def _relative(path: Path, place: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), place)).as_posix()

@@ -1,22 +1,22 @@
 """Reads what runs wrote, as much of it as there is, and says what it had to leave out."""
 
+import functools
+import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from purejax_simba.config import ConfigError
-from purejax_simba.report.films import Film, read_films
 from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
 from purejax_simba.report.published import RETURN, add_unsolved, find_task
-from purejax_simba.report.rows import LeftOut, first_line, read_rows
 from purejax_simba.runs.result_files import (
     CONFIG_FILE,
-    CURVE_FILE,
     DIVERGED_FILE,
     LOGGER_FILES,
     METRIC_COLUMNS,
@@ -24,15 +24,31 @@ from purejax_simba.runs.result_files import (
     TENSORBOARD_DIRECTORY,
 )
 from purejax_simba.runs.session_record import RECORD_FILE, read_sessions
-from purejax_simba.videos import VIDEO_DIRECTORY
+from purejax_simba.videos import INDEX_FILE, VIDEO_DIRECTORY
 
 SWEEP_FILE = "sweep.json"
 # What other parts of the project, and loggers, write beside the results.
 _SKIPPED = {"checkpoints", "programs", "plots", "wandb", "figures"}
 _SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY}
-_KNOWN = {CONFIG_FILE, METRICS_FILE, CURVE_FILE, DIVERGED_FILE, RECORD_FILE, SWEEP_FILE}
-_KNOWN |= {*LOGGER_FILES, "sweep.csv", "best.json"}
-_READ_SUFFIXES = {".csv", ".json"}
+_KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, "sweep.csv", "best.json"}
+_READ = (".csv", ".json")
+_FILM_SUFFIXES = (".mp4", ".gif", ".webm", ".png")
+_INTEGERS = {"seed", "env_step", "seeds"}
+_NUMBERS = _INTEGERS | {"value", "mean", "std"}
+# How a row says that a value was not finite, and that a single seed has no standard deviation.
+_UNKNOWN = {"value": ["nan", "inf", "-inf"], "std": ["", "nan"]}
+
+
+class LeftOut(NamedTuple):
+    """Something that is not in the report.
+
+    Attributes:
+      path: of the file or directory.
+      reason: one line.
+    """
+
+    path: Path
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -45,9 +61,9 @@ class Run:
       directory: of the files; for a result file, where that is.
       metrics: columns `seed`, `metric`, `env_step`, `value`, which is NaN where it was not finite.
       config: dotted name -> value, as in `config.json`; empty if there is none.
-      sessions: see `record.py`; oldest first.
+      sessions: see `session_record.py`; oldest first.
       diverged: seed -> env step.
-      films: of its policies.
+      films: videos of its policies, or pictures, -> what they show.
     """
 
     experiment: str
@@ -57,7 +73,7 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     sessions: tuple[dict[str, Any], ...] = ()
     diverged: dict[int, int] = field(default_factory=dict)
-    films: tuple[Film, ...] = ()
+    films: dict[Path, str] = field(default_factory=dict)
 
     @property
     def agent(self) -> str:
@@ -85,15 +101,17 @@ class Run:
             return None
         return epochs * max(1, transitions // batch_size)
 
-    @property
-    def missing(self) -> pd.DataFrame:
-        """The rows of `metrics` with values that were not finite."""
-        return self.metrics[self.metrics.value.isna()]
+    @functools.cached_property
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        whole = self.metrics.set_index(["metric", "env_step", "seed"]).value
+        return {
+            metric: rows.droplevel("metric").unstack("seed")
+            for metric, rows in whole.groupby(level="metric")
+        }
 
     def table(self, metric: str) -> pd.DataFrame:
         """One metric: a row per env step, a column per seed, NaN where a seed has no value."""
-        rows = self.metrics[self.metrics.metric == metric]
-        return rows.pivot(index="env_step", columns="seed", values="value")
+        return self._tables.get(metric, pd.DataFrame())
 
 
 @dataclass(frozen=True)
@@ -113,16 +131,6 @@ class Collection:
     sweeps: tuple[Path, ...]
     left_out: tuple[LeftOut, ...]
 
-    @property
-    def experiments(self) -> list[str]:
-        """Their names, in order."""
-        return sorted({run.experiment for run in self.runs})
-
-    @property
-    def tasks(self) -> list[str]:
-        """Their ids, in order."""
-        return sorted({run.task for run in self.runs})
-
 
 def read(paths: Sequence[Path]) -> Collection:
     """Reads run directories, whatever is above them, and result files.
@@ -140,26 +148,26 @@ def read(paths: Sequence[Path]) -> Collection:
     runs: dict[Path, list[Run]] = {}
     published = [pd.DataFrame(columns=list(PUBLISHED_COLUMNS))]
     sweeps = []
-    for path in paths:
-        for file in _files(path):
-            if file.name == SWEEP_FILE:
-                sweeps.append(file.parent)
-            elif file.name in (CONFIG_FILE, METRICS_FILE):
-                directory = file.parent
-                if directory not in runs:
-                    runs[directory] = _read_directory(directory, left_out)
-            elif file.suffix == ".csv" and file.name not in _KNOWN:
-                found = _read_results(file, left_out)
-                if isinstance(found, pd.DataFrame):
-                    published.append(found)
-                else:
-                    runs[file] = found
-            elif file.suffix in _READ_SUFFIXES and file.name not in _KNOWN:
-                left_out.append(LeftOut(file, "is no result file"))
+    for file in result_files(paths):
+        if file.name == SWEEP_FILE:
+            sweeps.append(file.parent)
+        elif file.name in (CONFIG_FILE, METRICS_FILE):
+            if file.parent not in runs:
+                runs[file.parent] = _read_directory(file.parent, left_out)
+        elif file.name in _KNOWN:
+            continue
+        elif file.suffix != ".csv":
+            left_out.append(LeftOut(file, "is no result file"))
+        elif (rows := _read_rows(file, left_out, PUBLISHED_COLUMNS, METRIC_COLUMNS)) is None:
+            continue
+        elif "mean" in rows:
+            published.append(add_unsolved(rows))
+        else:
+            runs[file] = _runs_of(rows, file, "")
     named = _with_distinct_names([run for found in runs.values() for run in found])
     return Collection(
         runs=tuple(sorted(named, key=lambda run: (run.experiment, run.task))),
-        published=pd.concat([frame for frame in published if len(frame)] or published[:1]),
+        published=pd.concat(published[1:] or published),
         sweeps=tuple(dict.fromkeys(sweeps)),
         left_out=tuple(left_out),
     )
@@ -168,96 +176,131 @@ def read(paths: Sequence[Path]) -> Collection:
 def result_files(paths: Sequence[Path]) -> Iterator[Path]:
     """All files that `read` looks into, but for videos."""
     for path in paths:
-        yield from (file for file in _files(path) if file.suffix in _READ_SUFFIXES)
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for place, directories, files in os.walk(path):
-        directories[:] = sorted(
-            name for name in directories if name not in _SKIPPED and not name.startswith(".")
-        )
-        yield from (Path(place) / name for name in sorted(files))
+        if path.is_file():
+            yield path
+        for place, directories, files in os.walk(path):
+            directories[:] = sorted({*directories} - _SKIPPED)
+            directories[:] = [name for name in directories if not name.startswith(".")]
+            yield from (Path(place) / name for name in sorted(files) if name.endswith(_READ))
 
 
 def _read_directory(directory: Path, left_out: list[LeftOut]) -> list[Run]:
-    config = _read_config(directory / CONFIG_FILE, left_out)
-    file = directory / METRICS_FILE
-    if not file.exists():
+    config = _read_json(directory / CONFIG_FILE, _flat, left_out)
+    if not (directory / CONFIG_FILE).exists():
+        reason = "is missing: the configuration is unknown"
+        left_out.append(LeftOut(directory / CONFIG_FILE, reason))
+    if not (directory / METRICS_FILE).exists():
         left_out.append(LeftOut(directory, f"has no {METRICS_FILE}: nothing was evaluated yet"))
         return []
-    rows = read_rows(file, METRIC_COLUMNS, left_out)
+    rows = _read_rows(directory / METRICS_FILE, left_out, METRIC_COLUMNS)
     if rows is None:
         return []
-    diverged = _read_diverged(directory / DIVERGED_FILE, left_out)
     sessions = read_sessions(directory)
     if (directory / RECORD_FILE).exists() and not sessions:
         left_out.append(LeftOut(directory / RECORD_FILE, "is damaged: no versions, no times"))
-    films = read_films(directory, left_out)
+    known: dict[str, Any] = {
+        "config": config,
+        "sessions": tuple(sessions),
+        "diverged": _read_json(directory / DIVERGED_FILE, _steps_of_seeds, left_out),
+        "films": _read_films(directory / VIDEO_DIRECTORY, left_out),
+    }
     runs = _runs_of(rows, directory, str(config.get("task", "")))
-    return [
-        replace(
-            run,
-            config=config,
-            sessions=tuple(sessions),
-            diverged=diverged,
-            films=films,
-        )
-        for run in runs
-    ]
+    return [replace(run, **known) for run in runs]
 
 
-def _read_config(file: Path, left_out: list[LeftOut]) -> dict[str, Any]:
-    # Not as a `Config`: a report also shows what another version wrote.
+def _read_json(
+    file: Path, parse: Callable[[Any], dict[Any, Any]], left_out: list[LeftOut]
+) -> dict[Any, Any]:
+    """What `parse` makes of a JSON file; empty if there is none or it cannot be read."""
     try:
-        values = json.loads(file.read_text())
-        if isinstance(values, dict):
-            return _flat(values)
-        left_out.append(LeftOut(file, "is no configuration"))
+        return parse(json.loads(file.read_text()))
     except FileNotFoundError:
-        left_out.append(LeftOut(file, "is missing: the configuration is unknown"))
-    except (OSError, ValueError) as error:
-        left_out.append(LeftOut(file, f"cannot be read: {first_line(error)}"))
-    return {}
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        left_out.append(LeftOut(file, f"cannot be read: {_first_line(error)}"))
+        return {}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    # Not as a `Config`: a report also shows what another version wrote.
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
+        is_group = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if is_group else {prefix + name: value}
     return flat
 
 
-def _read_diverged(file: Path, left_out: list[LeftOut]) -> dict[int, int]:
-    try:
-        return {int(seed): int(step) for seed, step in json.loads(file.read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        left_out.append(LeftOut(file, f"cannot be read: {first_line(error)}"))
-        return {}
+def _steps_of_seeds(diverged: dict[str, Any]) -> dict[int, int]:
+    return {int(seed): int(step) for seed, step in diverged.items()}
 
 
-def _read_results(file: Path, left_out: list[LeftOut]) -> pd.DataFrame | list[Run]:
-    """Means as the published ones, or runs."""
+def _read_films(place: Path, left_out: list[LeftOut]) -> dict[Path, str]:
+    """The best seed, the median one, and all together; all files without an index of them."""
+    titles = _read_json(place / INDEX_FILE, _film_titles, left_out)
+    files = sorted(path for path in place.glob("*") if path.suffix in _FILM_SUFFIXES)
+    if not titles:
+        return {path: path.stem for path in files}
+    return {place / name: title for name, title in titles.items() if place / name in files}
+
+
+def _film_titles(index: dict[str, Any]) -> dict[str, str]:
+    """File name -> title, from the index that `make_videos` writes."""
+    ranks: dict[str, list[str]] = {}
+    for rank in ("best", "median"):
+        if index[rank] is not None:
+            ranks.setdefault(str(index[rank]), []).append(rank)
+    films = {seed: index["seeds"][seed] for seed in ranks}
+    return {
+        film["file"]: f"{' and '.join(ranks[seed])}: seed {seed}, "
+        f"return {film['return']:.1f} in this episode"
+        for seed, film in films.items()
+    } | {str(index["mosaic"]): "all seeds"}
+
+
+def _read_rows(file: Path, left_out: list[LeftOut], *formats: Sequence[str]) -> pd.DataFrame | None:
+    """The whole rows of a result file; None if there are none.
+
+    Args:
+      file: to read.
+      left_out: gets a note on what cannot be read.
+      formats: columns of the kinds of file that it may be; those of the first that fits are read.
+    """
     try:
-        with file.open(errors="replace") as lines:
-            header = set(lines.readline().strip().split(","))
+        lines = file.read_text(errors="replace").splitlines(keepends=True)
+        names = pd.read_csv(io.StringIO("".join(lines[:1])), header=None, dtype=str).iloc[0]
+        header = names.astype(str).tolist()
     except OSError as error:
-        left_out.append(LeftOut(file, f"cannot be read: {first_line(error)}"))
-        return []
-    if header >= set(PUBLISHED_COLUMNS):
-        means = read_rows(file, PUBLISHED_COLUMNS, left_out)
-        return [] if means is None else add_unsolved(means)
-    if not header >= set(METRIC_COLUMNS):
-        left_out.append(LeftOut(file, "is no result file: it has other columns"))
-        return []
-    rows = read_rows(file, METRIC_COLUMNS, left_out)
-    return [] if rows is None else _runs_of(rows, file, "")
+        left_out.append(LeftOut(file, f"cannot be read: {_first_line(error)}"))
+        return None
+    except ValueError:  # there is nothing in it
+        header = []
+    columns = next((names for names in formats if {*names} <= {*header}), formats[-1])
+    missing = [name for name in columns if name not in header]
+    if missing or len(set(header)) < len(header):
+        what = f"it has no column {missing[0]}" if missing else "two columns have the same name"
+        left_out.append(LeftOut(file, f"is no result file: {what}"))
+        return None
+    # What is written last may lack its last digits.
+    is_cut = file.name == METRICS_FILE and not lines[-1].endswith("\n")
+    rows = pd.read_csv(
+        io.StringIO("".join(lines[:-1] if is_cut else lines)),
+        usecols=list(columns),
+        dtype=str,
+        keep_default_na=False,
+        on_bad_lines="skip",
+    )[list(columns)]
+    unknown = sum(rows[name].isin(words) for name, words in _UNKNOWN.items() if name in columns)
+    for name in _NUMBERS & set(columns):
+        rows[name] = pd.to_numeric(rows[name], errors="coerce")
+    rows = rows.replace([np.inf, -np.inf], np.nan)
+    whole = rows[rows.isna().sum(axis=1) == unknown]
+    damaged = len(lines) - 1 - len(whole)
+    if damaged:
+        left_out.append(LeftOut(file, f"{damaged} of its lines are damaged"))
+    if not len(whole):
+        left_out.append(LeftOut(file, "has no results"))
+        return None
+    return whole.astype(dict.fromkeys(_INTEGERS & set(columns), int))
 
 
 def _runs_of(rows: pd.DataFrame, place: Path, task: str) -> list[Run]:
@@ -274,10 +317,8 @@ def _runs_of(rows: pd.DataFrame, place: Path, task: str) -> list[Run]:
 
 def _with_distinct_names(runs: Sequence[Run]) -> list[Run]:
     """Runs of different places that have the same name get the place as a part of it."""
-    places: dict[tuple[str, str], int] = {}
-    for run in runs:
-        places[run.experiment, run.task] = places.get((run.experiment, run.task), 0) + 1
-    ambiguous = {experiment for (experiment, _), count in places.items() if count > 1}
+    keys = pd.Series([(run.experiment, run.task) for run in runs], dtype=object)
+    ambiguous = {experiment for experiment, _ in keys[keys.duplicated()]}
     return [
         replace(run, experiment=f"{_output_of(run)}/{run.experiment}")
         if run.experiment in ambiguous
@@ -288,8 +329,10 @@ def _with_distinct_names(runs: Sequence[Run]) -> list[Run]:
 
 def _output_of(run: Run) -> Path:
     """The `--output` of a run: its directory without the experiment and the task."""
-    place = run.directory
     ending = Path(run.experiment) / run.task
-    if place.parts[-len(ending.parts) :] == ending.parts:
-        return Path(*place.parts[: -len(ending.parts)])
-    return place
+    is_below = run.directory.parts[-len(ending.parts) :] == ending.parts
+    return Path(*run.directory.parts[: -len(ending.parts)]) if is_below else run.directory
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,53 +1,84 @@
-"""What a sweep says about its hyperparameters: slices, parallel coordinates, importance."""
+"""What a sweep says about its hyperparameters: its ranking, their importance, a chart of each."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from purejax_simba.report.charts import Spec, layout, numbers
-from purejax_simba.report.style import BLUE
+from purejax_simba.report.charts import Chart, Series, axes, errors, numbers
+from purejax_simba.report.html import Charts, Section, cards, note, table
+from purejax_simba.report.style import BLUE, Look
 from purejax_simba.sweep.plots import is_number, is_wide
 from purejax_simba.sweep.results import Results, Row, read_results
 
 _MOST_GROUPS = 4
+_IMPORTANCE = (
+    "Importance is the share of the variance of scores that a hyperparameter explains by itself "
+    "(epsilon squared, from groups of its values); what several explain only together counts for "
+    "none."
+)
 
 
-class SweepCharts(NamedTuple):
-    """Of one sweep.
-
-    Attributes:
-      results: its runs.
-      score: what configurations are compared by.
-      slices: axis -> chart of the score against its values.
-      parallel: all axes and the score side by side; None for a single configuration.
-      importance: chart of `importances`; None if it cannot be told.
-    """
-
-    results: Results
-    score: str
-    slices: dict[str, Spec]
-    parallel: Spec | None
-    importance: Spec | None
-
-
-def sweep_charts(directory: Path) -> SweepCharts:
-    """Reads a sweep and draws it.
-
-    Raises:
-      ConfigError, OSError, ValueError: if it cannot be read.
-    """
-    results = read_results([directory])
+def sweep_section(directory: Path, number: int, charts: Charts) -> Section:
+    """The ranking of a sweep and its hyperparameters; or why there is none."""
+    name, title = f"sweep-{number}", f"Sweep {directory.name}"
+    try:
+        results = read_results([directory])
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        return Section(name, title, note(f"{directory} cannot be read as a sweep: {error}"))
     rows = list({row.name: row for row in results.rows}.values())
-    score, title = scores_of(results, rows)
-    slices = {
-        axis.name: _slice(positions(axis, rows), score, title, axis, rows) for axis in results.axes
+    scores, score = scores_of(results, rows)
+    places = []
+    shares = importances(results, rows, scores)
+    if shares:
+        bars: Chart = {"type": "bar", "orientation": "h", "x": [*shares.values()], "y": [*shares]}
+        drawn: Chart = {"data": [bars], "layout": axes("share of the variance of scores")}
+        places.append(charts.card(f"{name}/importance", "Importance", drawn))
+    intervals = [row.score.interval() for row in rows]
+    curve = pd.DataFrame(intervals, columns=["low", "high"]).assign(mean=scores)
+    points: Chart = {
+        "y": numbers(scores),
+        "mode": "markers",
+        "marker": {"color": BLUE, "size": 8},
+        "text": [_describe(row) for row in rows],
+        "hovertemplate": "%{text}<br>%{y:.4g}<extra></extra>",
     }
-    importance = importances(results, rows, score)
-    chart = _importance_chart(importance) if importance else None
-    return SweepCharts(results, title, slices, _parallel(results, rows, score, title), chart)
+    if len(results.tasks) == 1:
+        points["error_y"] = errors(Series(Look("", BLUE), curve))
+    for axis in results.axes:
+        x = [row.values[axis.name] for row in rows]
+        drawn = {"data": [points | {"x": x}], "layout": axes(axis.name)}
+        drawn["layout"]["xaxis"]["type"] = "log" if is_wide(axis) else "-"
+        if not is_number(axis):
+            drawn["data"][0]["x"] = [str(value) for value in x]
+            drawn["layout"]["xaxis"]["type"] = "category"
+        places.append(charts.card(f"{name}/{axis.name}", f"{score} against {axis.name}", drawn))
+    ranking = f"<h3>Ranking</h3>{table(_ranking(results))}"
+    return Section(name, title, f"{ranking}{note(_IMPORTANCE) if shares else ''}{cards(places)}")
+
+
+def _describe(row: Row) -> str:
+    return f"{row.name}: {', '.join(f'{name}={value}' for name, value in row.values.items())}"
+
+
+def _ranking(results: Results) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "mean rank": row.mean_rank,
+            "configuration": row.name,
+            "task": row.task,
+            **{axis.name: row.values[axis.name] for axis in results.axes},
+            "env step": row.score.env_step,
+            "interquartile mean": row.score.mean,
+            "low": row.score.interval()[0],
+            "high": row.score.interval()[1],
+            "seeds": len(row.score.returns),
+            "diverged": row.score.diverged,
+        }
+        for row in results.rows
+    )
 
 
 def scores_of(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, str]:
@@ -63,19 +94,7 @@ def scores_of(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, str]:
     return np.array(values), f"return at env step {last:,}"
 
 
-def positions(axis: Any, rows: Sequence[Row]) -> np.ndarray:
-    """Values of an axis as numbers: logarithms where only ratios matter, places in its list."""
-    values = [row.values[axis.name] for row in rows]
-    if not is_number(axis):
-        labels = [str(value) for value in axis.values]
-        return np.array([labels.index(str(value)) for value in values], float)
-    found = np.array(values, float)
-    return np.log10(found) if is_wide(axis) else found
-
-
-def importances(
-    results: Results, rows: Sequence[Row], score: np.ndarray
-) -> dict[str, float] | None:
+def importances(results: Results, rows: Sequence[Row], scores: np.ndarray) -> dict[str, float]:
     """The share of the variance of scores that each axis explains by itself, epsilon squared.
 
     Values are put into two to four groups of about equal size. Epsilon squared is the
@@ -83,124 +102,33 @@ def importances(
     that leaves nothing. What axes explain only together counts for none.
 
     Returns:
-      Axis -> share; None with fewer than four configurations or equal scores.
+      Axis -> share, from the least; empty with fewer than four configurations or equal scores.
     """
-    known = np.isfinite(score)
-    if known.sum() < 4 or np.ptp(score[known]) == 0:
-        return None
+    known = np.isfinite(scores)
+    if known.sum() < 4 or np.ptp(scores[known]) == 0:
+        return {}
     found = {}
     for axis in results.axes:
-        groups = _groups(positions(axis, rows)[known])
-        found[axis.name] = _epsilon_squared(groups, score[known])
-    return found
+        values = pd.Series([row.values[axis.name] for row in rows], dtype=object)[known]
+        found[axis.name] = _epsilon_squared(_groups(values), scores[known])
+    return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _groups(values: np.ndarray) -> np.ndarray:
+def _groups(values: pd.Series) -> np.ndarray:
     count = min(_MOST_GROUPS, len(values) // 2)
-    unique, index = np.unique(values, return_inverse=True)
-    if len(unique) <= count:
-        return index
-    edges = np.quantile(values, np.linspace(0, 1, count + 1)[1:-1])
-    return np.searchsorted(edges, values, side="right")
+    codes, unique = pd.factorize(values)
+    if len(unique) <= count or not all(isinstance(value, int | float) for value in unique):
+        return codes
+    edges = np.quantile(values.astype(float), np.linspace(0, 1, count + 1)[1:-1])
+    return np.searchsorted(edges, values.astype(float), side="right")
 
 
 def _epsilon_squared(groups: np.ndarray, values: np.ndarray) -> float:
-    names = np.unique(groups)
-    if not 1 < len(names) < len(values):
+    of_group = pd.Series(values).groupby(groups)
+    between = of_group.ngroups - 1
+    if not 0 < between < len(values) - 1:
         return 0.0
-    within = sum(np.var(values[groups == name]) * np.sum(groups == name) for name in names)
+    within = (values - of_group.transform("mean")).pow(2).sum()
     total = np.var(values) * len(values)
-    mean_square = within / (len(values) - len(names))
-    return float(max(0.0, (total - within - (len(names) - 1) * mean_square) / total))
-
-
-def _slice(x: np.ndarray, score: np.ndarray, title: str, axis: Any, rows: Sequence[Row]) -> Spec:
-    spec = layout(axis.name)
-    spec["xaxis"] |= _ticks(axis)
-    texts = [_describe(row) for row in rows]
-    intervals = [row.score.interval() for row in rows]
-    errors: Spec = {}
-    if title.startswith("return"):
-        highs = [high - row.score.mean for row, (_, high) in zip(rows, intervals, strict=True)]
-        lows = [row.score.mean - low for row, (low, _) in zip(rows, intervals, strict=True)]
-        errors = {
-            "error_y": {
-                "type": "data",
-                "symmetric": False,
-                "array": numbers(np.array(highs)),
-                "arrayminus": numbers(np.array(lows)),
-                "thickness": 1,
-                "color": BLUE,
-            }
-        }
-    trace = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": numbers(x),
-        "y": numbers(score),
-        "text": texts,
-        "hovertemplate": "%{text}<br>%{y:.4g}<extra></extra>",
-        "marker": {"color": BLUE, "size": 8, "opacity": 0.8},
-        "showlegend": False,
-    }
-    return {"data": [trace | errors], "layout": spec}
-
-
-def _ticks(axis: Any) -> Spec:
-    """Ticks with the axis' own values where `positions` has others."""
-    if not is_number(axis):
-        return {
-            "tickvals": list(range(len(axis.values))),
-            "ticktext": [str(value) for value in axis.values],
-        }
-    if axis.kind == "grid":
-        values = np.array(axis.values, float)
-    elif is_wide(axis):
-        values = np.geomspace(axis.values[0], axis.values[1], 5)
-    else:
-        return {}
-    places = np.log10(values) if is_wide(axis) else values
-    return {"tickvals": numbers(places), "ticktext": [f"{value:.3g}" for value in values]}
-
-
-def _parallel(results: Results, rows: Sequence[Row], score: np.ndarray, title: str) -> Spec | None:
-    """A line per configuration through all axes, coloured by its score."""
-    known = np.flatnonzero(np.isfinite(score))
-    if len(known) < 2 or not results.axes:
-        return None
-    dimensions = [
-        {
-            "label": axis.name,
-            "values": numbers(positions(axis, rows)[known]),
-            **_ticks(axis),
-        }
-        for axis in results.axes
-    ]
-    dimensions.append({"label": title.partition(" at ")[0], "values": numbers(score[known])})
-    trace = {
-        "type": "parcoords",
-        "dimensions": dimensions,
-        "line": {"color": numbers(score[known]), "colorscale": "Viridis", "reversescale": True},
-    }
-    spec = layout()
-    return {"data": [trace], "layout": spec | {"margin": {"l": 80, "r": 90, "t": 60, "b": 24}}}
-
-
-def _importance_chart(shares: dict[str, float]) -> Spec:
-    names = sorted(shares, key=lambda name: shares[name])
-    spec = layout("share of the variance of scores")
-    spec["xaxis"] |= {"range": [0, 1]}
-    trace = {
-        "type": "bar",
-        "orientation": "h",
-        "x": [shares[name] for name in names],
-        "y": names,
-        "marker": {"color": BLUE},
-        "hovertemplate": "%{y}: %{x:.2f}<extra></extra>",
-    }
-    return {"data": [trace], "layout": spec}
-
-
-def _describe(row: Row) -> str:
-    values = ", ".join(f"{name}={value}" for name, value in row.values.items())
-    return f"{row.name}: {values}"
+    mean_square = within / (len(values) - between - 1)
+    return float(max(0.0, (total - within - between * mean_square) / total))

@@ -1,7 +1,11 @@
-"""Tables of results, as pandas frames; the numbers behind the figures and the page."""
+"""Tables of results, as pandas frames; the numbers behind the figures and the page.
 
-from collections.abc import Sequence
-from typing import NamedTuple
+`seeds` is the number of seeds that numbers are of, `missing` that of those without a value then,
+and `<name> low` and `<name> high` bound a 95% interval, NaN where there is none.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +19,7 @@ from purejax_simba.report.methods import (
     common_counterparts,
     counterparts,
 )
-from purejax_simba.report.published import RETURN, SUITES, is_normalized, normalized_metric, suite
-from purejax_simba.report.reading import Run
+from purejax_simba.report.published import RETURN, normalized_metric, suites_of
 
 STATISTICS: dict[str, Statistic] = {
     "interquartile mean": statistics.interquartile_mean,
@@ -28,137 +31,106 @@ RESAMPLES = 2_000
 PROFILE_THRESHOLDS = np.linspace(0.0, 2.0, 101)
 
 
-def results_by_task(experiments: Sequence[Experiment]) -> pd.DataFrame:
+def results(experiments: Sequence[Experiment]) -> pd.DataFrame:
     """Every experiment on every task at its last evaluation.
 
     MyoSuite has a row for the return and one for the success rate, which is what is normalised
-    there. `missing` is the number of the run's seeds without a value then, `seeds` that of the
-    others, of which the statistics are.
+    there.
     """
     rows = []
-    for experiment in experiments:
-        for run in experiment.runs.values():
-            for metric, table in _measures(run):
-                values = table.iloc[-1].dropna().to_numpy()
-                low, high = bootstrap_interval([values]) if len(values) else (np.nan, np.nan)
-                rows.append(
-                    {
-                        "experiment": experiment.name,
-                        "task": run.task,
-                        "metric": metric,
-                        "env_step": int(table.index[-1]),
-                        "seeds": len(values),
-                        "missing": len(run.seeds) - len(values),
-                        "diverged": len(run.diverged),
-                        "interquartile_mean": float(statistics.interquartile_mean([values]))
-                        if len(values)
-                        else np.nan,
-                        "low": float(low),
-                        "high": float(high),
-                        "mean": values.mean() if len(values) else np.nan,
-                        "std": values.std(ddof=1) if len(values) > 1 else np.nan,
-                    }
-                )
+    for row, experiment, table in _measures(experiments):
+        run, values = experiment.runs[row["task"]], table.iloc[-1].dropna().to_numpy()
+        low, high = bootstrap_interval([values]) if len(values) else (np.nan, np.nan)
+        middle = float(statistics.interquartile_mean([values])) if len(values) else np.nan
+        rows.append(
+            row
+            | {
+                "env step": int(table.index[-1]),
+                "seeds": len(values),
+                "missing": len(run.seeds) - len(values),
+                "diverged": len(run.diverged),
+                "interquartile mean": middle,
+                "low": float(low),
+                "high": float(high),
+                "mean": values.mean() if len(values) else np.nan,
+                "std": values.std(ddof=1) if len(values) > 1 else np.nan,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def comparisons_by_task(experiments: Sequence[Experiment]) -> pd.DataFrame:
+def comparisons(experiments: Sequence[Experiment]) -> pd.DataFrame:
     """Every experiment on every task beside its published `counterparts`, a row for each.
 
     Compared are the means at the last env step that both have; `difference` is ours without the
-    published one, with Welch's 95% interval.
+    published one, with Welch's interval.
     """
-    rows = [
-        {"experiment": experiment.name, "task": run.task, "metric": metric} | compared
-        for experiment in experiments
-        for run in experiment.runs.values()
-        for other in counterparts(run)
-        for metric, table in _measures(run)
-        if (compared := _comparison(other, run.task, metric, table))
-    ]
+    rows = []
+    for row, experiment, table in _measures(experiments):
+        for other in counterparts(experiment.runs[row["task"]]):
+            means = other.means(row["task"], row["metric"])
+            # Before any training there is nothing to compare.
+            steps = (set(table.dropna(how="all").index) & set(means.index)) - {0}
+            if steps:
+                rows.append(row | _comparison(other, max(steps), means, table))
     return pd.DataFrame(rows)
 
 
-def _measures(run: Run) -> list[tuple[str, pd.DataFrame]]:
-    names = dict.fromkeys((RETURN, normalized_metric(run.task)))
-    tables = [(name, run.table(name)) for name in names]
-    return [(name, table) for name, table in tables if len(table)]
+def _measures(
+    experiments: Sequence[Experiment],
+) -> Iterator[tuple[dict[str, Any], Experiment, pd.DataFrame]]:
+    for experiment in experiments:
+        for task, run in experiment.runs.items():
+            for metric in dict.fromkeys((RETURN, normalized_metric(task))):
+                if len(table := run.table(metric)):
+                    row = {"experiment": experiment.name, "task": task, "metric": metric}
+                    yield row, experiment, table
 
 
-def _comparison(other: Published, task: str, metric: str, table: pd.DataFrame) -> dict[str, object]:
-    # Before any training there is nothing to compare.
-    steps = set(table.dropna(how="all").index) & set(other.steps(task, metric)) - {0}
-    if not steps:
-        return {}
-    step = max(steps)
-    published, values = other.at(task, metric, step), table.loc[step].dropna().to_numpy()
-    difference = values.mean() - published["mean"]
-    margin = np.nan
-    if len(values) > 1 and published.seeds > 1:
-        squares = [published["std"] ** 2 / published.seeds, values.var(ddof=1) / len(values)]
-        degrees = [published.seeds - 1, len(values) - 1]
-        if sum(squares) > 0:
-            freedom = sum(squares) ** 2 / sum(
-                square**2 / degree for square, degree in zip(squares, degrees, strict=True)
-            )
-            margin = student.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(sum(squares))
+def _comparison(
+    other: Published, step: int, means: pd.DataFrame, table: pd.DataFrame
+) -> dict[str, Any]:
+    theirs, values = means.loc[step], table.loc[step].dropna().to_numpy()
+    counts = np.array([theirs.seeds, len(values)])
+    difference, margin = values.mean() - theirs["mean"], np.nan
+    if counts.min() > 1:
+        squares = np.array([theirs["std"] ** 2, values.var(ddof=1)]) / counts
+        if squares.sum() > 0:
+            freedom = squares.sum() ** 2 / (squares**2 / (counts - 1)).sum()
+            margin = student.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(squares.sum())
     return {
-        "env_step": step,
-        "mean": values.mean(),
+        "env step": step,
+        "ours": values.mean(),
         "seeds": len(values),
         "missing": table.shape[1] - len(values),
-        "published_algorithm": other.name,
-        "published_mean": published["mean"],
-        "published_std": published["std"],
-        "published_seeds": published.seeds,
+        "published": theirs["mean"],
+        "published std": theirs["std"],
+        "published seeds": int(theirs.seeds),
+        "algorithm": other.name,
         "difference": difference,
-        "difference_low": difference - margin,
-        "difference_high": difference + margin,
+        "difference low": difference - margin,
+        "difference high": difference + margin,
     }
-
-
-def suites_of(tasks: Sequence[str]) -> dict[str, list[str]]:
-    """Suite -> its tasks among those given, of which scores can be normalised.
-
-    With tasks of several suites there is `all` as well.
-    """
-    known = [task for task in tasks if is_normalized(task)]
-    suites = {
-        name: [task for task in known if suite(task) == name]
-        for name in SUITES
-        if any(suite(task) == name for task in known)
-    }
-    return suites | ({"all": known} if len(suites) > 1 else {})
 
 
 def aggregates(experiments: Sequence[Experiment]) -> pd.DataFrame:
     """Normalised scores of every experiment over the tasks of every suite that it has.
 
-    At the last env step at which all these tasks were evaluated. Statistics have a column each,
-    and `<statistic> low` and `<statistic> high`. `seeds` is their number, of all tasks together,
-    and `missing` that of those without a score then.
+    At the last env step at which all these tasks were evaluated. `seeds` are those of all tasks
+    together.
     """
     rows = []
-    for experiment in experiments:
-        for name, tasks in suites_of(sorted(experiment.tasks)).items():
-            steps = experiment.steps(tasks)
-            if not steps:
-                continue
-            scores = experiment.scores(tasks, steps[-1])
-            seeds = sum(len(values) for values in scores)
-            row: dict[str, object] = {
-                "experiment": experiment.name,
-                "suite": name,
-                "tasks": len(scores),
-                "env_step": steps[-1],
-                "seeds": seeds,
-                "missing": sum(len(experiment.runs[task].seeds) for task in tasks) - seeds,
+    for experiment, name, tasks in _suites(experiments):
+        step = max(experiment.steps(tasks), default=None)
+        if step is not None:
+            scores = experiment.scores(tasks, step)
+            row = _row(experiment, name, tasks, step, sum(map(len, scores)))
+            summary = {
+                f"{statistic}{ending}": float(value)
+                for statistic, values in summaries(scores).items()
+                for ending, value in zip(("", " low", " high"), values, strict=True)
             }
-            for label, statistic in STATISTICS.items():
-                row[label] = float(statistic(scores))
-                low, high = bootstrap_interval(scores, statistic, RESAMPLES)
-                row |= {f"{label} low": float(low), f"{label} high": float(high)}
-            rows.append(row)
+            rows.append(row | summary)
     return pd.DataFrame(rows)
 
 
@@ -168,121 +140,51 @@ def aggregate_comparisons(experiments: Sequence[Experiment]) -> pd.DataFrame:
     A row for each of the `common_counterparts` of the tasks of a suite.
     """
     rows = []
-    for experiment in experiments:
-        for name, tasks in suites_of(sorted(experiment.tasks)).items():
-            ours = experiment.aggregate(tasks)
-            for other in common_counterparts(experiment, tasks):
-                theirs = other.aggregate(tasks)["mean"]
-                steps = ours.index.intersection(theirs.index)
-                if not steps.max() > 0:
-                    continue
-                rows.append(
-                    {
-                        "experiment": experiment.name,
-                        "suite": name,
-                        "tasks": len(tasks),
-                        "env_step": int(steps.max()),
-                        "mean": ours["mean"][steps.max()],
-                        "missing": int(ours.missing[steps.max()]),
-                        "published_algorithm": other.name,
-                        "published_mean": theirs[steps.max()],
-                    }
-                )
+    for experiment, name, tasks in _suites(experiments):
+        ours = experiment.aggregate(tasks)
+        for other in common_counterparts(experiment, tasks):
+            theirs = other.aggregate(tasks)["mean"]
+            step = ours.index.intersection(theirs.index).max()
+            if step > 0:
+                seeds = sum(map(len, experiment.scores(tasks, step)))
+                row = _row(experiment, name, tasks, step, seeds) | {"ours": ours["mean"][step]}
+                rows.append(row | {"published": theirs[step], "algorithm": other.name})
     return pd.DataFrame(rows)
 
 
-def performance_profiles(experiments: Sequence[Experiment], tasks: Sequence[str]) -> pd.DataFrame:
-    """The share of seeds above each normalised score, with intervals, where all were evaluated.
-
-    Columns `experiment`, `score`, `share`, `low`, `high`.
-    """
-    step = last_common_step(experiments, tasks)
-    if step is None:
-        return pd.DataFrame()
-    frames = []
+def _suites(experiments: Sequence[Experiment]) -> Iterator[tuple[Experiment, str, list[str]]]:
     for experiment in experiments:
-        scores = experiment.scores(tasks, step)
-
-        def profile(values: statistics.Scores) -> np.ndarray:
-            return statistics.performance_profile(values, PROFILE_THRESHOLDS)
-
-        low, high = bootstrap_interval(scores, profile, RESAMPLES)
-        frames.append(
-            pd.DataFrame(
-                {
-                    "experiment": experiment.name,
-                    "score": PROFILE_THRESHOLDS,
-                    "share": profile(scores),
-                    "low": low,
-                    "high": high,
-                }
-            )
-        )
-    return pd.concat(frames)
+        for name, tasks in suites_of(sorted(experiment.tasks)).items():
+            yield experiment, name, tasks
 
 
-def improvements(experiments: Sequence[Experiment], tasks: Sequence[str]) -> pd.DataFrame:
-    """How probably a seed of one experiment is better than one of another, for all pairs.
-
-    Columns `first`, `second`, `probability`, `low`, `high`.
-    """
-    step = last_common_step(experiments, tasks)
-    rows: list[tuple[str, str, float, float, float]] = []
-    for index, first in enumerate(experiments):
-        if step is None:
-            break
-        for second in experiments[index + 1 :]:
-            ours, theirs = first.scores(tasks, step), second.scores(tasks, step)
-            value = statistics.probability_of_improvement(ours, theirs)
-            numbers = np.random.default_rng(0)
-            drawn = statistics.probability_of_improvement(
-                statistics.resample(ours, RESAMPLES, numbers),
-                statistics.resample(theirs, RESAMPLES, numbers),
-            )
-            low, high = statistics.percentile_interval(drawn)
-            rows.append((first.name, second.name, float(value), float(low), float(high)))
-    return pd.DataFrame(rows, columns=["first", "second", "probability", "low", "high"])
+def _row(
+    experiment: Experiment, suite: str, tasks: Sequence[str], step: int, seeds: int
+) -> dict[str, Any]:
+    return {
+        "experiment": experiment.name,
+        "suite": suite,
+        "tasks": len(tasks),
+        "env step": int(step),
+        "seeds": seeds,
+        "missing": sum(len(experiment.runs[task].seeds) for task in tasks) - seeds,
+    }
 
 
-def common_tasks(experiments: Sequence[Experiment]) -> list[str]:
-    """Tasks with normalised scores that all of them have."""
-    if not experiments:
-        return []
-    shared = set.intersection(*(experiment.tasks for experiment in experiments))
-    return sorted(task for task in shared if is_normalized(task))
+def summaries(scores: statistics.Scores) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Each of `STATISTICS` of normalised scores and the bounds of its interval."""
+    return {
+        name: (statistic(scores), *bootstrap_interval(scores, statistic, RESAMPLES))
+        for name, statistic in STATISTICS.items()
+    }
 
 
-def last_common_step(experiments: Sequence[Experiment], tasks: Sequence[str]) -> int | None:
-    """The last env step at which all of them were evaluated on all these tasks."""
-    if not tasks or not experiments:
-        return None
-    common = set.intersection(*(set(experiment.steps(tasks)) for experiment in experiments))
-    return max(common, default=None)
+def performance_profile(scores: statistics.Scores) -> pd.DataFrame:
+    """The share of seeds above each normalised score, as a curve."""
 
+    def profile(values: statistics.Scores) -> np.ndarray:
+        return statistics.performance_profile(values, PROFILE_THRESHOLDS)
 
-class LastScore(NamedTuple):
-    """Returns at the last evaluation.
-
-    Attributes:
-      seeds: number of seeds with a return.
-      missing: number of the other ones.
-      mean, std: of those that have one; NaN if there are none.
-    """
-
-    seeds: int
-    missing: int
-    mean: float
-    std: float
-
-
-def last_scores(run: Run) -> LastScore:
-    """Of the last evaluation of a run."""
-    values = run.table(RETURN).iloc[-1].dropna().to_numpy()
-    mean = float(values.mean()) if len(values) else float("nan")
-    std = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    return LastScore(len(values), len(run.seeds) - len(values), mean, std)
-
-
-def seeds_of(seeds: int, missing: int) -> int | str:
-    """A number of seeds, and of how many it is where some are missing."""
-    return f"{seeds} of {seeds + missing}" if missing else seeds
+    low, high = bootstrap_interval(scores, profile, RESAMPLES)
+    columns = {"mean": profile(scores), "low": low, "high": high, "missing": 0}
+    return pd.DataFrame(columns, index=PROFILE_THRESHOLDS)

@@ -14,15 +14,17 @@ import scipy.stats
 
 from purejax_simba.config import Config
 from purejax_simba.report import __main__ as command_line
-from purejax_simba.report import style
-from purejax_simba.report.figures import FIGURES, curves
-from purejax_simba.report.methods import experiments_of, given_algorithms
-from purejax_simba.report.page import write_page
+from purejax_simba.report import charts
+from purejax_simba.report.figures import FIGURES, learning_curves
+from purejax_simba.report.methods import Methods
+from purejax_simba.report.page import watch, write_page
 from purejax_simba.report.reading import read
-from purejax_simba.report.sweeps import importances, scores_of, sweep_charts
-from purejax_simba.report.watching import watch
+from purejax_simba.report.scaling import point
+from purejax_simba.report.style import Look
+from purejax_simba.report.sweeps import importances, scores_of
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
+from purejax_simba.sweep.results import read_results
 from tests.helpers.report_runs import SESSION, write_run
 
 FAILED = SESSION | {"status": "failed: x"}
@@ -35,8 +37,7 @@ def charts_of(page: str) -> dict:
     (text,) = re.findall(r'<script type="application/json" id="charts">(.*?)</script>', page)
     specs = json.loads(text)
     for spec in specs.values():
-        for data in spec.get("choices", {"": spec.get("data")}).values():
-            plotly.graph_objects.Figure(data, spec["layout"])
+        plotly.graph_objects.Figure(spec["data"], spec["layout"])
     return specs
 
 
@@ -69,11 +70,12 @@ def test_the_page_of_eight_seeds_stands_alone(tmp_path):
     assert "simbaV2_utd2" in text
     assert "../wide/dmc/cheetah-run/metrics.csv" in page
     specs = charts_of(page)
-    names = [trace.get("name") for trace in specs["curve-0"]["data"]]
+    names = [trace.get("name") for trace in specs["curves/dmc/cheetah-run"]["data"]]
     assert {"SimbaV2 (UTD 2), published", "wide"} <= set(names)
-    assert set(specs["metrics-0"]["choices"]) == {*NORMS, "avg_success"}
-    seeds = [t for t in specs["curve-0"]["data"] if "seed" in t.get("hovertemplate", "")]
-    assert len(seeds) == 8
+    metrics = {name for name in specs if name.startswith("metrics/dmc/cheetah-run/")}
+    assert metrics == {f"metrics/dmc/cheetah-run/{name}" for name in (*NORMS, "avg_success")}
+    seeds = {f"wide, seed {seed}" for seed in range(8)}
+    assert seeds <= set(names)
 
 
 def test_what_cannot_be_read_is_listed_and_the_rest_shown(tmp_path):
@@ -112,7 +114,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_shown(tmp_path):
     ):
         assert line in text
     assert "asweep cannot be read as a sweep" in text_of(page)
-    names = {trace.get("name") for trace in charts_of(page)["curve-0"]["data"]}
+    names = {trace.get("name") for trace in charts_of(page)["curves/dmc/dog-run"]["data"]}
     assert {"SimbaV2 (whole)", "unconfigured", "garbled", "SimbaV2 (cut)"} <= names
 
 
@@ -167,10 +169,10 @@ def write_sweep(output: Path) -> Path:
 
 def test_a_sweep_tells_what_matters(tmp_path):
     directory = write_sweep(tmp_path)
-    charts = sweep_charts(directory)
-    rows = list({row.name: row for row in charts.results.rows}.values())
-    score, _ = scores_of(charts.results, rows)
-    shares = importances(charts.results, rows, score)
+    results = read_results([directory])
+    rows = list({row.name: row for row in results.rows}.values())
+    score, _ = scores_of(results, rows)
+    shares = importances(results, rows, score)
     groups = [score[[row.values[BLOCKS.name] == count for row in rows]] for count in (1, 2)]
     # Epsilon squared by way of the F statistic, with 1 and 10 degrees of freedom.
     statistic = scipy.stats.f_oneway(*groups).statistic
@@ -179,9 +181,13 @@ def test_a_sweep_tells_what_matters(tmp_path):
     assert shares[RATES.name] < 0.3
     write_page([tmp_path], tmp_path / "report.html")
     specs = charts_of((tmp_path / "report.html").read_text())
-    assert {"sweep-0-importance", "sweep-0-parallel", "sweep-0-slice-0"} <= set(specs)
-    dimensions = specs["sweep-0-parallel"]["data"][0]["dimensions"]
-    assert [d["label"] for d in dimensions[:2]] == [RATES.name, BLOCKS.name]
+    assert specs["sweep-0/importance"]["data"][0]["y"] == [RATES.name, BLOCKS.name]
+    assert specs[f"sweep-0/{RATES.name}"]["layout"]["xaxis"]["type"] == "log"
+    (points,) = specs[f"sweep-0/{BLOCKS.name}"]["data"]
+    assert sorted(zip(points["x"], points["y"], strict=True)) == [
+        (row.values[BLOCKS.name], row.score.mean)
+        for row in sorted(rows, key=lambda r: r.score.mean)
+    ]
 
 
 def test_a_watched_page_follows_the_runs(tmp_path, capsys):
@@ -194,13 +200,15 @@ def test_a_watched_page_follows_the_runs(tmp_path, capsys):
         pages.append(output.read_text())
         if len(pages) == 2:
             with (directory / "metrics.csv").open("a") as file:
-                file.write("mine,dog-run,0,avg_return,150000,777\n")
+                file.write("mine,dog-run,0,avg_return,150000,77777\n")
         if len(pages) == 3:
             raise KeyboardInterrupt
 
     watch([tmp_path / "mine"], output, 7.0, sleep)
     pages.append(output.read_text())
-    assert ["777" in page[page.index("<header>") : page.index("<script>")] for page in pages] == [
+    assert [
+        "77777.0" in page[page.index("<header>") : page.index("<script>")] for page in pages
+    ] == [
         False,
         False,
         True,
@@ -211,7 +219,7 @@ def test_a_watched_page_follows_the_runs(tmp_path, capsys):
 
 
 def test_every_kind_of_figure_is_drawn(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(style, "FORMATS", (".svg",))
+    monkeypatch.setattr(charts, "FORMATS", (".svg",))
     write_run(tmp_path, "mine", "dmc/dog-run", [500, 600], metrics=NORMS)
     write_run(tmp_path, "more", "dmc/dog-run", [550, 650], metrics=NORMS, update_to_data_ratio=4.0)
     place = tmp_path / "figures"
@@ -233,26 +241,25 @@ def test_means_that_are_given_are_shown_beside(tmp_path):
     rows = "theirs,dmc/dog-run,avg_return,0,1,1,3\ntheirs,dmc/dog-run,avg_return,100000,9,1,3\n"
     (tmp_path / "means.csv").write_text(header + rows)
     write_page([tmp_path], tmp_path / "report.html")
-    traces = charts_of((tmp_path / "report.html").read_text())["curve-0"]["data"]
+    traces = charts_of((tmp_path / "report.html").read_text())["curves/dmc/dog-run"]["data"]
     values = {trace["name"]: trace["y"] for trace in traces if "name" in trace}
     assert values["theirs, published"] == [1.0, 9.0]
     # What lies between two published points is not known.
-    modes = {trace["name"]: trace["mode"] for trace in traces if "name" in trace}
+    modes = {trace["name"]: trace["mode"] for trace in traces if trace.get("showlegend", True)}
     assert modes == {
         "theirs, published": "markers",
         "SimbaV2 (UTD 2), published": "markers",
         "mine": "lines",
     }
     assert {"mine", "SimbaV2 (UTD 2), published"} <= values.keys()
-    collection = read([tmp_path])
-    figure = curves.learning_curves(experiments_of(collection), given_algorithms(collection))
+    figure = charts.draw(learning_curves(Methods(read([tmp_path]))))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["SimbaV2 (UTD 2), published", "theirs, published", "mine"]
 
 
 def test_a_figure_is_vector_and_picture(tmp_path):
-    figure, _ = style.pyplot().subplots()
-    names = [path.name for path in style.save(figure, tmp_path, "x")]
+    panel = charts.Panel("t", [charts.Series(Look("mine", "#000000"), point(1.0, 2.0, 1.5, 2.5))])
+    names = [path.name for path in charts.save(charts.Figure([panel]), tmp_path, "x")]
     assert names == ["x.pdf", "x.svg", "x.png"]
     assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

@@ -12,18 +12,19 @@ from benchmarks import update
 from benchmarks.flops import flops_per_update
 from purejax_simba.config import ConfigError
 from purejax_simba.report import published, tables
-from purejax_simba.report.compute import PUBLISHED, compute_of
-from purejax_simba.report.figures import curves
+from purejax_simba.report.charts import draw
+from purejax_simba.report.figures import learning_curves, up_to
 from purejax_simba.report.index import BEGIN, END, write_index
 from purejax_simba.report.methods import (
+    Methods,
     common_counterparts,
     counterparts,
-    experiments_of,
     published_algorithm,
 )
 from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import read
-from purejax_simba.report.style import looks, published_color
+from purejax_simba.report.scaling import PUBLISHED, compute_of
+from purejax_simba.report.style import looks
 from tests.helpers.report_runs import write_run
 
 HEADLINE = {"simbaV2_utd1": 0.848, "simbaV2_utd2": 0.892, "simbaV2_utd4": 0.899}
@@ -116,7 +117,7 @@ def test_normalisation_is_the_papers():
 
 
 def test_suites_have_their_published_sizes():
-    suites = tables.suites_of(sorted(published.normalization_scores().index))
+    suites = published.suites_of(sorted(published.normalization_scores().index))
     sizes = {"mujoco": 5, "dmc_easy_medium": 21, "dmc_hard": 7, "myosuite": 10}
     assert {name: len(tasks) for name, tasks in suites.items()} == sizes | {
         "humanoid_bench": 14,
@@ -166,14 +167,14 @@ def test_published_files_are_read_as_our_own(tmp_path):
         ("td3", "myosuite/myo-pose"),
     ]
     assert len(collection.published) == len(means)
-    (_, td3) = experiments_of(collection)
+    (_, td3) = Methods(collection).ours
     np.testing.assert_array_equal(td3.scores(["myosuite/myo-pose"], 0), [[0.5]])
 
 
 def test_equal_names_from_two_places_stay_apart(tmp_path):
     for place in ("first", "second"):
         write_run(tmp_path / place, "mine", "dmc/dog-run", [1, 2])
-    names = read([tmp_path]).experiments
+    names = [run.experiment for run in read([tmp_path]).runs]
     assert names == [str(tmp_path / place / "mine") for place in ("first", "second")]
 
 
@@ -186,26 +187,26 @@ def test_results_beside_the_published_ones(tmp_path):
     """At the last env step that both have; the interval is scipy's of Welch's test."""
     scores = [100.0, 140.0, 180.0, 90.0]
     write_run(tmp_path, "mine", "dmc/dog-run", scores, steps=(0, 100_000, 150_000))
-    experiments = experiments_of(read([tmp_path]))
-    (row,) = tables.results_by_task(experiments).to_dict("records")
-    assert row["env_step"] == 150_000
+    experiments = Methods(read([tmp_path])).ours
+    (row,) = tables.results(experiments).to_dict("records")
+    assert row["env step"] == 150_000
     assert row["mean"] == pytest.approx(np.mean(scores))
-    assert row["interquartile_mean"] == pytest.approx(scipy.stats.trim_mean(scores, 0.25))
+    assert row["interquartile mean"] == pytest.approx(scipy.stats.trim_mean(scores, 0.25))
     known = published.published_returns().query(
         "algorithm == 'simbaV2_utd2' and task == 'dmc/dog-run' and env_step == 100_000 "
         "and metric == 'avg_return'"
     )
-    (row,) = tables.comparisons_by_task(experiments).to_dict("records")
-    assert row["published_algorithm"] == "simbaV2_utd2"
-    assert row["env_step"] == 100_000
-    assert row["published_mean"] == known["mean"].item()
+    (row,) = tables.comparisons(experiments).to_dict("records")
+    assert row["algorithm"] == "simbaV2_utd2"
+    assert row["env step"] == 100_000
+    assert row["published"] == known["mean"].item()
     # Any sample with the published mean and standard deviation will do.
     sample = scipy.stats.zscore(np.arange(float(known.seeds.item())), ddof=1)
     sample = known["mean"].item() + known["std"].item() * sample
     ours = np.array(scores) * 100_000 / 150_000
     expected = scipy.stats.ttest_ind(ours, sample, equal_var=False).confidence_interval(0.95)
     assert row["difference"] == pytest.approx(ours.mean() - sample.mean())
-    assert (row["difference_low"], row["difference_high"]) == pytest.approx(tuple(expected))
+    assert (row["difference low"], row["difference high"]) == pytest.approx(tuple(expected))
 
 
 @pytest.mark.parametrize(
@@ -244,25 +245,25 @@ def test_published_results_with_as_many_updates(tmp_path, values, algorithms):
 def test_what_published_names_count_on_mujoco_is_left_open(tmp_path, ratio, algorithms):
     task, ratios = "mujoco/Hopper-v4", {"action_repeat": 1, "update_to_data_ratio": ratio}
     write_run(tmp_path, "mine", task, [1, 2], **ratios)
-    experiments = experiments_of(read([tmp_path]))
+    experiments = Methods(read([tmp_path])).ours
     assert [method.name for method in counterparts(experiments[0].runs[task])] == algorithms
-    compared = tables.comparisons_by_task(experiments)
-    assert (compared.published_algorithm.tolist() if len(compared) else []) == algorithms
+    compared = tables.comparisons(experiments)
+    assert (compared.algorithm.tolist() if len(compared) else []) == algorithms
 
 
 def test_a_mean_over_suites_is_beside_what_fits_all_of_its_tasks(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", [1, 2])
     one = {"action_repeat": 1, "update_to_data_ratio": 1.0}
     write_run(tmp_path, "mine", "mujoco/Hopper-v4", [1, 2], **one)
-    (experiment,) = experiments_of(read([tmp_path]))
+    (experiment,) = Methods(read([tmp_path])).ours
     found = common_counterparts(experiment, ["dmc/dog-run", "mujoco/Hopper-v4"])
     assert [method.name for method in found] == ["simbaV2_utd2"]
 
 
 def test_before_training_nothing_is_compared(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", [100, 200], steps=(0, 30_000))
-    experiments = experiments_of(read([tmp_path]))
-    assert not len(tables.comparisons_by_task(experiments))
+    experiments = Methods(read([tmp_path])).ours
+    assert not len(tables.comparisons(experiments))
     assert not len(tables.aggregate_comparisons(experiments))
 
 
@@ -270,11 +271,11 @@ def test_aggregates_are_of_normalised_scores(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
     write_run(tmp_path, "mine", "dmc/cheetah-run", [900, 700], steps=(0, 100_000, 200_000))
     write_run(tmp_path, "mine", "gymnax/Pendulum-v1", [-100, -200])  # has no score to divide by
-    experiments = experiments_of(read([tmp_path]))
+    experiments = Methods(read([tmp_path])).ours
     rows = tables.aggregates(experiments).set_index("suite")
     assert list(rows.index) == ["dmc_easy_medium", "dmc_hard", "all"]
     # Together they were last evaluated at 100,000, where the second run is at a half.
-    assert rows.loc["all", "env_step"] == 100_000
+    assert rows.loc["all", "env step"] == 100_000
     assert rows.loc["all", "mean"] == pytest.approx((0.15 + 0.4) / 2)
     assert rows.loc["all", "optimality gap"] == pytest.approx(1 - (0.15 + 0.4) / 2)
     expected = scipy.stats.trim_mean([0.1, 0.2, 0.45, 0.35], 0.25)
@@ -285,13 +286,13 @@ def test_aggregates_are_of_normalised_scores(tmp_path):
     reference = reference.set_index("task").score
     pair = reference[["dmc/dog-run", "dmc/cheetah-run"]]
     compared = tables.aggregate_comparisons(experiments).set_index("suite")
-    assert compared.loc["all", "published_mean"] == pytest.approx(pair.mean())
-    assert compared.loc["all", "mean"] == pytest.approx((0.15 + 0.4) / 2)
+    assert compared.loc["all", "published"] == pytest.approx(pair.mean())
+    assert compared.loc["all", "ours"] == pytest.approx((0.15 + 0.4) / 2)
 
 
 def test_a_curve_goes_on_with_the_seeds_that_did_not_diverge(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", [100, 200, 600], diverged={2: 100_000})
-    (experiment,) = experiments_of(read([tmp_path]))
+    (experiment,) = Methods(read([tmp_path])).ours
     curve = experiment.curve("dmc/dog-run")["mean"]
     assert curve.to_dict() == pytest.approx({0: 0.0, 50_000: 150.0, 100_000: 150.0})
 
@@ -311,21 +312,20 @@ def test_a_value_that_was_not_finite_is_missing_and_counted(tmp_path):
     assert collection.left_out == ()
     (run,) = collection.runs
     np.testing.assert_array_equal(run.table("avg_return").loc[100_000], [100, 200, np.nan])
-    experiments = experiments_of(collection)
-    (row,) = tables.results_by_task(experiments).to_dict("records")
+    experiments = Methods(collection).ours
+    (row,) = tables.results(experiments).to_dict("records")
     assert (row["mean"], row["seeds"], row["missing"]) == (150.0, 2, 1)
-    (row,) = tables.comparisons_by_task(experiments).to_dict("records")
-    assert (row["mean"], row["seeds"], row["missing"]) == (150.0, 2, 1)
+    (row,) = tables.comparisons(experiments).to_dict("records")
+    assert (row["ours"], row["seeds"], row["missing"]) == (150.0, 2, 1)
     assert tables.aggregates(experiments).missing.tolist() == [1]
     assert experiments[0].curve(task).missing.tolist() == [0, 1, 1]
-    assert tables.last_scores(run) == (2, 1, 150.0, pytest.approx(np.std([100, 200], ddof=1)))
     write_index(tmp_path)
     assert "| 100,000 | 2 of 3 | 150.0 ± 70.7 |" in (tmp_path / "README.md").read_text()
     write_page([tmp_path], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "avg_return of seed 2 was not finite at env step 50,000 and 1 other evaluation" in page
     assert "2 of 3" in page
-    (legend,) = curves.learning_curves(experiments).legends
+    (legend,) = draw(learning_curves(Methods(read([tmp_path])))).legends
     assert "some seeds missing" in [text.get_text() for text in legend.get_texts()]
 
 
@@ -334,13 +334,13 @@ def test_an_evaluation_without_any_finite_value_is_unknown(tmp_path):
     file = directory / "metrics.csv"
     file.write_text(file.read_text().replace("100000,100.0", "100000,nan"))
     collection = read([tmp_path])
-    experiments = experiments_of(collection)
-    (row,) = tables.results_by_task(experiments).to_dict("records")
-    assert (row["seeds"], row["missing"], row["env_step"]) == (0, 1, 100_000)
-    assert np.isnan(row["mean"]) and np.isnan(row["interquartile_mean"])
+    experiments = Methods(collection).ours
+    (row,) = tables.results(experiments).to_dict("records")
+    assert (row["seeds"], row["missing"], row["env step"]) == (0, 1, 100_000)
+    assert np.isnan(row["mean"]) and np.isnan(row["interquartile mean"])
     # Scores over tasks are of the last evaluation with values.
-    assert tables.aggregates(experiments).env_step.tolist() == [50_000]
-    assert not len(tables.comparisons_by_task(experiments))
+    assert tables.aggregates(experiments)["env step"].tolist() == [50_000]
+    assert not len(tables.comparisons(experiments))
     # A line has a gap there.
     curve = experiments[0].curve("dmc/dog-run")["mean"].tolist()
     np.testing.assert_array_equal(curve, [0, 50, np.nan])
@@ -352,32 +352,42 @@ def test_an_evaluation_without_any_finite_value_is_unknown(tmp_path):
 def test_an_agent_has_one_hue_everywhere(tmp_path):
     for name in ("a", "b"):
         write_run(tmp_path, name, "dmc/dog-run", [1, 2])
-    ours = experiments_of(read([tmp_path]))
+    ours = Methods(read([tmp_path])).ours
     theirs = published_algorithm("simbaV2_utd2")
-    found = looks([theirs, *ours])
-    assert found["a"].color == found["simbaV2_utd2"].color == published_color("simbaV2_utd8")
+    found = {method.name: look for method, look in looks([theirs, *ours]).items()}
+    (utd8,) = looks([published_algorithm("simbaV2_utd8")]).values()
+    assert found["a"].color == found["simbaV2_utd2"].color == utd8.color
     assert (found["a"].color, found["a"].dash) != (found["b"].color, found["b"].dash)
-    assert looks(ours) == {name: found[name] for name in ("a", "b")}
+    assert [*looks(ours).values()] == [found["a"], found["b"]]
 
 
 def test_labels_say_which_agent_it_is_where_agents_are_compared(tmp_path):
     write_run(tmp_path, "sweep/000", "gymnax/Pendulum-v1", [1, 2])
     write_run(tmp_path, "sac", "gymnax/Pendulum-v1", [1, 2], agent__name="sac")
-    experiments = experiments_of(read([tmp_path]))
-    labels = {name: look.label for name, look in looks(experiments).items()}
+    experiments = Methods(read([tmp_path])).ours
+    labels = {method.name: look.label for method, look in looks(experiments).items()}
     assert labels == {"sac": "sac", "sweep/000": "SimbaV2 (sweep/000)"}
-    assert looks(experiments[1:])["sweep/000"].label == "sweep/000"
+    assert looks(experiments[1:])[experiments[1]].label == "sweep/000"
     # Nothing is published of this task.
-    (legend,) = curves.learning_curves(experiments).legends
+    (legend,) = draw(learning_curves(Methods(read([tmp_path])))).legends
     assert [text.get_text() for text in legend.get_texts()] == list(labels.values())
+
+
+def test_an_experiment_may_have_the_name_of_a_published_algorithm(tmp_path):
+    write_run(tmp_path, "sac", "dmc/dog-run", [500, 700], agent__name="sac")
+    figure = learning_curves(Methods(read([tmp_path])))
+    theirs, ours = figure.panels[0].series
+    assert (theirs.look.label, ours.look.label) == ("SAC, published", "sac")
+    assert ours.curve["mean"][100_000] == 600.0
+    published_mean = published_algorithm("sac").curve("dmc/dog-run")["mean"][100_000]
+    assert theirs.curve["mean"][100_000] == published_mean < 100.0
 
 
 def test_published_results_are_points_without_a_line(tmp_path):
     """They have one every 50,000 interactions; the first beyond a shorter run is shown as well."""
     write_run(tmp_path, "mine", "dmc/dog-run", [1, 2], steps=(0, 20_000, 60_000))
     write_run(tmp_path, "mine", "mujoco/Hopper-v4", [1, 2], action_repeat=1)
-    experiments = experiments_of(read([tmp_path]))
-    figure = curves.learning_curves(experiments)
+    figure = draw(learning_curves(Methods(read([tmp_path]))))
     dog, hopper = figure.axes
     shown = [container.lines[0] for axes in (dog, hopper) for container in axes.containers]
     assert [line.get_linestyle() for line in shown] == ["None"] * 3
@@ -392,7 +402,7 @@ def test_published_results_are_points_without_a_line(tmp_path):
         "mine",
     ]
     many = pd.DataFrame({"mean": range(201)}, index=range(0, 1_005_000, 5_000))
-    few = curves.up_to(many, 1_000_000)
+    few = up_to(many, 1_000_000)
     assert len(few) <= 25 and few.index[-1] == 1_000_000 and few.index.is_monotonic_increasing
 
 
@@ -400,7 +410,7 @@ def test_a_legend_is_no_wider_than_its_figure(tmp_path):
     for number in range(4):
         for task in ("dmc/dog-run", "dmc/cheetah-run", "dmc/finger-spin"):
             write_run(tmp_path, f"a-rather-long-name/{number:03d}", task, [1, 2])
-    figure = curves.learning_curves(experiments_of(read([tmp_path])))
+    figure = draw(learning_curves(Methods(read([tmp_path]))))
     figure.canvas.draw()
     (legend,) = figure.legends
     extent = legend.get_window_extent()

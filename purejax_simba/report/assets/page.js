@@ -1,27 +1,30 @@
 // Draws a chart when it comes near the screen; a page may have hundreds.
 (() => {
-  const specs = JSON.parse(document.getElementById("charts").textContent);
+  const charts = JSON.parse(document.getElementById("charts").textContent);
   const config = { responsive: true, displaylogo: false, displayModeBar: "hover" };
-
-  function draw(element) {
-    const spec = specs[element.dataset.chart];
-    const choice = document.querySelector(`select[data-chart="${element.dataset.chart}"]`);
-    if (!choice) {
-      Plotly.newPlot(element, spec.data, spec.layout, config);
-      return;
-    }
-    const show = () => {
-      Plotly.react(element, spec.choices[choice.value], spec.layout, config);
-    };
-    choice.addEventListener("change", show);
-    show();
-  }
-
+  const axis = { gridcolor: "#e6e9ed", zeroline: false, automargin: true, title: { standoff: 6 } };
+  const template = {
+    layout: {
+      margin: { l: 44, r: 12, t: 12, b: 40 },
+      hovermode: "closest",
+      hoverlabel: { namelength: -1 },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", font: { size: 11 } },
+      xaxis: axis,
+      yaxis: axis,
+      font: { size: 12 },
+      colorway: ["#0072B2"],
+    },
+    data: {
+      scatter: [{ hovertemplate: "%{x:,}: %{y:.4g}" }],
+      bar: [{ hovertemplate: "%{y}: %{x:.2f}<extra></extra>" }],
+    },
+  };
   const observer = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (entry.isIntersecting) {
-        observer.unobserve(entry.target);
-        draw(entry.target);
+    for (const { isIntersecting, target } of entries) {
+      if (isIntersecting) {
+        observer.unobserve(target);
+        const chart = charts[target.dataset.chart];
+        Plotly.newPlot(target, chart.data, { ...chart.layout, template }, config);
       }
     }
   }, { rootMargin: "400px" });

@@ -10,12 +10,14 @@ numbers of seeds per algorithm, task and exact env step:
   over again, rounded otherwise: the same runs, not others.
 
 `normalization_scores.csv` has the low and the high score of each task, as the SimbaV2 paper.
+`algorithms.csv` says what the names of algorithms in the files mean.
 """
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,28 +32,29 @@ SUITES = ("mujoco", "dmc_easy_medium", "dmc_hard", "myosuite", "humanoid_bench")
 _OWN_SUITES = SUITES[0], *SUITES[3:]
 
 
-class Source(NamedTuple):
-    """A collection of published result files.
-
-    Attributes:
-      file: in this package.
-      name: what its results are called in legends.
-    """
-
-    file: str
-    name: str
-
-
-SOURCES = (
-    Source("returns.csv.gz", "published"),
-    Source("flashsac.csv.gz", "published with FlashSAC"),
-)
+# Files of this package -> what their results are called in legends.
+_SOURCES = {"returns.csv.gz": "published", "flashsac.csv.gz": "published with FlashSAC"}
+OTHER_SOURCE = "published"
 
 
 @functools.cache
 def normalization_scores() -> pd.DataFrame:
     """Columns `low`, `high` and `meaning`, by task id."""
     return pd.read_csv(_DIRECTORY / "normalization_scores.csv", index_col="task")
+
+
+@functools.cache
+def algorithms() -> pd.DataFrame:
+    """What each algorithm in the published files is, by its name there.
+
+    Columns: `label` for legends; `family`, our name of the agent where we have it; `kind` of an
+    agent that was published with several numbers of `updates`, with `resets` as well, with several
+    a `width` of the critic, or in a `variant` without a design choice; `updates_per_interaction` or
+    `updates_per_env_step`, whichever its name counts; `critic_width`; `baseline`, a rank of those
+    that are shown where they are not matched with ours.
+    """
+    known = pd.read_csv(_DIRECTORY / "algorithms.csv", index_col="algorithm")
+    return known.fillna({"family": "", "kind": ""})
 
 
 @functools.cache
@@ -62,12 +65,10 @@ def published_returns() -> pd.DataFrame:
     files have `seeds`), and NaN for a single seed.
     """
     found = []
-    for source in SOURCES:
-        rows = add_unsolved(pd.read_csv(_DIRECTORY / source.file))
+    for file, source in _SOURCES.items():
+        rows = add_unsolved(pd.read_csv(_DIRECTORY / file))
         several = rows.seeds.where(rows.seeds > 1)
-        found.append(
-            rows.assign(std=rows["std"] * np.sqrt(several / (several - 1)), source=source.name)
-        )
+        found.append(rows.assign(std=rows["std"] * np.sqrt(several / (several - 1)), source=source))
     return pd.concat(found, ignore_index=True)
 
 
@@ -120,6 +121,17 @@ def suite(task: str) -> str:
     if family in _OWN_SUITES or not is_normalized(task):
         return family
     return "dmc_hard" if _DMC_HARD.match(task) else "dmc_easy_medium"
+
+
+def suites_of(tasks: Sequence[str]) -> dict[str, list[str]]:
+    """Suite -> its tasks among those given, of which scores can be normalised.
+
+    With tasks of several suites there is `all` as well.
+    """
+    known = [task for task in tasks if is_normalized(task)]
+    suites = {name: [task for task in known if suite(task) == name] for name in SUITES}
+    suites = {name: members for name, members in suites.items() if members}
+    return suites | ({"all": known} if len(suites) > 1 else {})
 
 
 def mean_scores(results: pd.DataFrame) -> pd.DataFrame:
