@@ -191,10 +191,18 @@ def default_discount(episode_length: float) -> float:
 
 
 def make_environment(config: Config) -> envs.Environment:
-    """The task's environment as configured, without automatic reset."""
+    """The task's environment as configured, without automatic reset.
+
+    Raises:
+      ConfigError: for values that cannot be, before anything takes long.
+      envs.TaskError: for an unknown task or physics.
+    """
+    task = config.task or DEFAULT_TASK
+    envs.spec(task)  # an unknown one comes before anything else that may be wrong
+    check_values(config)
     config = with_recipe(config)
     return envs.make(
-        config.task or DEFAULT_TASK,
+        task,
         physics=config.physics,
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
