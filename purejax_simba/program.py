@@ -122,10 +122,10 @@ class Program(abc.ABC):
         counters: Counters,
         state: RunState,
         hyperparameters: HyperParameters,
-        num_updates: jax.Array,
+        count: jax.Array,
         *data: Any,
     ) -> tuple[Counters, RunState]:
-        """Updates the agent so many times, `()` int32, each time with another minibatch."""
+        """Updates the agent `count` times, `()` int32, each time with another minibatch."""
 
         def body(index: jax.Array, state: RunState) -> RunState:
             number = counters.updates + index
@@ -143,8 +143,8 @@ class Program(abc.ABC):
             )
 
         if self.agent.learns:
-            state = jax.lax.fori_loop(0, num_updates, body, state)
-        return counters.replace(updates=counters.updates + num_updates), state
+            state = jax.lax.fori_loop(0, count, body, state)
+        return counters.replace(updates=counters.updates + count), state
 
     def _reset_if_due(
         self,
