@@ -122,12 +122,11 @@ class Program(abc.ABC):
         counters: Counters,
         state: RunState,
         hyperparameters: HyperParameters,
-        num_updates: jax.Array,
+        count: jax.Array,
         *data: Any,
     ) -> tuple[Counters, RunState]:
-        """Updates the agent so many times, `()` int32, each time with another minibatch."""
-        learn = self.agent.update
-        later = counters.replace(updates=counters.updates + num_updates)
+        """Updates the agent `count` times, `()` int32, each time with another minibatch."""
+        later, learn = counters.replace(updates=counters.updates + count), self.agent.update
         if learn is None:
             return later, state
 
@@ -145,7 +144,7 @@ class Program(abc.ABC):
                 progress=progress,
             )
 
-        return later, jax.lax.fori_loop(0, num_updates, body, state)
+        return later, jax.lax.fori_loop(0, count, body, state)
 
     def _reset_if_due(
         self,

@@ -185,6 +185,20 @@ def test_networks_and_optimisers_begin_anew(resets, before, since):
     assert reset_state.progress.diverged_at.tolist() == [-1, -1]
 
 
+def test_a_run_that_diverged_does_not_begin_anew():
+    """Not even where a reset is due among the updates of the same interaction."""
+    agent = dataclasses.replace(CONFIG.agent, reset_updates=(2,))
+    runs = linear_runs(dataclasses.replace(CONFIG, update_to_data_ratio=3.0, agent=agent))
+    numbers = runs.hyperparameters
+    rates = numbers.learning_rate.at[0].set(np.nan)
+    disturbed = runs._replace(hyperparameters=numbers.replace(learning_rate=rates))  # type: ignore[attr-defined]
+    _, state = disturbed.after(50)
+    assert state.agent.updates.tolist() == [0, 3]
+    assert state.progress.diverged_at.tolist() == [50, -1]
+    _, start = runs.start()
+    assert_identical(pick(state.agent, 0), pick(start.agent, 0))
+
+
 def test_evaluation_changes_nothing_and_plays_whole_episodes():
     runs = linear_runs()
     counters, state = runs.after(30)
