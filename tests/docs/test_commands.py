@@ -107,7 +107,11 @@ def write_files(directory: Path) -> None:
                 (directory / block.file).write_text(block.text)
 
 
-@pytest.mark.parametrize("command", sorted({c for page in PAGES for c in commands(page)}))
+@pytest.mark.parametrize(
+    "command",
+    sorted({command for page in PAGES for command in commands(page)}),
+    ids=lambda command: command[:80],
+)
 def test_a_program_takes_the_words(command, parse_only, beside_the_pages, monkeypatch, capsys):
     monkeypatch.chdir(beside_the_pages)
     for program in words(command):
