@@ -34,6 +34,10 @@ class Drawn(NamedTuple):
 class Program(abc.ABC):
     """What training in an environment and from a dataset share; holds only what is static.
 
+    A run is `init`, then `advance` in chunks of any size, with `evaluate` and `diagnose` between
+    them, and `begin_episodes` where it was resumed without its environments. `advance` repeats
+    `interact`, and that calls `update`, which takes minibatches from `draw`.
+
     Attributes:
       config: resolved.
       environment: without automatic reset.
@@ -118,10 +122,10 @@ class Program(abc.ABC):
         counters: Counters,
         state: RunState,
         hyperparameters: HyperParameters,
-        count: jax.Array,
+        num_updates: jax.Array,
         *data: Any,
     ) -> tuple[Counters, RunState]:
-        """Updates the agent `count` times, `()` int32, each time with another minibatch."""
+        """Updates the agent so many times, `()` int32, each time with another minibatch."""
 
         def body(index: jax.Array, state: RunState) -> RunState:
             number = counters.updates + index
@@ -139,8 +143,8 @@ class Program(abc.ABC):
             )
 
         if self.agent.learns:
-            state = jax.lax.fori_loop(0, count, body, state)
-        return counters.replace(updates=counters.updates + count), state
+            state = jax.lax.fori_loop(0, num_updates, body, state)
+        return counters.replace(updates=counters.updates + num_updates), state
 
     def _reset_if_due(
         self,

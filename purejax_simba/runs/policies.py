@@ -97,7 +97,7 @@ def read_policies(directory: Path, program: Program) -> Policy:
     return tree_of(named_leaves(saved), shapes, refuse)
 
 
-def evaluate(directory: Path, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
+def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
     """Plays the trained policies of a run directory in new episodes.
 
     Args:
@@ -186,7 +186,7 @@ class TrainedPolicy:
         return np.asarray(self._act(np.asarray(observation, np.float32), key))
 
 
-def load_policy(directory: Path, seed: int | None = None) -> TrainedPolicy:
+def load_policy(directory: Path | str, seed: int | None = None) -> TrainedPolicy:
     """The policy that a finished run has trained.
 
     Args:

@@ -74,9 +74,8 @@ class Start(NamedTuple):
         env_step = self.interactions * setup.config.steps_per_interaction
         line = f"{env_step:>9,} {setup.config.step_name}: resumed"
         # Environments in worker processes cannot be saved; offline there are none under way.
-        is_under_way = snapshot.state.environment is not None
-        is_elsewhere = is_under_way and setup.compiler.program.environment.elsewhere
-        if not checkpoint.notes["replay"] or is_elsewhere:
+        elsewhere = setup.compiler.program.environment.elsewhere and not setup.config.is_offline
+        if elsewhere or not checkpoint.notes["replay"]:
             runs.begin_episodes()
             line += ", with new episodes"
         if self.reset:
