@@ -107,7 +107,11 @@ def write_files(directory: Path) -> None:
                 (directory / block.file).write_text(block.text)
 
 
-@pytest.mark.parametrize("command", sorted({c for page in PAGES for c in commands(page)}))
+@pytest.mark.parametrize(
+    "command",
+    sorted({command for page in PAGES for command in commands(page)}),
+    ids=lambda command: command[:80],
+)
 def test_a_program_takes_the_words(command, parse_only, beside_the_pages, monkeypatch, capsys):
     monkeypatch.chdir(beside_the_pages)
     monkeypatch.syspath_prepend(beside_the_pages)
@@ -212,8 +216,6 @@ def test_no_reason_for_not_running_is_left_over():
         assert any(re.search(pattern, command) for command in everything), pattern
 
 
-# A step of these runs stands for 250 of those on the pages.
-SHORTER = 250
 SMALL = (
     "--num-seeds 2 --num-evaluation-episodes 2 --agent.actor-hidden-dim 8 "
     "--agent.critic-hidden-dim 8 --replay.batch-size 16"
@@ -227,7 +229,8 @@ def shortened(command: str) -> str:
     """The same command with fewer steps, of smaller networks."""
 
     def fewer(match: re.Match) -> str:
-        return " ".join([match[1], *(str(int(n) // SHORTER) for n in match[2].split())])
+        numbers = [int(number) for number in match[2].split()]
+        return " ".join([match[1], *(str(n // (250 if n >= 10_000 else 10)) for n in numbers)])
 
     command = STEPS.sub(fewer, command)
     command = re.sub(r"--(episodes|samples|steps) \d+", r"--\1 2", command)
