@@ -54,7 +54,7 @@ def parse(words: list[str]) -> Arguments:
     parser.add_argument("--file", type=Path)
     file = parser.parse_known_args(words)[0].file
     options = SweepOptions() if file is None else read_file(file)
-    config = command_line.for_help(options.config, words)
+    config = command_line.with_agent(options.config, words)
     return command_line.read(Arguments, words, Arguments(options=replace(options, config=config)))
 
 

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import tyro
 
+from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.commands import command_line
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import (
     DEFAULT_TASK,
-    AgentConfig,
     Config,
     ConfigError,
     Part,
@@ -31,7 +31,7 @@ def demonstration() -> Config:
         total_env_steps=8_000,
         evaluation_interval=1_000,
         learning_starts=500,
-        agent=AgentConfig(
+        agent=SimbaV2(
             actor_hidden_dim=32,
             critic_hidden_dim=64,
             critic_num_blocks=1,
@@ -91,7 +91,7 @@ def parse(words: list[str]) -> Arguments:
     elif given.resume is not None:
         # Flags that are not given again are as they were.
         config = read_config(given.resume)
-    config = command_line.for_help(config, words)
+    config = command_line.with_agent(config, words)
     return command_line.read(Arguments, words, Arguments(config=config))
 
 

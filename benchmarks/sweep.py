@@ -19,7 +19,8 @@ import tyro
 import envs
 from benchmarks.common import print_json
 from envs.cores import count_cores
-from purejax_simba.config import AgentConfig, Config, ConfigError
+from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.runs import experiment
 from purejax_simba.runs.devices import use_all_cores
 from purejax_simba.sweep.axes import Axis
@@ -54,7 +55,7 @@ def make_sweep(arguments: Arguments, width: int, output: Path) -> Sweep:
         evaluation_interval=arguments.total_env_steps,
         num_evaluation_episodes=2,
         learning_starts=arguments.learning_starts,
-        agent=AgentConfig(critic_hidden_dim=width, actor_hidden_dim=width // 2),
+        agent=SimbaV2(critic_hidden_dim=width, actor_hidden_dim=width // 2),
         output=str(output),
     )
     rates = tuple(1e-4 * 1.1**number for number in range(arguments.configurations))

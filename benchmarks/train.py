@@ -21,7 +21,8 @@ from benchmarks.common import (
     program_bytes_per_run,
     repeat,
 )
-from purejax_simba.config import AgentConfig, Config, ConfigError, known
+from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.program import Program
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import use_all_cores
@@ -90,6 +91,7 @@ def make_learner(program: Program) -> Learner:
         action_size=program.environment.action_size,
         batch_size=program.config.batch_size,
         critic_hidden_dim=program.config.critic_width,
+        policy_delay=program.config.agent.given().get("policy_delay", 1),
     )
 
 
@@ -99,7 +101,7 @@ def make_config(arguments: Arguments) -> Config:
         task=arguments.task,
         num_seeds=arguments.runs,
         learning_starts=arguments.random_interactions + 1,
-        agent=AgentConfig(
+        agent=SimbaV2(
             critic_hidden_dim=arguments.critic_hidden_dim,
             actor_hidden_dim=arguments.actor_hidden_dim,
         ),

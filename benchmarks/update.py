@@ -4,7 +4,7 @@
 """
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import tyro
@@ -17,9 +17,9 @@ from benchmarks.common import (
 )
 from benchmarks.flops import flops_per_update
 from purejax_simba.agents import registry
-from purejax_simba.agents.settings import AgentConfig, AgentName
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.defaults import default_discount, hyperparameters, with_agent_defaults
+from purejax_simba.names import fill
 from purejax_simba.runs.devices import use_all_cores
 
 
@@ -27,7 +27,7 @@ from purejax_simba.runs.devices import use_all_cores
 class Arguments:
     """Measure the update alone: no environment, no replay. Sizes not given are the agent's own."""
 
-    agent: AgentName = "simba_v2"
+    agent: str = "simba_v2"
     """Whose update."""
     runs: int = 4
     """Runs updated at once."""
@@ -53,8 +53,8 @@ def make_config(arguments: Arguments) -> Config:
         # Of the task's numbers only schedules and the discount matter here, and not to the speed.
         action_repeat=2,
         discount=default_discount(500),
-        agent=AgentConfig(
-            name=arguments.agent,
+        agent=registry.agent_settings(
+            arguments.agent,
             actor_hidden_dim=arguments.actor_hidden_dim,
             critic_hidden_dim=arguments.critic_hidden_dim,
             num_critics=arguments.num_critics,
@@ -62,10 +62,7 @@ def make_config(arguments: Arguments) -> Config:
         replay=ReplayConfig(batch_size=arguments.batch_size),
     )
     config = with_agent_defaults(config)
-    agent = config.agent
-    if agent.num_critics is None:
-        agent = replace(agent, num_critics=1)
-    return replace(config, agent=agent, update_to_data_ratio=config.update_to_data_ratio or 2.0)
+    return fill(config, {"agent.num_critics": 1, "update_to_data_ratio": 2.0})
 
 
 def make_learner(arguments: Arguments) -> Learner:
@@ -78,6 +75,7 @@ def make_learner(arguments: Arguments) -> Learner:
         action_size=arguments.action_size,
         batch_size=config.batch_size,
         critic_hidden_dim=config.critic_width,
+        policy_delay=config.agent.given().get("policy_delay", 1),
     )
 
 
@@ -91,13 +89,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     """
     learner = make_learner(arguments)
     update = measure_update(learner, arguments.runs, arguments.seconds)
-    flops = flops_per_update(
-        learner.agent,
-        learner.hyperparameters,
-        learner.observation_size,
-        learner.action_size,
-        learner.batch_size,
-    )
+    flops = flops_per_update(learner)
     seconds, best_seconds = (time / arguments.runs for time in update.seconds)
     return {
         "updates_per_second_per_run": 1.0 / update.seconds.median,

@@ -30,10 +30,10 @@ def list_tasks(suite: str | None, host_python: str) -> None:
     chosen = envs.suites() if suite is None else {suite: envs.tasks(suite)}
     published = set(envs.tasks("all"))
     shown: set[str] = set()
-    for name, members in chosen.items():
-        new = [task for task in members if task not in shown]
+    for name, tasks in chosen.items():
+        new = [task for task in tasks if task not in shown]
         if not new:
-            print(f"\n{name}: {len(members)} tasks, listed above")
+            print(f"\n{name}: {len(tasks)} tasks, listed above")
             continue
         shown.update(new)
         print(f"\n{name}")

@@ -50,7 +50,7 @@ class TaskSpec:
       simplified: those among them whose model is not quite the original's, which are there to be
         asked for: `auto` does not choose them.
       on_host: whether it lives in worker processes; `build` then also receives `episode_length`
-        and `options`, see `HostEnvironment`.
+        and `options`, see `adapters.hosted.build_hosted`.
       package: name of the Python package that it needs, empty for none.
       install: the command that installs this package.
       official: id of the task that is the original in worker processes, empty for none. Where there

@@ -75,7 +75,7 @@ class RescaleAction(Wrapper):
 class TimeLimitState:
     """State of `TimeLimit`: the inner state and the steps taken, `()` int32."""
 
-    environment: Any
+    inner: Any
     steps: jax.Array
 
 
@@ -91,27 +91,27 @@ class TimeLimit(Wrapper):
     def reset(self, key: jax.Array) -> tuple[TimeLimitState, jax.Array]:
         """See `Environment.reset`."""
         inner, observation = self.inner.reset(key)
-        return TimeLimitState(environment=inner, steps=jnp.zeros((), jnp.int32)), observation
+        return TimeLimitState(inner=inner, steps=jnp.zeros((), jnp.int32)), observation
 
     def step(self, state: TimeLimitState, action: jax.Array) -> tuple[TimeLimitState, TimeStep]:
         """See `Environment.step`."""
-        inner, timestep = self.inner.step(state.environment, action)
+        inner, timestep = self.inner.step(state.inner, action)
         steps = state.steps + 1
         truncated = timestep.truncated | (steps >= self._limit)
         timestep = replace(timestep, truncated=truncated & ~timestep.terminated)
-        return TimeLimitState(environment=inner, steps=steps), timestep
+        return TimeLimitState(inner=inner, steps=steps), timestep
 
     def restart(
         self, state: TimeLimitState, key: jax.Array, ended: jax.Array
     ) -> tuple[TimeLimitState, jax.Array]:
         """See `Environment.restart`."""
-        inner, observation = self.inner.restart(state.environment, key, ended)
+        inner, observation = self.inner.restart(state.inner, key, ended)
         steps = jnp.where(ended, 0, state.steps)
-        return TimeLimitState(environment=inner, steps=steps), observation
+        return TimeLimitState(inner=inner, steps=steps), observation
 
     def unwrapped_state(self, state: TimeLimitState) -> Any:
         """See `Environment.unwrapped_state`."""
-        return self.inner.unwrapped_state(state.environment)
+        return self.inner.unwrapped_state(state.inner)
 
 
 class ActionRepeat(Wrapper):
@@ -155,13 +155,13 @@ class AutoResetState:
     """State of `AutoReset`.
 
     Attributes:
-      environment: the inner state.
+      inner: the inner state.
       observation: `(observation_size,)`, what the policy acts on next: the first observation
         of the new episode after an end.
       key: source of the keys of later episodes.
     """
 
-    environment: Any
+    inner: Any
     observation: jax.Array
     key: jax.Array
 
@@ -183,21 +183,21 @@ class AutoReset(Wrapper):
         """See `Environment.reset`."""
         key, reset_key = jax.random.split(key)
         inner, observation = self.inner.reset(reset_key)
-        return AutoResetState(environment=inner, observation=observation, key=key), observation
+        return AutoResetState(inner=inner, observation=observation, key=key), observation
 
     def step(self, state: AutoResetState, action: jax.Array) -> tuple[AutoResetState, TimeStep]:
         """See `Environment.step`."""
-        inner, timestep = self.inner.step(state.environment, action)
+        inner, timestep = self.inner.step(state.inner, action)
         key, reset_key = jax.random.split(state.key)
         ended = timestep.terminated | timestep.truncated
         inner, observation = self._restart_where(ended, reset_key, (inner, timestep.observation))
-        return AutoResetState(environment=inner, observation=observation, key=key), timestep
+        return AutoResetState(inner=inner, observation=observation, key=key), timestep
 
     restart = Environment.restart
 
     def unwrapped_state(self, state: AutoResetState) -> Any:
         """See `Environment.unwrapped_state`."""
-        return self.inner.unwrapped_state(state.environment)
+        return self.inner.unwrapped_state(state.inner)
 
 
 def _restart_where(begin):

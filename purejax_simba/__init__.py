@@ -15,8 +15,17 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from purejax_simba.agents.bro import BRO
+    from purejax_simba.agents.crossq import CrossQ
+    from purejax_simba.agents.droq import DroQ
+    from purejax_simba.agents.random_actions import Random
+    from purejax_simba.agents.redq import REDQ
+    from purejax_simba.agents.registry import agent_settings
+    from purejax_simba.agents.sac import SAC
+    from purejax_simba.agents.simba import Simba
+    from purejax_simba.agents.simba_v2 import SimbaV2
+    from purejax_simba.agents.td3 import TD3
     from purejax_simba.config import (
-        AgentConfig,
         CheckpointConfig,
         Config,
         ConfigError,
@@ -30,15 +39,24 @@ if TYPE_CHECKING:
     from purejax_simba.training import make_program, make_train
 
 __all__ = [
-    "AgentConfig",
+    "BRO",
+    "REDQ",
+    "SAC",
+    "TD3",
     "CheckpointConfig",
     "Config",
     "ConfigError",
+    "CrossQ",
+    "DroQ",
     "OfflineConfig",
+    "Random",
     "ReplayConfig",
+    "Simba",
+    "SimbaV2",
     "StartConfig",
     "TemperatureConfig",
     "TrainedPolicy",
+    "agent_settings",
     "evaluate",
     "load_policy",
     "make_program",
@@ -47,6 +65,12 @@ __all__ = [
     "train",
 ]
 _MODULES = {
+    **{
+        name: f"purejax_simba.agents.{name.lower()}"
+        for name in ("BRO", "CrossQ", "DroQ", "REDQ", "Random", "SAC", "Simba", "TD3")
+    },
+    "SimbaV2": "purejax_simba.agents.simba_v2",
+    "agent_settings": "purejax_simba.agents.registry",
     **dict.fromkeys(("resume", "train"), "purejax_simba.runs.experiment"),
     **dict.fromkeys(("TrainedPolicy", "evaluate", "load_policy"), "purejax_simba.runs.policies"),
     **dict.fromkeys(("make_program", "make_train"), "purejax_simba.training"),

@@ -1,10 +1,21 @@
 """What a configuration must fulfil before anything is compiled."""
 
-import math
-
 from purejax_simba.config import LEARNING_STARTS, Config, ConfigError, known
+from purejax_simba.names import flatten, settings_of
+from purejax_simba.settings import flag
 
 NUM_SEEDS = 2**32
+
+
+def check_values(config: Config) -> None:
+    """Refuses values that are out of their own bounds, or none of the choices, whatever the others.
+
+    Raises:
+      ConfigError: for the first such value.
+    """
+    values = flatten(config)
+    for name, setting in settings_of(config).items():
+        setting.check(name, values[name])
 
 
 def check(config: Config, episode_length: int) -> None:
@@ -17,46 +28,9 @@ def check(config: Config, episode_length: int) -> None:
     Raises:
       ConfigError: for numbers that cannot work.
     """
-    agent, replay = config.agent, config.replay
-    positive = {
-        "num-seeds": config.num_seeds,
-        "offline.epochs": config.offline.epochs,
-        "offline.evaluation-interval": config.offline.evaluation_interval,
-        "total-env-steps": config.total_env_steps,
-        "evaluation-interval": config.evaluation_interval,
-        "num-evaluation-episodes": config.num_evaluation_episodes,
-        "num-environments": config.num_environments,
-        "devices-per-run": config.devices_per_run,
-        "update-to-data-ratio": config.update_to_data_ratio,
-        "learning-starts": config.learning_starts,
-        "agent.actor-hidden-dim": agent.actor_hidden_dim,
-        "agent.actor-num-blocks": agent.actor_num_blocks,
-        "agent.critic-hidden-dim": agent.critic_hidden_dim,
-        "agent.critic-num-blocks": agent.critic_num_blocks,
-        "agent.num-critics": agent.num_critics,
-        "agent.value-range": agent.value_range,
-        "agent.learning-rate": agent.learning_rate,
-        "agent.learning-rate-decay": agent.learning_rate_decay,
-        "agent.target-update-interval": agent.target_update_interval,
-        "agent.policy-delay": agent.policy_delay,
-        "temperature.initial": config.temperature.initial,
-        "replay.capacity": replay.capacity,
-        "replay.batch-size": replay.batch_size,
-        "replay.n-step": replay.n_step,
-        "replay.truncation-interval": replay.truncation_interval,
-    }
-    for name, value in positive.items():
-        if value is not None and not 0 < value < math.inf:
-            raise ConfigError(f"--{name} is {value}: give a finite number above 0")
+    check_values(config)
+    replay = config.replay
     check_seeds("seed", config.seed, config.num_seeds)
-    if not 0.0 <= known(config.discount) < 1.0:
-        raise ConfigError(f"--discount is {config.discount}: give a number in [0, 1)")
-    if agent.tau is not None and not 0.0 < agent.tau <= 1.0:
-        raise ConfigError(f"--agent.tau is {agent.tau}: give a number in (0, 1]")
-    if agent.dropout_rate is not None and not 0.0 <= agent.dropout_rate < 1.0:
-        raise ConfigError(f"--agent.dropout-rate is {agent.dropout_rate}: give a number in [0, 1)")
-    if agent.num_bins is not None and agent.num_bins < 2:
-        raise ConfigError(f"--agent.num-bins is {agent.num_bins}: give 2 or more")
     if config.updates_per_interaction == 0:
         raise ConfigError(
             f"--update-to-data-ratio is {config.update_to_data_ratio}: give at least 0.0001"
@@ -83,19 +57,16 @@ def check(config: Config, episode_length: int) -> None:
             f"{replay.n_step}: make the episode longer or n-step smaller"
         )
     for name in ("priority_exponent", "importance_exponent"):
-        exponent, flag = getattr(replay, name), f"--replay.{name.replace('_', '-')}"
+        exponent = getattr(replay, name)
         if exponent is not None and not replay.prioritized:
             raise ConfigError(
-                f"{flag} {exponent} is of no use without --replay.prioritized: give both or neither"
+                f"{flag('replay.' + name)} {exponent} is of no use without --replay.prioritized: "
+                "give both or neither"
             )
-        if exponent is not None and not 0.0 <= exponent <= 1.0:
-            raise ConfigError(f"{flag} is {exponent}: give a number in [0, 1]")
     if replay.prioritized and config.devices_per_run > 1:
         raise ConfigError(
             "--replay.prioritized is for runs on one device each: drop it or --devices-per-run"
         )
-    if config.checkpoint.keep < 1:
-        raise ConfigError(f"--checkpoint.keep is {config.checkpoint.keep}: give 1 or more")
     if config.is_offline:
         _check_offline(config)
         return
@@ -106,11 +77,8 @@ def check(config: Config, episode_length: int) -> None:
     }.items():
         _check_multiple(name, value, config.devices_per_run, " (--devices-per-run)")
     _check_multiple("evaluation-interval", config.evaluation_interval, config.steps_per_interaction)
-    for step in agent.reset_env_steps or ():
+    for step in getattr(config.agent, "reset_env_steps", ()):
         _check_multiple("agent.reset-env-steps", step, config.steps_per_interaction)
-    for count in (*(agent.reset_env_steps or ()), *(agent.reset_updates or ())):
-        if count < 1:
-            raise ConfigError(f"a reset cannot be at {count}: give 1 or more")
     _check_multiple("total-env-steps", config.total_env_steps, config.evaluation_interval)
     if config.checkpoint.interval:
         _check_multiple(
@@ -138,31 +106,27 @@ def check_seeds(flag: str, first: int, count: int = 1) -> None:
         )
 
 
+# What says nothing about training from a dataset, and what to do about it.
+USELESS_OFFLINE = {
+    "total_env_steps": "give --offline.epochs",
+    "evaluation_interval": "give --offline.evaluation-interval, in epochs",
+    "num_environments": "drop it",
+    "devices_per_run": "drop it",
+    "learning_starts": "drop it",
+    "recipe": "drop it",
+    "replay.capacity": "drop it",
+    "replay.n_step": "drop it",
+    "replay.truncation_interval": "drop it",
+    "replay.prioritized": "drop it",
+}
+
+
 def _check_offline(config: Config) -> None:
-    offline, defaults = config.offline, Config()
-    useless = {
-        "total-env-steps": (config.total_env_steps, defaults.total_env_steps),
-        "evaluation-interval": (config.evaluation_interval, defaults.evaluation_interval),
-        "num-environments": (config.num_environments, defaults.num_environments),
-        "devices-per-run": (config.devices_per_run, defaults.devices_per_run),
-        "learning-starts": (config.learning_starts, LEARNING_STARTS),
-        "recipe": (config.recipe, defaults.recipe),
-        "replay.capacity": (config.replay.capacity, defaults.replay.capacity),
-        "replay.n-step": (config.replay.n_step, defaults.replay.n_step),
-        "replay.truncation-interval": (
-            config.replay.truncation_interval,
-            defaults.replay.truncation_interval,
-        ),
-        "replay.prioritized": (config.replay.prioritized, defaults.replay.prioritized),
-    }
-    instead = {
-        "total-env-steps": "give --offline.epochs",
-        "evaluation-interval": "give --offline.evaluation-interval, in epochs",
-    }
-    for option, (value, default) in useless.items():
-        if value != default:
-            advice = instead.get(option, "drop it")
-            raise ConfigError(f"--{option} is of no use with --offline: {advice}")
+    offline, values = config.offline, flatten(config)
+    defaults = flatten(Config(learning_starts=LEARNING_STARTS))
+    for name, advice in USELESS_OFFLINE.items():
+        if values[name] != defaults[name]:
+            raise ConfigError(f"{flag(name)} is of no use with --offline: {advice}")
     _check_multiple("offline.epochs", offline.epochs, known(offline.evaluation_interval))
     if offline.random_return is not None and offline.random_return == offline.expert_return:
         raise ConfigError(

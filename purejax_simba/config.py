@@ -6,7 +6,10 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from purejax_simba.agents.settings import AgentConfig, TemperatureConfig
+from purejax_simba.agents.settings import AgentSettings
+from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.errors import ConfigError as ConfigError
+from purejax_simba.settings import Settings, setting
 
 DEFAULT_TASK = "dmc/cheetah-run"
 LEARNING_STARTS = 5_000
@@ -15,29 +18,34 @@ LEARNING_STARTS = 5_000
 Switch = Annotated[bool | None, tyro.conf.arg(constructor=bool)]
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message is one line and says what to do."""
+class TemperatureConfig(Settings):
+    """The entropy coefficient, tuned towards a target entropy."""
+
+    initial: float = setting(traced=True, above=0)
+    """Value before the first update."""
+    target_entropy_coefficient: float = setting(traced=True)
+    """Target entropy in nats per action dimension."""
 
 
 @dataclass(frozen=True)
 class ReplayConfig:
     """Replay and what is drawn from it."""
 
-    capacity: int = 1_000_000
+    capacity: int = setting(1_000_000, above=0)
     """Transitions kept."""
-    batch_size: int | None = None
+    batch_size: int | None = setting(above=0)
     """Transitions per update."""
-    n_step: int = 1
+    n_step: int = setting(1, above=0)
     """Steps per transition."""
-    truncation_interval: int = 50
+    truncation_interval: int = setting(50, above=0)
     """Steps from one truncated episode of an environment to the next, on average, that the replay
     has room for: where there are fewer, old transitions are left out. A smaller number takes more
     memory."""
     prioritized: bool = False
     """Draw transitions in proportion to how far off the critics were, in place of uniformly."""
-    priority_exponent: float | None = None
+    priority_exponent: float | None = setting(traced=True, at_least=0, at_most=1)
     """With prioritized: exponent of these errors; 0 is uniform. Default: 0.6."""
-    importance_exponent: float | None = None
+    importance_exponent: float | None = setting(traced=True, at_least=0, at_most=1)
     """With prioritized: exponent of the weights that make up for it in the critics' loss; it rises
     to 1 over the run. Default: 0.4."""
 
@@ -48,14 +56,11 @@ class CheckpointConfig:
 
     interval: int | None = None
     """Environment steps between checkpoints; 0 for none. Default: the evaluation interval."""
-    keep: int = 2
+    keep: int = setting(2, at_least=1)
     """Checkpoints to keep; older ones are removed."""
     replay: bool = True
     """Keep the replay too. Without it a resumed run collects transitions before it updates."""
 
-
-# Those of the proportional variant (arXiv 1511.05952, table 3).
-PRIORITIES = ReplayConfig(priority_exponent=0.6, importance_exponent=0.4)
 
 Part = Literal["actor", "critic", "temperature"]
 
@@ -81,9 +86,9 @@ class OfflineConfig:
 
     dataset: Annotated[str, tyro.conf.arg(aliases=("--offline",))] = ""
     """Train from this dataset: minari/<id>, or a HDF5 file in D4RL's layout."""
-    epochs: int = 100
+    epochs: int = setting(100, above=0)
     """How often to draw as many transitions as there are."""
-    evaluation_interval: int | None = None
+    evaluation_interval: int | None = setting(above=0)
     """Epochs between evaluations. Default: a tenth of all."""
     random_return: float | None = None
     """Return of random actions, 0 in the normalised score. Default: what the dataset says."""
@@ -112,19 +117,19 @@ class Config:
     physics: str = "auto"
     """mujoco (C engine, on the host), mjx (in the compiled program), auto, or for some tasks
     official (the original, in worker processes)."""
-    num_seeds: int = 4
+    num_seeds: int = setting(4, above=0)
     """Seeds trained at once."""
     seed: int = 0
     """First seed; the others follow it."""
-    total_env_steps: int = 1_000_000
+    total_env_steps: int = setting(1_000_000, above=0)
     """Environment steps per seed (interactions x action repeat x environments)."""
-    evaluation_interval: int = 100_000
+    evaluation_interval: int = setting(100_000, above=0)
     """Environment steps between evaluations."""
-    num_evaluation_episodes: int | None = None
+    num_evaluation_episodes: int | None = setting(above=0)
     """Deterministic episodes per evaluation. Default: 10, offline 100."""
-    num_environments: int = 1
+    num_environments: int = setting(1, above=0)
     """Environments per seed."""
-    devices_per_run: int = 1
+    devices_per_run: int = setting(1, above=0)
     """Devices among which the environments, replay and batches of each seed are divided."""
     action_repeat: int | None = None
     """Environment steps per action. Default: the suite's."""
@@ -134,22 +139,22 @@ class Config:
     """Seconds after which a gymnasium or EnvPool environment that does not answer has hung."""
     host_python: str = ""
     """Another Python interpreter, with its own packages, for environments in worker processes."""
-    update_to_data_ratio: float | None = None
+    update_to_data_ratio: float | None = setting(above=0)
     """Updates per transition. simba_v2, simba: the action repeat."""
-    learning_starts: int | None = None
+    learning_starts: int | None = setting(above=0)
     """Transitions with random actions before the first update. Default: 5,000."""
-    discount: float | None = None
+    discount: float | None = setting(traced=True, at_least=0, below=1)
     """Per interaction. Default: 1 - 5 / interactions per episode, clipped to [0.95, 0.995]."""
     normalize_observations: Switch = None
     """Normalise observations by running statistics."""
     normalize_rewards: Switch = None
     """Scale rewards by running statistics of returns."""
-    bound_returns: bool = True
+    bound_returns: bool = setting(True, traced=True)
     """With normalize-rewards: scale rewards further, so that returns stay within value-range."""
     recipe: Literal["shared", "paper"] = "shared"
     """Discount, action repeat, first update and the like: SimbaV2's for all agents, for comparisons
     with nothing else in the way, or those of the agent's own paper."""
-    agent: AgentConfig = field(default_factory=AgentConfig)
+    agent: AgentSettings = field(default_factory=SimbaV2)
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     offline: OfflineConfig = field(default_factory=OfflineConfig)
@@ -241,7 +246,7 @@ class Config:
     @property
     def critic_width(self) -> int:
         """Width of each critic; 0 without one."""
-        return self.agent.critic_hidden_dim or 0
+        return getattr(self.agent, "critic_hidden_dim", None) or 0
 
     @property
     def stored_transitions(self) -> int:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import difflib
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from purejax_simba.agents import registry
+from purejax_simba.agents.settings import AgentSettings
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.settings import Setting, declarations
 
 _Config = TypeVar("_Config", bound=Config)
 
@@ -25,19 +26,59 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def replace_values(config: _Config, values: Mapping[str, Any]) -> _Config:
-    """The configuration with other values; dotted name -> value."""
-    return _replace(config, values, "")
+    """The configuration with other values; dotted name -> value.
+
+    With another `agent.name` it has the settings of that agent; those that were given stay.
+
+    Raises:
+      ConfigError: for a name that there is not, or a setting that the agent does not have.
+    """
+    return _replace(config, values)
 
 
-def _replace(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
+def _replace(group: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(group, AgentSettings):
+        return registry.change(group, values)
     changes: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        name = prefix + field.name
-        if name in values:
-            changes[field.name] = values[name]
-        elif any(other.startswith(f"{name}.") for other in values):
-            changes[field.name] = _replace(getattr(config, field.name), values, f"{name}.")
-    return dataclasses.replace(config, **changes)
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        first, dot, rest = name.partition(".")
+        if dot:
+            inner.setdefault(first, {})[rest] = value
+        else:
+            changes[first] = value
+    for name, of_group in inner.items():
+        changes[name] = _replace(getattr(group, name), of_group)
+    return dataclasses.replace(group, **changes)
+
+
+def fill(config: _Config, values: Mapping[str, Any]) -> _Config:
+    """The configuration with these values where it has settings of these names that are open."""
+    known = flatten(config)
+    return replace_values(config, {n: v for n, v in values.items() if known.get(n, v) is None})
+
+
+def settings_of(config: Config) -> dict[str, Setting]:
+    """What is declared of all settings of a configuration with its agent, by dotted name."""
+    return declarations(type(config)) | declarations(type(config.agent), "agent.")
+
+
+def all_settings() -> dict[str, Setting]:
+    """What is declared of all settings, those of any agent among them, by dotted name.
+
+    Where agents differ, a setting is traced if it is so in all that have it.
+    """
+    found = declarations(Config).copy()
+    for agent in registry.AGENTS.values():
+        for name, setting in declarations(agent.settings, "agent.").items():
+            traced = setting.traced and found.get(name, setting).traced
+            found[name] = dataclasses.replace(setting, traced=traced)
+    return found
+
+
+def is_traced(name: str) -> bool:
+    """Whether the setting of this dotted name may differ within a compiled program."""
+    return all_settings()[name].traced
 
 
 def find_name(name: str) -> str:
@@ -47,27 +88,10 @@ def find_name(name: str) -> str:
       ConfigError: if there is none, with the nearest ones.
     """
     plain = name.strip().lstrip("-").replace("-", "_")
-    known = flatten(Config())
+    known = all_settings()
     if plain in known:
         return plain
     raise ConfigError(f"unknown name {name!r}: {near(plain, known)}")
-
-
-def check_choices(config: Config) -> None:
-    """Refuses what is none of the choices that there are for a value.
-
-    Raises:
-      ConfigError: for the first such value.
-    """
-    kinds = _types()
-    for name, value in flatten(config).items():
-        members = (kinds[name], *typing.get_args(kinds[name]))
-        literals = [kind for kind in members if typing.get_origin(kind) is typing.Literal]
-        for choices in map(typing.get_args, literals):
-            for one in value if isinstance(value, tuple) else (value,):
-                if one is not None and one not in choices:
-                    flag = f"--{name.replace('_', '-')}"
-                    raise ConfigError(f"{flag} is {one!r}: choose from {', '.join(choices)}")
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -82,56 +106,24 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"choose from {', '.join(known)}"
 
 
-def parse_value(name: str, text: Any) -> Any:
-    """A value of the type that the configuration has under this name.
+def dotted(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted name, from nested mappings as files have them."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        is_group = isinstance(value, dict)
+        found |= dotted(value, f"{prefix}{key}.") if is_group else {f"{prefix}{key}": value}
+    return found
 
-    Args:
-      name: dotted, with underscores.
-      text: as written by the user, several numbers with spaces between them; YAML may have made
-        a number or a list of it.
+
+def from_nested(values: Mapping[str, Any]) -> Config:
+    """A configuration from its values as `config.json` has them.
 
     Raises:
-      ConfigError: if it is not one.
+      ConfigError: for a name that there is not, or a setting that the agent does not have.
     """
-    kind = _types()[name]
-    unions = (types.UnionType, typing.Union)
-    members = typing.get_args(kind) if typing.get_origin(kind) in unions else (kind,)
-    if types.NoneType in members and str(text).lower() in ("none", "null"):
-        return None
-    (kind,) = (member for member in members if member is not types.NoneType)
-    if typing.get_origin(kind) is tuple:
-        items = text if isinstance(text, list) else str(text).split()
-        return tuple(_parse_one(name, item, typing.get_args(kind)[0]) for item in items)
-    return _parse_one(name, text, kind)
-
-
-def _parse_one(name: str, text: Any, kind: Any) -> Any:
-    if typing.get_origin(kind) is typing.Literal:
-        choices = typing.get_args(kind)
-        if text not in choices:
-            raise ConfigError(f"{name} is {text!r}: choose from {', '.join(choices)}")
-        return text
-    try:
-        return _PARSERS[kind](str(text).strip())
-    except ValueError:
-        raise ConfigError(f"{name} is {text!r}: give {_WORDS[kind]}") from None
-
-
-def _parse_bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError
-    return text.lower() == "true"
-
-
-_PARSERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _parse_bool, str: str}
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-
-
-def _types(cls: type = Config, prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, kind in typing.get_type_hints(cls).items():
-        if dataclasses.is_dataclass(kind):
-            found |= _types(typing.cast(type, kind), f"{prefix}{name}.")
-        else:
-            found[prefix + name] = kind
-    return found
+    known = all_settings()
+    plain = {
+        name if name in known else find_name(name): tuple(v) if isinstance(v, list) else v
+        for name, v in dotted(values).items()
+    }
+    return replace_values(Config(), plain)

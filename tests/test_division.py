@@ -12,7 +12,8 @@ import pytest
 
 from envs.host_call import host_call
 from purejax_simba.agents.networks.batch_renorm import BatchRenorm
-from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
+from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.defaults import resolve
 from purejax_simba.division import divide, per_device
 from purejax_simba.run_state import RunState
@@ -236,7 +237,7 @@ def test_a_function_for_any_device_is_of_whole_runs():
 def test_memory_of_a_device(monkeypatch):
     """A device holds a part of the replay, and everything that is learned."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    agent = AgentConfig(critic_hidden_dim=256, num_critics=2)
+    agent = SimbaV2(critic_hidden_dim=256, num_critics=2)
     replay = ReplayConfig(capacity=8000, batch_size=256)
     whole = make_program(dataclasses.replace(CONFIG, agent=agent, replay=replay))
     divided = make_program(dataclasses.replace(whole.config, devices_per_run=4))

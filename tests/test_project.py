@@ -2,11 +2,10 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers.pages import ROOT, commands
 
 
 def locked_names() -> set[str]:
@@ -26,10 +25,15 @@ def test_lock_file_pins_every_requirement() -> None:
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
-    commands = re.findall(r"```bash\n(python3 -m venv .*)\n```", readme)
-    assert len(commands) == 2
-    assert commands[1] in (ROOT / ".ci" / "run").read_text()
+    installing = [
+        line for line in commands(ROOT / "README.md") if line.startswith("python3 -m venv")
+    ]
+    assert len(installing) == 2
+    assert installing[1] in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_front_door_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 @pytest.mark.parametrize("directory", ["envs", "purejax_simba"])

@@ -10,7 +10,9 @@ import pytest
 
 import envs
 from envs import ActionRepeat, Environment
-from purejax_simba.config import AgentConfig, Config
+from purejax_simba.agents.registry import agent_settings
+from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.config import Config
 from purejax_simba.defaults import hyperparameters, resolve
 from tests.helpers.examples import mark_others
 
@@ -118,7 +120,7 @@ def test_the_suites_have_as_many_tasks_as_published():
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_gets_the_published_settings(task, agent):
     environment = _environment(task)
-    config = resolve(Config(task, agent=AgentConfig(name=agent)), environment)
+    config = resolve(Config(task, agent=agent_settings(agent)), environment)
     suite = SUITES[task.partition("/")[0]]
     assert config.agent.num_critics == (2 if suite.episodic else 1)
     assert config.action_repeat == suite.action_repeat
@@ -170,6 +172,6 @@ def test_beyond_the_suites_there_are_two_critics_where_episodes_can_terminate(ta
 
 
 def test_what_is_given_stays():
-    given = AgentConfig(num_critics=1)
+    given = SimbaV2(num_critics=1)
     config = resolve(Config("mujoco/Ant-v4", agent=given), _environment("mujoco/Ant-v4"))
     assert config.agent.num_critics == 1

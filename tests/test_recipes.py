@@ -9,9 +9,9 @@ import pytest
 
 import train
 from purejax_simba.agents import registry
-from purejax_simba.agents.settings import AgentName
+from purejax_simba.agents.registry import agent_settings
+from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import (
-    AgentConfig,
     Config,
     ConfigError,
     OfflineConfig,
@@ -32,7 +32,7 @@ ACTIONS = {
     "dmc/dog-run": 38,
 }
 # Discount, transitions before the first update, updates per transition, batch, capacity, critics.
-PAPERS: dict[AgentName, tuple] = {
+PAPERS: dict[str, tuple] = {
     "sac": (0.99, 10_000, 1, 256, 1_000_000, 2),
     "td3": (0.99, 25_000, 1, 256, 1_000_000, 2),
     "redq": (0.99, 5_000, 20, 256, 1_000_000, 10),
@@ -55,9 +55,9 @@ ENTROPIES = {
 DROPOUT = {"Hopper-v4": 0.0001, "Walker2d-v4": 0.005, "Ant-v4": 0.01, "Humanoid-v4": 0.1}
 
 
-def _resolve(task: str, name: AgentName, **changes: Any) -> Config:
+def _resolve(task: str, name: str, **changes: Any) -> Config:
     environment: Any = SimpleNamespace(episode_length=1000, action_size=ACTIONS.get(task, 2))
-    return resolve(Config(task, agent=AgentConfig(name), **changes), environment)
+    return resolve(Config(task, agent=agent_settings(name), **changes), environment)
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -83,7 +83,7 @@ def test_every_agent_has_its_papers_numbers(task, name):
         np.testing.assert_allclose(float(numbers.dropout_rate), rate, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in registry.NAMES if name != "random"])
+@pytest.mark.parametrize("name", [name for name in registry.AGENTS if name != "random"])
 @pytest.mark.parametrize(("task", "repeat", "discount"), [("dog-run", 2, 0.995), ("", 1, 0.995)])
 def test_the_shared_recipe_is_the_default_and_the_same_for_all(name, task, repeat, discount):
     task = f"dmc/{task}" if task else "mujoco/Humanoid-v4"
@@ -119,10 +119,10 @@ def test_what_is_given_wins():
 def test_single_tasks_are_known_in_other_suites_and_versions():
     for task in ("gymnasium/Hopper-v5", "envpool/Hopper-v4"):
         environment: Any = SimpleNamespace(episode_length=1000, action_size=3)
-        config = resolve(Config(task, recipe="paper", agent=AgentConfig("redq")), environment)
+        config = resolve(Config(task, recipe="paper", agent=agent_settings("redq")), environment)
         assert config.temperature.target_entropy_coefficient == -1 / 3
     environment = SimpleNamespace(episode_length=1000, action_size=2)
-    config = Config("gymnasium/Swimmer-v4", recipe="paper", agent=AgentConfig("crossq"))
+    config = Config("gymnasium/Swimmer-v4", recipe="paper", agent=agent_settings("crossq"))
     assert resolve(config, environment).discount == 0.9999
 
 
@@ -163,15 +163,17 @@ def test_the_files_of_a_run_name_the_recipe(tmp_path):
     assert json.loads((directory / "config.json").read_text())["recipe"] == "paper"
     environment: Any = SimpleNamespace(episode_length=1000, action_size=38)
     assert resolve(result_files.read_config(directory), environment) == config
-    sweep = Sweep(Config("dmc/dog-run", recipe="paper", agent=AgentConfig("bro")), ("dmc/dog-run",))
+    sweep = Sweep(
+        Config("dmc/dog-run", recipe="paper", agent=agent_settings("bro")), ("dmc/dog-run",)
+    )
     assert sweep.config.experiment == "bro_paper"
 
 
 def test_environments_have_the_action_repeat_of_the_recipe():
     for recipe, length in (("shared", 500), ("paper", 1000)):
-        config = Config("dmc/cheetah-run", recipe=recipe, agent=AgentConfig("bro"))
+        config = Config("dmc/cheetah-run", recipe=recipe, agent=agent_settings("bro"))
         assert make_environment(config).episode_length == length
-    config = Config("dmc/cheetah-run", agent=AgentConfig("bro"))
+    config = Config("dmc/cheetah-run", agent=agent_settings("bro"))
     trials = Sweep(config, (config.task,), (parse_axis("grid", "recipe=shared,paper"),)).trials()
     resolved = resolve_all([trial.config for trial in trials])
     assert [each.action_repeat for each in resolved] == [2, 1]
@@ -181,8 +183,7 @@ def test_environments_have_the_action_repeat_of_the_recipe():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"agent": AgentConfig("random")}, "--recipe paper: random has no paper: drop it"),
-        ({"agent": AgentConfig("dqn")}, "--agent.name is 'dqn': choose from simba_v2, "),
+        ({"agent": agent_settings("random")}, "--recipe paper: random has no paper: drop it"),
         ({"recipe": "papers"}, "--recipe is 'papers': choose from shared, paper"),
         ({"offline": OfflineConfig("x.hdf5", transitions=500)}, "--recipe is of no use with"),
     ],
@@ -197,7 +198,7 @@ def test_what_has_no_recipe_is_refused(changes, message):
 
 def test_values_from_a_file_are_among_the_choices():
     environment: Any = SimpleNamespace(episode_length=200, action_size=1)
-    wrong: Any = AgentConfig(input_projection="none")  # type: ignore[arg-type]
+    wrong: Any = SimbaV2(input_projection="none")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"--agent\.input-projection is 'none': choose from "):
         resolve(Config("gymnax/Pendulum-v1", agent=wrong), environment)
 

@@ -10,8 +10,9 @@ import pytest
 from flax import struct
 
 import envs
-from purejax_simba.agents.soft_actor_critic import Batch
-from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig
+from purejax_simba.agents.agent import Batch
+from purejax_simba.agents.registry import agent_settings
+from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.data.replay import Replay
 from purejax_simba.run_state import Counters
 from purejax_simba.training import WITHHELD, make_program
@@ -101,7 +102,7 @@ def _collect(
         learning_starts=10,
         discount=DISCOUNT,
         diagnostics="none",
-        agent=AgentConfig(name="random"),
+        agent=agent_settings("random"),
         replay=ReplayConfig(
             capacity=800,
             n_step=n_step,

@@ -46,7 +46,7 @@ NAMES = {
 class BraxState:
     """State of a `BraxEnvironment`: the foreign state."""
 
-    environment: Any
+    inner: Any
 
 
 class BraxEnvironment(Drawable):
@@ -71,12 +71,12 @@ class BraxEnvironment(Drawable):
         """See `Environment.reset`."""
         # Environments expect keys of the old kind and may keep them in `info`.
         state = self._environment.reset(jax.random.key_data(key))
-        return BraxState(environment=fix_types(state)), flatten_observation(state.obs)
+        return BraxState(inner=fix_types(state)), flatten_observation(state.obs)
 
     @serial_cholesky()
     def step(self, state: BraxState, action: jax.Array) -> tuple[BraxState, TimeStep]:
         """See `Environment.step`."""
-        inner = self._environment.step(state.environment, action)
+        inner = self._environment.step(state.inner, action)
         ended = jnp.asarray(inner.done, bool).reshape(())
         truncated = jnp.asarray(inner.info.get("truncation", False), bool).reshape(()) & ended
         timestep = TimeStep(
@@ -86,7 +86,7 @@ class BraxEnvironment(Drawable):
             truncated=truncated,
             success=jnp.zeros((), bool),
         )
-        return BraxState(environment=fix_types(inner)), timestep
+        return BraxState(inner=fix_types(inner)), timestep
 
     def mujoco_model(self) -> Any:
         """See `Drawable.mujoco_model`."""
@@ -94,7 +94,7 @@ class BraxEnvironment(Drawable):
 
     def pose(self, model: Any, data: Any, state: BraxState) -> None:
         """See `Drawable.pose`; of the positions only."""
-        data.qpos[:] = state.environment.pipeline_state.q
+        data.qpos[:] = state.inner.pipeline_state.q
 
 
 def register_brax_like(

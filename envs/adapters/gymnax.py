@@ -40,7 +40,7 @@ _LIMIT = "max_steps_in_episode"
 class GymnaxState:
     """State of a `GymnaxEnvironment`: gymnax's own state and the key for its next step."""
 
-    environment: Any
+    inner: Any
     key: jax.Array
 
 
@@ -97,7 +97,7 @@ class GymnaxEnvironment(Environment):
         """See `Environment.reset`."""
         key, reset_key = jax.random.split(key)
         observation, state = self._environment.reset_env(reset_key, self._parameters)
-        return GymnaxState(environment=fix_types(state), key=key), flatten_observation(observation)
+        return GymnaxState(inner=fix_types(state), key=key), flatten_observation(observation)
 
     def step(self, state: GymnaxState, action: jax.Array) -> tuple[GymnaxState, TimeStep]:
         """See `Environment.step`."""
@@ -109,7 +109,7 @@ class GymnaxEnvironment(Environment):
         # `step` would reset by itself and hide the final observation.
         observation, inner, reward, terminated, _ = self._environment.step_env(
             step_key,
-            state.environment,
+            state.inner,
             action,
             self._parameters,
         )
@@ -122,7 +122,7 @@ class GymnaxEnvironment(Environment):
             truncated=jnp.asarray(truncated, bool).reshape(()) & ~terminated,
             success=jnp.zeros((), bool),
         )
-        return GymnaxState(environment=fix_types(inner), key=key), timestep
+        return GymnaxState(inner=fix_types(inner), key=key), timestep
 
     def with_limit(self, steps: int) -> "GymnaxEnvironment":
         """The same with another limit; one that has ends of its own as it is."""

@@ -26,7 +26,7 @@ class PlaygroundEnvironment(BraxEnvironment):
 
     def pose(self, model: Any, data: Any, state: BraxState) -> None:
         """See `Drawable.pose`; of the positions only."""
-        data.qpos[:] = state.environment.data.qpos
+        data.qpos[:] = state.inner.data.qpos
 
 
 def _names() -> list[str]:

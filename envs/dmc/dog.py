@@ -129,8 +129,8 @@ class Dog(Task):
         """Standing high and upright on its feet, times (mostly) forward speed."""
         heights = data.xpos[self._carried, 2]
         high = [
-            tolerance(heights[part], bounds=(height, float("inf")), margin=height)
-            for part, height in enumerate(self._stand_heights.tolist())
+            tolerance(heights[index], bounds=(height, float("inf")), margin=height)
+            for index, height in enumerate(self._stand_heights.tolist())
         ]
         upright = at_least(data.xmat[self._upright, 2, 2], UPRIGHT_COSINE, UPRIGHT_COSINE + 1)
         on_feet = at_least(data.sensordata[self._touch].sum(), self._weight, self._weight, 0.9)

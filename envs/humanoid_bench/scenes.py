@@ -89,18 +89,18 @@ def add_maze(spec: mujoco.MjSpec) -> None:
 
 
 def add_chair(spec: mujoco.MjSpec, loose: bool) -> None:
-    """A chair, fixed or loose. Its parts give it looks and mass; two boxes are what touches."""
+    """A chair, fixed or loose. Its pieces give it looks and mass; two boxes are what touches."""
     chair = spec.worldbody.add_body(name="chair", pos=CHAIR)
     if loose:
         chair.add_freejoint(name="chair")
         spec.keys[0].qpos = [*spec.keys[0].qpos, *CHAIR, 1, 0, 0, 0]
     corners = [(x, y) for x in (-0.19, 0.19) for y in (-0.19, 0.19)]
-    parts = [((x, y, 0.225), (0.02, 0.02, 0.225)) for x, y in corners]
-    parts.append(((0, 0, 0.45), (0.21, 0.21, 0.025)))
-    parts += [((-0.23, y, 0.6375), (0.02, 0.02, 0.2125)) for y in (-0.19, 0.19)]
-    parts.append(((-0.23, 0, 0.77), (0.02, 0.21, 0.08)))
+    pieces = [((x, y, 0.225), (0.02, 0.02, 0.225)) for x, y in corners]
+    pieces.append(((0, 0, 0.45), (0.21, 0.21, 0.025)))
+    pieces += [((-0.23, y, 0.6375), (0.02, 0.02, 0.2125)) for y in (-0.19, 0.19)]
+    pieces.append(((-0.23, 0, 0.77), (0.02, 0.21, 0.08)))
     box = mujoco.mjtGeom.mjGEOM_BOX
-    for place, size in parts:
+    for place, size in pieces:
         chair.add_geom(type=box, pos=place, size=size, contype=0, conaffinity=0)
     solids = (((-0.23, 0, 0.65), (0.02, 0.21, 0.2)), ((0, 0, 0.2375), (0.21, 0.21, 0.2375)))
     for place, size in solids:

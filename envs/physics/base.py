@@ -1,4 +1,4 @@
-"""What a task may ask of an engine, and the choice between the engines."""
+"""What a task may ask of an engine."""
 
 import logging
 from typing import Any, Literal, Protocol
@@ -97,23 +97,6 @@ class Physics:
         Once a control or the state is not finite, every field is NaN until the next reset.
         """
         raise NotImplementedError
-
-
-def make_physics(name: str, *arguments: Any, **named: Any) -> Physics:
-    """The engine `mujoco` or `mjx` around a model; the other arguments are those of `Physics`.
-
-    Raises:
-      ValueError: for an unknown name.
-    """
-    if name == "mujoco":
-        from envs.physics.mujoco import MujocoPhysics
-
-        return MujocoPhysics(*arguments, **named)
-    if name == "mjx":
-        from envs.physics.mjx import MjxPhysics
-
-        return MjxPhysics(*arguments, **named)
-    raise ValueError(f"unknown physics {name!r}; choose mujoco or mjx")
 
 
 def field_shapes(

@@ -62,16 +62,16 @@ class MujocoPhysics(Physics):
 
         self._shapes = field_shapes(self.model, fields, changes)
         ends = list(itertools.accumulate(math.prod(s) for s in self._shapes.values()))
-        self._slices = [slice(*edges) for edges in itertools.pairwise([0, *ends])]
+        self._columns = [slice(*edges) for edges in itertools.pairwise([0, *ends])]
         # A row is the state, the fields whose change is wanted as they are now, and the fields,
         # padded so that every row is aligned for float64.
         self._state_size = mujoco.mj_stateSize(self.model, STATE_SIGNATURE)
         changing = sum(math.prod(self._shapes[f"{name}_change"]) for name in changes)
-        self._change_part = slice(ends[-1] - changing, ends[-1])
+        self._change_columns = slice(ends[-1] - changing, ends[-1])
         self._state_words = 2 * (self._state_size + changing)
         self._row_size = self._state_words + 2 * math.ceil(ends[-1] / 2)
 
-        self._value_part = slice(0, ends[-1] - changing)
+        self._value_columns = slice(0, ends[-1] - changing)
 
         # dm_control derives what depends on positions and velocities after the last substep.
         stage = mujoco.mjtStage.mjSTAGE_NONE if self._gymnasium else mujoco.mjtStage.mjSTAGE_VEL
@@ -104,8 +104,8 @@ class MujocoPhysics(Physics):
         bits = result[: self._state_words]
         packed = jax.lax.bitcast_convert_type(result[self._state_words :], jnp.float32)
         fields = {
-            name: packed[part].reshape(shape)
-            for (name, shape), part in zip(self._shapes.items(), self._slices, strict=True)
+            name: packed[columns].reshape(shape)
+            for (name, shape), columns in zip(self._shapes.items(), self._columns, strict=True)
         }
         return MujocoState(bits=bits, fields=fields)
 
@@ -133,8 +133,8 @@ class MujocoPhysics(Physics):
                     own = states[row, : self._state_size]
                     mujoco.mj_getState(self.model, data, own, STATE_SIGNATURE)
                     states[row, self._state_size :] = _flat(data, self._changes)
-                    fields[row, self._value_part] = _flat(data, self._fields)
-            fields[numbers, self._change_part] = 0.0
+                    fields[row, self._value_columns] = _flat(data, self._fields)
+            fields[numbers, self._change_columns] = 0.0
 
         self._split(reset_rows, np.flatnonzero(sound))
         _fail(np.logical_not(sound), states, fields)
@@ -193,13 +193,13 @@ class MujocoPhysics(Physics):
             except SimulationError as error:
                 sound[error.ids] = False
             states[:, : self._state_size] = simulations.batch.state
-            for part, view in zip(self._slices, simulations.views, strict=False):
-                fields[:, part] = view
+            for columns, view in zip(self._columns, simulations.views, strict=False):
+                fields[:, columns] = view
             if self._post_constraint:
                 self._add_post_constraint(simulations.batch, fields)
             if self._changes:
                 np.concatenate(simulations.changing, 1, out=states[:, self._state_size :])
-                fields[:, self._change_part] = (states - before)[:, self._state_size :]
+                fields[:, self._change_columns] = (states - before)[:, self._state_size :]
         _fail(np.logical_not(sound), states, fields)
         return rows
 
@@ -209,10 +209,10 @@ class MujocoPhysics(Physics):
             for row in range(batch.nsim):
                 batch.get_data(row, data)
                 mujoco.mj_rnePostConstraint(self.model, data)
-                fields[row, self._value_part] = _flat(data, self._fields)
+                fields[row, self._value_columns] = _flat(data, self._fields)
 
     def _new_rows(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Room for results: their words, and views of the two parts."""
+        """Room for results: their words, and views of states and fields."""
         rows = np.empty((count, self._row_size), np.uint32)
         states = rows[:, : self._state_words].view(np.float64)
         return rows, states, rows[:, self._state_words :].view(np.float32)

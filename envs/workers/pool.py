@@ -215,8 +215,8 @@ class HostPool:
     def _not_finite(self, groups: list[Group], results: np.ndarray) -> HostEnvironmentError:
         for group in groups:
             for row, index in zip(group.rows.tolist(), group.indices.tolist(), strict=True):
-                parts = np.split(results[row], [REWARD + 1, FLAGS])
-                for what, values in {"reward": parts[0], "observation": parts[2]}.items():
+                reward, _, observation = np.split(results[row], [REWARD + 1, FLAGS])
+                for what, values in {"reward": reward, "observation": observation}.items():
                     if not np.isfinite(values).all():
                         value = values[~np.isfinite(values)][0]
                         return self._fail_at(group, index, f"returned {value} in its {what}")

@@ -321,21 +321,21 @@ class EnvPoolEnvironments:
             pool = self._new([seeds[i] for i in fresh])
             for index, i in enumerate(fresh):
                 self._pools[slots[i]] = (pool, index)
-        for pool, indices, members in self._groups(slots):
-            begin(members[0])
+        for pool, indices, together in self._groups(slots):
+            begin(together[0])
             observation, info = pool.reset(indices)
-            order = self._order(indices, members, info)
+            order = self._order(indices, together, info)
             results[order, FLAGS:] = self._flat(observation, len(order))
 
     def step(self, slots, actions, results, begin):
         """Steps each slot with its row of `actions`."""
         actions = self._actions.take(actions)
         row = {slot: index for index, slot in enumerate(slots)}
-        for pool, indices, members in self._groups(slots):
-            begin(members[0])
-            answer = pool.step(actions[[row[slot] for slot in members]], indices)
+        for pool, indices, together in self._groups(slots):
+            begin(together[0])
+            answer = pool.step(actions[[row[slot] for slot in together]], indices)
             observation, reward, terminated, truncated, info = answer
-            order = self._order(indices, members, info)
+            order = self._order(indices, together, info)
             results[order, 0] = numbers("reward", reward, len(order))
             ends = {"terminated": terminated, "truncated": truncated}
             for column, (what, values) in enumerate(ends.items(), 1):
@@ -356,13 +356,13 @@ class EnvPoolEnvironments:
         groups: dict = {}
         for slot in slots:
             pool, index = self._pools[slot]
-            indices, members = groups.setdefault(id(pool), (pool, [], []))[1:]
+            indices, together = groups.setdefault(id(pool), (pool, [], []))[1:]
             indices.append(index)
-            members.append(slot)
-        return [(pool, np.array(i, np.int32), members) for pool, i, members in groups.values()]
+            together.append(slot)
+        return [(pool, np.array(i, np.int32), together) for pool, i, together in groups.values()]
 
-    def _order(self, indices, members, info):
-        slot = dict(zip(indices.tolist(), members))  # noqa: B905, unknown to old interpreters
+    def _order(self, indices, together, info):
+        slot = dict(zip(indices.tolist(), together))  # noqa: B905, unknown to old interpreters
         return [slot[int(index)] for index in info["env_id"]]
 
     def _flat(self, observation, count):

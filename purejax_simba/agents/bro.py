@@ -10,80 +10,170 @@ everything that is learned. BRO fast has two updates per step and only the first
 The paper's recipe: discount 0.99, no action repeat, and 2,500 random steps first.
 """
 
+import math
+
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
-from purejax_simba.agents.modules import as_functions
-from purejax_simba.agents.networks import bro as networks
-from purejax_simba.agents.optimistic_exploration import optimistic_exploration
-from purejax_simba.agents.settings import LEARNING, Defaults, Recipe, TemperatureConfig, fill
-from purejax_simba.agents.settings import AgentConfig as Settings
-from purejax_simba.agents.soft_actor_critic import (
-    SoftActorCritic,
-    adam_with_decay,
-    average,
-    average_value,
-)
+from purejax_simba.agents import sac
+from purejax_simba.agents.agent import ActorCritic, Agent, AgentState
+from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.networks.dense import Dense
+from purejax_simba.agents.networks.functions import as_functions
+from purejax_simba.agents.networks.heads import Actor, Critic
+from purejax_simba.agents.networks.initialisers import orthogonal
+from purejax_simba.agents.networks.observed import observe
+from purejax_simba.agents.optimistic_exploration import Optimism, optimistic_exploration
+from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks, WeightDecay
 from purejax_simba.agents.values import QuantileValue
+from purejax_simba.settings import setting
 
-TEMPERATURE_BETA1 = 0.5
+TEMPERATURE_OPTIMIZER = optax.scale_by_adam(b1=0.5)
 RESETS = (15_000, 50_000, 250_000, 500_000, 750_000, 1_000_000, 1_500_000, 2_000_000)
 
-DEFAULTS = Defaults(
-    agent=fill(
-        Settings(
-            actor_hidden_dim=256,
-            actor_num_blocks=1,
-            critic_hidden_dim=512,
-            critic_num_blocks=2,
-            num_critics=2,
-            num_bins=100,
-            learning_rate=3e-4,
-            weight_decay=1e-4,
-            reset_env_steps=RESETS,
-        ),
-        LEARNING,
-    ),
-    temperature=TemperatureConfig(initial=1.0, target_entropy_coefficient=-0.5),
-    update_to_data_ratio=10.0,
-    batch_size=128,
-    paper=Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 2_500}),
-)
 
+class BRO(WeightDecay, TargetNetworks, Learner):
+    """BRO (arXiv 2405.16158), appendix and the authors' code."""
 
-def make(
-    observation_size: int,
-    action_size: int,
-    *,
-    actor_hidden_dim: int,
-    actor_num_blocks: int,
-    critic_hidden_dim: int,
-    critic_num_blocks: int,
-    num_bins: int,
-    num_critics: int,
-) -> SoftActorCritic:
-    """The agent for flat observations and actions of the given sizes."""
-    value = QuantileValue(num_bins)
-    actor = networks.Actor(action_size, actor_hidden_dim, actor_num_blocks)
-    critic = networks.Critic(value.outputs, critic_hidden_dim, critic_num_blocks)
-    optimist = networks.OptimisticActor(action_size, actor_hidden_dim, actor_num_blocks)
-    observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+    name = "bro"
+    actor_hidden_dim = 256
+    actor_num_blocks = 1
+    critic_hidden_dim = 512
+    critic_num_blocks = 2
+    num_critics = 2
+    learning_rate = 3e-4
+    weight_decay = 1e-4
+    reset_env_steps = RESETS
+    num_bins: int = setting(100, at_least=2)
+    """Quantiles of the value distribution."""
 
-    init_actor, apply_actor = as_functions(actor, observation)
-    init_critic, apply_critic = as_functions(critic, observation, action)
-    return SoftActorCritic(
-        init_actor=init_actor,
-        init_critic=init_critic,
-        actor=apply_actor,
-        critic=apply_critic,
-        value=value,
-        num_critics=num_critics,
-        optimizer=adam_with_decay,
-        temperature_optimizer=lambda hyperparameters: optax.scale_by_adam(b1=TEMPERATURE_BETA1),
-        reduce_target=average,
-        reduce_value=average_value,
-        exploration=optimistic_exploration(
-            optimist, apply_actor, apply_critic, value, adam_with_decay, observation_size
-        ),
-        critic_first=True,
+    shared = Recipe(
+        {
+            "update_to_data_ratio": 10.0,
+            "replay.batch_size": 128,
+            "temperature.initial": 1.0,
+            "temperature.target_entropy_coefficient": -0.5,
+        }
     )
+    paper = Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 2_500})
+
+
+def _dense(name: str, features: int) -> Dense:
+    return Dense(features, kernel_init=orthogonal(math.sqrt(2.0)), name=name)
+
+
+class Block(nn.Module):
+    """x + LayerNorm(linear(relu(LayerNorm(linear(x)))))."""
+
+    hidden_dim: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = nn.LayerNorm(name="norm_in")(_dense("dense_in", self.hidden_dim)(x))
+        h = observe(self, nn.relu(h), "activation")
+        h = nn.LayerNorm(name="norm_out")(_dense("dense_out", self.hidden_dim)(h))
+        return observe(self, x + h, "feature")
+
+
+class Encoder(nn.Module):
+    """`(..., n)` to `(..., hidden_dim)`: linear, layer norm, relu and the blocks."""
+
+    hidden_dim: int
+    num_blocks: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.relu(nn.LayerNorm(name="norm")(_dense("embedder", self.hidden_dim)(x)))
+        observe(self, x, "feature", "activation", of="embedder")
+        for index in range(self.num_blocks):
+            x = Block(self.hidden_dim, name=f"block_{index}")(x)
+        return x
+
+
+class OptimisticActor(nn.Module):
+    """What the optimistic policy adds to the mean `(..., A)` of the conservative one.
+
+    It sees that mean beside the observation `(..., O)`; the sum starts close to the mean
+    (arXiv 2310.19527).
+    """
+
+    action_size: int
+    hidden_dim: int
+    num_blocks: int
+
+    @nn.compact
+    def __call__(self, observation: jax.Array, mean: jax.Array) -> jax.Array:
+        x = jnp.concatenate([observation, mean], axis=-1)
+        x = Encoder(self.hidden_dim, self.num_blocks, name="encoder")(x)
+        shift = Dense(self.action_size, orthogonal(0.01), use_bias=False, name="shift")
+        return shift(x)
+
+
+@struct.dataclass
+class State(sac.State):
+    """That of SAC, and what optimistic exploration learns."""
+
+    exploration: Optimism
+
+
+def make(observation_size: int, action_size: int, settings: BRO) -> Agent:
+    """The agent for flat observations and actions of the given sizes."""
+    value = QuantileValue(settings.num_bins)
+    actor_sizes = settings.actor_hidden_dim, settings.actor_num_blocks
+    critic_encoder = Encoder(settings.critic_hidden_dim, settings.critic_num_blocks)
+    actor_network = Actor(action_size, Encoder(*actor_sizes), _dense)
+    critic_network = Critic(value.outputs, critic_encoder, _dense)
+    init_actor, actor = as_functions(actor_network, observation_size)
+    init_critic, critic = as_functions(critic_network, observation_size, action_size)
+    optimist = as_functions(
+        OptimisticActor(action_size, *actor_sizes), observation_size, action_size
+    )
+    exploration = optimistic_exploration(*optimist, actor, critic, value)
+
+    def init(key: jax.Array, hyperparameters: HyperParameters) -> State:
+        actor, critic = sac.init_networks(key, init_actor, init_critic, settings.num_critics)
+        return State.create(
+            actor,
+            critic,
+            hyperparameters,
+            sac.adamw(hyperparameters),
+            TEMPERATURE_OPTIMIZER,
+            target_critic=sac.copy(critic),
+            exploration=exploration.init(jax.random.fold_in(key, 2), hyperparameters),
+        )
+
+    def actor_loss(params, state, batch, noise, hyperparameters):
+        mean, log_std = actor(params, batch.observation, hyperparameters)
+        action, log_density = sac.sample(mean, log_std, noise.action)
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
+        return sac.policy_loss(action, log_density, values.mean(0), state, batch, hyperparameters)
+
+    def critic_loss(params, state, batch, noise, hyperparameters):
+        mean, log_std = actor(state.actor, batch.next_observation, hyperparameters)
+        action, log_density = sac.sample(mean, log_std, noise.next_action)
+        following = (batch.next_observation, action, hyperparameters)
+        output = sac.all_critics(critic, state.target_critic, *following).mean(0)
+        target = sac.soft_target(value, output, log_density, state, batch, hyperparameters)
+        outputs = sac.all_critics(critic, params, batch.observation, batch.action, hyperparameters)
+        return sac.value_loss(value, outputs, target, batch)
+
+    def update(state, batch, noise, hyperparameters, number):
+        optimizer = sac.adamw(hyperparameters)
+        data = (batch, noise, hyperparameters)
+        state, loss, errors = sac.update_network("critic", critic_loss, optimizer, state, *data)
+
+        def update_policy(state: AgentState) -> tuple[AgentState, sac.PolicyMetrics]:
+            state, metrics = sac.update_policy(
+                actor_loss, optimizer, state, *data, TEMPERATURE_OPTIMIZER
+            )
+            return state.replace(exploration=exploration.update(state, *data)), metrics
+
+        state, policy = sac.when_due(update_policy, state, number, settings.policy_delay)
+        return sac.finish(state, hyperparameters), sac.report(policy, loss, batch), errors
+
+    act, _ = sac.acting(actor)
+    networks = ActorCritic(actor, critic, value, actor_loss, critic_loss)
+    return Agent(init, act, exploration.act, update, networks)

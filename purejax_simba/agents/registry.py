@@ -1,47 +1,92 @@
 """The agents by name.
 
-An agent is a module with `DEFAULTS`, its settings, and `make(observation_size, action_size, ...)`,
-whose keyword arguments are the settings of `AgentConfig` that shape its networks. Numbers that may
-differ between the runs of a program come with `HyperParameters` instead.
+An agent is a subclass of `AgentSettings`, with its name, all that it can be told and the numbers of
+its paper, and `make(observation_size, action_size, settings)`. One of your own is in a module that
+has its name and registers it: naming the agent imports the module.
 """
 
-import dataclasses
-import inspect
-from types import ModuleType
-from typing import Any
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from purejax_simba.agents import bro, crossq, droq, random, redq, sac, simba, simba_v2, td3
-from purejax_simba.agents.settings import AgentConfig, Defaults
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic
-
-_MODULES: dict[str, ModuleType] = {
-    "simba_v2": simba_v2,
-    "simba": simba,
-    "sac": sac,
-    "redq": redq,
-    "droq": droq,
-    "crossq": crossq,
-    "bro": bro,
-    "td3": td3,
-    "random": random,
-}
-NAMES = tuple(_MODULES)
+from purejax_simba.agents import bro, crossq, droq, random_actions, redq, sac, simba, simba_v2, td3
+from purejax_simba.agents.agent import Agent
+from purejax_simba.agents.settings import AgentSettings
+from purejax_simba.errors import ConfigError
+from purejax_simba.settings import flag
 
 
-def defaults(name: str) -> Defaults:
-    """The settings that the agent of this name has in its paper."""
-    return _MODULES[name].DEFAULTS
+class _Agent(NamedTuple):
+    settings: type[AgentSettings]
+    make: Callable[[int, int, Any], Agent]
 
 
-def make(observation_size: int, action_size: int, settings: AgentConfig) -> SoftActorCritic:
+AGENTS: dict[str, _Agent] = {}
+
+
+def register(settings: type[AgentSettings], make: Callable[[int, int, Any], Agent]) -> None:
+    """Makes an agent known under the name of its settings."""
+    AGENTS[settings.name] = _Agent(settings, make)
+
+
+register(simba_v2.SimbaV2, simba_v2.make)
+register(simba.Simba, simba.make)
+register(sac.SAC, sac.make)
+register(redq.REDQ, redq.make)
+register(droq.DroQ, droq.make)
+register(crossq.CrossQ, crossq.make)
+register(bro.BRO, bro.make)
+register(td3.TD3, td3.make)
+register(random_actions.Random, random_actions.make)
+
+
+def agent_settings(name: str, **given: Any) -> AgentSettings:
+    """Settings of the agent of this name; what is not given is as in its paper.
+
+    Raises:
+      ConfigError: for an unknown agent, or a setting that it does not have.
+    """
+    if name not in AGENTS and name.isidentifier():
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise  # what it imports is missing
+    if name not in AGENTS:
+        raise ConfigError(f"--agent.name is {name!r}: choose from {', '.join(AGENTS)}")
+    return _fill(AGENTS[name].settings, given)
+
+
+def change(settings: AgentSettings, values: Mapping[str, Any]) -> AgentSettings:
+    """The settings with other values, of another agent where `name` is among them.
+
+    What was given stays given; None takes it away.
+
+    Raises:
+      ConfigError: as `agent_settings`.
+    """
+    given = {**settings.given(), **values}
+    name = given.pop("name")
+    if name == settings.name:
+        return _fill(type(settings), given)
+    return agent_settings(name, **given)
+
+
+def _fill(kind: type[AgentSettings], given: Mapping[str, Any]) -> AgentSettings:
+    own = {}
+    for setting, value in given.items():
+        if setting in kind.__dataclass_fields__:
+            own[setting] = value
+        elif value is not None:
+            refuse(kind.name, f"agent.{setting}", value)
+    return kind(**own)
+
+
+def refuse(agent: str, name: str, value: Any) -> None:
+    """Raises the `ConfigError` for a setting, by dotted name, that the agent does not have."""
+    raise ConfigError(f"{flag(name)} {value} is of no use to --agent.name {agent}: drop it")
+
+
+def make(observation_size: int, action_size: int, settings: AgentSettings) -> Agent:
     """The agent for flat observations and actions of the given sizes, settings all known."""
-    make_one = _MODULES[settings.name].make
-    chosen: dict[str, Any] = {
-        name: getattr(settings, name)
-        for name, parameter in inspect.signature(make_one).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    agent = make_one(observation_size, action_size, **chosen)
-    if settings.policy_delay is not None:
-        agent = dataclasses.replace(agent, policy_delay=settings.policy_delay)
-    return agent
+    return AGENTS[settings.name].make(observation_size, action_size, settings)

@@ -2,16 +2,21 @@
 
 import argparse
 import dataclasses
+import itertools
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from purejax_simba.agents.registry import AGENTS, refuse
+from purejax_simba.agents.settings import AgentSettings
 from purejax_simba.config import Config, ConfigError, ProcessOptions
-from purejax_simba.names import flatten, replace_values
+from purejax_simba.names import all_settings, replace_values
+from purejax_simba.settings import Settings, declarations
 
 _Arguments = TypeVar("_Arguments")
 _Config = TypeVar("_Config", bound=Config)
@@ -47,8 +52,6 @@ FIRST = frozenset(
         "offline.dataset",
     }
 )
-_RARE = {*flatten(Config()), *flatten(ProcessOptions())} - FIRST
-
 _hidden: Any = tyro.conf.Suppress
 
 HelpAll = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -64,29 +67,48 @@ def read(kind: type[_Arguments], words: Sequence[str], default: _Arguments) -> _
     are seldom changed, `--help-all` everything.
     """
     if _asks_for_help(words):
-        default = default if _asks_for_all(words) else _without_rare(default)
+        hidden = frozenset() if _asks_for_all(words) else _rare()
+        default = _for_help(default, hidden)
         kind, words = type(default), ["--help"]
     with _rules:
         return tyro.cli(kind, args=words, default=default)
 
 
-def for_help(config: _Config, words: Sequence[str]) -> _Config:
-    """Where the words ask for help, the configuration with its agent's own settings filled in.
+def with_agent(config: _Config, words: Sequence[str]) -> _Config:
+    """The configuration with the agent that the words name, whose settings they can give.
 
-    The agent is the one that the words name, and so is the recipe.
+    Where they ask for help its own settings are filled in, with the recipe that they name.
+
+    Raises:
+      ConfigError: for an unknown agent, or a setting that it does not have.
     """
-    if not _asks_for_help(words):
-        return config
-    from purejax_simba.defaults import with_agent_defaults  # which imports the agents, and JAX
-
     names = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     names.add_argument("--agent.name", default=config.agent.name)
     names.add_argument("--recipe", default=config.recipe)
+    given = vars(names.parse_known_args(words)[0])
+    if not _asks_for_help(words):
+        config = replace_values(config, {"agent.name": given["agent.name"]})
+        _refuse_settings_of_others(config.agent, words)
+        return config
+    from purejax_simba.defaults import with_agent_defaults  # which imports the environments
+
     try:
-        given = names.parse_known_args(words)[0]
-        return with_agent_defaults(replace_values(config, vars(given)))
+        return with_agent_defaults(replace_values(config, given))
     except ConfigError:
         return config  # what is wrong is said when it is read
+
+
+def _refuse_settings_of_others(agent: AgentSettings, words: Sequence[str]) -> None:
+    own, every = declarations(type(agent), "agent."), all_settings()
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
+        name, equals, value = word.partition("=")
+        dotted = name.removeprefix("--").replace("-", "_")
+        if name.startswith("--agent.") and dotted in every and dotted not in own:
+            refuse(agent.name, dotted, value if equals else following)
+
+
+def _rare() -> set[str]:
+    return {*all_settings(), *declarations(ProcessOptions)} - FIRST
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:
@@ -97,32 +119,29 @@ def _asks_for_all(words: Sequence[str]) -> bool:
     return bool({"--help-all", "--help_all"} & set(words))
 
 
-def _without_rare(values: Any, group: str = "") -> Any:
-    """The same values in dataclasses that have all fields, and hide those that are rare."""
+def _for_help(values: Any, hidden: Collection[str], group: str = "") -> Any:
+    """The same values in dataclasses that have all fields, and hide some, by dotted name."""
     hints = typing.get_type_hints(type(values), include_extras=True)
-    fields, filled = [], {}
+    filled = {}
     for field in dataclasses.fields(values):
         value, hint = getattr(values, field.name), hints[field.name]
         name = group + field.name
         if dataclasses.is_dataclass(value):
             # Only the groups of a configuration have names on the command line.
-            value = _without_rare(value, f"{name}." if isinstance(values, Config) else "")
+            inner = f"{name}." if isinstance(values, Config) else ""
+            value = _for_help(value, hidden, inner)
             metadata = getattr(hint, "__metadata__", ())
             hint = Annotated[(type(value), *metadata)] if metadata else type(value)
-        elif name in _RARE:
+        elif name == "agent.name":
+            hint = Literal[tuple(AGENTS)]
+        elif name in hidden:
             hint = _hidden[hint]
-        fields.append((field.name, hint))
-        filled[field.name] = value
+        hints[field.name], filled[field.name] = hint, value
     kind = type(values)
-    hiding = dataclasses.make_dataclass(
-        kind.__name__,
-        fields,
-        bases=(kind,),
-        namespace={"__doc__": kind.__doc__},
-        frozen=True,
-        kw_only=True,
-    )
-    return hiding(**filled)
+    shown = type(kind.__name__, (kind,), {"__doc__": kind.__doc__, "__annotations__": hints})
+    if not isinstance(values, Settings):  # which are dataclasses by themselves
+        shown = dataclass(frozen=True, kw_only=True)(shown)
+    return shown(**filled)
 
 
 @_rules.primitive_rule

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from purejax_simba.agents.soft_actor_critic import Batch
+from purejax_simba.agents.agent import Batch
 from purejax_simba.data.priorities import Priorities
 
 # Added to errors, so that what was without one is drawn again (as in OpenAI Baselines).
@@ -129,7 +129,7 @@ class Replay(struct.PyTreeNode):
           origin: see `complete_steps`.
         """
         row = step % self.rows
-        replay, ending = self._truncate(step, truncated, final_observation)
+        replay, ending, lost = self._truncate(step, truncated, final_observation)
 
         def write(ring: jax.Array, value: jax.Array, index: jax.Array) -> jax.Array:
             return jax.lax.dynamic_update_index_in_dim(ring, value.astype(ring.dtype), index, 0)
@@ -139,57 +139,68 @@ class Replay(struct.PyTreeNode):
             action=write(self.action, action, row),
             reward=write(self.reward, reward, row),
             ending=write(self.ending, jnp.where(terminated, TERMINATED, ending), row),
-            priorities=replay._priorities_after(step, origin),
+            priorities=self._priorities_after(step, lost, origin),
         )
 
     def _truncate(
         self, step: jax.Array, truncated: jax.Array, final_observation: jax.Array
-    ) -> tuple["Replay", jax.Array]:
+    ) -> tuple["Replay", jax.Array, jax.Array]:
         """Keeps the final observations `(E, O)` where episodes are truncated `(E,)` in a step.
 
         Returns:
-          The replay, and what `ending` says of these environments, `(E,)` int32.
+          The replay; what `ending` says of these environments, `(E,)` int32; and the steps whose
+          final observations were overwritten, or -1, `(E,)` int32.
         """
         places, num_environments = self.steps_to_final.shape
         environment = jnp.arange(num_environments)
         place = self.truncations % places
-        lost = jnp.where(truncated, self.steps_to_final[place, environment], 0)
+        steps_to_lost = jnp.where(truncated, self.steps_to_final[place, environment], 0)
         # What is out of range is not written.
         target = (jnp.where(truncated, place, places), environment)
         replay = self.replace(
             final_observation=self.final_observation.at[target].set(final_observation, mode="drop"),
             steps_to_final=self.steps_to_final.at[target].set(step + 1, mode="drop"),
             truncations=self.truncations + truncated,
-            steps_to_lost=jnp.maximum(self.steps_to_lost, lost),
-            priorities=self._priorities_without(step, lost - 1),
+            steps_to_lost=jnp.maximum(self.steps_to_lost, steps_to_lost),
         )
-        return replay, jnp.where(truncated, TRUNCATED + place, GOES_ON)
+        return replay, jnp.where(truncated, TRUNCATED + place, GOES_ON), steps_to_lost - 1
 
-    def _priorities_without(self, step: jax.Array, lost: jax.Array) -> Priorities | None:
-        """Transitions that end with the steps `lost` `(E,)`, or -1, are drawn no more."""
-        if self.priorities is None:
-            return None
-        environment = jnp.arange(len(lost))[:, None]
-        start = lost[:, None] - jnp.arange(self.n_step)
-        # Those that begin before an earlier end are over there.
-        ended = self.ending[start % self.rows, environment] != GOES_ON
-        is_earlier = jnp.cumsum(ended.at[:, 0].set(False), axis=1) > 0
-        is_concerned = (start >= 0) & (start > step + 1 - self.rows) & ~is_earlier
-        # The row that comes next is being overwritten: its priority is zero in any case.
-        row = jnp.where(is_concerned, start, step + 1) % self.rows
-        index = row * len(lost) + environment
-        return self.priorities.put(index.ravel(), jnp.zeros(index.size))
+    def _priorities_after(
+        self, step: jax.Array, lost: jax.Array, origin: jax.Array | int
+    ) -> Priorities | None:
+        """With an append: a row of transitions is complete now, the next one is overwritten.
 
-    def _priorities_after(self, step: jax.Array, origin: jax.Array | int) -> Priorities | None:
-        """With an append: a row of transitions is complete now, and the next one is overwritten."""
+        Transitions that end with the steps `lost`, see `_truncate`, are drawn no more. They are
+        older than the complete ones, as there are more than `n_step` places.
+        """
         if self.priorities is None:
             return None
         complete = step + 1 - self.n_step
-        environments = jnp.arange(self.reward.shape[1])
-        rows = jnp.stack([complete, step + 1]) % self.rows
-        value = jnp.stack([jnp.where(complete >= origin, self.priorities.of_new, 0.0), 0.0])
-        index = rows[:, None] * len(environments) + environments
-        return self.priorities.put(index.ravel(), value.repeat(len(environments)))
+        new = jnp.where(complete >= origin, self.priorities.of_new, 0.0)
+        starts = self._starts_of_lost(step, lost)
+        whole = jnp.broadcast_to(jnp.stack([complete, step + 1])[:, None], (2, len(lost)))
+        value = jnp.zeros(2 + self.n_step).at[0].set(new)
+        return self._put(jnp.concatenate([whole, starts]), value)
+
+    def _starts_of_lost(self, step: jax.Array, lost: jax.Array) -> jax.Array:
+        """Steps `(n_step, E)` with which transitions begin that end with the steps `lost` `(E,)`.
+
+        In place of those that there are not, the one after `step`: its row is being overwritten, so
+        that its priority is zero in any case.
+        """
+        start = lost - jnp.arange(self.n_step)[:, None]
+        # Those that begin before an earlier end are over there.
+        ended = self.ending[start % self.rows, jnp.arange(len(lost))] != GOES_ON
+        is_earlier = jnp.cumsum(ended.at[0].set(False), axis=0) > 0
+        is_concerned = (start >= 0) & (start > step + 1 - self.rows) & ~is_earlier
+        return jnp.where(is_concerned, start, step + 1)
+
+    def _put(self, start: jax.Array, value: jax.Array) -> Priorities:
+        """Priorities `(k,)` of transitions that begin with the steps `start` `(k, E)`."""
+        assert self.priorities is not None
+        num_environments = start.shape[1]
+        index = start % self.rows * num_environments + jnp.arange(num_environments)
+        return self.priorities.put(index.ravel(), value.repeat(num_environments))
 
     def cut(self, steps: jax.Array, first_observation: jax.Array) -> "Replay":
         """Truncates the episodes under way after `steps` appends and notes where new ones begin.
@@ -201,11 +212,17 @@ class Replay(struct.PyTreeNode):
         row, following = (steps - 1) % self.rows, steps % self.rows
         ending = self.ending[row].astype(jnp.int32)
         goes_on = ending == GOES_ON
-        replay, cut = self._truncate(steps - 1, goes_on, self.observation[following])
+        final_observation = self.observation[following]
+        replay, cut, lost = self._truncate(steps - 1, goes_on, final_observation)
         ending = jnp.where(goes_on, cut, ending)
+        priorities = self.priorities
+        if priorities is not None:
+            starts = self._starts_of_lost(steps - 1, lost)
+            priorities = self._put(starts, jnp.zeros(self.n_step))
         return replay.replace(
             observation=self.observation.at[following].set(first_observation),
             ending=self.ending.at[row].set(ending.astype(self.ending.dtype)),
+            priorities=priorities,
         )
 
     def complete_steps(self, steps: jax.Array, origin: jax.Array | int = 0) -> jax.Array:

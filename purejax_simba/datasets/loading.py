@@ -1,15 +1,12 @@
 """From the name of a dataset to its transitions, and to what they say about a configuration."""
 
-import dataclasses
 import functools
 from pathlib import Path
-from typing import TypeVar
 
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.dataset import Dataset, Origin
-
-_T = TypeVar("_T")
+from purejax_simba.names import fill, replace_values
 
 
 @functools.lru_cache(maxsize=1)
@@ -53,18 +50,15 @@ def fill_in(config: Config) -> Config:
     if config.task not in ("", origin.task):
         origin = Origin()
 
-    def choose(given: _T | None, known: _T | None) -> _T | None:
-        return known if given is None else given
-
-    return dataclasses.replace(
+    config = replace_values(
+        config, {"task": config.task or origin.task, "offline.transitions": dataset.size}
+    )
+    return fill(
         config,
-        task=config.task or origin.task,
-        action_repeat=choose(config.action_repeat, origin.action_repeat),
-        episode_length=choose(config.episode_length, origin.episode_length),
-        offline=dataclasses.replace(
-            offline,
-            transitions=dataset.size,
-            random_return=choose(offline.random_return, origin.random_return),
-            expert_return=choose(offline.expert_return, origin.expert_return),
-        ),
+        {
+            "action_repeat": origin.action_repeat,
+            "episode_length": origin.episode_length,
+            "offline.random_return": origin.random_return,
+            "offline.expert_return": origin.expert_return,
+        },
     )

@@ -98,7 +98,10 @@ class Loggers:
         self._directory = directory
         self._together = config.log_seeds == "together"
         self._seeds = config.seeds
-        self._progress = _Progress(directory / LOGGER_PROGRESS_FILE)
+        # Logger -> run -> the env step of the last point that it has.
+        self._last: dict[str, dict[str, int]] = {}
+        if (directory / LOGGER_PROGRESS_FILE).exists():
+            self._last = json.loads((directory / LOGGER_PROGRESS_FILE).read_text())
         self._waiting: list[tuple[int, dict[int, dict[str, float]]]] = []
         self._loggers: dict[str, Logger] = {}
         for name in config.loggers:
@@ -126,7 +129,7 @@ class Loggers:
         last = -1
         for last, values in read_metrics(self._directory):
             self._pass_on(name, logger, last, values)
-        ahead = self._progress.furthest(name)
+        ahead = max(self._last.get(name, {}).values(), default=-1)
         if ahead > last:  # the checkpoint that held these points is damaged
             say(
                 f"warning: logger {name} has points up to step {ahead:,}, and the run goes on from "
@@ -137,17 +140,23 @@ class Loggers:
         self, name: str, logger: Logger, env_step: int, values: dict[int, dict[str, float]]
     ) -> None:
         for run, metrics in self._runs(values).items():
-            before = self._progress.last(name, run)
+            before = self._last.get(name, {}).get(run, -1)
             if env_step <= before:
                 continue
             # Noted before it is done: a process that is killed in between leaves out a point. The
             # other way round there would be one twice.
-            self._progress.note(name, run, env_step)
+            self._note(name, run, env_step)
             try:
                 logger.write(run, env_step, metrics)
             except Exception:
-                self._progress.note(name, run, before)
+                self._note(name, run, before)
                 raise
+
+    def _note(self, name: str, run: str, env_step: int) -> None:
+        self._last.setdefault(name, {})[run] = env_step
+        replace_text(
+            self._directory / LOGGER_PROGRESS_FILE, json.dumps(self._last, indent=2) + "\n"
+        )
 
     def _runs(self, values: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
         if not self._together:
@@ -178,27 +187,3 @@ class Loggers:
                 f"warning: logger {name} failed and gets no more ({reason}); the files stay "
                 "complete, and --resume hands in what is missing"
             )
-
-
-class _Progress:
-    """How far each logger is with each of its runs, in a file."""
-
-    def __init__(self, path: Path):
-        self._path = path
-
-    def last(self, name: str, run: str) -> int:
-        """The env step of the last point, or -1."""
-        return self._read().get(name, {}).get(run, -1)
-
-    def furthest(self, name: str) -> int:
-        """The env step of the last point of any run, or -1."""
-        return max(self._read().get(name, {}).values(), default=-1)
-
-    def note(self, name: str, run: str, env_step: int) -> None:
-        """Makes it this one."""
-        steps = self._read()
-        steps.setdefault(name, {})[run] = env_step
-        replace_text(self._path, json.dumps(steps, indent=2) + "\n")
-
-    def _read(self) -> dict[str, dict[str, int]]:
-        return json.loads(self._path.read_text()) if self._path.exists() else {}

@@ -57,7 +57,7 @@ def train(config: Config) -> Path:
     return job.directory
 
 
-def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] = ()) -> Path:
+def resume(directory: Path | str, config: Config | None = None, reset: Sequence[Part] = ()) -> Path:
     """Goes on with the run in a directory where its newest checkpoint was taken.
 
     With environments that are functions the numbers are those of a run that was never interrupted.
@@ -76,6 +76,7 @@ def resume(directory: Path, config: Config | None = None, reset: Sequence[Part] 
       ConfigError: if there is nothing to go on from, or the configuration is another one.
       And what `train` raises.
     """
+    directory = Path(directory)
     saved = result_files.read_config(directory)
     compiler = Compiler(make_program(config or saved))
     config = compiler.program.config

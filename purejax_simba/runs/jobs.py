@@ -1,18 +1,16 @@
 """What is trained of one configuration among the runs of a program, and its files."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 
 from purejax_simba.config import Config, OfflineConfig
-from purejax_simba.diagnostics import Metrics
-from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.loggers import Loggers
-from purejax_simba.run_state import Progress
 from purejax_simba.runs import policies, processes, result_files
+from purejax_simba.training import Report
 
 
 class Job(NamedTuple):
@@ -65,28 +63,20 @@ class JobFiles:
             self._metrics = result_files.MetricsFile(job.directory, job.config, metrics_bytes)
             self._loggers = Loggers(job.directory, job.config)
 
-    def write(
-        self,
-        env_step: int,
-        evaluation: EvaluationMetrics,
-        progress: Progress,
-        diagnostics: Metrics,
-    ) -> dict[int, float]:
+    def write(self, env_step: int, report: Report) -> dict[int, float]:
         """Appends an evaluation to the file, but for diverged runs; returns seed -> return.
 
         Args:
           env_step: environment steps taken.
-          evaluation: of all runs, not only of this job's; as numpy arrays.
-          progress: likewise.
-          diagnostics: likewise.
+          report: on all runs, not only those of this job; numpy arrays.
         """
         config, directory = self.job.config, self.job.directory
         rows: dict[int, dict[str, float]] = {}
         diverged: dict[int, int] = {}
         for index, seed in self.numbered_seeds():
-            interaction = int(progress.diverged_at[index])
+            interaction = int(report.progress.diverged_at[index])
             if interaction < 0:
-                rows[seed] = _row(index, evaluation, progress, diagnostics, config.offline)
+                rows[seed] = _row(index, report, config.offline)
             else:
                 diverged[seed] = interaction * config.steps_per_interaction
         if self._metrics and self._loggers:
@@ -97,6 +87,21 @@ class JobFiles:
             self._metrics.write(env_step, rows)
             self._loggers.write(env_step, rows)
         return {seed: row["avg_return"] for seed, row in rows.items()}
+
+    def troubles(self, env_step: int, report: Report) -> Iterator[str]:
+        """Which seeds have diverged since the last evaluation, and which have no return."""
+        config = self.job.config
+        for index, seed in self.numbered_seeds():
+            diverged_at = int(report.progress.diverged_at[index]) * config.steps_per_interaction
+            value = float(report.evaluation.avg_return[index])
+            if diverged_at < 0 and not math.isfinite(value):
+                yield (
+                    f"seed {seed} at {env_step:,} {config.step_name}: the return over "
+                    f"{config.num_evaluation_episodes} episodes is {value}: a reward was not finite"
+                )
+            elif diverged_at > max(env_step - config.steps_per_evaluation, 0):
+                step = config.step_name.removesuffix("s")
+                yield f"seed {seed} diverged at {step} {diverged_at:,}: its results end there"
 
     def numbered_seeds(self) -> list[tuple[int, int]]:
         """`(index among all runs, seed)` of each."""
@@ -135,14 +140,9 @@ def open_files(jobs: Sequence[Job], metrics_bytes: Sequence[int | None]) -> list
     return opened
 
 
-def _row(
-    index: int,
-    evaluation: EvaluationMetrics,
-    progress: Progress,
-    diagnostics: Metrics,
-    offline: OfflineConfig,
-) -> dict[str, float]:
-    row = {name: float(value[index]) for name, value in evaluation._asdict().items()}
+def _row(index: int, report: Report, offline: OfflineConfig) -> dict[str, float]:
+    progress = report.progress
+    row = {name: float(value[index]) for name, value in report.evaluation._asdict().items()}
     score = offline.normalized_score(row["avg_return"])
     if score is not None:
         row["avg_normalized_return"] = score
@@ -150,6 +150,6 @@ def _row(
     if updates:
         sums = progress.update_sums._asdict()
         row |= {name: float(total[index]) / updates for name, total in sums.items()}
-    known = {name: float(value[index]) for name, value in diagnostics.items()}
+    known = {name: float(value[index]) for name, value in report.diagnostics.items()}
     # Before there is anything to diagnose, there is nothing to say of it.
     return row | {name: value for name, value in known.items() if not math.isnan(value)}

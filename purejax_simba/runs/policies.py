@@ -11,8 +11,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 import envs
+from purejax_simba.agents.agent import Params
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import Params
 from purejax_simba.config import ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
@@ -97,7 +97,7 @@ def read_policies(directory: Path, program: Program) -> Policy:
     return tree_of(named_leaves(saved), shapes, refuse)
 
 
-def evaluate(directory: Path, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
+def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
     """Plays the trained policies of a run directory in new episodes.
 
     Args:
@@ -186,7 +186,7 @@ class TrainedPolicy:
         return np.asarray(self._act(np.asarray(observation, np.float32), key))
 
 
-def load_policy(directory: Path, seed: int | None = None) -> TrainedPolicy:
+def load_policy(directory: Path | str, seed: int | None = None) -> TrainedPolicy:
     """The policy that a finished run has trained.
 
     Args:

@@ -13,6 +13,7 @@ from typing import Any
 from purejax_simba import drawing
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import WriteError
+from purejax_simba.names import from_nested
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
@@ -100,30 +101,11 @@ def read_config_file(path: Path, what: str) -> Config:
       ConfigError: if there is none, or it does not fit this version.
     """
     try:
-        values = json.loads(path.read_text())
-        return _from_dictionary(Config, values)
+        return from_nested(json.loads(path.read_text()))
     except OSError as error:
         raise ConfigError(f"{what} {error.strerror}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is not a configuration of this version: {error}") from error
-
-
-def _from_dictionary(cls: type, values: dict[str, Any]) -> Any:
-    nested = {f.name: f.default_factory for f in dataclasses.fields(cls) if not _is_plain(f)}
-    return cls(
-        **{
-            name: _from_dictionary(nested[name], value) if name in nested else _plain(value)  # type: ignore[arg-type]
-            for name, value in values.items()
-        }
-    )
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _is_plain(field: dataclasses.Field) -> bool:
-    return field.default_factory is dataclasses.MISSING
 
 
 class MetricsFile:

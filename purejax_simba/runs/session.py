@@ -1,7 +1,6 @@
 """Training jobs from where they start: compile, train in chunks, evaluate, write files."""
 
 import contextlib
-import math
 import signal
 import time
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ import envs
 from purejax_simba.config import ConfigError, known
 from purejax_simba.defaults import not_in_recipe
 from purejax_simba.diagnostics import Metrics
-from purejax_simba.run_state import Progress
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, CheckpointWriter
 from purejax_simba.runs.devices import spans_processes
@@ -27,7 +25,7 @@ from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.session_record import SessionRecord
 from purejax_simba.runs.setup import Setup
 from purejax_simba.runs.starting import Start
-from purejax_simba.training import WITHHELD
+from purejax_simba.training import WITHHELD, Report
 from purejax_simba.waiting import still
 
 CHUNK_SECONDS = 1.0
@@ -242,15 +240,17 @@ class Session:
 
     @still("evaluating", processes.say)
     def _evaluate(self) -> None:
-        evaluation, diagnostics = self.runs.evaluate(), self.runs.diagnose()
         progress = self.runs.get(lambda state: state.progress)
+        report = Report(self.runs.evaluate(), progress, self.runs.diagnose())
+        env_step = self._env_step()
         returns: list[float] = []
         for each in self.files:
-            of_seeds = each.write(self._env_step(), evaluation, progress, diagnostics)
-            returns += of_seeds.values()
-            self._report_seeds(each, of_seeds, progress)
-        self._report_withheld(diagnostics)
-        self.record.update(self._env_step(), self._updates())
+            returns += each.write(env_step, report).values()
+            name = f"{each.job.config.experiment}, " if len(self.files) > 1 else ""
+            for trouble in each.troubles(env_step, report):
+                self.display.say(name + trouble)
+        self._report_withheld(report.diagnostics)
+        self.record.update(env_step, self._updates())
         self._hand_over()
         line = f"{self.count()}: evaluation return {spread(np.array(returns))}"
         known = int(np.isfinite(returns).sum())
@@ -261,24 +261,6 @@ class Session:
             raise AllDivergedError(
                 "every run diverged: lower --agent.learning-rate, or check the task's rewards"
             )
-
-    def _report_seeds(self, files: JobFiles, returns: dict[int, float], progress: Progress) -> None:
-        """Says which seeds have diverged since the last evaluation, or have no return."""
-        config = files.job.config
-        experiment = f"{config.experiment}, " if len(self.files) > 1 else ""
-        last = self.interactions - config.interactions_per_evaluation
-        for index, seed in files.numbered_seeds():
-            diverged_at, run = int(progress.diverged_at[index]), f"{experiment}seed {seed}"
-            if seed not in returns and diverged_at > last:
-                env_step = diverged_at * config.steps_per_interaction
-                step = config.step_name.removesuffix("s")
-                self.display.say(f"{run} diverged at {step} {env_step:,}: its results end there")
-            elif seed in returns and not math.isfinite(returns[seed]):
-                self.display.say(
-                    f"{run} at {self.count().strip()}: the return over "
-                    f"{config.num_evaluation_episodes} episodes is {returns[seed]}: a reward was "
-                    "not finite"
-                )
 
     def _report_withheld(self, diagnostics: Metrics) -> None:
         most = int(np.max(diagnostics.get(WITHHELD, 0)))

@@ -18,7 +18,7 @@ from purejax_simba.runs.setup import Setup
 from purejax_simba.runs.snapshot import snapshot_of, snapshot_shapes
 from purejax_simba.waiting import still
 
-# What belongs to each part, as fields of `AgentState`; the optimiser comes last.
+# What belongs to each part, as fields of an agent's state; the optimiser comes last.
 _FIELDS: dict[Part, tuple[tuple[str, ...], str]] = {
     "actor": (("actor", "target_actor", "exploration"), "actor_optimizer"),
     "critic": (("critic", "target_critic"), "critic_optimizer"),
@@ -74,9 +74,8 @@ class Start(NamedTuple):
         env_step = self.interactions * setup.config.steps_per_interaction
         line = f"{env_step:>9,} {setup.config.step_name}: resumed"
         # Environments in worker processes cannot be saved; offline there are none under way.
-        is_under_way = snapshot.state.environment is not None
-        is_elsewhere = is_under_way and setup.compiler.program.environment.elsewhere
-        if not checkpoint.notes["replay"] or is_elsewhere:
+        elsewhere = setup.compiler.program.environment.elsewhere and not setup.config.is_offline
+        if elsewhere or not checkpoint.notes["replay"]:
             runs.begin_episodes()
             line += ", with new episodes"
         if self.reset:

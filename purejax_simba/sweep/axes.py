@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from purejax_simba.config import ConfigError
-from purejax_simba.names import find_name, parse_value
-from purejax_simba.sweep.grouping import BOOKKEEPING, TRACED
+from purejax_simba.names import all_settings, find_name
+from purejax_simba.sweep.grouping import BOOKKEEPING
 
 Kind = Literal["grid", "uniform", "log_uniform"]
 
@@ -57,12 +57,18 @@ def parse_axis(kind: Kind, text: str) -> Axis:
     if name == "task":
         raise ConfigError(f"{flag} {text}: give the tasks as --task <id> <id> ...")
     check_varies(name, f"{flag} {text}")
-    parsed = tuple(parse_value(name, value) for value in values.split(","))
+    setting = all_settings()[name]
+    parsed = tuple(setting.parse(name, value) for value in values.split(","))
     if kind == "grid":
         if len(set(parsed)) < len(parsed):
             raise ConfigError(f"{flag} {text} has a value twice")
     else:
-        _check_range(flag, text, name, parsed)
+        if not setting.traced:
+            raise ConfigError(
+                f"{flag} {text}: {name} is static, every value of it is compiled anew: "
+                f"list the values, --grid {name.replace('_', '-')}=..."
+            )
+        _check_range(flag, text, parsed)
     return Axis(name, kind, parsed)
 
 
@@ -77,12 +83,7 @@ def check_varies(name: str, where: str) -> None:
         raise ConfigError(f"{where}: {name} is no hyperparameter, give --{option} instead")
 
 
-def _check_range(flag: str, text: str, name: str, values: tuple[Any, ...]) -> None:
-    if name not in TRACED:
-        raise ConfigError(
-            f"{flag} {text}: {name} is static, every value of it is compiled anew: "
-            f"list the values, --grid {name.replace('_', '-')}=..."
-        )
+def _check_range(flag: str, text: str, values: tuple[Any, ...]) -> None:
     if len(values) != 2 or not all(isinstance(v, float) and math.isfinite(v) for v in values):
         raise ConfigError(f"{flag} {text}: give the lowest and the highest value, two numbers")
     if values[0] >= values[1]:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.names import flatten, replace_values
+from purejax_simba.names import flatten, is_traced, replace_values
 from purejax_simba.sweep.axes import Axis, check_varies
-from purejax_simba.sweep.grouping import TRACED
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.sampling import Sampler, sample_positions
 
@@ -139,8 +138,10 @@ class Sweep:
     @property
     def sampled_axes(self) -> list[Axis]:
         """Axes of which the sampler chooses the values."""
-        adaptive = TRACED if self.is_adaptive else frozenset[str]()
-        return [axis for axis in self.axes if axis.kind != "grid" or axis.name in adaptive]
+        adaptive = self.is_adaptive
+        return [
+            axis for axis in self.axes if axis.kind != "grid" or (adaptive and is_traced(axis.name))
+        ]
 
     def combinations(self) -> list[dict[str, Any]]:
         """Every combination of configurations and values of the axes that are not sampled."""
@@ -230,7 +231,7 @@ def complete(
     for name in names:
         check_varies(name, "configurations")
     return tuple(
-        {name: values.get(name, known[name]) for name in names} for values in configurations
+        {name: values.get(name, known.get(name)) for name in names} for values in configurations
     )
 
 

@@ -3,16 +3,15 @@
 import dataclasses
 import runpy
 import traceback
-import typing
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from purejax_simba.config import ConfigError
-from purejax_simba.names import find_name, near, parse_value, replace_values
+from purejax_simba.names import all_settings, dotted, find_name, near, replace_values
+from purejax_simba.settings import declarations
 from purejax_simba.sweep.options import KINDS, BaseConfig, SweepOptions
-from purejax_simba.sweep.sampling import Sampler
 
 
 def read_file(path: Path) -> SweepOptions:
@@ -72,59 +71,38 @@ def _run_python(path: Path) -> Any:
 
 
 def _read(content: dict[Any, Any]) -> SweepOptions:
-    known = ("task", *(f.name for f in dataclasses.fields(SweepOptions)))
-    given: dict[str, Any] = {}
+    known = ("task", *(field.name for field in dataclasses.fields(SweepOptions)))
+    values = _values("config", content.get("config") or {})
+    options: dict[str, Any] = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in known:
             raise ConfigError(f"unknown name {key!r}: {near(name, known)}")
-        given[name] = value
-    values = _values("config", given.pop("config", None) or {})
-    if "task" in given:
-        values["task"] = tuple(map(str, _list(given.pop("task"))))
-    samplers = typing.get_args(Sampler)
-    if given.get("sampler", samplers[0]) not in samplers:
-        raise ConfigError(f"sampler is {given['sampler']!r}: choose from {', '.join(samplers)}")
-    options: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in KINDS:
+        if name == "task":
+            values[name] = tuple(map(str, _list(value)))
+        elif name in KINDS:
             options[name] = tuple(
                 f"{axis}={','.join(map(str, _list(numbers)))}"
-                for axis, numbers in _dotted(_mapping(name, value))
+                for axis, numbers in dotted(_mapping(name, value)).items()
             )
         elif name == "configurations":
             options[name] = tuple(_values(name, each) for each in _list(value))
             if not options[name]:
                 raise ConfigError("configurations is empty: give one or more")
-        elif name == "rungs":
-            options[name] = tuple(_number(name, rung, int) for rung in _list(value))
-        elif name in ("samples", "sampler_seed", "trials_per_batch"):
-            options[name] = _number(name, value, int)
-        elif name == "halving":
-            options[name] = None if value is None else _number(name, value, float)
-        else:
-            options[name] = value
+        elif name != "config":
+            options[name] = declarations(SweepOptions)[name].parse(name, value)
     return SweepOptions(config=replace_values(BaseConfig(), values), **options)
 
 
 def _values(key: str, content: Any) -> dict[str, Any]:
     """Dotted name -> value of a part of a configuration."""
     values: dict[str, Any] = {}
-    for given_name, value in _dotted(_mapping(key, content)):
+    for given_name, value in dotted(_mapping(key, content)).items():
         name = find_name(given_name)
         if name == "task":
             raise ConfigError(f"task stands beside {key}, not in it")
-        values[name] = parse_value(name, value)
+        values[name] = all_settings()[name].parse(name, value)
     return values
-
-
-def _dotted(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Pairs of dotted names and values from nested mappings."""
-    pairs = []
-    for key, value in values.items():
-        nested = isinstance(value, dict)
-        pairs += _dotted(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
-    return pairs
 
 
 def _mapping(name: str, value: Any) -> dict[Any, Any]:
@@ -135,10 +113,3 @@ def _mapping(name: str, value: Any) -> dict[Any, Any]:
 
 def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _number(name: str, value: Any, kind: type) -> Any:
-    try:
-        return kind(str(value))
-    except ValueError:
-        raise ConfigError(f"{name} is {value!r}: give a number") from None

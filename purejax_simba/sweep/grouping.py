@@ -2,41 +2,11 @@
 
 from collections.abc import Sequence
 
-import envs
-from purejax_simba.config import DEFAULT_TASK, Config
+from purejax_simba.config import Config
 from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import make_environment, resolve, with_recipe
-from purejax_simba.names import flatten, replace_values
+from purejax_simba.names import replace_values, settings_of
 
-# What becomes a part of `HyperParameters` and is used nowhere else.
-TRACED = frozenset(
-    {
-        "discount",
-        "bound_returns",
-        "agent.value_range",
-        "agent.shift",
-        "agent.scaler_init",
-        "agent.scaler_scale",
-        "agent.block_scaler_init",
-        "agent.block_scaler_scale",
-        "agent.alpha_init",
-        "agent.alpha_scale",
-        "agent.learning_rate",
-        "agent.learning_rate_end",
-        "agent.learning_rate_decay",
-        "agent.weight_decay",
-        "agent.tau",
-        "agent.target_update_interval",
-        "agent.exploration_noise",
-        "agent.target_noise",
-        "agent.target_noise_clip",
-        "agent.behaviour_cloning_weight",
-        "replay.priority_exponent",
-        "replay.importance_exponent",
-        "temperature.initial",
-        "temperature.target_entropy_coefficient",
-    }
-)
 # What no program knows of.
 _NAMES = frozenset({"seed", "num_seeds", "experiment", "output"})
 # No hyperparameters: what is learned does not depend on them, but by chance.
@@ -50,12 +20,14 @@ BOOKKEEPING = _NAMES | {
     "devices_per_run",
 }
 
-_DEFAULTS = flatten(Config())
-
 
 def static_part(config: Config) -> Config:
     """The configuration with defaults for all that may differ within a program."""
-    return replace_values(config, {name: _DEFAULTS[name] for name in TRACED | _NAMES})
+    known = settings_of(config)
+    names = _NAMES | {name for name, setting in known.items() if setting.traced}
+    # Those of the agent, which has other defaults, are as if they were not given.
+    defaults = {name: None if known[name].optional else known[name].default for name in names}
+    return replace_values(config, defaults)
 
 
 def resolve_all(configs: Sequence[Config]) -> list[Config]:
@@ -69,8 +41,6 @@ def resolve_all(configs: Sequence[Config]) -> list[Config]:
     for config in map(with_recipe, map(fill_in, configs)):
         wanted = _environment_options(config)
         if environment is None or wanted != key:
-            # An unknown task comes before anything else that may be wrong with it.
-            envs.spec(config.task or DEFAULT_TASK)
             key, environment = wanted, make_environment(config)
         resolved.append(resolve(config, environment))
     return resolved

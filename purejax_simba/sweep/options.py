@@ -9,7 +9,6 @@ import tyro
 import envs
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
 from purejax_simba.defaults import with_agent_defaults
-from purejax_simba.names import near
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
 from purejax_simba.sweep.definition import Sweep, complete
 from purejax_simba.sweep.halving import Halving
@@ -81,8 +80,6 @@ def make_sweep(options: SweepOptions) -> Sweep:
     configurations: tuple[dict[str, Any], ...] = options.configurations
     labels: tuple[str, ...] = ()
     if options.preset is not None:
-        if options.preset not in PRESETS:  # in a file
-            raise ConfigError(f"preset is {options.preset!r}: {near(options.preset, PRESETS)}")
         if configurations:
             raise ConfigError(f"--preset {options.preset} and configurations exclude each other")
         variants = PRESETS[options.preset](config)

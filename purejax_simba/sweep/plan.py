@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.names import is_traced
 from purejax_simba.runs import processes
 from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
 from purejax_simba.runs.programs import make_program
 from purejax_simba.runs.result_files import replace_text, run_directory
 from purejax_simba.sweep.definition import Point, Sweep, Trial
-from purejax_simba.sweep.grouping import TRACED, group, resolve_all
+from purejax_simba.sweep.grouping import group, resolve_all
 from purejax_simba.sweep.halving import rungs_of
 from purejax_simba.waiting import still
 
@@ -227,7 +228,7 @@ def count_of(number: int, thing: str) -> str:
 def _static_values(group: Group) -> str:
     """Values of static axes, but for those left to the agent or the task."""
     values = group.members[0].trial.point.values.items()
-    return "".join(f", {n}={v}" for n, v in values if n not in TRACED and v is not None)
+    return "".join(f", {n}={v}" for n, v in values if not is_traced(n) and v is not None)
 
 
 def _fitting(group: Group, fit: int) -> str:

@@ -20,7 +20,7 @@ def _design_study(config: Config) -> Variants:
     those of the embedder had 1 there in every variant. Most are numbers, and train as one program
     with the unchanged agent; `a`, `b`, `d`, `e` and `f` are programs of their own.
     """
-    agent = with_agent_defaults(config).agent
+    rate = with_agent_defaults(config).agent.given()["learning_rate"]
     return {
         "unchanged": {},
         "a-no-input-norm": {"agent.input_projection": "raw"},
@@ -31,7 +31,7 @@ def _design_study(config: Config) -> Variants:
         "f-no-reward-norm": {"normalize_rewards": False},
         "g-no-reward-bound": {"bound_returns": False},
         "h-hard-target-copy": {"agent.tau": 1.0, "agent.target_update_interval": 250},
-        "i-no-learning-rate-decay": {"agent.learning_rate_end": agent.learning_rate},
+        "i-no-learning-rate-decay": {"agent.learning_rate_end": rate},
         "j-scaler-init-1": {"agent.block_scaler_init": 1.0},
         "k-scaler-scale-1": {"agent.block_scaler_scale": 1.0},
         "l-alpha-init-0.5": {"agent.alpha_init": 0.5},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.names import flatten, replace_values
+from purejax_simba.names import flatten, from_nested, replace_values
 from purejax_simba.runs.result_files import CONFIG_FILE, read_config, replace_text
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
 from purejax_simba.sweep.definition import check_same
@@ -77,7 +77,7 @@ def read_results(directories: Sequence[Path]) -> Results:
       ConfigError: if they are parts of different sweeps, or nothing was evaluated yet.
     """
     description = check_same(list(directories))
-    config = replace_values(Config(), description["config"])
+    config = from_nested(description["config"])
     axes = tuple(_read_axis(text) for text in description["axes"])
     rows: dict[tuple[str, str], Row] = {}
     for directory in directories:
@@ -114,7 +114,7 @@ def _read_rows(directory: Path, task: str, axes: Sequence[Axis]) -> list[Row]:
         score = score_of(run)
         if score is not None:
             known = flatten(read_config(run))
-            values = {axis.name: known[axis.name] for axis in axes}
+            values = {axis.name: known.get(axis.name) for axis in axes}
             rows.append(Row(point.name if axes else "", task, values, run, score))
     return rows
 

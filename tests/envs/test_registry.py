@@ -58,6 +58,11 @@ def test_suites_are_the_published_ones():
     assert [len(envs.tasks(suite)) for suite in suites] == [21, 7, 5, 10, 14, 57]
 
 
+def test_all_tasks_are_those_of_the_published_suites_in_their_order():
+    suites = ("dmc_easy_medium", "dmc_hard", "mujoco", "myosuite", "humanoid_bench")
+    assert envs.tasks("all") == tuple(task for suite in suites for task in envs.tasks(suite))
+
+
 def test_suites_hold_known_tasks():
     for name, members in envs.suites().items():
         assert set(members) <= set(envs.tasks())
@@ -100,6 +105,13 @@ def test_users_can_register_tasks(monkeypatch):
     assert "mine/pendulum" in envs.tasks("user")
     with pytest.raises(TaskError, match="already registered"):
         envs.register("mine/pendulum", lambda physics: pendulum)
+
+
+def test_what_is_no_environment_is_refused(monkeypatch):
+    monkeypatch.setattr("envs.registry._specs", dict(envs.registry._specs))
+    envs.register("mine/nothing", lambda physics: object())
+    with pytest.raises(TaskError, match=r"mine/nothing is no environment: inherit from envs\.Env"):
+        envs.make("mine/nothing")
 
 
 def test_the_lower_of_two_limits_holds_and_a_higher_one_is_refused(monkeypatch):

@@ -1,6 +1,6 @@
 """Wrappers over a counting environment whose every quantity is known."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from envs import ActionRepeat, AutoReset, RescaleAction, TimeLimit, TimeStep
-from tests.helpers.counter import Counter
+from tests.helpers.counter import Count, Counter
 
 ACTION = jnp.ones(1)
 
@@ -155,3 +155,50 @@ def test_states_keep_their_types():
         return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
 
     assert types(state) == types(following)
+
+
+def test_wrappers_pass_on_what_an_environment_says_of_itself():
+    class Pool(Counter):
+        """Has all that an environment may have."""
+
+        elsewhere = True
+        layout: ClassVar = [("start", ()), ("steps", ())]
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    bare = Pool()
+    low, high = np.array([-3.0]), np.array([1.0])
+    limited = TimeLimit(RescaleAction(bare, low, high), 9)
+    environment = AutoReset(ActionRepeat(ActionRepeat(limited, 2), 3))
+    assert environment.elsewhere and environment.layout == bare.layout
+    assert environment.action_range == (low, high) and bare.action_range is None
+    assert (bare.repeat, limited.repeat, environment.repeat) == (1, 1, 6)
+    assert environment.unwrapped is bare
+    state, _ = environment.reset(jax.random.key(0))
+    assert environment.unwrapped_state(state) is state.inner.inner
+    assert isinstance(environment.unwrapped_state(state), Count)
+    environment.close()
+    assert bare.closed
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: inner, lambda inner: TimeLimit(inner, 5), AutoReset]
+)
+def test_only_an_episode_that_ended_begins_anew(wrap):
+    environment = wrap(Counter())
+    state, _ = environment.reset(jax.random.key(0))
+    state, _ = environment.step(state, ACTION)
+    under_way, _ = environment.restart(state, jax.random.key(1), jnp.array(False))
+    jax.tree.map(np.testing.assert_array_equal, _numbers(under_way), _numbers(state))
+    fresh, observation = environment.restart(state, jax.random.key(1), jnp.array(True))
+    expected, first = environment.reset(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, _numbers(fresh), _numbers(expected))
+    np.testing.assert_array_equal(observation, first)
+
+
+def _numbers(state):
+    """Keys as numbers, which numpy can compare."""
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state)

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from purejax_simba.config import AgentConfig, Config, ReplayConfig
+from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.runs import experiment
 
 ROOT = Path(__file__).parent.parent.parent
-AGENT = AgentConfig(actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11)
+AGENT = SimbaV2(actor_hidden_dim=8, critic_hidden_dim=8, critic_num_blocks=1, num_bins=11)
 
 
 def run_module(name: str, *words: str, timeout: float | None = None) -> None:

@@ -4,7 +4,9 @@ import jax
 import pytest
 
 from purejax_simba.agents import registry
-from purejax_simba.config import AgentConfig, CheckpointConfig, Config, ConfigError, ReplayConfig
+from purejax_simba.agents.registry import agent_settings
+from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.runs import memory
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.placement import Placement
@@ -14,7 +16,7 @@ GIB = memory.GIB
 
 
 def _config(**settings) -> Config:
-    return Config(task="gymnax/Pendulum-v1", agent=AgentConfig(critic_hidden_dim=128), **settings)
+    return Config(task="gymnax/Pendulum-v1", agent=SimbaV2(critic_hidden_dim=128), **settings)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +92,9 @@ def test_priorities_count_as_replay():
     assert 4 * 200_000 < more < 1.02 * 4 * 200_000
 
 
-@pytest.mark.parametrize("name", registry.NAMES)
+@pytest.mark.parametrize("name", registry.AGENTS)
 def test_networks_and_optimisers_of_every_agent_count(name):
-    program = make_program(Config(task="gymnax/Pendulum-v1", agent=AgentConfig(name=name)))
+    program = make_program(Config(task="gymnax/Pendulum-v1", agent=agent_settings(name)))
     sizes = memory.bytes_per_run(program)
     agent = jax.eval_shape(program.agent.init, jax.random.key(0), program.hyperparameters())
     # But for the temperature and the count of updates.

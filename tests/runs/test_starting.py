@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, StartConfig
+from purejax_simba.agents.registry import agent_settings
+from purejax_simba.config import Config, ConfigError, ReplayConfig, StartConfig
 from purejax_simba.runs import experiment
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.runs.jobs import Job
@@ -23,7 +24,7 @@ CONFIG = Config(
     episode_length=20,
     learning_starts=20,
     diagnostics="none",
-    agent=AgentConfig(name="sac", actor_hidden_dim=8, critic_hidden_dim=8),
+    agent=agent_settings("sac", actor_hidden_dim=8, critic_hidden_dim=8),
     replay=ReplayConfig(batch_size=8),
 )
 

@@ -13,16 +13,19 @@ import pytest
 
 import envs
 import sweep as command_line
+from purejax_simba import waiting
 from purejax_simba.agents import registry
-from purejax_simba.config import AgentConfig, Config, ConfigError, ReplayConfig, TemperatureConfig
-from purejax_simba.names import find_name, flatten, parse_value, replace_values
+from purejax_simba.agents.registry import agent_settings
+from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.config import Config, ConfigError, ReplayConfig, TemperatureConfig
+from purejax_simba.names import all_settings, find_name, flatten, replace_values
 from purejax_simba.run_state import Counters
 from purejax_simba.runs import memory
 from purejax_simba.runs.result_files import run_directory
 from purejax_simba.sweep.axes import Axis, parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.files import read_file
-from purejax_simba.sweep.grouping import TRACED, group, resolve_all, static_part
+from purejax_simba.sweep.grouping import group, resolve_all, static_part
 from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
 from purejax_simba.sweep.plan import choose_shard, describe, make_groups, parts_of
@@ -43,6 +46,7 @@ CONFIG = Config(
     replay=ReplayConfig(prioritized=True),  # so that its exponents can vary
     experiment="simba_v2",
 )
+TRACED = [name for name, setting in all_settings().items() if setting.traced]
 RATES = Axis("agent.learning_rate", "grid", (1e-4, 3e-4))
 SHIFTS = Axis("agent.shift", "uniform", (1.0, 5.0))
 
@@ -58,6 +62,7 @@ def no_compilation(monkeypatch):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
+    monkeypatch.setattr(waiting, "SECONDS", 600.0)  # a slow machine says no more than a fast one
     monkeypatch.setattr("purejax_simba.runs.compilation_cache.use_compilation_cache", lambda: None)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -226,7 +231,7 @@ def test_a_file_says_what_options_say(tmp_path, command):
     config = BaseConfig(
         task=(TASK, "brax/ant"),
         num_seeds=3,
-        agent=AgentConfig(critic_hidden_dim=64),
+        agent=SimbaV2(critic_hidden_dim=64),
         temperature=TemperatureConfig(initial=0.01),
     )
     options = read_file(path)
@@ -337,22 +342,22 @@ def test_names_and_values():
     values = flatten(CONFIG)
     assert replace_values(Config(), values) == CONFIG
     assert find_name("agent.num-bins") == "agent.num_bins"
-    assert parse_value("replay.n_step", 3) == 3
-    assert parse_value("agent.scaler_init", "None") is None
+    known = all_settings()
+    assert known["replay.n_step"].parse("replay.n_step", 3) == 3
+    assert known["agent.scaler_init"].parse("agent.scaler_init", "None") is None
 
 
 def _with_another(config: Config, names: Iterable[str]) -> Config:
     """The configuration with other values of those of these names that its agent has."""
     (config,) = resolve_all([config])
     for name in names:
-        value = flatten(config)[name]
+        value = flatten(config).get(name)
         if isinstance(value, bool):
             value = not value
         else:
             value = 0.7 if value is None else 0.9 * value + 0.003
-        other = replace_values(config, {name: value})
         with contextlib.suppress(ConfigError):
-            (config,) = resolve_all([other])
+            (config,) = resolve_all([replace_values(config, {name: value})])
     return config
 
 
@@ -375,8 +380,8 @@ def test_what_is_traced_is_no_part_of_the_program():
 def test_every_traced_value_is_a_hyperparameter(name):
     """Of some agent."""
     changed = []
-    for agent in registry.NAMES:
-        config = dataclasses.replace(CONFIG, agent=AgentConfig(name=agent))
+    for agent in registry.AGENTS:
+        config = dataclasses.replace(CONFIG, agent=agent_settings(agent))
         both = (config, _with_another(config, [name]))
         before, after = (jax.tree.leaves(make_program(c).hyperparameters()) for c in both)
         changed += [float(a) != float(b) for a, b in zip(before, after, strict=True)]

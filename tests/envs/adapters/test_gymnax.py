@@ -140,7 +140,7 @@ def test_gymnax_may_begin_in_the_midst_of_an_episode(own):
     environment = envs.make(own(Late))
     ends = []
     for key in range(5):
-        begin = environment.reset(jax.random.key(key))[0].environment.time
+        begin = environment.reset(jax.random.key(key))[0].inner.time
         ends.append(8 - int(begin))
         assert _truncations(environment, 9, key)[0] == ends[-1]
     assert len(set(ends)) > 1
@@ -163,7 +163,7 @@ def test_gymnax_truncates_by_its_own_limit_and_rescales_actions():
 
     def step(state, _):
         state, timestep = environment.step(state, jnp.ones(1))
-        return state, (timestep, state.environment.last_u)
+        return state, (timestep, state.inner.last_u)
 
     _, (timesteps, torques) = jax.jit(lambda s: jax.lax.scan(step, s, length=200))(state)
     assert timesteps.truncated.tolist() == [False] * 199 + [True]

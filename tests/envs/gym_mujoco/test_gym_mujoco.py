@@ -7,7 +7,7 @@ import pytest
 
 import envs
 from envs.gym_mujoco.ant import Ant
-from envs.physics.base import make_physics
+from envs.physics import make_physics
 from tests.helpers.examples import slow_if_in
 from tests.parity.command import check_rollout, compare, make_reference
 from tests.parity.mjx import approximate_states, check_model, check_solver, record

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mujoco.mjx._src import math
 
-from envs.physics.base import make_physics
+from envs.physics import make_physics
 from envs.physics.corrections import algebra
 
 CHAIN = """

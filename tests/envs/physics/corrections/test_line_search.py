@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from mujoco.mjx._src import solver
 
+from envs.physics import make_physics
 from envs.physics import mjx as mjx_physics
-from envs.physics.base import make_physics
 from envs.physics.corrections import line_search
 
 ITERATIONS = 37
