@@ -6,9 +6,20 @@ from typing import Any, Literal
 
 from purejax_simba.config import ConfigError
 from purejax_simba.names import all_settings, find_name
-from purejax_simba.sweep.grouping import BOOKKEEPING
 
 Kind = Literal["grid", "uniform", "log_uniform"]
+# What no program knows of.
+NAMES = frozenset({"seed", "num_seeds", "experiment", "output"})
+# No hyperparameters: what is learned does not depend on them, but by chance.
+_BOOKKEEPING = NAMES | {
+    "checkpoint",
+    "host_time_limit",
+    "host_python",
+    "diagnostics",
+    "loggers",
+    "log_seeds",
+    "devices_per_run",
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ def check_varies(name: str, where: str) -> None:
     Raises:
       ConfigError: if it is not.
     """
-    if name.partition(".")[0] in BOOKKEEPING:
+    if name.partition(".")[0] in _BOOKKEEPING:
         option = name.replace("_", "-")
         raise ConfigError(f"{where}: {name} is no hyperparameter, give --{option} instead")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from purejax_simba.config import ConfigError
 from purejax_simba.sweep.axes import Axis
-from purejax_simba.sweep.definition import Sweep, check_description
+from purejax_simba.sweep.definition import Sweep, check_same
 from purejax_simba.sweep.scores import Score
 
 STUDY_FILE = "study.db"
@@ -130,7 +130,7 @@ class Study:
             if before is None:
                 self._study.set_user_attr(_SWEEP, sweep.description())
         if before is not None:
-            check_description(sweep, before, f"{storage.name}", "--experiment or --storage")
+            check_same(sweep, before, f"{storage.name}", "--experiment or --storage")
 
     def count(self) -> int:
         """Trials of all machines so far."""
