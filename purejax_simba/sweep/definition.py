@@ -3,16 +3,14 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import flatten, is_traced, replace_values
-from purejax_simba.sweep.axes import Axis, check_varies
+from purejax_simba.sweep.axes import Axis, Sampler, sample_positions
 from purejax_simba.sweep.halving import Halving
-from purejax_simba.sweep.sampling import Sampler, sample_positions
 
 DEFINITION_FILE = "sweep.json"
 # What may be another when a sweep goes on, because no number of the results depends on it.
@@ -149,12 +147,12 @@ class Sweep:
         """
         samples = self._samples()
         choices = [values | sample for values in self.combinations() for sample in samples]
-        names = [self.name_of(i, len(choices)) for i in range(len(choices))]
+        names = [_name_of(i, len(choices)) for i in range(len(choices))]
         names = [name + self._label(values) for name, values in zip(names, choices, strict=True)]
         if not self.all_axes:
             names = [""]
         return [
-            self.trial(name, values, task)
+            self._trial(name, values, task)
             for task in self.tasks
             for name, values in zip(names, choices, strict=True)
         ]
@@ -175,13 +173,11 @@ class Sweep:
                 return f"-{label}"
         return ""
 
-    @staticmethod
-    def name_of(index: int, count: int) -> str:
-        """The name of one of so many choices."""
-        return f"{index:0{max(3, len(str(count - 1)))}d}"
+    def sampled(self, index: int, values: dict[str, Any], prefix: str = "") -> Trial:
+        """The trial of one of the samples where results decide on their values."""
+        return self._trial(prefix + _name_of(index, self.samples), values, self.tasks[0])
 
-    def trial(self, name: str, values: dict[str, Any], task: str) -> Trial:
-        """The trial of a choice on a task."""
+    def _trial(self, name: str, values: dict[str, Any], task: str) -> Trial:
         experiment = f"{self.config.experiment}/{name}" if name else self.config.experiment
         place = {"task": task, "experiment": experiment}
         return Trial(name, values, replace_values(self.config, values | place))
@@ -209,21 +205,9 @@ class Sweep:
         }
 
 
-def complete(
-    config: Config, configurations: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, Any], ...]:
-    """Configurations that all have the same names: what one does not say is as in `config`.
-
-    Raises:
-      ConfigError: for what is no hyperparameter.
-    """
-    known = flatten(config)
-    names = list(dict.fromkeys(name for values in configurations for name in values))
-    for name in names:
-        check_varies(name, "configurations")
-    return tuple(
-        {name: values.get(name, known.get(name)) for name in names} for values in configurations
-    )
+def _name_of(index: int, count: int) -> str:
+    """The name of one of so many choices."""
+    return f"{index:0{max(3, len(str(count - 1)))}d}"
 
 
 def check_same(sweep: Sweep, before: dict[str, Any], place: str, options: str) -> None:

@@ -129,8 +129,7 @@ def _stand_ins(sweep: Sweep, fixed: dict[str, Any]) -> list[Trial]:
     trials = []
     for index in range(count):
         values = {axis.name: axis.values[index % len(axis.values)] for axis in sweep.sampled_axes}
-        name = sweep.name_of(index, sweep.samples)
-        trials.append(sweep.trial(name, fixed | values, sweep.tasks[0]))
+        trials.append(sweep.sampled(index, fixed | values))
     # Where the extremes can be run, so can what lies between.
     return resolved(trials)[:size]
 

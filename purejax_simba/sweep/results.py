@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, cast
 
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import flatten, from_nested, replace_values
-from purejax_simba.runs.result_files import CONFIG_FILE, read_config, replace_text
+from purejax_simba.runs.result_files import CONFIG_FILE, read_config, replace_text, write_json
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
 from purejax_simba.sweep.definition import differences, read_description
 from purejax_simba.sweep.scores import Score, score_of
@@ -143,8 +142,7 @@ def write_results(results: Results, directory: Path) -> None:
     """Writes `sweep.csv` and `best.json`."""
     directory.mkdir(parents=True, exist_ok=True)
     replace_text(directory / TABLE_FILE, _table(results))
-    best = dataclasses.asdict(results.best_config())
-    replace_text(directory / BEST_FILE, json.dumps(best, indent=2) + "\n")
+    write_json(directory / BEST_FILE, dataclasses.asdict(results.best_config()))
 
 
 def _table(results: Results) -> str:

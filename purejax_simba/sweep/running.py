@@ -4,7 +4,7 @@ import functools
 import itertools
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -69,14 +69,7 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
         # A second process with the same groups ends here, before it overtakes the first.
         with RunLock(each.directory):
             try:
-                if each.fixed is not None:
-                    _run_study(each, name, sweep, storage, len(groups) > 1)
-                elif _is_finished(each.directory):
-                    _say(f"{name} was finished before")
-                else:
-                    _say(f"{name}: {count_of(len(each.trials), 'configuration')}")
-                    compiler = Compiler(make_program(each.config))
-                    _run_group(each, sweep.halving, compiler)
+                _run_group(name, _batches(each, sweep, storage, len(groups) > 1), sweep.halving)
             except (ConfigError, envs.HostEnvironmentError) as error:
                 if isinstance(error, envs.HostEnvironmentError) and jax.process_count() > 1:
                     raise  # the other processes do not know of it
@@ -123,33 +116,43 @@ def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
         ) from error
 
 
-def _run_study(
-    group: Group, name: str, sweep: Sweep, storage: Storage | None, is_one_of_several: bool
-) -> None:
-    """Trains batch after batch of what the study asks for, until it has enough samples."""
-    prefix = f"{group.number}-" if is_one_of_several else ""
-    # Only the first process has the storage, and the study.
-    study = Study(sweep, group.fixed or {}, group.directory, storage) if storage else None
+def _run_group(name: str, batches: Iterable[tuple[Group, str]], halving: Halving | None) -> None:
+    """Trains what is left of a group, batch after batch, with one program."""
     compiler = None
+    for batch, what in batches:
+        if not _is_finished(batch.directory):
+            _say(f"{name}{what}")
+            compiler = compiler or Compiler(make_program(batch.config))
+            _run_batch(batch, halving, compiler)
+    if compiler is None:
+        _say(f"{name} was finished before")
+
+
+def _batches(
+    group: Group, sweep: Sweep, storage: Storage | None, is_one_of_several: bool
+) -> Iterator[tuple[Group, str]]:
+    """What of a group trains until results are needed to go on, and what is said of it.
+
+    That is all of it, or what a study asks for until it has enough samples. The next one is asked
+    for when the one before has been trained.
+    """
+    if group.fixed is None:
+        yield group, f": {count_of(len(group.trials), 'configuration')}"
+        return
+    fixed, prefix = group.fixed, f"{group.number}-" if is_one_of_several else ""
+    # Only the first process has the storage, and the study.
+    study = Study(sweep, fixed, group.directory, storage) if storage else None
     for number in itertools.count():
         asked = processes.first_says(functools.partial(_ask, study, number))
         if not asked:
-            break
+            return
         samples = [Sample(*sample) for sample in asked]
-        batch = group._replace(
-            trials=_trials(samples, prefix, group, sweep),
-            directory=batch_directory(group.directory, number),
-        )
-        if not _is_finished(batch.directory):
-            _say(
-                f"{name}, batch {number}: {count_of(len(samples), 'configuration')}, "
-                f"{samples[-1].number + 1} of {sweep.samples} samples"
-            )
-            compiler = compiler or Compiler(make_program(batch.config))
-            _run_group(batch, sweep.halving, compiler)
+        trials = [sweep.sampled(index, fixed | values, prefix) for index, values in samples]
+        directory = batch_directory(group.directory, number)
+        batch = group._replace(trials=resolved(trials), directory=directory)
+        count, last = count_of(len(samples), "configuration"), samples[-1].number
+        yield batch, f", batch {number}: {count}, {last + 1} of {sweep.samples} samples"
         processes.first_does(functools.partial(_tell, study, samples, batch.trials))
-    if compiler is None:
-        _say(f"{name} was finished before")
 
 
 def _ask(study: Study | None, number: int) -> list[Sample]:
@@ -162,17 +165,7 @@ def _tell(study: Study | None, samples: Sequence[Sample], trials: Sequence[Trial
             study.tell(sample, score_of(run_directory(config)), config.total_env_steps)
 
 
-def _trials(samples: Sequence[Sample], prefix: str, group: Group, sweep: Sweep) -> list[Trial]:
-    fixed, task = group.fixed or {}, sweep.tasks[0]
-    return resolved(
-        [
-            sweep.trial(prefix + sweep.name_of(number, sweep.samples), fixed | values, task)
-            for number, values in samples
-        ]
-    )
-
-
-def _run_group(group: Group, halving: Halving | None, compiler: Compiler) -> None:
+def _run_batch(group: Group, halving: Halving | None, compiler: Compiler) -> None:
     try:
         parts = parts_of(group)
         if halving is not None and any(job.config != job.whole for part in parts for job in part):

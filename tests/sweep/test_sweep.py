@@ -23,9 +23,8 @@ from purejax_simba.run_state import Counters
 from purejax_simba.runs import memory
 from purejax_simba.runs.result_files import run_directory
 from purejax_simba.sweep import commands
-from purejax_simba.sweep.axes import Axis, parse_axis
+from purejax_simba.sweep.axes import Axis, parse_axis, sample_positions
 from purejax_simba.sweep.definition import Sweep
-from purejax_simba.sweep.files import read_file
 from purejax_simba.sweep.grouping import (
     choose_shard,
     divide,
@@ -36,8 +35,7 @@ from purejax_simba.sweep.grouping import (
     static_part,
 )
 from purejax_simba.sweep.halving import Halving, rungs_of
-from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
-from purejax_simba.sweep.sampling import sample_positions
+from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep, read_file
 from purejax_simba.sweep.side_by_side import divide_devices, shard_of
 from purejax_simba.training import make_program
 from tests.helpers import tiny
