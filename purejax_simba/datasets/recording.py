@@ -13,8 +13,7 @@ import envs
 from envs import episodes
 from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError, known
-from purejax_simba.datasets.dataset import Dataset, Origin
-from purejax_simba.datasets.spaces import observations_of
+from purejax_simba.datasets.dataset import Dataset, Origin, observations_of
 from purejax_simba.evaluation import evaluation_policy
 from purejax_simba.runs.policies import read_policies
 from purejax_simba.runs.result_files import read_config
