@@ -82,49 +82,36 @@ def show(sweep: Sweep, shard: str | None = None) -> None:
 def describe(groups: Sequence[Group], sweep: Sweep) -> str:
     """The groups as text: configurations, runs, memory, and what of it fits at a time."""
     lines = []
-    programs = 0
+    programs = trials = 0
     for each in groups:
-        config = each.config
-        program = make_program(config)
+        program, seeds = make_program(each.config), each.config.num_seeds
         per_run = sum(bytes_per_run(program).values())
         fit = runs_that_fit(program, _NO_LIMIT)
         divided = divide(each, fit)
-        rungs = [rungs_of(sweep.halving, config, len(part)) for part in divided]
-        samples = f"{sweep.samples} samples in batches of " if each.fixed is not None else ""
+        rungs = [rungs_of(sweep.halving, each.config, len(part)) for part in divided]
         programs += sum(1 + len(steps) for steps in rungs)
+        trials += sweep.samples if sweep.is_adaptive else len(each.trials)
+        # Values of static axes, but for those left to the agent or the task.
+        values = each.trials[0].values.items()
+        static = "".join(f", {n}={v}" for n, v in values if not is_traced(n) and v is not None)
+        samples = f"{sweep.samples} samples in batches of " if sweep.is_adaptive else ""
+        fitting = "any number of runs fits" if fit == _NO_LIMIT else f"{fit:,} fit at a time"
+        turns = f", the {seeds} seeds of a configuration take turns" if 0 < fit < seeds else ""
         parts = f", in {len(divided)} parts" if len(divided) > 1 else ""
         steps = ", ".join(f"{step:,}" for step in rungs[0])
         compared = f", compared at env steps {steps}" if steps else ""
         lines.append(
-            f"group {each.number}: {config.task}{_static_values(each)}, {samples}"
+            f"group {each.number}: {each.config.task}{static}, {samples}"
             f"{count_of(len(each.trials), 'configuration')}, {count_of(each.runs, 'run')}, "
             f"{each.runs * per_run / GIB:.2f} GiB ({per_run / GIB:.3f} GiB per run), "
-            f"{_fitting(each, fit)}{parts}{compared}"
+            f"{fitting}{turns}{parts}{compared}"
         )
-    trials = sum(len(each.trials) for each in groups)
-    runs = sum(each.runs for each in groups)
-    if sweep.is_adaptive:
-        trials = sweep.samples * len(groups)
-        runs = trials * sweep.config.num_seeds
     lines.append(
         f"{count_of(len(groups), 'group')}, {count_of(programs, 'compiled program')}, "
-        f"{count_of(trials, 'configuration')}, {count_of(runs, 'run')}"
+        f"{count_of(trials, 'configuration')}, "
+        f"{count_of(trials * sweep.config.num_seeds, 'run')}"
     )
     return "\n".join(lines)
-
-
-def _static_values(group: Group) -> str:
-    """Values of static axes, but for those left to the agent or the task."""
-    values = group.trials[0].values.items()
-    return "".join(f", {n}={v}" for n, v in values if not is_traced(n) and v is not None)
-
-
-def _fitting(group: Group, fit: int) -> str:
-    if fit == _NO_LIMIT:
-        return "any number of runs fits"
-    seeds = group.config.num_seeds
-    turns = f", the {seeds} seeds of a configuration take turns" if 0 < fit < seeds else ""
-    return f"{fit:,} fit at a time{turns}"
 
 
 def merge(directories: Sequence[Path], output: Path) -> None:

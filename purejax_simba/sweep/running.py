@@ -32,7 +32,7 @@ from purejax_simba.sweep.definition import (
 )
 from purejax_simba.sweep.grouping import Group, choose_shard, make_groups, parts_of, resolved
 from purejax_simba.sweep.halving import Halving, rungs_of
-from purejax_simba.sweep.scores import score_of
+from purejax_simba.sweep.results import score_of
 from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, Study, batch_directory
 
 _FINISHED = "finished"

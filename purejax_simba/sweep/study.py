@@ -13,7 +13,7 @@ import numpy as np
 from purejax_simba.config import ConfigError
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep, check_same
-from purejax_simba.sweep.scores import Score
+from purejax_simba.sweep.results import Score
 
 STUDY_FILE = "study.db"
 # Where databases listen unless the URL says so.

@@ -13,7 +13,7 @@ from purejax_simba.report import reading
 from purejax_simba.runs import result_files
 from purejax_simba.runs.result_files import MetricsFile, create_run_directory, read_returns
 from purejax_simba.runs.runs import Runs
-from purejax_simba.sweep.scores import score_of
+from purejax_simba.sweep.results import score_of
 from tests.helpers import tiny
 
 NAN = float("nan")
