@@ -116,6 +116,7 @@ def write_files(directory: Path) -> None:
 )
 def test_a_program_takes_the_words(command, parse_only, beside_the_pages, monkeypatch, capsys):
     monkeypatch.chdir(beside_the_pages)
+    monkeypatch.syspath_prepend(beside_the_pages)
     for program in words(command):
         if program[0] == "srun":
             program = program[program.index("python") :]
