@@ -220,7 +220,9 @@ def test_every_page_is_reached_from_the_readme():
 
 def test_every_agent_has_a_row():
     page = (ROOT / "docs" / "training.md").read_text()
-    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.MULTILINE)) >= {*registry.AGENTS}
+    rows = set(re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.MULTILINE))
+    for name, agent in registry.AGENTS.items():
+        assert name in rows or not agent.settings.__module__.startswith("purejax_simba"), name
 
 
 def test_no_reason_for_not_running_is_left_over():
