@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 import envs
 from purejax_simba.agents import registry
+from purejax_simba.agents.agent import Agent
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.settings import Recipe
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.checks import check, check_values
 from purejax_simba.config import DEFAULT_TASK, LEARNING_STARTS, Config, ConfigError, known
 from purejax_simba.names import fill, flatten
@@ -191,10 +191,18 @@ def default_discount(episode_length: float) -> float:
 
 
 def make_environment(config: Config) -> envs.Environment:
-    """The task's environment as configured, without automatic reset."""
+    """The task's environment as configured, without automatic reset.
+
+    Raises:
+      ConfigError: for values that cannot be, before anything takes long.
+      envs.TaskError: for an unknown task or physics.
+    """
+    task = config.task or DEFAULT_TASK
+    envs.spec(task)  # an unknown one comes before anything else that may be wrong
+    check_values(config)
     config = with_recipe(config)
     return envs.make(
-        config.task or DEFAULT_TASK,
+        task,
         physics=config.physics,
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
@@ -202,7 +210,7 @@ def make_environment(config: Config) -> envs.Environment:
     )
 
 
-def make_agent(config: Config, environment: envs.Environment) -> SoftActorCritic:
+def make_agent(config: Config, environment: envs.Environment) -> Agent:
     """The configured agent for an environment."""
     return registry.make(environment.observation_size, environment.action_size, config.agent)
 

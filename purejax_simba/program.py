@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
 from purejax_simba.config import Config, known
 from purejax_simba.defaults import hyperparameters
 from purejax_simba.diagnostics import Metrics, diagnose
@@ -34,6 +34,10 @@ class Drawn(NamedTuple):
 class Program(abc.ABC):
     """What training in an environment and from a dataset share; holds only what is static.
 
+    A run is `init`, then `advance` in chunks of any size, with `evaluate` and `diagnose` between
+    them, and `begin_episodes` where it was resumed without its environments. `advance` repeats
+    `interact`, and that calls `update`, which takes minibatches from `draw`.
+
     Attributes:
       config: resolved.
       environment: without automatic reset.
@@ -45,7 +49,7 @@ class Program(abc.ABC):
         self,
         config: Config,
         environment: envs.Environment,
-        agent: SoftActorCritic,
+        agent: Agent,
         data: tuple[Any, ...] = (),
     ):
         self.config = config
@@ -122,15 +126,17 @@ class Program(abc.ABC):
         *data: Any,
     ) -> tuple[Counters, RunState]:
         """Updates the agent `count` times, `()` int32, each time with another minibatch."""
+        later, learn = counters.replace(updates=counters.updates + count), self.agent.update
+        if learn is None:
+            return later, state
 
         def body(index: jax.Array, state: RunState) -> RunState:
             number = counters.updates + index
             agent = self._reset_if_due(key, counters, state, hyperparameters, number)
             update_key = jax.random.fold_in(key, index)
             drawn = self.draw(update_key, counters, state, hyperparameters, *data)
-            updated, metrics, errors = self.agent.update_with_errors(
-                agent, drawn.batch, drawn.noise, hyperparameters, number
-            )
+            inputs = (drawn.batch, drawn.noise, hyperparameters, number)
+            updated, metrics, errors = learn(agent, *inputs)
             progress = state.progress.add_update(metrics, counters.interactions)
             return state.replace(
                 agent=progress.freeze(agent, updated),
@@ -138,9 +144,7 @@ class Program(abc.ABC):
                 progress=progress,
             )
 
-        if self.agent.learns:
-            state = jax.lax.fori_loop(0, count, body, state)
-        return counters.replace(updates=counters.updates + count), state
+        return later, jax.lax.fori_loop(0, count, body, state)
 
     def _reset_if_due(
         self,
@@ -164,7 +168,8 @@ class Program(abc.ABC):
 
         def reset(agent: AgentState) -> AgentState:
             reset_key = jax.random.fold_in(key, jnp.int32(-1))  # those of updates are not negative
-            return state.progress.freeze(agent, self.agent.reset(reset_key, agent, hyperparameters))
+            fresh = self.agent.init(reset_key, hyperparameters).replace(updates=agent.updates)
+            return state.progress.freeze(agent, fresh)
 
         return jax.lax.cond(is_due, reset, lambda agent: agent, state.agent)
 

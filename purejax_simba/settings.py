@@ -115,8 +115,9 @@ class Setting:
     @property
     def _bounds(self) -> str:
         if self.below is None and self.at_most is None:
-            above = f"a finite number above {self.above:g}"
-            return f"{self.at_least:g} or more" if self.above is None else above
+            if self.above is None:
+                return f"{self.at_least:g} or more"
+            return f"a finite number above {self.above:g}"
         low = f"[{self.at_least:g}" if self.above is None else f"({self.above:g}"
         high = f"{self.at_most:g}]" if self.below is None else f"{self.below:g})"
         return f"a number in {low}, {high}"

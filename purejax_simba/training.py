@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from purejax_simba.agents.agent import Agent, Batch
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import Batch, SoftActorCritic
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 from purejax_simba.data.replay import Replay
@@ -86,11 +86,14 @@ def make_program(config: Config) -> "OnlineProgram":
 
 
 class OnlineProgram(Program):
-    """Learns from what its policy does in environments of its own."""
+    """Learns from what its policy does in environments of its own.
 
-    def __init__(self, config: Config, environment: envs.Environment, agent: SoftActorCritic):
+    Attributes:
+      training_environment: `environment` with automatic reset.
+    """
+
+    def __init__(self, config: Config, environment: envs.Environment, agent: Agent):
         super().__init__(config, environment, agent)
-        # With automatic reset.
         self.training_environment = envs.AutoReset(environment)
 
     def init(self, key: jax.Array, hyperparameters: HyperParameters, *data: Any) -> RunState:
@@ -143,8 +146,8 @@ class OnlineProgram(Program):
         progress = progress.add_step(timestep.reward, done)
         state = state.replace(environment=environment_state, replay=replay, progress=progress)
 
-        counters, updates = self._count(counters, replay)
-        counters, state = self.update(update_key, counters, state, hyperparameters, updates)
+        counters, num_updates = self._count(counters, replay)
+        counters, state = self.update(update_key, counters, state, hyperparameters, num_updates)
 
         moments = state.observation_moments.update(environment_state.observation)
         scale = state.reward_scale.update(timestep.reward, done, hyperparameters.discount)
@@ -165,7 +168,7 @@ class OnlineProgram(Program):
         action = self.agent.explore(state.agent, observation, noise, hyperparameters)
         random_action = jax.random.uniform(random_key, shape, minval=-1.0, maxval=1.0)
         # A policy that was resumed without its replay fills a new one itself.
-        trained = self._learns(counters, state.replay) | (counters.replay_start > 0)
+        trained = self._is_learning(counters, state.replay) | (counters.replay_start > 0)
         if self.config.start.run and "actor" in self.config.start.parts:
             trained = jnp.array(True)
         return finite(jnp.where(trained, action, random_action))
@@ -174,12 +177,12 @@ class OnlineProgram(Program):
         """Counts an interaction; returns the number of updates that follow it."""
         ratio = self.config.updates_per_interaction
         counters = counters.replace(interactions=counters.interactions + 1)
-        learns = self._learns(counters, replay)
-        credit = counters.update_credit + jnp.where(learns, ratio.numerator, 0)
+        is_learning = self._is_learning(counters, replay)
+        credit = counters.update_credit + jnp.where(is_learning, ratio.numerator, 0)
         due = credit // ratio.denominator
         return counters.replace(update_credit=credit % ratio.denominator), due
 
-    def _learns(self, counters: Counters, replay: Replay) -> jax.Array:
+    def _is_learning(self, counters: Counters, replay: Replay) -> jax.Array:
         """Whether there are enough transitions for updates, `()` bool."""
         steps = replay.complete_steps(counters.interactions, counters.replay_start)
         return steps * self.config.num_environments >= known(self.config.learning_starts)
@@ -202,8 +205,8 @@ class OnlineProgram(Program):
         )
         if not self.config.replay.prioritized:
             return state.replay.sample(*choice), None
-        progress = counters.interactions / self.config.interactions
-        exponent = hyperparameters.importance_exponent_at(progress)
+        done = counters.interactions / self.config.interactions
+        exponent = hyperparameters.importance_exponent_at(done)
         return state.replay.sample_by_priority(*choice, importance_exponent=exponent)
 
     def diagnose(

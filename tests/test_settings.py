@@ -18,7 +18,7 @@ from purejax_simba.config import Config, ConfigError, OfflineConfig
 from purejax_simba.defaults import hyperparameters, resolve
 from purejax_simba.names import find_name, flatten, is_traced, replace_values, settings_of
 from purejax_simba.runs.result_files import read_config, write_config
-from purejax_simba.settings import declarations, setting
+from purejax_simba.settings import Setting, declarations, setting
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import group, static_part
@@ -78,6 +78,21 @@ def test_it_is_checked(value):
     config = train.parse(["--agent.name", "calm", "--agent.calmness", value]).config
     with pytest.raises(ConfigError, match=r"^--agent\.calmness is .*: give a number in \(0, 1\]$"):
         _resolve(config)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "value", "advice"),
+    [
+        ({"above": 0}, 0, "a finite number above 0"),
+        ({"at_least": 2}, 1, "2 or more"),
+        ({"at_least": 0, "below": 1}, 1.0, r"a number in \[0, 1\)"),
+        ({"above": -1, "at_most": 1.5}, -1, r"a number in \(-1, 1.5\]"),
+        ({"at_least": 1}, (3, 0), "1 or more"),
+    ],
+)
+def test_bounds_are_said(bounds, value, advice):
+    with pytest.raises(ConfigError, match=f"^--some-thing is .*: give {advice}$"):
+        Setting(**bounds).check("some_thing", value)
 
 
 def test_it_is_documented(capsys):

@@ -19,24 +19,7 @@ _NARROWEST, _LEGEND_LINE, _LEGEND_SAMPLE, _LETTER = 4.2, 0.18, 0.6, 0.065
 _MOST_NAMES = 12
 _DIGITS = 5
 _CIRCLES: Any = {"linestyle": "none", "marker": "o", "markersize": 4, "markerfacecolor": "none"}
-_SETTINGS: Any = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.5,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # letters stay letters
-    "svg.fonttype": "none",
-}
+_STYLE = Path(__file__).parent / "assets" / "figures.mplstyle"
 
 
 class Series(NamedTuple):
@@ -116,7 +99,7 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
 def draw(figure: Figure) -> Any:
     """The figure by matplotlib."""
     pyplot = drawing.pyplot()
-    pyplot.rcParams.update(_SETTINGS)
+    pyplot.style.use(_STYLE)
     count = len(figure.panels)
     columns = figure.columns or (
         count if count <= 4 else 3 if count <= 6 else 4 if count <= 16 else 8
@@ -307,10 +290,10 @@ def _row(series: Series) -> Chart:
     return {
         "x": numbers(series.curve["mean"]),
         "y": [series.look.label],
-        "name": "",
         "mode": "markers",
         "marker": {"color": series.look.color, "size": 8},
         "error_x": errors(series),
+        "hovertemplate": "%{y}: %{x:.4g}<extra></extra>",
     }
 
 

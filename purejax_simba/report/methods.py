@@ -16,6 +16,7 @@ from purejax_simba.aggregates import CONFIDENCE, Statistic, bootstrap_interval, 
 from purejax_simba.report.published import (
     LAST_STEP,
     OTHER_SOURCE,
+    algorithms,
     is_normalized,
     mean_scores,
     normalization_scores,
@@ -26,8 +27,7 @@ from purejax_simba.report.published import (
 )
 from purejax_simba.report.reading import Collection, Run
 
-_BESIDE_SIMBA_V2 = ("simbaV2_utd2", "simba_utd2", "bro_utd2", "tdmpc2", "mrq", "sac")
-BASELINES = (*_BESIDE_SIMBA_V2, "flashsac_cpu", "xqc_cpu")
+SIMBA_V2 = "simbaV2_utd2"  # as published by default
 CURVE_RESAMPLES = 1_000
 _Z = float(norm.ppf(0.5 + CONFIDENCE / 2))
 # Env steps that differ by no more count as the same: 999,960 is as near to 1,000,000 as whole
@@ -122,13 +122,17 @@ class Published:
     Attributes:
       name: unique.
       source: what results of the same origin are called.
+      label: for legends.
+      agent: our name of it where we have it; else another, or none.
       tasks: ids of those with results.
     """
 
     def __init__(self, name: str, results: pd.DataFrame, source: str = OTHER_SOURCE):
         """`results` has the columns of `published.COLUMNS`, of this algorithm or more."""
-        self.name = name
-        self.source = source
+        self.name, self.source = name, source
+        known = algorithms().loc[name] if name in algorithms().index else pd.Series({"label": name})
+        self.label = f"{known.label}, {source}"
+        self.agent = str(known.get("family", ""))
         self._results = results[results.algorithm == name]
         self.tasks = set(self._results.task)
 
@@ -194,7 +198,7 @@ class Methods:
             Experiment(name, [run for run in collection.runs if run.experiment == name])
             for name in names
         ]
-        packaged = _published_names() - {*BASELINES}
+        packaged = algorithms().index[algorithms().baseline.isna()]
         others = dict.fromkeys(collection.published.algorithm)
         self.given = [Published(n, collection.published) for n in others if n not in packaged]
         benchmark = sorted(normalization_scores().index)
@@ -212,13 +216,14 @@ class Methods:
         if self.last_step is None:
             self.scope = [], 0
             return
-        curve = published_algorithm(BASELINES[0]).aggregate(self.common_tasks)
+        curve = published_algorithm(SIMBA_V2).aggregate(self.common_tasks)
         known = {step for step in curve.index if step > 0}
         self.scope = self.common_tasks, max(steps & known, default=self.last_step)
 
     def baselines(self) -> list[Published]:
         """The published algorithms to show where they are not matched with ours."""
-        return distinct([*map(published_algorithm, BASELINES), *self.given])
+        names = algorithms().baseline.dropna().sort_values().index
+        return distinct([*map(published_algorithm, names), *self.given])
 
     def behind(self, task: str) -> list[Published]:
         """The published algorithms to show behind ours on a task; without any the baselines."""
@@ -242,23 +247,6 @@ def published_algorithm(name: str) -> Published:
     return Published(name, results, source)
 
 
-@functools.cache
-def _published_names() -> frozenset[str]:
-    return frozenset(published_returns().algorithm)
-
-
-# Agents whose published runs differ in updates per interaction, and what those files begin with.
-_PER_INTERACTION = {"simba_v2": "simbaV2", "simba": "simba"}
-# Agent -> updates per env step -> file.
-_PER_ENV_STEP = {
-    "bro": {2.0: "bro_utd2", 10.0: "bro_utd10"},
-    "sac": {1.0: "sac"},
-    "crossq": {1.0: "crossq"},
-    "redq": {20.0: "redq_utd20"},
-    "droq": {20.0: "droq_utd20"},
-}
-
-
 def counterparts(run: Run) -> list[Published]:
     """Published results on the task of a run, of its agent with as many updates.
 
@@ -270,15 +258,13 @@ def counterparts(run: Run) -> list[Published]:
     ratio, repeat = run.config.get("update_to_data_ratio"), run.config.get("action_repeat")
     if not ratio or not repeat:
         return []
-    if run.agent in _PER_INTERACTION:
-        resets = run.config.get("agent.reset_env_steps") or run.config.get("agent.reset_updates")
-        names = [
-            f"{_PER_INTERACTION[run.agent]}_utd{named:g}{'_reset' if resets else ''}"
-            for named in ([ratio, 2 * ratio] if is_ambiguous(run.task) else [ratio])
-        ]
-    else:
-        names = [_PER_ENV_STEP.get(run.agent, {}).get(ratio / repeat, "")]
-    found = [published_algorithm(name) for name in names if name in _published_names()]
+    known = algorithms()
+    resets = run.config.get("agent.reset_env_steps") or run.config.get("agent.reset_updates")
+    named = [ratio, 2 * ratio] if is_ambiguous(run.task) else [ratio]
+    fits = known.updates_per_interaction.isin(named)
+    fits &= known.kind == ("resets" if resets else "updates")
+    fits |= known.updates_per_env_step == ratio / repeat
+    found = map(published_algorithm, known.index[fits & (known.family == run.agent)])
     return [method for method in found if run.task in method.tasks]
 
 

@@ -21,7 +21,7 @@ from purejax_simba.report.html import Charts, Section, cards, details, note, tab
 from purejax_simba.report.methods import Methods, is_ambiguous
 from purejax_simba.report.published import normalized_metric
 from purejax_simba.report.reading import Collection, Run, read, result_files
-from purejax_simba.report.sessions import facts, overview, troubles_of
+from purejax_simba.report.sessions import overview, sessions_of, troubles_of
 from purejax_simba.report.style import looks
 from purejax_simba.report.sweeps import sweep_section
 from purejax_simba.runs.result_files import replace_text
@@ -32,6 +32,8 @@ _ASSETS = Path(__file__).parent / "assets"
 MOST_VIDEO_BYTES = 3_000_000
 # Lines of single seeds would make the page too large beyond so many values.
 MOST_SEED_VALUES = 200_000
+_SESSION = ["experiment", "task", "begun", "updated", "status", "first_env_step", "env_step"]
+_SESSION += ["startup_seconds", "seconds", "machine", "versions", "command"]
 _RATES = (
     "Rates count all seeds that train together, of several configurations if that is how they were "
     "trained; wall time includes compilation and evaluation."
@@ -151,8 +153,10 @@ def _overview(runs: Sequence[Run], place: Path) -> Section:
     rows = pd.DataFrame(overview(run) | {"files": _links(run, place)} for run in runs)
     content = table(rows, links="files") + note(_RATES)
     if any(run.sessions for run in runs):
-        sessions = table(pd.concat([facts(run) for run in runs]))
-        content += details("Commands, versions and machines", sessions)
+        sessions = pd.concat([sessions_of(run) for run in runs])[_SESSION].rename(
+            columns=lambda name: name.replace("_", " ")
+        )
+        content += details("Commands, versions and machines", table(sessions))
     return Section("runs", "Runs", content)
 
 

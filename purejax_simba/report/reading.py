@@ -17,7 +17,6 @@ from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
 from purejax_simba.report.published import RETURN, add_unsolved, find_task
 from purejax_simba.runs.result_files import (
     CONFIG_FILE,
-    CURVE_FILE,
     DIVERGED_FILE,
     LOGGER_FILES,
     METRIC_COLUMNS,
@@ -31,9 +30,8 @@ SWEEP_FILE = "sweep.json"
 # What other parts of the project, and loggers, write beside the results.
 _SKIPPED = {"checkpoints", "programs", "plots", "wandb", "figures"}
 _SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY}
-_KNOWN = {CONFIG_FILE, METRICS_FILE, CURVE_FILE, DIVERGED_FILE, RECORD_FILE, SWEEP_FILE}
-_KNOWN |= {*LOGGER_FILES, "sweep.csv", "best.json"}
-_READ_SUFFIXES = {".csv", ".json"}
+_KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, "sweep.csv", "best.json"}
+_READ = (".csv", ".json")
 _FILM_SUFFIXES = (".mp4", ".gif", ".webm", ".png")
 _INTEGERS = {"seed", "env_step", "seeds"}
 _NUMBERS = _INTEGERS | {"value", "mean", "std"}
@@ -150,13 +148,13 @@ def read(paths: Sequence[Path]) -> Collection:
     runs: dict[Path, list[Run]] = {}
     published = [pd.DataFrame(columns=list(PUBLISHED_COLUMNS))]
     sweeps = []
-    for file in (file for path in paths for file in _files(path)):
+    for file in result_files(paths):
         if file.name == SWEEP_FILE:
             sweeps.append(file.parent)
         elif file.name in (CONFIG_FILE, METRICS_FILE):
             if file.parent not in runs:
                 runs[file.parent] = _read_directory(file.parent, left_out)
-        elif file.name in _KNOWN or file.suffix not in _READ_SUFFIXES:
+        elif file.name in _KNOWN:
             continue
         elif file.suffix != ".csv":
             left_out.append(LeftOut(file, "is no result file"))
@@ -178,18 +176,12 @@ def read(paths: Sequence[Path]) -> Collection:
 def result_files(paths: Sequence[Path]) -> Iterator[Path]:
     """All files that `read` looks into, but for videos."""
     for path in paths:
-        yield from (file for file in _files(path) if file.suffix in _READ_SUFFIXES)
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for place, directories, files in os.walk(path):
-        directories[:] = sorted(
-            name for name in directories if name not in _SKIPPED and not name.startswith(".")
-        )
-        yield from (Path(place) / name for name in sorted(files))
+        if path.is_file():
+            yield path
+        for place, directories, files in os.walk(path):
+            directories[:] = sorted({*directories} - _SKIPPED)
+            directories[:] = [name for name in directories if not name.startswith(".")]
+            yield from (Path(place) / name for name in sorted(files) if name.endswith(_READ))
 
 
 def _read_directory(directory: Path, left_out: list[LeftOut]) -> list[Run]:
@@ -212,7 +204,8 @@ def _read_directory(directory: Path, left_out: list[LeftOut]) -> list[Run]:
         "diverged": _read_json(directory / DIVERGED_FILE, _steps_of_seeds, left_out),
         "films": _read_films(directory / VIDEO_DIRECTORY, left_out),
     }
-    return [replace(run, **known) for run in _runs_of(rows, directory, config.get("task", ""))]
+    runs = _runs_of(rows, directory, str(config.get("task", "")))
+    return [replace(run, **known) for run in runs]
 
 
 def _read_json(

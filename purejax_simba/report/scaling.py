@@ -10,17 +10,24 @@ from typing import Any
 import pandas as pd
 
 from purejax_simba.report.charts import Figure, Panel, Series
-from purejax_simba.report.methods import Method, Methods, is_ambiguous, published_algorithm
-from purejax_simba.report.published import suites_of
-from purejax_simba.report.style import BLUE, GREY, Look, looks, published_color, steps_label
+from purejax_simba.report.methods import (
+    SIMBA_V2,
+    Method,
+    Methods,
+    is_ambiguous,
+    published_algorithm,
+)
+from purejax_simba.report.published import algorithms, suites_of
+from purejax_simba.report.style import AGENTS, BLUE, GREY, Look, looks, steps_label
 
 EXPANSION = 4
+_WIDTH = "agent.critic_hidden_dim"
 # The published agents (arXiv 2502.15280, appendix), with one critic, as on most tasks.
 PUBLISHED = {
     "agent.name": "simba_v2",
     "agent.actor_hidden_dim": 128,
     "agent.actor_num_blocks": 1,
-    "agent.critic_hidden_dim": 512,
+    _WIDTH: 512,
     "agent.critic_num_blocks": 2,
     "agent.num_critics": 1,
     "replay.batch_size": 256,
@@ -31,11 +38,12 @@ _AGENTS = ("simba_v2", "simba")
 # through it to its input, and its own loss needs both. An actor computes its output for its own
 # loss and for the target, and its loss needs both gradients.
 _CRITIC_PRODUCTS, _ACTOR_PRODUCTS = 6, 4
-_RATIOS = (1, 2, 4, 8)
-_WIDTHS = (128, 256, 512, 1024)  # of critics, published with two updates per interaction
-_FAMILIES = {"simbaV2": "SimbaV2", "simba": "SimBa", "simba_plus": "SimBa+"}
-# With resets the paper has its twelve hardest tasks.
-_WITH_RESETS = "simbaV2_utd2_reset"
+# Kinds of published algorithms: marker, and what differs between them.
+_KINDS = {
+    "updates": ("circle", "UTD 1, 2, 4, 8"),
+    "resets": ("square", "UTD 1, 2, 4, 8 with resets"),
+    "width": ("diamond", "critic 128 to 1024 wide"),
+}
 _SUITE_TITLES = {
     "mujoco": "MuJoCo",
     "dmc_easy_medium": "DMC, easy and medium",
@@ -43,23 +51,6 @@ _SUITE_TITLES = {
     "myosuite": "MyoSuite",
     "humanoid_bench": "HumanoidBench",
     "resets": "hardest",
-}
-# The paper's names of what was changed, by the names in the published files.
-_VARIANTS = {
-    "simbaV2_utd2": "SimbaV2",
-    "a_no_input_norm": "no l2-normalised input",
-    "b_no_shift": "no shift",
-    "c_shift_1": "shift 1",
-    "d_resize_proj": "resize projection",
-    "e_mse_loss": "mean squared error loss",
-    "f_no_rew_normalize": "no reward scaling",
-    "g_no_rew_bound": "no bound on rewards",
-    "h_hard_target_copy": "hard target copy",
-    "i_no_lr_decay": "no learning-rate decay",
-    "j_scaler_init_1": "scaler starts at 1",
-    "k_scaler_scale_1": "scaler scale 1",
-    "l_alpha_init_05": "alpha starts at 0.5",
-    "m_alpha_scale_1": "alpha scale 1",
 }
 
 
@@ -71,7 +62,7 @@ def block_weights(width: int, num_blocks: int) -> int:
 def gflop_per_interaction(config: dict[str, Any], update_to_data_ratio: float) -> float:
     """10^9 multiplications and additions in the blocks, in the updates per interaction."""
     critics = config["agent.num_critics"] * block_weights(
-        config["agent.critic_hidden_dim"], config["agent.critic_num_blocks"]
+        config[_WIDTH], config["agent.critic_num_blocks"]
     )
     actor = block_weights(config["agent.actor_hidden_dim"], config["agent.actor_num_blocks"])
     products = _CRITIC_PRODUCTS * critics + _ACTOR_PRODUCTS * actor
@@ -100,7 +91,8 @@ def scaling(methods: Methods) -> Figure | None:
     tasks, step = methods.scope
     suites = suites_of(tasks)
     if suites and not methods.ours:
-        suites["resets"] = sorted(published_algorithm(_WITH_RESETS).tasks)
+        # The paper's twelve hardest tasks.
+        suites["resets"] = sorted(published_algorithm(f"{SIMBA_V2}_reset").tasks)
     x = f"GFLOP in residual blocks per interaction, at {steps_label(step)} env steps"
     if any(is_ambiguous(task) for task in tasks):
         x += "; what published names count on MuJoCo is unknown"
@@ -108,7 +100,7 @@ def scaling(methods: Methods) -> Figure | None:
     panels = []
     for name, members in suites.items():
         series = []
-        for own, names in published:
+        for own, names in published.items():
             points = [_score(published_algorithm(n), members, step, at) for n, at in names.items()]
             series.append(Series(own, pd.concat(points)))
         for experiment in methods.ours:
@@ -121,25 +113,16 @@ def scaling(methods: Methods) -> Figure | None:
     return Figure(panels, y, size=(2.4, 2.0)) if panels else None
 
 
-def _published_at() -> list[tuple[Look, dict[str, float]]]:
-    """What is published of each agent: file -> GFLOP per interaction."""
-    found = []
-    of_width = {
-        width: gflop_per_interaction(PUBLISHED | {"agent.critic_hidden_dim": width}, 2)
-        for width in _WIDTHS
-    }
-    for family, agent in _FAMILIES.items():
-        color = published_color(family)
-        widths = {f"{family}_cwidth{width}": at for width, at in of_width.items()}
-        if family != "simba_plus":
-            del widths[f"{family}_cwidth512"]  # one of those with several numbers of updates
-            for ending, words, marker in ("", "", "circle"), ("_reset", " with resets", "square"):
-                label = f"{agent}{words}, UTD {', '.join(map(str, _RATIOS))}, published"
-                names = {f"{family}_utd{ratio}{ending}": ratio for ratio in _RATIOS}
-                at = {name: gflop_per_interaction(PUBLISHED, r) for name, r in names.items()}
-                found.append((Look(label, color, marker=marker), at))
-        label = f"{agent}, critic 128 to 1024 wide, published"
-        found.append((Look(label, color, marker="diamond"), widths))
+def _published_at() -> dict[Look, dict[str, float]]:
+    """What is published of each agent and kind: name -> GFLOP per interaction."""
+    found: dict[Look, dict[str, float]] = {}
+    for name, known in algorithms().iterrows():
+        if known.kind in _KINDS:
+            (color, agent), (marker, words) = AGENTS[known.family], _KINDS[known.kind]
+            look = Look(f"{agent}, {words}, published", color, marker=marker)
+            width = {} if pd.isna(known.critic_width) else {_WIDTH: int(known.critic_width)}
+            gflop = gflop_per_interaction(PUBLISHED | width, known.updates_per_interaction)
+            found.setdefault(look, {})[str(name)] = gflop
     return found
 
 
@@ -148,9 +131,10 @@ def design_study(methods: Methods) -> Figure | None:
     tasks, step = methods.scope
     look = looks(methods.ours)
     found: list[tuple[Method, Look]] = [*look.items()]
-    for name, words in _VARIANTS.items():
-        color = BLUE if words == "SimbaV2" else GREY
-        found.append((published_algorithm(name), Look(f"{words}, published", color)))
+    variants = algorithms().index[algorithms().kind == "variant"]
+    for name, color in ((SIMBA_V2, BLUE), *((variant, GREY) for variant in variants)):
+        method = published_algorithm(name)
+        found.append((method, Look(method.label, color)))
     series = [Series(own, _score(method, tasks, step)) for method, own in found if tasks]
     if len(shown := _known(series)) < 2:
         return None

@@ -17,14 +17,15 @@ def sessions_of(run: Run) -> pd.DataFrame:
     """A row per session; what was not recorded, or as something else, is 0 or `UNKNOWN`."""
     rows = pd.DataFrame(list(run.sessions)).reindex(columns=[*_NUMBERS, *_WORDS])
     numbers = rows[_NUMBERS].apply(pd.to_numeric, errors="coerce").fillna(0.0)
-    versions = [
+    words = rows[_WORDS].astype(object).fillna(UNKNOWN).astype(str)
+    words["versions"] = [
         ", ".join(f"{name} {version}" for name, version in known.items())
         if isinstance(known, dict)
         else UNKNOWN
         for known in rows.versions
     ]
-    words = rows[_WORDS].astype(object).fillna(UNKNOWN).astype(str)
-    return pd.concat([numbers, words.assign(versions=versions)], axis=1)
+    named = words.assign(experiment=run.experiment, task=run.task)
+    return pd.concat([named, numbers], axis=1)
 
 
 def status_of(run: Run) -> str:
@@ -59,20 +60,6 @@ def overview(run: Run) -> dict[str, Any]:
         "updates/s": sessions.updates.sum() / seconds if seconds else None,
         "devices": sessions.devices.iloc[-1] if len(sessions) else UNKNOWN,
     }
-
-
-def facts(run: Run) -> pd.DataFrame:
-    """A row per session: when, where and with what."""
-    rows = sessions_of(run)
-    rows["env steps"] = [
-        f"{first:,.0f} to {last:,.0f}"
-        for first, last in zip(rows.first_env_step, rows.env_step, strict=True)
-    ]
-    rows = rows.assign(experiment=run.experiment, task=run.task, ended=rows.updated)
-    rows["seconds"] += rows.startup_seconds
-    rows = rows.rename(columns={"startup_seconds": "to start"})
-    first = ["experiment", "task", "begun", "ended", "status", "env steps", "seconds", "to start"]
-    return rows[[*first, "machine", "versions", "command"]]
 
 
 def troubles_of(run: Run) -> list[str]:

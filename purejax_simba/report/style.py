@@ -1,6 +1,5 @@
 """How methods look: the same colour for the same agent everywhere, readable in print."""
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,10 +10,10 @@ BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, AMBER, GREY, BLACK = "#56B4E9", "#E69F00", "#7F7F7F", "#000000"
 # Tol's "muted" ones (personal.sron.nl/~pault), where these are used up.
 WINE, OLIVE, TEAL = "#882255", "#999933", "#44AA99"
-# What the names of agents and of published files begin with, without underscores: colour, label.
-_FAMILIES = {
-    "simbav2": (BLUE, "SimbaV2"),
-    "simbaplus": (AMBER, "SimBa+"),
+# Colour and label of an agent.
+AGENTS = {
+    "simba_v2": (BLUE, "SimbaV2"),
+    "simba_plus": (AMBER, "SimBa+"),
     "simba": (ORANGE, "SimBa"),
     "sac": (GREY, "SAC"),
     "bro": (GREEN, "BRO"),
@@ -30,8 +29,6 @@ _FAMILIES = {
     "xqc": (WINE, "XQC"),
     "ppo": (OLIVE, "PPO"),
 }
-# What the other parts of published names mean.
-_PARTS = {"reset": "resets", "gpu": "GPU", "cpu": ""}
 _OTHERS = (SKY, PURPLE, GREEN, AMBER, BLACK, ORANGE, GREY, BLUE)
 _SHADES = (0.0, -0.45, 0.4, -0.7, 0.65)
 # As plotly names them; and what they are in matplotlib.
@@ -71,13 +68,12 @@ def looks(methods: Iterable[Method]) -> dict[Method, Look]:
     others = 0
     for method in methods:
         if isinstance(method, Published):
-            color = published_color(method.name)
+            color, label = AGENTS.get(method.agent, (BLACK, ""))[0], method.label
             number = sum(look.color == color for look in found.values())
-            label = f"{_published_label(method.name)}, {method.source}"
         else:
             number = of_agent.get(method.agent, 0)
             of_agent[method.agent] = number + 1
-            label, known = method.name, _family(method.agent)
+            label, known = method.name, AGENTS.get(method.agent)
             if known and number < len(_SHADES):
                 color = _shade(known[0], _SHADES[number])
             else:
@@ -90,33 +86,11 @@ def looks(methods: Iterable[Method]) -> dict[Method, Look]:
     return found
 
 
-def _family(name: str) -> tuple[str, str] | None:
-    plain = name.lower().replace("_", "")
-    starts = [start for start in _FAMILIES if plain.startswith(start)]
-    return _FAMILIES[max(starts, key=len)] if starts else None
-
-
 def _shade(color: str, amount: float) -> str:
     """Towards white for amounts above 0, towards black below."""
     end = 255 if amount > 0 else 0
     parts = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(p + (end - p) * abs(amount)):02X}" for p in parts)
-
-
-def published_color(algorithm: str) -> str:
-    """The colour of a published algorithm, that of our agent of the same kind."""
-    return (_family(algorithm) or (BLACK, ""))[0]
-
-
-def _published_label(name: str) -> str:
-    """`simbaV2_utd4_reset` -> SimbaV2 (UTD 4, resets); names of others stay."""
-    family, *rest = name.split("_")
-    known = _family(family)
-    if known is None:
-        return name
-    parts = [re.sub(r"^utd(?=\d)", "UTD ", _PARTS.get(part, part)) for part in rest]
-    words = ", ".join(part for part in parts if part)
-    return f"{known[1]} ({words})" if words else known[1]
 
 
 def steps_label(step: float, _: int = 0) -> str:

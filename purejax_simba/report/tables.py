@@ -100,7 +100,7 @@ def _comparison(
             margin = student.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(squares.sum())
     return {
         "env step": step,
-        "mean": values.mean(),
+        "ours": values.mean(),
         "seeds": len(values),
         "missing": table.shape[1] - len(values),
         "published": theirs["mean"],
@@ -147,7 +147,7 @@ def aggregate_comparisons(experiments: Sequence[Experiment]) -> pd.DataFrame:
             step = ours.index.intersection(theirs.index).max()
             if step > 0:
                 seeds = sum(map(len, experiment.scores(tasks, step)))
-                row = _row(experiment, name, tasks, step, seeds) | {"mean": ours["mean"][step]}
+                row = _row(experiment, name, tasks, step, seeds) | {"ours": ours["mean"][step]}
                 rows.append(row | {"published": theirs[step], "algorithm": other.name})
     return pd.DataFrame(rows)
 

@@ -84,7 +84,7 @@ class Runs:
 
         def chosen(state: RunState) -> RunState:
             if not with_replay:
-                state = state.replace(replay=None)  # type: ignore[attr-defined]
+                state = state.replace(replay=None)
             return keys_as_words(state)
 
         return Snapshot(jax.device_get(self.counters), self.get(chosen))

@@ -87,7 +87,7 @@ def snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
     if has_replay:
         return snapshot
     start = np.int32(checkpoint.notes["interactions"])
-    counters = snapshot.counters.replace(replay_start=start)  # type: ignore[attr-defined]
+    counters = snapshot.counters.replace(replay_start=start)
     return snapshot._replace(counters=counters)
 
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import envs
-from purejax_simba.config import DEFAULT_TASK, Config
+from purejax_simba.config import Config
 from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import make_environment, resolve, with_recipe
 from purejax_simba.names import replace_values, settings_of
@@ -42,8 +41,6 @@ def resolve_all(configs: Sequence[Config]) -> list[Config]:
     for config in map(with_recipe, map(fill_in, configs)):
         wanted = _environment_options(config)
         if environment is None or wanted != key:
-            # An unknown task comes before anything else that may be wrong with it.
-            envs.spec(config.task or DEFAULT_TASK)
             key, environment = wanted, make_environment(config)
         resolved.append(resolve(config, environment))
     return resolved

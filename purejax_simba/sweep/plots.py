@@ -1,9 +1,10 @@
 """Each hyperparameter against how good configurations with it were."""
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from purejax_simba import drawing
 from purejax_simba.sweep.axes import Axis
@@ -72,18 +73,9 @@ def _draw_returns(axes: Any, rows: dict[str, Row], positions: dict[str, float]) 
         chosen = [name for name in rows if (rows[name].score.env_step < last) == stopped]
         if not chosen:
             continue
-        means = [rows[name].score.mean for name in chosen]
-        intervals = [rows[name].score.interval() for name in chosen]
-        errors = [
-            [
-                0.0 if math.isnan(low) else max(0.0, mean - low)
-                for mean, (low, _) in zip(means, intervals, strict=True)
-            ],
-            [
-                0.0 if math.isnan(high) else max(0.0, high - mean)
-                for mean, (_, high) in zip(means, intervals, strict=True)
-            ],
-        ]
+        means = np.array([rows[name].score.mean for name in chosen])
+        low, high = np.transpose([rows[name].score.interval() for name in chosen])
+        errors = np.nan_to_num(np.maximum(0.0, [means - low, high - means]))
         xs = [positions[name] for name in chosen]
         axes.errorbar(xs, means, errors, fmt="o", color=color, capsize=3, alpha=0.8, label=label)
     axes.legend()

@@ -12,6 +12,7 @@ import jax
 import pytest
 
 import train
+from purejax_simba import waiting
 from purejax_simba.runs import session
 from purejax_simba.runs.result_files import read_returns
 from purejax_simba.runs.session_record import read_sessions
@@ -30,6 +31,7 @@ TINY = (
 def command(monkeypatch, capsys):
     """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
 
+    monkeypatch.setattr(waiting, "SECONDS", 600.0)  # a slow machine says no more than a fast one
     # It would outlive the test.
     monkeypatch.setattr("purejax_simba.runs.compilation_cache.use_compilation_cache", lambda: None)
 

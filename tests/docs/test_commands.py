@@ -6,9 +6,7 @@ bottom, with as few steps and as small networks as there can be, but for what is
 
 import argparse
 import contextlib
-import dataclasses
 import io
-import json
 import os
 import re
 import runpy
@@ -23,10 +21,12 @@ from pathlib import Path
 import pytest
 import tyro
 
+from purejax_simba.agents import registry
 from purejax_simba.config import Config
+from purejax_simba.runs.result_files import CONFIG_FILE, write_config
 from tests.helpers.pages import PAGES, ROOT, blocks, commands, file_block, prose, spans, words
 
-AGENTS = ("simba_v2", "simba", "sac", "redq", "droq", "crossq", "bro", "td3", "random")
+ALL_PAGES = [*PAGES, *sorted((ROOT / "results").glob("*.md"))]
 
 # What is only read by the parsers, and why.
 NOT_RUN = {
@@ -90,11 +90,11 @@ def beside_the_pages(tmp_path_factory) -> Path:
     """A directory with the files that commands read."""
     directory = tmp_path_factory.mktemp("read")
     write_files(directory)
-    config = json.dumps(dataclasses.asdict(Config(task="dmc/cheetah-run")))
-    for file in ("first/dmc/cheetah-run/config.json", "pendulum/best.json"):
-        path = directory / "results" / "runs" / file
-        path.parent.mkdir(parents=True)
-        path.write_text(config)
+    runs = directory / "results" / "runs"
+    for name in ("first/dmc/cheetah-run", "pendulum"):
+        (runs / name).mkdir(parents=True)
+        write_config(runs / name, Config(task="dmc/cheetah-run"))
+    (runs / "pendulum" / CONFIG_FILE).rename(runs / "pendulum" / "best.json")
     return directory
 
 
@@ -107,9 +107,14 @@ def write_files(directory: Path) -> None:
                 (directory / block.file).write_text(block.text)
 
 
-@pytest.mark.parametrize("command", sorted({c for page in PAGES for c in commands(page)}))
+@pytest.mark.parametrize(
+    "command",
+    sorted({command for page in PAGES for command in commands(page)}),
+    ids=lambda command: command[:80],
+)
 def test_a_program_takes_the_words(command, parse_only, beside_the_pages, monkeypatch, capsys):
     monkeypatch.chdir(beside_the_pages)
+    monkeypatch.syspath_prepend(beside_the_pages)
     for program in words(command):
         if program[0] == "srun":
             program = program[program.index("python") :]
@@ -150,7 +155,7 @@ def check_requirements(words: list[str]) -> None:
 @cache
 def known_options() -> frozenset[str]:
     """The options of all programs, as their help shows them."""
-    programs = [["train.py", "--agent.name", name, "--help-all"] for name in AGENTS]
+    programs = [["train.py", "--agent.name", name, "--help-all"] for name in registry.AGENTS]
     programs += [["sweep.py", "--help-all"], ["-m", "tests.parity", "--help"]]
     programs += [["-m", "envs", "--help"], ["-m", "envs", "render", "--help"]]
     programs += [["-m", "purejax_simba.report", *words, "--help"] for words in ([], ["figures"])]
@@ -169,7 +174,7 @@ def test_options_in_sentences_exist(page):
     assert named - elsewhere <= known_options()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_are_named_exist(page):
     named = re.findall(
         r"\b(?:envs|purejax_simba|tests|benchmarks|results|docs)/[\w./-]*[\w/]", page.read_text()
@@ -178,7 +183,7 @@ def test_files_that_are_named_exist(page):
         assert path.startswith("results/runs") or (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if link.startswith("https://"):
@@ -200,14 +205,17 @@ def test_every_page_is_reached_from_the_readme():
     assert {page.relative_to(ROOT).as_posix() for page in PAGES[1:]} == set(links)
 
 
+def test_every_agent_has_a_row():
+    page = (ROOT / "docs" / "training.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.MULTILINE)) >= {*registry.AGENTS}
+
+
 def test_no_reason_for_not_running_is_left_over():
     everything = [command for page in PAGES for command in commands(page)]
     for pattern in NOT_RUN:
         assert any(re.search(pattern, command) for command in everything), pattern
 
 
-# A step of these runs stands for 250 of those on the pages.
-SHORTER = 250
 SMALL = (
     "--num-seeds 2 --num-evaluation-episodes 2 --agent.actor-hidden-dim 8 "
     "--agent.critic-hidden-dim 8 --replay.batch-size 16"
@@ -221,7 +229,8 @@ def shortened(command: str) -> str:
     """The same command with fewer steps, of smaller networks."""
 
     def fewer(match: re.Match) -> str:
-        return " ".join([match[1], *(str(int(n) // SHORTER) for n in match[2].split())])
+        numbers = [int(number) for number in match[2].split()]
+        return " ".join([match[1], *(str(n // (250 if n >= 10_000 else 10)) for n in numbers)])
 
     command = STEPS.sub(fewer, command)
     command = re.sub(r"--(episodes|samples|steps) \d+", r"--\1 2", command)

@@ -109,9 +109,10 @@ class Report:
             f"Made by `python -m tests.parity all --steps {steps} --seed {seed} "
             f"--report results/parity.md` with {versions}.",
             [
-                "Errors are relative to 1 + |reference|; `tests/parity*.py` say how they are "
-                "measured. Tasks that are not native, with `--host-python` and an interpreter that "
-                "has them; HumanoidBench, from recordings, whatever the steps and the seed."
+                "Errors are relative to 1 + |reference|; the modules in `tests/parity/` say how "
+                "they are measured. Tasks that are not native, with `--host-python` and an "
+                "interpreter that has them; HumanoidBench, from recordings, whatever the steps and "
+                "the seed."
             ],
             dict(COLUMNS.values()),
         )

@@ -13,6 +13,7 @@ import pytest
 
 import envs
 import sweep as command_line
+from purejax_simba import waiting
 from purejax_simba.agents import registry
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SimbaV2
@@ -61,6 +62,7 @@ def no_compilation(monkeypatch):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
+    monkeypatch.setattr(waiting, "SECONDS", 600.0)  # a slow machine says no more than a fast one
     monkeypatch.setattr("purejax_simba.runs.compilation_cache.use_compilation_cache", lambda: None)
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -10,6 +10,7 @@ numbers of seeds per algorithm, task and exact env step:
   over again, rounded otherwise: the same runs, not others.
 
 `normalization_scores.csv` has the low and the high score of each task, as the SimbaV2 paper.
+`algorithms.csv` says what the names of algorithms in the files mean.
 """
 
 import functools
@@ -40,6 +41,20 @@ OTHER_SOURCE = "published"
 def normalization_scores() -> pd.DataFrame:
     """Columns `low`, `high` and `meaning`, by task id."""
     return pd.read_csv(_DIRECTORY / "normalization_scores.csv", index_col="task")
+
+
+@functools.cache
+def algorithms() -> pd.DataFrame:
+    """What each algorithm in the published files is, by its name there.
+
+    Columns: `label` for legends; `family`, our name of the agent where we have it; `kind` of an
+    agent that was published with several numbers of `updates`, with `resets` as well, with several
+    a `width` of the critic, or in a `variant` without a design choice; `updates_per_interaction` or
+    `updates_per_env_step`, whichever its name counts; `critic_width`; `baseline`, a rank of those
+    that are shown where they are not matched with ours.
+    """
+    known = pd.read_csv(_DIRECTORY / "algorithms.csv", index_col="algorithm")
+    return known.fillna({"family": "", "kind": ""})
 
 
 @functools.cache

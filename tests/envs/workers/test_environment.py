@@ -136,6 +136,16 @@ def test_ended_batches_leave_nothing_behind():
     assert not pool._routes
 
 
+def test_an_episode_under_way_keeps_its_place():
+    pool = fake("Counting").unwrapped._pool
+    one, none = np.ones(1, bool), np.zeros(1, bool)
+    first, _ = pool.reset(np.array([3]), np.array([-1]), one)
+    second, _ = pool.reset(np.array([5]), first, one)
+    for seed, episode in ((3, first), (5, second)):
+        result = pool.step(episode, np.zeros(1, np.int32), none, np.zeros((1, 1), np.float32))
+        assert result[0, FLAGS:][:2].tolist() == [seed, 1]
+
+
 def test_a_dictionary_is_flattened_in_the_order_of_names():
     original = host_environments.Dictionary()
     original.reset(seed=0)
