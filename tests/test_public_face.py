@@ -61,7 +61,7 @@ def test_everything_that_is_offered_is_there():
     [
         ("import purejax_simba", HEAVY),
         # The settings of an agent stand beside its algorithm.
-        ("import purejax_simba; purejax_simba.Config(num_seeds=2)", HEAVY - {"jax", "flax"}),
+        ("import purejax_simba; purejax_simba.Config()", HEAVY - {"jax", "flax", "numpy"}),
     ],
 )
 def test_importing_it_takes_no_time_and_configuring_no_engines(code, heavy):
