@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
 from purejax_simba.runs.devices import (
     PER_RUN,
     SHARED,
@@ -84,14 +84,16 @@ class Learner(NamedTuple):
       observation_size, action_size: lengths of the two vectors.
       batch_size: transitions per update.
       critic_hidden_dim: width of the critics.
+      policy_delay: updates per update of the policy.
     """
 
-    agent: SoftActorCritic
+    agent: Agent
     hyperparameters: HyperParameters
     observation_size: int
     action_size: int
     batch_size: int
     critic_hidden_dim: int
+    policy_delay: int
 
 
 class Updates:
@@ -104,6 +106,8 @@ class Updates:
     """
 
     def __init__(self, learner: Learner, runs: int, mesh: Mesh):
+        update: Any = learner.agent.update
+
         def initialise(
             key: jax.Array, hyperparameters: HyperParameters
         ) -> tuple[AgentState, tuple[Batch, Noise]]:
@@ -119,7 +123,7 @@ class Updates:
         ) -> AgentState:
             def body(index: jax.Array, state: AgentState) -> AgentState:
                 batch, noise = jax.tree.map(lambda x: x[index % NUM_BATCHES], data)
-                return learner.agent.update(state, batch, noise, hyperparameters, index)[0]
+                return update(state, batch, noise, hyperparameters, index)[0]
 
             return jax.lax.fori_loop(first, first + count, body, state)
 

@@ -7,17 +7,11 @@ from typing import Any
 import jax
 from jax.interpreters import partial_eval
 
-from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import Batch, Noise, SoftActorCritic
+from benchmarks.common import Learner
+from purejax_simba.agents.agent import Batch, Noise
 
 
-def flops_per_update(
-    agent: SoftActorCritic,
-    hyperparameters: HyperParameters,
-    observation_size: int,
-    action_size: int,
-    batch_size: int,
-) -> float:
+def flops_per_update(learner: Learner) -> float:
     """Multiplications and additions of all linear layers in one update of one run.
 
     They are counted in the trace of the update: 2 n m k for every product of a matrix `(n, m)` with
@@ -26,17 +20,19 @@ def flops_per_update(
     that comes only every d-th time counts as a d-th.
     """
     key = jax.random.key(0)
-    state = jax.eval_shape(agent.init, key, hyperparameters)
+    state = jax.eval_shape(learner.agent.init, key, learner.hyperparameters)
 
     def zeros(*features: int) -> jax.Array:
-        return jax.numpy.zeros((batch_size, *features))
+        return jax.numpy.zeros((learner.batch_size, *features))
 
-    observation, action = zeros(observation_size), zeros(action_size)
+    observation, action = zeros(learner.observation_size), zeros(learner.action_size)
     batch = Batch(observation, action, zeros(), zeros(), observation)
-    closed = jax.make_jaxpr(agent.update)(state, batch, Noise(action, action, key), hyperparameters)
+    inputs = (batch, Noise(action, action, key), learner.hyperparameters, jax.numpy.int32(0))
+    update: Any = learner.agent.update
+    closed = jax.make_jaxpr(update)(state, *inputs)
     # A trace may hold products whose results nobody uses; no compiler keeps them.
     used, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-    return sum(_flops(used, 1.0 / agent.policy_delay))
+    return sum(_flops(used, 1.0 / learner.policy_delay))
 
 
 def _flops(jaxpr: Any, share: float) -> Iterator[float]:

@@ -91,6 +91,7 @@ def make_learner(program: Program) -> Learner:
         action_size=program.environment.action_size,
         batch_size=program.config.batch_size,
         critic_hidden_dim=program.config.critic_width,
+        policy_delay=program.config.agent.given().get("policy_delay", 1),
     )
 
 

@@ -75,6 +75,7 @@ def make_learner(arguments: Arguments) -> Learner:
         action_size=arguments.action_size,
         batch_size=config.batch_size,
         critic_hidden_dim=config.critic_width,
+        policy_delay=config.agent.given().get("policy_delay", 1),
     )
 
 
@@ -88,13 +89,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     """
     learner = make_learner(arguments)
     update = measure_update(learner, arguments.runs, arguments.seconds)
-    flops = flops_per_update(
-        learner.agent,
-        learner.hyperparameters,
-        learner.observation_size,
-        learner.action_size,
-        learner.batch_size,
-    )
+    flops = flops_per_update(learner)
     seconds, best_seconds = (time / arguments.runs for time in update.seconds)
     return {
         "updates_per_second_per_run": 1.0 / update.seconds.median,

@@ -11,8 +11,8 @@ import numpy as np
 from flax import struct
 
 from envs.base import Drawable, TimeStep, select
-from envs.physics import make_physics
 from envs.physics.base import PhysicsState, Reading, field_shapes
+from envs.physics.engines import make_physics
 from envs.registry import TaskError
 
 _ACTIVATIONS = 2**31 - 1  # apart from the number of every attempt, see `Task.retry`

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from purejax_simba.agents.bro import BRO
     from purejax_simba.agents.crossq import CrossQ
     from purejax_simba.agents.droq import DroQ
-    from purejax_simba.agents.random import Random
+    from purejax_simba.agents.random_actions import Random
     from purejax_simba.agents.redq import REDQ
     from purejax_simba.agents.registry import agent_settings
     from purejax_simba.agents.sac import SAC

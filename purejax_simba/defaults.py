@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 import envs
 from purejax_simba.agents import registry
+from purejax_simba.agents.agent import Agent
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.settings import Recipe
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.checks import check, check_values
 from purejax_simba.config import DEFAULT_TASK, LEARNING_STARTS, Config, ConfigError, known
 from purejax_simba.names import fill, flatten
@@ -210,7 +210,7 @@ def make_environment(config: Config) -> envs.Environment:
     )
 
 
-def make_agent(config: Config, environment: envs.Environment) -> SoftActorCritic:
+def make_agent(config: Config, environment: envs.Environment) -> Agent:
     """The configured agent for an environment."""
     return registry.make(environment.observation_size, environment.action_size, config.agent)
 

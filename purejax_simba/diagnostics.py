@@ -22,28 +22,20 @@ are multiplied with |
 | `value_entropy` | of the value distribution in nats, batch mean (categorical critics) |
 | `value_mass_low`, `value_mass_high` | its probability of the first and last bin, batch mean |
 
-Features are what the networks' `observe` calls so. Gradients are those that an update with this
-minibatch would begin with.
+Features are what the networks' `observe` calls so. Gradients are those of both losses at the state
+as it is.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.custom_batching import sequential_vmap
 
+from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise, Params
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks.observed import Observed, look
-from purejax_simba.agents.soft_actor_critic import (
-    AgentState,
-    Batch,
-    Noise,
-    Params,
-    SoftActorCritic,
-)
 from purejax_simba.agents.values import CategoricalValue
 
 DORMANT_THRESHOLD = 0.1
@@ -54,7 +46,7 @@ Metrics = dict[str, jax.Array]
 
 
 def diagnose(
-    agent: SoftActorCritic,
+    agent: Agent,
     state: AgentState,
     batch: Batch,
     noise: Noise,
@@ -71,62 +63,27 @@ def diagnose(
       hyperparameters: of the run.
       per_module: add `<network>/<module>/<metric>` for every module that has its own.
     """
-    if not agent.learns:
+    networks = agent.actor_critic
+    if networks is None:
         return {}
-    gradients = _gradients(agent, state, batch, noise, hyperparameters)
-
-    def of_actor(params: Params, gradient: Params) -> Metrics:
-        _, observed = look(agent.actor, params, batch.observation, hyperparameters)
-        return network_metrics(params, gradient, observed, per_module)
+    data = (state, batch, noise, hyperparameters)
+    actor_gradient, _ = jax.grad(networks.actor_loss, has_aux=True)(state.actor, *data)
+    critic_gradients, _ = jax.grad(networks.critic_loss, has_aux=True)(state.critic, *data)
 
     def of_critic(params: Params, gradient: Params) -> Metrics:
-        output, observed = look(
-            agent.critic, params, batch.observation, batch.action, hyperparameters
-        )
+        inputs = (batch.observation, batch.action, hyperparameters)
+        output, observed = look(networks.critic, params, *inputs)
         metrics = network_metrics(params, gradient, observed, per_module)
-        if isinstance(agent.value, CategoricalValue):
+        if isinstance(networks.value, CategoricalValue):
             metrics |= value_metrics(output)
         return metrics
 
-    critics = jax.vmap(of_critic)(state.critic, gradients.critic)
-    return {f"actor/{name}": x for name, x in of_actor(state.actor, gradients.actor).items()} | {
+    _, observed = look(networks.actor, state.actor, batch.observation, hyperparameters)
+    actor = network_metrics(state.actor, actor_gradient, observed, per_module)
+    critics = jax.vmap(of_critic)(state.critic, critic_gradients)
+    return {f"actor/{name}": x for name, x in actor.items()} | {
         f"critic/{name}": x.mean() for name, x in critics.items()
     }
-
-
-class _Gradients(NamedTuple):
-    actor: Params
-    critic: Params
-
-
-def _gradients(
-    agent: SoftActorCritic,
-    state: AgentState,
-    batch: Batch,
-    noise: Noise,
-    hyperparameters: HyperParameters,
-) -> _Gradients:
-    """What the optimisers of an update would receive, found out by an optimiser that keeps it."""
-    keep = optax.GradientTransformation(
-        init=lambda params: jax.tree.map(jnp.zeros_like, params),
-        update=lambda gradient, _, params: (jax.tree.map(jnp.zeros_like, gradient), gradient),
-    )
-    probe = dataclasses.replace(
-        agent,
-        optimizer=lambda _: keep,
-        actor_optimizer=None,
-        critic_optimizer=None,
-        temperature_optimizer=None,
-        project=lambda params: params,
-        policy_delay=1,
-    )
-    state = state.replace(  # type: ignore[attr-defined]
-        actor_optimizer=state.actor,
-        critic_optimizer=state.critic,
-        temperature_optimizer=state.log_temperature,
-    )
-    state, _ = probe.update(state, batch, noise, hyperparameters)
-    return _Gradients(state.actor_optimizer, state.critic_optimizer)
 
 
 def network_metrics(

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 import envs
 from envs import episodes
+from purejax_simba.agents.agent import Agent, Params
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import Params, SoftActorCritic
 from purejax_simba.config import Config, known
 from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.division import per_device
@@ -25,7 +25,7 @@ class EvaluationMetrics(NamedTuple):
 
 def evaluation_policy(
     config: Config,
-    agent: SoftActorCritic,
+    agent: Agent,
     actor: Params,
     observation_moments: RunningMoments,
     hyperparameters: HyperParameters,
@@ -38,11 +38,7 @@ def evaluation_policy(
     def policy(observation: jax.Array, key: jax.Array) -> jax.Array:
         if config.normalize_observations:
             observation = observation_moments.normalise(observation)
-        noise: jax.Array | float = 0.0
-        if agent.samples_in_evaluation:
-            mean, _ = agent.actor(actor, observation, hyperparameters)
-            noise = jax.random.normal(key, mean.shape)
-        return finite(agent.act(actor, observation, noise, hyperparameters))
+        return finite(agent.act(actor, observation, key, hyperparameters))
 
     return policy
 

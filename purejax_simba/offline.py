@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from purejax_simba.agents.agent import Batch
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import Batch
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.data.transitions import Transitions
 from purejax_simba.defaults import make_agent, make_environment, resolve
@@ -32,7 +32,7 @@ def make_program(config: Config, transitions: Transitions) -> "OfflineProgram":
     config = resolve(config, environment)
     _check_sizes(config, environment, transitions)
     agent = make_agent(config, environment)
-    if not agent.learns:
+    if agent.update is None:
         raise ConfigError(f"--agent.name {config.agent.name} learns nothing from a dataset")
     return OfflineProgram(config, environment, agent, (transitions,))
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
 from purejax_simba.config import Config, known
 from purejax_simba.defaults import hyperparameters
 from purejax_simba.diagnostics import Metrics, diagnose
@@ -49,7 +49,7 @@ class Program(abc.ABC):
         self,
         config: Config,
         environment: envs.Environment,
-        agent: SoftActorCritic,
+        agent: Agent,
         data: tuple[Any, ...] = (),
     ):
         self.config = config
@@ -122,19 +122,21 @@ class Program(abc.ABC):
         counters: Counters,
         state: RunState,
         hyperparameters: HyperParameters,
-        num_updates: jax.Array,
+        count: jax.Array,
         *data: Any,
     ) -> tuple[Counters, RunState]:
-        """Updates the agent so many times, `()` int32, each time with another minibatch."""
+        """Updates the agent `count` times, `()` int32, each time with another minibatch."""
+        later, learn = counters.replace(updates=counters.updates + count), self.agent.update
+        if learn is None:
+            return later, state
 
         def body(index: jax.Array, state: RunState) -> RunState:
             number = counters.updates + index
             agent = self._reset_if_due(key, counters, state, hyperparameters, number)
             update_key = jax.random.fold_in(key, index)
             drawn = self.draw(update_key, counters, state, hyperparameters, *data)
-            updated, metrics, errors = self.agent.update_with_errors(
-                agent, drawn.batch, drawn.noise, hyperparameters, number
-            )
+            inputs = (drawn.batch, drawn.noise, hyperparameters, number)
+            updated, metrics, errors = learn(agent, *inputs)
             progress = state.progress.add_update(metrics, counters.interactions)
             return state.replace(
                 agent=progress.freeze(agent, updated),
@@ -142,9 +144,7 @@ class Program(abc.ABC):
                 progress=progress,
             )
 
-        if self.agent.learns:
-            state = jax.lax.fori_loop(0, num_updates, body, state)
-        return counters.replace(updates=counters.updates + num_updates), state
+        return later, jax.lax.fori_loop(0, count, body, state)
 
     def _reset_if_due(
         self,
@@ -168,7 +168,8 @@ class Program(abc.ABC):
 
         def reset(agent: AgentState) -> AgentState:
             reset_key = jax.random.fold_in(key, jnp.int32(-1))  # those of updates are not negative
-            return state.progress.freeze(agent, self.agent.reset(reset_key, agent, hyperparameters))
+            fresh = self.agent.init(reset_key, hyperparameters).replace(updates=agent.updates)
+            return state.progress.freeze(agent, fresh)
 
         return jax.lax.cond(is_due, reset, lambda agent: agent, state.agent)
 

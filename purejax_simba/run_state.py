@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from purejax_simba.agents.state import AgentState, UpdateMetrics
+from purejax_simba.agents.agent import AgentState, UpdateMetrics
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 
 

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 import envs
+from purejax_simba.agents.agent import Agent, Batch
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import Batch, SoftActorCritic
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 from purejax_simba.data.replay import Replay
@@ -92,7 +92,7 @@ class OnlineProgram(Program):
       training_environment: `environment` with automatic reset.
     """
 
-    def __init__(self, config: Config, environment: envs.Environment, agent: SoftActorCritic):
+    def __init__(self, config: Config, environment: envs.Environment, agent: Agent):
         super().__init__(config, environment, agent)
         self.training_environment = envs.AutoReset(environment)
 

@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purejax_simba.agents import simba, simba_v2
+from purejax_simba.agents import sac, simba, simba_v2
+from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
 from purejax_simba.agents.hyperparameters import HyperParameters, SphereScales
-from purejax_simba.agents.networks import policy
-from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 
 TOLERANCE_FIRST = 2e-5
@@ -104,7 +103,7 @@ def _scales(hidden_dim: int, num_blocks: int, shift: float) -> SphereScales:
     return SphereScales(*(jnp.float32(v) for v in values))
 
 
-def _agent(config: dict, is_v2: bool) -> tuple[SoftActorCritic, HyperParameters]:
+def _agent(config: dict, is_v2: bool) -> tuple[Agent, HyperParameters]:
     settings = {
         "actor_hidden_dim": config["actor_hidden_dim"],
         "actor_num_blocks": config["actor_num_blocks"],
@@ -151,7 +150,7 @@ def _largest_error(ours: dict, theirs: dict) -> float:
 
 
 def _initial_state(
-    agent: SoftActorCritic, hyperparameters: HyperParameters, trace: dict, config: dict, is_v2: bool
+    agent: Agent, hyperparameters: HyperParameters, trace: dict, config: dict, is_v2: bool
 ) -> AgentState:
     init = jax.jit(agent.init, compiler_options=FAST_COMPILATION)
     state = init(jax.random.key(0), hyperparameters)
@@ -163,9 +162,7 @@ def _initial_state(
         expected = jax.tree.map(jnp.shape, getattr(state, name))
         if expected != jax.tree.map(jnp.shape, params):
             raise ValueError(f"{name}: the trace's parameters do not have this agent's shapes")
-    return state.replace(  # type: ignore[attr-defined]
-        **nets, log_temperature=jnp.asarray(trace["init/temperature/log_temp"])
-    )
+    return state.replace(**nets, log_temperature=jnp.asarray(trace["init/temperature/log_temp"]))
 
 
 def _batch(trace: dict, index: int, config: dict) -> tuple[Batch, Noise]:
@@ -180,7 +177,7 @@ def _batch(trace: dict, index: int, config: dict) -> tuple[Batch, Noise]:
 
 
 def _forward_checks(
-    agent: SoftActorCritic,
+    agent: Agent,
     state: AgentState,
     hyperparameters: HyperParameters,
     trace: dict,
@@ -188,15 +185,18 @@ def _forward_checks(
     is_v2: bool,
 ) -> Iterator[Check]:
     batch, noise = _batch(trace, 0, config)
-    mean, log_std = agent.actor(state.actor, batch.observation, hyperparameters)
-    action, log_density = policy.sample(mean, log_std, noise.action)
-    outputs = agent.evaluate(state.critic, batch.observation, batch.action, hyperparameters)
+    assert agent.actor_critic is not None
+    actor, critic, value, *_ = agent.actor_critic
+    mean, log_std = actor(state.actor, batch.observation, hyperparameters)
+    action, log_density = sac.sample(mean, log_std, noise.action)
+    inputs = (batch.observation, batch.action, hyperparameters)
+    outputs = sac.all_critics(critic, state.critic, *inputs)
     ours = {
         "actor_mean": mean,
         "actor_std": jnp.exp(log_std),
         "actor_action": action,
         "actor_log_prob": log_density,
-        "critic_q": agent.value.mean(outputs, hyperparameters.value_range),
+        "critic_q": value.mean(outputs, hyperparameters.value_range),
     }
     if is_v2:
         ours["critic_log_prob"] = jax.nn.log_softmax(outputs)
@@ -220,11 +220,12 @@ def replay_updates(trace: dict) -> Iterator[Check]:
     agent, hyperparameters = _agent(config, is_v2)
     state = _initial_state(agent, hyperparameters, trace, config, is_v2)
     yield from _forward_checks(agent, state, hyperparameters, trace, config, is_v2)
+    assert agent.update is not None
     update = jax.jit(agent.update, compiler_options=FAST_COMPILATION)
     last = config["steps"]
     for index in range(last):
         batch, noise = _batch(trace, index, config)
-        state, metrics = update(state, batch, noise, hyperparameters)
+        state, metrics, _ = update(state, batch, noise, hyperparameters, jnp.int32(index))
         tolerance = TOLERANCE_FIRST if index == 0 else TOLERANCE_LAST
         reported = {
             "actor/loss": metrics.actor_loss,

@@ -1,5 +1,6 @@
 """Every diagnostic against a computation in numpy of its own."""
 
+import dataclasses
 import functools
 import zlib
 from typing import Any
@@ -9,17 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejax_simba.agents import registry, simba
+from purejax_simba.agents import registry
+from purejax_simba.agents.agent import Agent, Batch, Noise
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.networks.observed import look
 from purejax_simba.agents.registry import agent_settings
-from purejax_simba.agents.soft_actor_critic import Batch, Noise, SoftActorCritic
-from purejax_simba.agents.values import ScalarValue
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.diagnostics import diagnose, network_metrics, rank_metrics, value_metrics
 from purejax_simba.run_state import Counters
 from purejax_simba.training import make_program
-from tests.helpers import tiny
+from tests.helpers import linear, tiny
 
 OBSERVATION, ACTION, BATCH = 3, 1, 24
 CONFIG = Config(
@@ -53,7 +53,7 @@ def _draw(seed: int) -> tuple[Batch, Noise]:
     return batch, Noise(normal(BATCH, ACTION), normal(BATCH, ACTION))
 
 
-def _diagnose_two(agent: SoftActorCritic, states: Any, data: Any, per_module: bool) -> list[dict]:
+def _diagnose_two(agent: Agent, states: Any, data: Any, per_module: bool) -> list[dict]:
     """Two runs at once; their metrics."""
 
     def one(state: Any, data: Any) -> dict:
@@ -71,8 +71,8 @@ def _numpy(tree: Any, run: int) -> Any:
 # Gradients: linear networks, whose losses are written down here and differentiated numerically.
 
 
-def _linear_agent() -> SoftActorCritic:
-    def init_actor(key: jax.Array, _: Any) -> dict:
+def _linear_agent() -> Agent:
+    def init_actor(key: jax.Array) -> dict:
         mean, std = 0.5 * jax.random.normal(key, (2, OBSERVATION, ACTION))
         return {"mean": {"kernel": mean, "bias": jnp.zeros(ACTION)}, "std": {"kernel": std}}
 
@@ -80,13 +80,13 @@ def _linear_agent() -> SoftActorCritic:
         mean = observation @ params["mean"]["kernel"] + params["mean"]["bias"]
         return mean, observation @ params["std"]["kernel"]
 
-    def init_critic(key: jax.Array, _: Any) -> dict:
+    def init_critic(key: jax.Array) -> dict:
         return {"value": {"kernel": jax.random.normal(key, (OBSERVATION + ACTION, 1))}}
 
     def critic(params: dict, observation: jax.Array, action: jax.Array, _: Any) -> jax.Array:
         return jnp.concatenate([observation, action], -1) @ params["value"]["kernel"]
 
-    return SoftActorCritic(init_actor, init_critic, actor, critic, ScalarValue(), num_critics=2)
+    return linear.soft_actor_critic(init_actor, init_critic, actor, critic, num_critics=2)
 
 
 def _sample(actor: dict, observation: np.ndarray, noise: np.ndarray) -> tuple:
@@ -297,8 +297,11 @@ def _look_at_two(network: Any, params: Any, *inputs: Any, per_module: bool) -> l
     return [{name: value[run] for name, value in metrics.items()} for run in (0, 1)]
 
 
-def _params(init: Any) -> Any:
-    """Of two networks whose vectors are not as they began; some of their neurons are dormant."""
+def _params(agent: Agent, name: str) -> Any:
+    """Of the actors or first critics of two runs, whose vectors are not as they began.
+
+    Some of their neurons are dormant.
+    """
 
     def disturb(path: tuple, leaf: jax.Array) -> jax.Array:
         key = jax.random.key(zlib.crc32(str(path).encode()))
@@ -307,7 +310,10 @@ def _params(init: Any) -> Any:
             return leaf.at[..., :3].set(0.0)
         return leaf.at[..., :3].set(1e-3) if path[-1].key == "scaler" else leaf
 
-    params = jax.vmap(init, (0, None))(jax.random.split(jax.random.key(5), 2), numbers())
+    state = jax.vmap(agent.init, (0, None))(jax.random.split(jax.random.key(5), 2), numbers())
+    params = getattr(state, name)
+    if name == "critic":
+        params = jax.tree.map(lambda leaf: leaf[:, 0], params)
     return jax.tree_util.tree_map_with_path(disturb, params)
 
 
@@ -321,8 +327,8 @@ def _inputs() -> tuple[np.ndarray, np.ndarray]:
 
 def test_features_neurons_vectors_and_values_of_simba_v2():
     agent = make_program(CONFIG).agent
-    params, (observations, actions) = _params(agent.init_critic), _inputs()
-    found = _look_at_two(agent.critic, params, observations, actions, per_module=True)
+    params, (observations, actions) = _params(agent, "critic"), _inputs()
+    found = _look_at_two(agent.actor_critic.critic, params, observations, actions, per_module=True)
     for run, metrics in enumerate(found):
         x = np.concatenate([observations[run], actions[run]], -1)
         inside = _simba_v2(_numpy(params, run), x, numbers().critic, "value")
@@ -341,9 +347,9 @@ def test_features_neurons_vectors_and_values_of_simba_v2():
 
 def test_both_heads_of_an_actor_count():
     agent = make_program(CONFIG).agent
-    params, (observations, _) = _params(agent.init_actor), _inputs()
+    params, (observations, _) = _params(agent, "actor"), _inputs()
     for run, metrics in enumerate(
-        _look_at_two(agent.actor, params, observations, per_module=False)
+        _look_at_two(agent.actor_critic.actor, params, observations, per_module=False)
     ):
         inside = _simba_v2(_numpy(params, run), observations[run], numbers().actor, "mean")
         assert list(inside.scalers)[-2:] == ["mean", "log_std"]
@@ -351,17 +357,11 @@ def test_both_heads_of_an_actor_count():
 
 
 def test_features_and_neurons_of_simba():
-    agent = simba.make(
-        OBSERVATION,
-        ACTION,
-        actor_hidden_dim=8,
-        actor_num_blocks=1,
-        critic_hidden_dim=8,
-        critic_num_blocks=1,
-        num_critics=2,
-    )
-    params, (observations, actions) = _params(agent.init_critic), _inputs()
-    found = _look_at_two(agent.critic, params, observations, actions, per_module=True)
+    sizes = {"actor_hidden_dim": 8, "critic_hidden_dim": 8, "critic_num_blocks": 1}
+    settings = agent_settings("simba", **sizes, num_critics=2)
+    agent = make_program(dataclasses.replace(CONFIG, agent=settings)).agent
+    params, (observations, actions) = _params(agent, "critic"), _inputs()
+    found = _look_at_two(agent.actor_critic.critic, params, observations, actions, per_module=True)
     for run, metrics in enumerate(found):
         x = np.concatenate([observations[run], actions[run]], -1)
         _check(metrics, _simba(_numpy(params, run), x))

@@ -15,7 +15,7 @@ import pytest
 
 import train
 from purejax_simba import offline
-from purejax_simba.agents.soft_actor_critic import Batch, Noise
+from purejax_simba.agents.agent import Batch, Noise
 from purejax_simba.config import Config, ConfigError, OfflineConfig, ReplayConfig
 from purejax_simba.datasets import __main__ as record_command
 from purejax_simba.datasets import d4rl, minari_format
@@ -29,8 +29,8 @@ from purejax_simba.runs.compiling import CompiledProgram, Compiler
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.sweep.grouping import group, resolve_all
-from tests.helpers import tiny
-from tests.test_training import _assert_close, _linear_agent
+from tests.helpers import linear, tiny
+from tests.helpers.reference_runs import assert_close
 
 TASK = "gymnax/Pendulum-v1"
 SIZE, EPISODE, BATCH, EPOCHS = 400, 20, 16, 4
@@ -84,7 +84,7 @@ def linear_agents(monkeypatch, compiled):
             compiled.append(compile_program(*arguments))
         return compiled[0]
 
-    monkeypatch.setattr(offline, "make_agent", _linear_agent)
+    monkeypatch.setattr(offline, "make_agent", linear.make_agent)
     monkeypatch.setattr(compiling, "compile_program", compile_or_find)
 
 
@@ -158,11 +158,11 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
     )
     normal = jax.random.normal(noise_key, (2, BATCH, 1))
     noise = Noise(normal[0], normal[1], jax.random.fold_in(key, 2))
-    expected, metrics = jax.jit(program.agent.update)(
+    expected, metrics, _ = jax.jit(program.agent.update)(
         before.agent, batch, noise, numbers, jnp.int32(0)
     )
-    _assert_close(after.agent, expected, 1e-4)
-    _assert_close(after.progress.update_sums, metrics, 1e-4)
+    assert_close(after.agent, expected, 1e-4)
+    assert_close(after.progress.update_sums, metrics, 1e-4)
 
 
 def test_a_published_dataset_is_read_and_normalised_as_published(tmp_path, linear_agents):

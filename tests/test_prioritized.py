@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from purejax_simba.agents import registry
-from purejax_simba.agents.state import AgentState
+from purejax_simba.agents.agent import AgentState
 from purejax_simba.agents.values import Bootstrap
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.data.replay import Replay
+from purejax_simba.run_state import Counters
 from purejax_simba.runs.checkpoint import Checkpoint
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.jobs import Job
@@ -21,12 +22,11 @@ from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.setup import Setup
 from purejax_simba.runs.starting import Start
 from purejax_simba.training import make_program
-from tests import test_training as training
-from tests.helpers import updates
+from tests.helpers import linear, reference_runs, updates
 from tests.helpers.examples import mark_others
 
 CONFIG = dataclasses.replace(
-    training.CONFIG, replay=ReplayConfig(capacity=60, batch_size=16, prioritized=True)
+    reference_runs.CONFIG, replay=ReplayConfig(capacity=60, batch_size=16, prioritized=True)
 )
 
 
@@ -47,13 +47,14 @@ def test_every_agent_weighs_its_losses_and_says_how_far_off_it_was(name):
 
     def update(weight: jax.Array) -> tuple:
         weighted = batch._replace(weight=weight)
-        return agent.update_with_errors(state, weighted, noise, numbers)
+        return agent.update(state, weighted, noise, numbers, jnp.int32(0))
 
     def expect() -> jax.Array:
-        outputs = agent.evaluate(state.critic, batch.observation, batch.action, numbers)
+        outputs = updates.outputs(agent, state.critic, batch.observation, batch.action, numbers)
+        value = agent.actor_critic.value
         bootstrap = Bootstrap(batch.reward, batch.discount, batch.discount)
-        target = agent.value.target(outputs[0], bootstrap, numbers.value_range)
-        return agent.value.error(outputs, target).mean(0)
+        target = value.target(outputs[0], bootstrap, numbers.value_range)
+        return value.error(outputs, target).mean(0)
 
     (after, metrics, errors), expected = jax.jit(lambda: (jax.vmap(update)(weights), expect()))()
     loss = metrics.critic_loss
@@ -63,7 +64,7 @@ def test_every_agent_weighs_its_losses_and_says_how_far_off_it_was(name):
     assert max(moved) > 1e-6
     np.testing.assert_allclose(errors[0], errors[2], rtol=1e-5)
     assert errors.shape == (3, updates.BATCH)
-    if agent.fit_critic is None:  # others see the batch as a whole
+    if name != "crossq":  # its critics see the batch as a whole
         np.testing.assert_allclose(errors[2], expected, rtol=1e-3, atol=1e-5)
 
 
@@ -73,9 +74,10 @@ def test_weights_of_one_change_nothing():
     state, batch = updates.start(agent, numbers)
     update = jax.jit(agent.update)
     noise = updates.noise(5)
-    plain = update(state, batch, noise, numbers)
+    plain = update(state, batch, noise, numbers, jnp.int32(0))
     weighted = batch._replace(weight=np.ones(updates.BATCH, np.float32))
-    jax.tree.map(np.testing.assert_array_equal, plain, update(state, weighted, noise, numbers))
+    same = update(state, weighted, noise, numbers, jnp.int32(0))
+    jax.tree.map(np.testing.assert_array_equal, plain, same)
 
 
 @pytest.mark.slow
@@ -92,7 +94,7 @@ def test_priorities_are_those_of_the_errors():
         normalize_rewards=False,
         replay=dataclasses.replace(CONFIG.replay, n_step=2),
     )
-    runs = training._linear_runs(config)
+    runs = reference_runs.linear_runs(config)
     exponents, none = np.float32([0.6, 0.3]), np.zeros(2, np.float32)
     numbers = runs.hyperparameters.replace(  # type: ignore[attr-defined]
         learning_rate=none, learning_rate_end=none, priority_exponent=exponents
@@ -119,10 +121,10 @@ def test_priorities_are_those_of_the_errors():
 
 @pytest.mark.slow
 def test_weights_are_those_of_the_paper_at_every_moment():
-    runs = training._linear_runs(CONFIG)
+    runs = reference_runs.linear_runs(CONFIG)
     for interactions in (50, 70):
         counters, state = runs.after(interactions)
-        one, numbers = training._pick((state, runs.hyperparameters), 0)
+        one, numbers = reference_runs.pick((state, runs.hyperparameters), 0)
         batch, _, entries = runs.program.draw(jax.random.key(1), counters, one, numbers)
         priority = np.asarray(one.replay.priorities.values, np.float64).ravel()
         count = min(interactions, 60)
@@ -134,46 +136,46 @@ def test_weights_are_those_of_the_paper_at_every_moment():
 
 
 def test_the_importance_exponent_rises_to_one():
-    numbers = training._linear_runs(CONFIG).program.hyperparameters()
+    numbers = reference_runs.linear_runs(CONFIG).program.hyperparameters()
     progress = jnp.array([0.0, 0.5, 1.0, 1.5])
     np.testing.assert_allclose(numbers.importance_exponent_at(progress), [0.4, 0.7, 1.0, 1.0])
 
 
 def test_chunks_of_any_size_give_the_same_numbers():
-    runs = training._linear_runs(CONFIG)
+    runs = reference_runs.linear_runs(CONFIG)
     whole = runs.after(80)
-    training._assert_identical(whole, runs.after(1, 7, 72))
+    reference_runs.assert_identical(whole, runs.after(1, 7, 72))
     assert whole[1].agent.updates.tolist() == [31] * 2
     assert (whole[1].progress.diverged_at == -1).all()
 
 
 @pytest.mark.slow
 def test_a_seed_of_a_batch_is_the_seed_alone():
-    runs = training._linear_runs(CONFIG)
-    with training._linear_agents():
-        alone = training._make_runs(CONFIG, 1)._replace(keys=runs.keys[1:])
+    runs = reference_runs.linear_runs(CONFIG)
+    with linear.agents():
+        alone = reference_runs.make(CONFIG, 1)._replace(keys=runs.keys[1:])
     _, together = runs.after(60)
     _, single = alone.after(60)
     assert single.agent.updates.tolist() == [11]
     for part in ("agent", "replay"):
         ours, theirs = getattr(together, part), getattr(single, part)
-        ours, theirs = training._pick(ours, 1), training._pick(theirs, 0)
-        training._assert_close(ours, theirs, 1e-4)
+        ours, theirs = reference_runs.pick(ours, 1), reference_runs.pick(theirs, 0)
+        reference_runs.assert_close(ours, theirs, 1e-4)
 
 
 def test_without_priorities_nothing_is_carried():
-    program = make_program(training.CONFIG)
+    program = make_program(reference_runs.CONFIG)
     state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
     assert state.replay.priorities is None
     program = make_program(dataclasses.replace(CONFIG, diagnostics="total"))
     state = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters())
-    arguments = (training.Counters.create(), state, program.hyperparameters())
+    arguments = (Counters.create(), state, program.hyperparameters())
     assert "critic/gradient_norm" in jax.eval_shape(program.diagnose, *arguments)
 
 
 @functools.cache
 def _setup(config: Config) -> Setup:
-    with training._linear_agents():
+    with linear.agents():
         compiler = Compiler(make_program(config))
     job = Job.of_all_seeds(compiler.program.config)
     return Setup(compiler, [job], Placement.choose(compiler.program), memory=0, end=0)
@@ -220,7 +222,7 @@ def test_a_resumed_run_is_as_one_that_never_stopped(capsys):
     resumed = _go_on(SHORT, _checkpoint(first))
     assert "new episodes" not in capsys.readouterr().out
     resumed.advance(17)
-    training._assert_identical(_state(resumed), _state(straight))
+    reference_runs.assert_identical(_state(resumed), _state(straight))
 
 
 @pytest.mark.slow

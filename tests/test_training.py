@@ -1,11 +1,10 @@
 """The training program: chunks, batches of runs, counts of updates, divergence, compilation."""
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,143 +12,36 @@ import numpy as np
 import pytest
 from jax import monitoring
 
-from purejax_simba import training
-from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic, UpdateMetrics
-from purejax_simba.agents.values import ScalarValue
+from purejax_simba.agents.agent import UpdateMetrics
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.defaults import resolve
-from purejax_simba.program import Program
-from purejax_simba.run_state import Counters, RunState
+from purejax_simba.run_state import Counters
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program, make_train
-from tests.helpers import tiny
-
-RUNS = 8
-EPISODE = 20
-CONFIG = Config(
-    task="gymnax/Pendulum-v1",
-    num_seeds=RUNS,
-    total_env_steps=80,
-    evaluation_interval=40,
-    num_evaluation_episodes=3,
-    episode_length=EPISODE,
-    learning_starts=50,
-    diagnostics="none",
-    agent=dataclasses.replace(tiny.AGENT, num_critics=1),
-    replay=ReplayConfig(capacity=60, batch_size=16),
+from tests.helpers import linear, reference_runs
+from tests.helpers.reference_runs import (
+    CONFIG,
+    EPISODE,
+    RUNS,
+    ReferenceRuns,
+    assert_close,
+    assert_identical,
+    linear_runs,
+    pick,
 )
-
-
-class ReferenceRuns(NamedTuple):
-    """A program, compiled for several runs when first called, and their inputs."""
-
-    program: Program
-    init: Any
-    advance: Any
-    evaluate: Any
-    keys: jax.Array
-    hyperparameters: HyperParameters
-
-    def start(self) -> tuple[Counters, RunState]:
-        """Counters and states before the first interaction."""
-        return Counters.create(), self.init(self.keys, self.hyperparameters)
-
-    def after(self, *chunks: int) -> tuple[Counters, RunState]:
-        """Counters and states after chunks of interactions."""
-        counters, state = self.start()
-        for size in chunks:
-            counters, state = self.advance(counters, state, self.hyperparameters, jnp.int32(size))
-        return counters, state
-
-
-def _inputs(program: Program, count: int) -> tuple[jax.Array, HyperParameters]:
-    keys = jnp.stack([jax.random.key(seed) for seed in range(count)])
-    numbers = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,)), program.hyperparameters())
-    return keys, numbers
-
-
-def _make_runs(config: Config, count: int) -> ReferenceRuns:
-    program = make_program(config)
-    return ReferenceRuns(
-        program,
-        jax.jit(jax.vmap(program.init)),
-        jax.jit(jax.vmap(program.advance, (None, 0, 0, None), (None, 0))),
-        jax.jit(jax.vmap(program.evaluate, (None, 0, 0))),
-        *_inputs(program, count),
-    )
 
 
 @functools.cache
 def _simba_runs(count: int = RUNS) -> ReferenceRuns:
-    return _make_runs(CONFIG, count)
-
-
-def _linear_agent(config: Config, environment: Any) -> SoftActorCritic:
-    """An agent of two matrices, for what does not depend on networks: it compiles in no time."""
-    inputs, actions = environment.observation_size, environment.action_size
-
-    def critic(params: Any, observation: jax.Array, action: jax.Array, _: Any) -> jax.Array:
-        return jnp.concatenate([observation, action], axis=-1) @ params
-
-    return SoftActorCritic(
-        init_actor=lambda key, _: 0.1 * jax.random.normal(key, (inputs, actions)),
-        init_critic=lambda key, _: 0.1 * jax.random.normal(key, (inputs + actions, 1)),
-        actor=lambda params, x, _: (x @ params, jnp.full((*x.shape[:-1], actions), -1.0)),
-        critic=critic,
-        value=ScalarValue(),
-        num_critics=1,
-    )
-
-
-@contextlib.contextmanager
-def _linear_agents() -> Iterator[None]:
-    """Programs made inside have the linear agent."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "make_agent", _linear_agent)
-        yield
-
-
-@functools.cache
-def _linear_runs(config: Config = CONFIG) -> ReferenceRuns:
-    with _linear_agents():
-        return _make_runs(config, 2)
-
-
-def _assert_identical(ours: Any, theirs: Any) -> None:
-    """Equal bit for bit, NaN included."""
-    leaves = jax.tree.leaves_with_path(ours)
-    for (path, a), b in zip(leaves, jax.tree.leaves(theirs), strict=True):
-        message = jax.tree_util.keystr(path)
-        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-            a, b = jax.random.key_data(a), jax.random.key_data(b)
-        assert a.dtype == b.dtype, message
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=message)
-
-
-def _assert_close(ours: Any, theirs: Any, bound: float) -> None:
-    """Equal but for rounding: the error is taken leaf by leaf in the l2 norm."""
-    leaves = jax.tree.leaves_with_path(ours)
-    for (path, a), b in zip(leaves, jax.tree.leaves(theirs), strict=True):
-        name = jax.tree_util.keystr(path)
-        assert (a.shape, a.dtype) == (b.shape, b.dtype), name
-        if name.endswith(".low"):
-            continue  # low halves of sums hold what rounding left over
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        error = np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-3)
-        assert error <= bound, (name, error)
-
-
-def _pick(tree: Any, runs: Any) -> Any:
-    return jax.tree.map(lambda x: x[runs], tree)
+    return reference_runs.make(CONFIG, count)
 
 
 def test_chunks_of_any_size_give_the_same_numbers():
     runs = _simba_runs()
     whole = runs.after(80)
-    _assert_identical(whole, runs.after(1, 7, 72))
+    assert_identical(whole, runs.after(1, 7, 72))
     assert int(whole[0].interactions) == 80
     assert whole[1].agent.updates.tolist() == [31] * RUNS
     assert (whole[1].progress.diverged_at == -1).all()
@@ -157,8 +49,8 @@ def test_chunks_of_any_size_give_the_same_numbers():
 
 @pytest.mark.slow
 def test_make_train_is_the_same_program_in_one_piece():
-    runs = _linear_runs()
-    with _linear_agents():
+    runs = linear_runs()
+    with linear.agents():
         train = jax.jit(jax.vmap(make_train(CONFIG)))
         state, reports = train(runs.keys, runs.hyperparameters)
     evaluations, (counters, chunked) = [], runs.start()
@@ -169,7 +61,7 @@ def test_make_train_is_the_same_program_in_one_piece():
         evaluations.append(runs.evaluate(counters, chunked, runs.hyperparameters))
     for part in ("agent", "replay", "observation_moments", "reward_scale"):
         # Two programs, so two ways to round.
-        _assert_close(getattr(state, part), getattr(chunked, part), 1e-5)
+        assert_close(getattr(state, part), getattr(chunked, part), 1e-5)
     for name, value in reports.evaluation._asdict().items():
         expected = np.stack([getattr(metrics, name) for metrics in evaluations], axis=1)
         np.testing.assert_allclose(value, expected, rtol=1e-4)
@@ -186,16 +78,16 @@ def test_a_seed_of_a_batch_is_the_seed_alone():
     runs = _simba_runs()
     seed = 5
     alone = _simba_runs(1)._replace(
-        keys=runs.keys[seed : seed + 1], hyperparameters=_pick(runs.hyperparameters, slice(1))
+        keys=runs.keys[seed : seed + 1], hyperparameters=pick(runs.hyperparameters, slice(1))
     )
     _, together = runs.after(60)
     _, single = alone.after(60)
     assert single.agent.updates.tolist() == [11]
     for part in ("actor", "critic", "target_critic", "log_temperature"):
         ours, theirs = getattr(together.agent, part), getattr(single.agent, part)
-        _assert_close(_pick(ours, seed), _pick(theirs, 0), 1e-4)
+        assert_close(pick(ours, seed), pick(theirs, 0), 1e-4)
     for part in ("replay", "observation_moments", "reward_scale"):
-        _assert_close(_pick(getattr(together, part), seed), _pick(getattr(single, part), 0), 1e-4)
+        assert_close(pick(getattr(together, part), seed), pick(getattr(single, part), 0), 1e-4)
 
 
 def test_different_seeds_are_different_runs():
@@ -214,15 +106,15 @@ def test_a_run_that_diverges_leaves_its_neighbours_alone(learning_rate):
     disturbed = runs._replace(hyperparameters=numbers.replace(learning_rate=rates))  # type: ignore[attr-defined]
     counters, healthy = runs.after(80)
     counters_too, state = disturbed.after(80)
-    _assert_identical(counters, counters_too)
-    _assert_identical(_pick(healthy, others), _pick(state, others))
+    assert_identical(counters, counters_too)
+    assert_identical(pick(healthy, others), pick(state, others))
     assert (state.progress.diverged_at[others] == -1).all()
     assert 50 <= int(state.progress.diverged_at[bad]) <= 55  # the first update follows the 50th
     assert np.isfinite(state.replay.action[bad]).all()
     assert np.isfinite(state.replay.observation[bad]).all()
     # It is frozen from then on.
     _, later = disturbed.after(100)
-    _assert_identical(_pick(state.agent, bad), _pick(later.agent, bad))
+    assert_identical(pick(state.agent, bad), pick(later.agent, bad))
     assert later.progress.diverged_at[bad] == state.progress.diverged_at[bad]
 
 
@@ -250,7 +142,7 @@ def test_number_of_updates(ratio, environments, n_step):
         evaluation_interval=40 * environments,
         replay=ReplayConfig(capacity=60, batch_size=16, n_step=n_step),
     )
-    runs = _linear_runs(config)
+    runs = linear_runs(config)
     first = -(-config.learning_starts // environments) + n_step - 1
     counters, state = runs.after(first - 1)
     assert state.agent.updates.tolist() == [0, 0]
@@ -279,13 +171,13 @@ def test_number_of_updates(ratio, environments, n_step):
     ],
 )
 def test_networks_and_optimisers_begin_anew(resets, before, since):
-    runs = _linear_runs()
+    runs = linear_runs()
     agent = dataclasses.replace(CONFIG.agent, **resets)
-    reset_runs = _linear_runs(dataclasses.replace(CONFIG, agent=agent))
-    _assert_identical(runs.after(before), reset_runs.after(before))
+    reset_runs = linear_runs(dataclasses.replace(CONFIG, agent=agent))
+    assert_identical(runs.after(before), reset_runs.after(before))
     counters, state = runs.after(70)
     reset_counters, reset_state = reset_runs.after(70)
-    _assert_identical(counters, reset_counters)
+    assert_identical(counters, reset_counters)
     assert reset_state.agent.updates.tolist() == state.agent.updates.tolist() == [21, 21]
     for name in ("actor_optimizer", "critic_optimizer", "temperature_optimizer"):
         assert getattr(reset_state.agent, name).count.tolist() == [since] * 2
@@ -293,24 +185,38 @@ def test_networks_and_optimisers_begin_anew(resets, before, since):
     assert reset_state.progress.diverged_at.tolist() == [-1, -1]
 
 
+def test_a_run_that_diverged_does_not_begin_anew():
+    """Not even where a reset is due among the updates of the same interaction."""
+    agent = dataclasses.replace(CONFIG.agent, reset_updates=(2,))
+    runs = linear_runs(dataclasses.replace(CONFIG, update_to_data_ratio=3.0, agent=agent))
+    numbers = runs.hyperparameters
+    rates = numbers.learning_rate.at[0].set(np.nan)
+    disturbed = runs._replace(hyperparameters=numbers.replace(learning_rate=rates))  # type: ignore[attr-defined]
+    _, state = disturbed.after(50)
+    assert state.agent.updates.tolist() == [0, 3]
+    assert state.progress.diverged_at.tolist() == [50, -1]
+    _, start = runs.start()
+    assert_identical(pick(state.agent, 0), pick(start.agent, 0))
+
+
 def test_evaluation_changes_nothing_and_plays_whole_episodes():
-    runs = _linear_runs()
+    runs = linear_runs()
     counters, state = runs.after(30)
     before = jax.tree.map(jnp.copy, state)
     metrics = runs.evaluate(counters, state, runs.hyperparameters)
-    _assert_identical(state, before)
+    assert_identical(state, before)
     assert metrics.avg_length.tolist() == [EPISODE, EPISODE]
     assert metrics.avg_success.tolist() == [0, 0]
-    _assert_identical(metrics, runs.evaluate(counters, state, runs.hyperparameters))
+    assert_identical(metrics, runs.evaluate(counters, state, runs.hyperparameters))
     again = runs.evaluate(counters.replace(interactions=jnp.int32(31)), state, runs.hyperparameters)  # type: ignore[attr-defined]
     assert (again.avg_return != metrics.avg_return).all()
 
 
 def test_evaluation_returns_are_those_of_a_loop():
-    runs = _linear_runs()
+    runs = linear_runs()
     counters, state = runs.after(30)
     measured = float(runs.evaluate(counters, state, runs.hyperparameters).avg_return[0])
-    one = _pick(state, 0)
+    one = pick(state, 0)
     environment = runs.program.environment
     reset, step = jax.jit(environment.reset), jax.jit(environment.step)
     key = jax.random.fold_in(one.evaluation_key, 30)
@@ -332,7 +238,7 @@ def test_evaluation_returns_are_those_of_a_loop():
 
 
 def test_episode_returns_are_tracked():
-    runs = _linear_runs()
+    runs = linear_runs()
     _, state = runs.after(EPISODE - 1)
     assert np.isnan(state.progress.last_return).all()
     _, state = runs.after(EPISODE + 4)
@@ -362,7 +268,7 @@ def compilations() -> Iterator[list[float]]:
 @pytest.mark.parametrize("at_a_time", [RUNS, pytest.param(RUNS // 2, marks=pytest.mark.slow)])
 def test_everything_is_compiled_once(compilations, monkeypatch, at_a_time):
     monkeypatch.setattr("purejax_simba.runs.placement.runs_at_a_time", lambda *_: at_a_time)
-    with _linear_agents():
+    with linear.agents():
         program = make_program(CONFIG)
     compiler, placement = Compiler(program), Placement.choose(program)
     assert len(placement.groups) == RUNS // at_a_time

@@ -10,8 +10,8 @@ import pytest
 from flax import struct
 
 import envs
+from purejax_simba.agents.agent import Batch
 from purejax_simba.agents.registry import agent_settings
-from purejax_simba.agents.soft_actor_critic import Batch
 from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.data.replay import Replay
 from purejax_simba.run_state import Counters

@@ -42,7 +42,7 @@ def _finished_run(output: Path, task: str, episode_length: int) -> Path:
     metrics.write(0, {seed: {"avg_return": -value} for seed, value in RETURNS.items()})
     metrics.write(80, {seed: {"avg_return": value} for seed, value in RETURNS.items()})
     one = Policy(
-        jax.jit(program.agent.init_actor)(jax.random.key(0), program.hyperparameters()),
+        jax.jit(program.agent.init)(jax.random.key(0), program.hyperparameters()).actor,
         RunningMoments.create(program.environment.observation_size),
         program.hyperparameters(),
     )

@@ -108,10 +108,7 @@ class GymnaxEnvironment(Environment):
             action = jnp.clip(jnp.floor(action + 0.5), self._low, self._high).astype(self._dtype)
         # `step` would reset by itself and hide the final observation.
         observation, inner, reward, terminated, _ = self._environment.step_env(
-            step_key,
-            state.inner,
-            action,
-            self._parameters,
+            step_key, state.inner, action, self._parameters
         )
         terminated = jnp.asarray(terminated, bool).reshape(())
         truncated = self._truncates and self._environment.is_truncated(inner, self._parameters)

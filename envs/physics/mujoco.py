@@ -51,7 +51,6 @@ class MujocoPhysics(Physics):
     def __init__(self, *arguments: Any, **named: Any):
         """See `Physics`."""
         super().__init__(*arguments, **named)
-        fields, changes = self._fields, self._changes
         self.model = copy.copy(self.model)
         # A diverged simulation must come out as NaN instead of restarting by itself.
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
@@ -60,24 +59,22 @@ class MujocoPhysics(Physics):
         self._passive_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION.value
         self._runge_kutta = self.model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
 
-        self._shapes = field_shapes(self.model, fields, changes)
+        self._shapes = field_shapes(self.model, self._fields, self._changes)
         ends = list(itertools.accumulate(math.prod(s) for s in self._shapes.values()))
         self._columns = [slice(*edges) for edges in itertools.pairwise([0, *ends])]
         # A row is the state, the fields whose change is wanted as they are now, and the fields,
         # padded so that every row is aligned for float64.
         self._state_size = mujoco.mj_stateSize(self.model, STATE_SIGNATURE)
-        changing = sum(math.prod(self._shapes[f"{name}_change"]) for name in changes)
+        changing = sum(math.prod(self._shapes[f"{name}_change"]) for name in self._changes)
         self._change_columns = slice(ends[-1] - changing, ends[-1])
         self._state_words = 2 * (self._state_size + changing)
         self._row_size = self._state_words + 2 * math.ceil(ends[-1] / 2)
-
         self._value_columns = slice(0, ends[-1] - changing)
-
         # dm_control derives what depends on positions and velocities after the last substep.
         stage = mujoco.mjtStage.mjSTAGE_NONE if self._gymnasium else mujoco.mjtStage.mjSTAGE_VEL
         self._stage = stage.value
         make_batch = partial(
-            SimulationBatch, self.model, fields, changes, keep_all=self._post_constraint
+            SimulationBatch, self.model, self._fields, self._changes, keep_all=self._post_constraint
         )
         self._pool = SimulationPool(self.model, make_batch)
         self._threads = 1

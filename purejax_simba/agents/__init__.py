@@ -1,1 +1,1 @@
-"""Agents: the soft actor-critic core and one file per agent."""
+"""Agents: what one is, the mathematics they share, and one file per algorithm."""

@@ -10,23 +10,28 @@ everything that is learned. BRO fast has two updates per step and only the first
 The paper's recipe: discount 0.99, no action repeat, and 2,500 random steps first.
 """
 
+import math
+
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
-from purejax_simba.agents.modules import as_functions
-from purejax_simba.agents.networks import bro as networks
-from purejax_simba.agents.optimistic_exploration import optimistic_exploration
+from purejax_simba.agents import sac
+from purejax_simba.agents.agent import ActorCritic, Agent, AgentState
+from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.networks.dense import Dense
+from purejax_simba.agents.networks.functions import as_functions
+from purejax_simba.agents.networks.heads import Actor, Critic
+from purejax_simba.agents.networks.initialisers import orthogonal
+from purejax_simba.agents.networks.observed import observe
+from purejax_simba.agents.optimistic_exploration import Optimism, optimistic_exploration
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks, WeightDecay
-from purejax_simba.agents.soft_actor_critic import (
-    SoftActorCritic,
-    adam_with_decay,
-    average,
-    average_value,
-)
 from purejax_simba.agents.values import QuantileValue
 from purejax_simba.settings import setting
 
-TEMPERATURE_BETA1 = 0.5
+TEMPERATURE_OPTIMIZER = optax.scale_by_adam(b1=0.5)
 RESETS = (15_000, 50_000, 250_000, 500_000, 750_000, 1_000_000, 1_500_000, 2_000_000)
 
 
@@ -56,32 +61,119 @@ class BRO(WeightDecay, TargetNetworks, Learner):
     paper = Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 2_500})
 
 
-def make(observation_size: int, action_size: int, settings: BRO) -> SoftActorCritic:
+def _dense(name: str, features: int) -> Dense:
+    return Dense(features, kernel_init=orthogonal(math.sqrt(2.0)), name=name)
+
+
+class Block(nn.Module):
+    """x + LayerNorm(linear(relu(LayerNorm(linear(x)))))."""
+
+    hidden_dim: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = nn.LayerNorm(name="norm_in")(_dense("dense_in", self.hidden_dim)(x))
+        h = observe(self, nn.relu(h), "activation")
+        h = nn.LayerNorm(name="norm_out")(_dense("dense_out", self.hidden_dim)(h))
+        return observe(self, x + h, "feature")
+
+
+class Encoder(nn.Module):
+    """`(..., n)` to `(..., hidden_dim)`: linear, layer norm, relu and the blocks."""
+
+    hidden_dim: int
+    num_blocks: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.relu(nn.LayerNorm(name="norm")(_dense("embedder", self.hidden_dim)(x)))
+        observe(self, x, "feature", "activation", of="embedder")
+        for index in range(self.num_blocks):
+            x = Block(self.hidden_dim, name=f"block_{index}")(x)
+        return x
+
+
+class OptimisticActor(nn.Module):
+    """What the optimistic policy adds to the mean `(..., A)` of the conservative one.
+
+    It sees that mean beside the observation `(..., O)`; the sum starts close to the mean
+    (arXiv 2310.19527).
+    """
+
+    action_size: int
+    hidden_dim: int
+    num_blocks: int
+
+    @nn.compact
+    def __call__(self, observation: jax.Array, mean: jax.Array) -> jax.Array:
+        x = jnp.concatenate([observation, mean], axis=-1)
+        x = Encoder(self.hidden_dim, self.num_blocks, name="encoder")(x)
+        shift = Dense(self.action_size, orthogonal(0.01), use_bias=False, name="shift")
+        return shift(x)
+
+
+@struct.dataclass
+class State(sac.State):
+    """That of SAC, and what optimistic exploration learns."""
+
+    exploration: Optimism
+
+
+def make(observation_size: int, action_size: int, settings: BRO) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     value = QuantileValue(settings.num_bins)
-    actor = networks.Actor(action_size, settings.actor_hidden_dim, settings.actor_num_blocks)
-    critic = networks.Critic(value.outputs, settings.critic_hidden_dim, settings.critic_num_blocks)
-    optimist = networks.OptimisticActor(
-        action_size, settings.actor_hidden_dim, settings.actor_num_blocks
+    actor_sizes = settings.actor_hidden_dim, settings.actor_num_blocks
+    critic_encoder = Encoder(settings.critic_hidden_dim, settings.critic_num_blocks)
+    actor_network = Actor(action_size, Encoder(*actor_sizes), _dense)
+    critic_network = Critic(value.outputs, critic_encoder, _dense)
+    init_actor, actor = as_functions(actor_network, observation_size)
+    init_critic, critic = as_functions(critic_network, observation_size, action_size)
+    optimist = as_functions(
+        OptimisticActor(action_size, *actor_sizes), observation_size, action_size
     )
-    observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+    exploration = optimistic_exploration(*optimist, actor, critic, value)
 
-    init_actor, apply_actor = as_functions(actor, observation)
-    init_critic, apply_critic = as_functions(critic, observation, action)
-    return SoftActorCritic(
-        init_actor=init_actor,
-        init_critic=init_critic,
-        actor=apply_actor,
-        critic=apply_critic,
-        value=value,
-        num_critics=settings.num_critics,
-        policy_delay=settings.policy_delay,
-        optimizer=adam_with_decay,
-        temperature_optimizer=lambda hyperparameters: optax.scale_by_adam(b1=TEMPERATURE_BETA1),
-        reduce_target=average,
-        reduce_value=average_value,
-        exploration=optimistic_exploration(
-            optimist, apply_actor, apply_critic, value, adam_with_decay, observation_size
-        ),
-        critic_first=True,
-    )
+    def init(key: jax.Array, hyperparameters: HyperParameters) -> State:
+        actor, critic = sac.init_networks(key, init_actor, init_critic, settings.num_critics)
+        return State.create(
+            actor,
+            critic,
+            hyperparameters,
+            sac.adamw(hyperparameters),
+            TEMPERATURE_OPTIMIZER,
+            target_critic=sac.copy(critic),
+            exploration=exploration.init(jax.random.fold_in(key, 2), hyperparameters),
+        )
+
+    def actor_loss(params, state, batch, noise, hyperparameters):
+        mean, log_std = actor(params, batch.observation, hyperparameters)
+        action, log_density = sac.sample(mean, log_std, noise.action)
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
+        return sac.policy_loss(action, log_density, values.mean(0), state, batch, hyperparameters)
+
+    def critic_loss(params, state, batch, noise, hyperparameters):
+        mean, log_std = actor(state.actor, batch.next_observation, hyperparameters)
+        action, log_density = sac.sample(mean, log_std, noise.next_action)
+        following = (batch.next_observation, action, hyperparameters)
+        output = sac.all_critics(critic, state.target_critic, *following).mean(0)
+        target = sac.soft_target(value, output, log_density, state, batch, hyperparameters)
+        outputs = sac.all_critics(critic, params, batch.observation, batch.action, hyperparameters)
+        return sac.value_loss(value, outputs, target, batch)
+
+    def update(state, batch, noise, hyperparameters, number):
+        optimizer = sac.adamw(hyperparameters)
+        data = (batch, noise, hyperparameters)
+        state, loss, errors = sac.update_network("critic", critic_loss, optimizer, state, *data)
+
+        def update_policy(state: AgentState) -> tuple[AgentState, sac.PolicyMetrics]:
+            state, metrics = sac.update_policy(
+                actor_loss, optimizer, state, *data, TEMPERATURE_OPTIMIZER
+            )
+            return state.replace(exploration=exploration.update(state, *data)), metrics
+
+        state, policy = sac.when_due(update_policy, state, number, settings.policy_delay)
+        return sac.finish(state, hyperparameters), sac.report(policy, loss, batch), errors
+
+    act, _ = sac.acting(actor)
+    networks = ActorCritic(actor, critic, value, actor_loss, critic_loss)
+    return Agent(init, act, exploration.act, update, networks)

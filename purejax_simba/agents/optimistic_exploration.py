@@ -7,17 +7,16 @@ of BRO's code.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
+from purejax_simba.agents import sac
+from purejax_simba.agents.agent import Params
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.modules import as_functions
-from purejax_simba.agents.networks.bro import OptimisticActor
-from purejax_simba.agents.soft_actor_critic import Exploration, Step, pass_key
-from purejax_simba.agents.state import AgentState, Batch, Noise, Params
 from purejax_simba.agents.values import QuantileValue
 
 STD_MULTIPLIER = 0.75
@@ -28,7 +27,7 @@ LOG_MIN, LOG_MAX = -10.0, 7.5
 TUNING_RATE = 0.1  # times the learning rate
 TUNING_BETA1 = 0.5
 
-_KEY = 4  # after those of the passes of the core
+_KEY = 4  # which of an update's keys
 
 
 @struct.dataclass
@@ -57,67 +56,64 @@ def _raw(weight: float) -> jax.Array:
     return jnp.arctanh((jnp.log(jnp.float32(weight)) - LOG_MIN) / (0.5 * (LOG_MAX - LOG_MIN)) - 1.0)
 
 
+class Exploration(NamedTuple):
+    """How an agent acts while it is trained, and learns to.
+
+    Attributes:
+      init: `(key, hyperparameters) -> Optimism`.
+      act: `explore` of `Agent`, for a state whose `exploration` is an `Optimism`.
+      update: `(state, batch, noise, hyperparameters) -> Optimism`, after an update of the actor.
+    """
+
+    init: Callable[[jax.Array, HyperParameters], Optimism]
+    act: Callable[..., jax.Array]
+    update: Callable[..., Optimism]
+
+
 def optimistic_exploration(
-    network: OptimisticActor,
+    init_shift: Callable[[jax.Array], Params],
+    shift: Callable[..., jax.Array],
     actor: Callable[..., tuple[jax.Array, jax.Array]],
     critic: Callable[..., jax.Array],
     value: QuantileValue,
-    optimizer: Callable[[HyperParameters], optax.GradientTransformation],
-    observation_size: int,
 ) -> Exploration:
-    """Exploration with `network`.
+    """Exploration by the network `shift`.
 
     Args:
-      network: shifts the mean.
-      actor, critic: those of the agent, see `SoftActorCritic`.
-      value: how critic outputs represent a value.
-      optimizer: of the network.
-      observation_size: length of an observation.
+      init_shift: `(key) -> params`.
+      shift: `(params, observation (..., O), mean (..., A), hyperparameters) -> (..., A)`, what is
+        added to the mean of the policy.
+      actor, critic, value: those of the agent, see `ActorCritic`.
     """
     tune = optax.scale_by_adam(b1=TUNING_BETA1)
-    init_params, shift = as_functions(
-        network, jnp.zeros((1, observation_size)), jnp.zeros((1, network.action_size))
-    )
 
     def init(key: jax.Array, hyperparameters: HyperParameters) -> Optimism:
-        params = init_params(key, hyperparameters)
+        params = init_shift(key)
         weights = _raw(INITIAL_OPTIMISM), _raw(INITIAL_PENALTY)
         return Optimism(
             actor=params,
-            actor_optimizer=optimizer(hyperparameters).init(params),
+            actor_optimizer=sac.adamw(hyperparameters).init(params),
             weights=weights,
             weights_optimizer=tune.init(weights),
         )
 
-    def act(
-        state: AgentState,
-        observation: jax.Array,
-        noise: jax.Array,
-        hyperparameters: HyperParameters,
-    ) -> jax.Array:
+    def act(state, observation, noise, hyperparameters):
         mean, log_std = actor(state.actor, observation, hyperparameters)
         mean = mean + shift(state.exploration.actor, observation, mean, hyperparameters)
         return jnp.tanh(mean + STD_MULTIPLIER * jnp.exp(log_std) * noise)
 
-    def update(
-        state: AgentState,
-        batch: Batch,
-        noise: Noise,
-        hyperparameters: HyperParameters,
-        learning_rate: jax.Array,
-    ) -> Optimism:
+    def update(state, batch, noise, hyperparameters):
         own: Optimism = state.exploration
         mean, log_std = actor(state.actor, batch.observation, hyperparameters)
         std = jnp.exp(log_std)
-        normal = jax.random.normal(pass_key(noise, _KEY), mean.shape)
+        normal = jax.random.normal(jax.random.fold_in(noise.key, _KEY), mean.shape)
         optimism, penalty = (positive(raw) for raw in own.weights)
 
         def loss(params: Params) -> tuple[jax.Array, jax.Array]:
             moved = shift(params, batch.observation, mean, hyperparameters)
             action = jnp.tanh(mean + moved + STD_MULTIPLIER * std * normal)
-            outputs = jax.vmap(critic, in_axes=(0, None, None, None))(
-                state.critic, batch.observation, action, hyperparameters
-            )
+            inputs = (batch.observation, action, hyperparameters)
+            outputs = sac.all_critics(critic, state.critic, *inputs)
             centre = outputs.mean(0)
             spread = jnp.abs(outputs - centre).mean(0)
             upper = value.mean(centre + optimism * spread, hyperparameters.value_range)
@@ -126,19 +122,24 @@ def optimistic_exploration(
             return penalty * divergence - upper.mean(), divergence
 
         gradient, divergence = jax.grad(loss, has_aux=True)(own.actor)
-        step = Step(optimizer(hyperparameters), learning_rate)
-        params, actor_optimizer = step(gradient, own.actor, own.actor_optimizer)
-
-        excess = divergence / network.action_size - DIVERGENCE_TARGET
+        rate = hyperparameters.learning_rate_at(state.updates)
+        optimizer = sac.adamw(hyperparameters)
+        params, actor_optimizer = sac.step(
+            optimizer, gradient, own.actor, own.actor_optimizer, rate
+        )
+        excess = divergence / mean.shape[-1] - DIVERGENCE_TARGET
 
         def tuning_loss(weights: tuple[jax.Array, jax.Array]) -> jax.Array:
             optimism, penalty = (positive(raw) for raw in weights)
             return (optimism - penalty) * excess
 
-        tuning = Step(tune, TUNING_RATE * learning_rate)
-        weights, weights_optimizer = tuning(
-            jax.grad(tuning_loss)(own.weights), own.weights, own.weights_optimizer
+        weights, weights_optimizer = sac.step(
+            tune,
+            jax.grad(tuning_loss)(own.weights),
+            own.weights,
+            own.weights_optimizer,
+            TUNING_RATE * rate,
         )
         return Optimism(params, actor_optimizer, weights, weights_optimizer)
 
-    return Exploration(act=act, init=init, update=update)
+    return Exploration(init, act, update)

@@ -11,13 +11,17 @@ which is what other tasks get.
 """
 
 from dataclasses import replace
+from functools import partial
+
+import jax
 
 from purejax_simba.agents import sac
+from purejax_simba.agents.agent import ActorCritic, Agent
 from purejax_simba.agents.settings import Recipe
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic, average_value
 
 UPDATES = 20
 TARGET_CRITICS = 2
+_DRAW = 3  # which of an update's keys
 # In nats, and the dimensions of an action.
 TARGET_ENTROPIES = {
     "Hopper": (-1, 3),
@@ -52,7 +56,25 @@ class REDQ(sac.SAC):
     paper = PAPER
 
 
-def make(observation_size: int, action_size: int, settings: REDQ) -> SoftActorCritic:
+def make(observation_size: int, action_size: int, settings: REDQ) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
-    agent = sac.make(observation_size, action_size, settings)
-    return replace(agent, target_critics=TARGET_CRITICS, reduce_value=average_value)
+    plain = sac.make(observation_size, action_size, settings)
+    actor, critic, value, _, clipped_loss = plain.actor_critic  # type: ignore[misc]
+
+    def actor_loss(params, state, batch, noise, hyperparameters):
+        mean, log_std = actor(params, batch.observation, hyperparameters)
+        action, log_density = sac.sample(mean, log_std, noise.action)
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
+        return sac.policy_loss(action, log_density, values.mean(0), state, batch, hyperparameters)
+
+    def critic_loss(params, state, batch, noise, hyperparameters):
+        order = jax.random.permutation(jax.random.fold_in(noise.key, _DRAW), settings.num_critics)
+        drawn = jax.tree.map(lambda leaf: leaf[order[:TARGET_CRITICS]], state.target_critic)
+        state = state.replace(target_critic=drawn)
+        return clipped_loss(params, state, batch, noise, hyperparameters)
+
+    return replace(
+        plain,
+        update=partial(sac.update, actor_loss, critic_loss, settings.policy_delay),
+        actor_critic=ActorCritic(actor, critic, value, actor_loss, critic_loss),
+    )

@@ -1,28 +1,30 @@
 """The agents by name.
 
 An agent is a subclass of `AgentSettings`, with its name, all that it can be told and the numbers of
-its paper, and `make(observation_size, action_size, settings)`.
+its paper, and `make(observation_size, action_size, settings)`. One of your own is in a module that
+has its name and registers it: naming the agent imports the module.
 """
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from purejax_simba.agents import bro, crossq, droq, random, redq, sac, simba, simba_v2, td3
+from purejax_simba.agents import bro, crossq, droq, random_actions, redq, sac, simba, simba_v2, td3
+from purejax_simba.agents.agent import Agent
 from purejax_simba.agents.settings import AgentSettings
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.errors import ConfigError
 from purejax_simba.settings import flag
 
 
 class _Agent(NamedTuple):
     settings: type[AgentSettings]
-    make: Callable[[int, int, Any], SoftActorCritic]
+    make: Callable[[int, int, Any], Agent]
 
 
 AGENTS: dict[str, _Agent] = {}
 
 
-def register(settings: type[AgentSettings], make: Callable[[int, int, Any], Any]) -> None:
+def register(settings: type[AgentSettings], make: Callable[[int, int, Any], Agent]) -> None:
     """Makes an agent known under the name of its settings."""
     AGENTS[settings.name] = _Agent(settings, make)
 
@@ -35,7 +37,7 @@ register(droq.DroQ, droq.make)
 register(crossq.CrossQ, crossq.make)
 register(bro.BRO, bro.make)
 register(td3.TD3, td3.make)
-register(random.Random, random.make)
+register(random_actions.Random, random_actions.make)
 
 
 def agent_settings(name: str, **given: Any) -> AgentSettings:
@@ -44,6 +46,12 @@ def agent_settings(name: str, **given: Any) -> AgentSettings:
     Raises:
       ConfigError: for an unknown agent, or a setting that it does not have.
     """
+    if name not in AGENTS and name.isidentifier():
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise  # what it imports is missing
     if name not in AGENTS:
         raise ConfigError(f"--agent.name is {name!r}: choose from {', '.join(AGENTS)}")
     return _fill(AGENTS[name].settings, given)
@@ -79,6 +87,6 @@ def refuse(agent: str, name: str, value: Any) -> None:
     raise ConfigError(f"{flag(name)} {value} is of no use to --agent.name {agent}: drop it")
 
 
-def make(observation_size: int, action_size: int, settings: AgentSettings) -> SoftActorCritic:
+def make(observation_size: int, action_size: int, settings: AgentSettings) -> Agent:
     """The agent for flat observations and actions of the given sizes, settings all known."""
     return AGENTS[settings.name].make(observation_size, action_size, settings)

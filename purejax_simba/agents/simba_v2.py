@@ -5,18 +5,29 @@ repeated. The loop around it, which all agents share by default, is its paper's.
 """
 
 import dataclasses
+import math
+from functools import partial
 from typing import Any, Literal
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from purejax_simba.agents.hyperparameters import SphereScales
-from purejax_simba.agents.modules import as_functions
-from purejax_simba.agents.networks import simba_v2 as networks
+from purejax_simba.agents import sac
+from purejax_simba.agents.agent import ActorCritic, Agent, AgentState
+from purejax_simba.agents.hyperparameters import HyperParameters, SphereScales
+from purejax_simba.agents.networks.heads import bound_log_std
+from purejax_simba.agents.networks.initialisers import orthogonal
+from purejax_simba.agents.networks.matmul import matmul
+from purejax_simba.agents.networks.observed import observe
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from purejax_simba.agents.values import CategoricalValue, ScalarValue
 from purejax_simba.settings import setting
 
+EPSILON = 1e-8
+EXPANSION = 4
+# What `hypercube` clips inputs to; normalised observations are rarely beyond it.
+LARGEST_INPUT = 3.0
 # The scales of each network; settings have the same names.
 SPHERE = tuple(field.name for field in dataclasses.fields(SphereScales))
 
@@ -79,42 +90,249 @@ class SimbaV2(TargetNetworks, Learner):
         published = {
             "scaler_init": init,
             "scaler_scale": scale,
-            "block_scaler_init": init / networks.EXPANSION**0.5,
-            "block_scaler_scale": scale / networks.EXPANSION**0.5,
+            "block_scaler_init": init / EXPANSION**0.5,
+            "block_scaler_scale": scale / EXPANSION**0.5,
             "alpha_init": 1.0 / (num_blocks + 1),
             "alpha_scale": width**-0.5,
         }
         return SphereScales(**{name: float((published | given)[name]) for name in SPHERE})
 
 
-def make(observation_size: int, action_size: int, settings: SimbaV2) -> SoftActorCritic:
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def l2_normalise(x: jax.Array, axis: int = -1) -> jax.Array:
+    """x / max(||x||, 1e-8) along `axis`."""
+    return _normalise_forward(x, axis)[0]
+
+
+def _normalise_forward(x: jax.Array, axis: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    norm = jnp.sqrt(jnp.sum(x * x, axis=axis, keepdims=True))
+    unit = x / jnp.maximum(norm, EPSILON)
+    return unit, (unit, norm)
+
+
+def _normalise_backward(
+    axis: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array]:
+    # The part of the gradient along the sphere; below the threshold the division is by a constant.
+    # Written out because it takes a third of the operations that differentiating the quotient does.
+    unit, norm = residuals
+    along = jnp.sum(gradient * unit, axis=axis, keepdims=True)
+    along = jnp.where(norm > EPSILON, along, 0.0)
+    return ((gradient - unit * along) / jnp.maximum(norm, EPSILON),)
+
+
+l2_normalise.defvjp(_normalise_forward, _normalise_backward)
+
+
+def project_kernels(params: Any) -> Any:
+    """Gives every kernel unit norm along its input axis; leaves all else alone."""
+
+    def project(path: tuple, leaf: jax.Array) -> jax.Array:
+        return l2_normalise(leaf, axis=-2) if path[-1].key.startswith("kernel") else leaf
+
+    return jax.tree_util.tree_map_with_path(project, params)
+
+
+class _Layer(nn.Module):
+    def kernel(self, name: str, inputs: int, features: int) -> jax.Array:
+        return self.param(name, orthogonal(column_axis=0), (inputs, features))
+
+    def vector(
+        self, name: Literal["scaler", "alpha"], features: int, init: Any, scale: Any
+    ) -> jax.Array:
+        """A learnable scaling that starts at `init` and moves at the pace of `scale`."""
+
+        def initialiser(_: jax.Array) -> jax.Array:
+            return jnp.full((features,), scale, jnp.float32)
+
+        return observe(self, self.param(name, initialiser) * (init / scale), name)
+
+    def scaled_linear(
+        self, kernel: str, x: jax.Array, features: int, init: Any, scale: Any
+    ) -> jax.Array:
+        """Linear and scaler, which goes to the kernel or to its output: the one with fewer rows."""
+        weights = self.kernel(kernel, x.shape[-1], features)
+        scaler = self.vector("scaler", features, init, scale)
+        if x.shape[-1] < math.prod(x.shape[:-1]):
+            return matmul(x, weights * scaler)
+        return matmul(x, weights) * scaler
+
+
+def project_input(x: jax.Array, projection: str, shift: jax.Array) -> jax.Array:
+    """Brings an input `(..., n)` to the unit sphere, or leaves it as it is.
+
+    Args:
+      x: the input.
+      projection: with `shift` the constant `shift` is appended first, so that the direction of the
+        result `(..., n + 1)` still tells how large the input was. The others are ablations:
+        `normalize` goes without the constant, `raw` leaves the input alone, and `hypercube` clips
+        it, shrinks the cube of all that are left into the unit ball, and appends what is missing to
+        unit length.
+      shift: `()`.
+    """
+    if projection == "shift":
+        constant = jnp.broadcast_to(shift, (*x.shape[:-1], 1))
+        return l2_normalise(jnp.concatenate([x, constant], axis=-1))
+    if projection == "normalize":
+        return l2_normalise(x)
+    if projection == "hypercube":
+        x = x.clip(-LARGEST_INPUT, LARGEST_INPUT) / (LARGEST_INPUT * x.shape[-1] ** 0.5)
+        missing = 1.0 - jnp.sum(x * x, axis=-1, keepdims=True)
+        return jnp.concatenate([x, jnp.sqrt(jnp.maximum(missing, EPSILON**2))], axis=-1)
+    return x
+
+
+class Embedder(_Layer):
+    """Input `(..., n)`, projected as `project_input` says, to the unit sphere in `hidden_dim`."""
+
+    hidden_dim: int
+    projection: str = "shift"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
+        x = self.scaled_linear(
+            "kernel",
+            project_input(x, self.projection, scales.shift),
+            self.hidden_dim,
+            scales.scaler_init,
+            scales.scaler_scale,
+        )
+        return observe(self, l2_normalise(x), "feature")
+
+
+class Block(_Layer):
+    """Moves x along the sphere towards the output of an inverted-bottleneck MLP."""
+
+    hidden_dim: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
+        wide = self.hidden_dim * EXPANSION
+        h = self.scaled_linear(
+            "kernel_in", x, wide, scales.block_scaler_init, scales.block_scaler_scale
+        )
+        h = nn.relu(h) + EPSILON  # the constant keeps the vector from being zero
+        observe(self, h, "activation")
+        h = l2_normalise(matmul(h, self.kernel("kernel_out", wide, self.hidden_dim)))
+        alpha = self.vector("alpha", self.hidden_dim, scales.alpha_init, scales.alpha_scale)
+        return observe(self, l2_normalise(x + (h - x) * alpha), "feature")
+
+
+class Head(_Layer):
+    """Linear, scaler, linear, bias."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = self.scaled_linear("kernel_in", x, x.shape[-1], 1.0, 1.0)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return matmul(h, self.kernel("kernel_out", h.shape[-1], self.features)) + bias
+
+
+class Encoder(nn.Module):
+    """Embedder and blocks: `(..., n)` to `(..., hidden_dim)` on the unit sphere."""
+
+    hidden_dim: int
+    num_blocks: int
+    projection: str = "shift"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, scales: SphereScales) -> jax.Array:
+        x = Embedder(self.hidden_dim, self.projection, name="embedder")(x, scales)
+        for index in range(self.num_blocks):
+            x = Block(self.hidden_dim, name=f"block_{index}")(x, scales)
+        return x
+
+
+class Actor(nn.Module):
+    """Observation `(..., O)` to mean and log std `(..., A)` of the Gaussian before the tanh."""
+
+    action_size: int
+    hidden_dim: int
+    num_blocks: int
+    projection: str = "shift"
+
+    @nn.compact
+    def __call__(self, observation: jax.Array, scales: SphereScales) -> tuple[jax.Array, jax.Array]:
+        encoder = Encoder(self.hidden_dim, self.num_blocks, self.projection, name="encoder")
+        x = encoder(observation, scales)
+        mean = Head(self.action_size, name="mean")(x)
+        return mean, bound_log_std(Head(self.action_size, name="log_std")(x))
+
+
+class Critic(nn.Module):
+    """Observation and action to `(..., outputs)`: logits of the value distribution."""
+
+    outputs: int
+    hidden_dim: int
+    num_blocks: int
+    projection: str = "shift"
+
+    @nn.compact
+    def __call__(
+        self, observation: jax.Array, action: jax.Array, scales: SphereScales
+    ) -> jax.Array:
+        x = jnp.concatenate([observation, action], axis=-1)
+        encoder = Encoder(self.hidden_dim, self.num_blocks, self.projection, name="encoder")
+        x = encoder(x, scales)
+        return Head(self.outputs, name="value")(x)
+
+
+def make(observation_size: int, action_size: int, settings: SimbaV2) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     is_categorical = settings.critic_loss == "cross_entropy"
     value = CategoricalValue(settings.num_bins) if is_categorical else ScalarValue()
-    actor = networks.Actor(
-        action_size, settings.actor_hidden_dim, settings.actor_num_blocks, settings.input_projection
-    )
-    critic = networks.Critic(
-        value.outputs,
-        settings.critic_hidden_dim,
-        settings.critic_num_blocks,
-        settings.input_projection,
-    )
-    observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+    projection = settings.input_projection
+    actor_sizes = settings.actor_hidden_dim, settings.actor_num_blocks
+    critic_sizes = settings.critic_hidden_dim, settings.critic_num_blocks
+    actor_network = Actor(action_size, *actor_sizes, projection)
+    critic_network = Critic(value.outputs, *critic_sizes, projection)
 
-    init_actor, apply_actor = as_functions(
-        actor, observation, numbers=lambda hyperparameters: (hyperparameters.actor,)
-    )
-    init_critic, apply_critic = as_functions(
-        critic, observation, action, numbers=lambda hyperparameters: (hyperparameters.critic,)
-    )
-    return SoftActorCritic(
-        init_actor=init_actor,
-        init_critic=init_critic,
-        actor=apply_actor,
-        critic=apply_critic,
-        value=value,
-        num_critics=settings.num_critics,
-        policy_delay=settings.policy_delay,
-        project=networks.project_kernels,
-    )
+    def actor(params, observation, hyperparameters):
+        return actor_network.apply({"params": params}, observation, hyperparameters.actor)
+
+    def critic(params, observation, action, hyperparameters):
+        return critic_network.apply({"params": params}, observation, action, hyperparameters.critic)
+
+    def init(key: jax.Array, hyperparameters: HyperParameters) -> sac.State:
+        inputs = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+        actor, critic = sac.init_networks(
+            key,
+            lambda key: actor_network.init(key, inputs[0], hyperparameters.actor)["params"],
+            lambda key: critic_network.init(key, *inputs, hyperparameters.critic)["params"],
+            settings.num_critics,
+        )
+        actor, critic = project_kernels(actor), project_kernels(critic)
+        return sac.State.create(actor, critic, hyperparameters, target_critic=sac.copy(critic))
+
+    def actor_loss(params, state, batch, noise, hyperparameters):
+        mean, log_std = actor(params, batch.observation, hyperparameters)
+        action, log_density = sac.sample(mean, log_std, noise.action)
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
+        return sac.policy_loss(action, log_density, values.min(0), state, batch, hyperparameters)
+
+    def critic_loss(params, state, batch, noise, hyperparameters):
+        mean, log_std = actor(state.actor, batch.next_observation, hyperparameters)
+        next_action, log_density = sac.sample(mean, log_std, noise.next_action)
+        following = (batch.next_observation, next_action, hyperparameters)
+        next_logits = sac.all_critics(critic, state.target_critic, *following)
+        next_logits = sac.smallest(value, next_logits, hyperparameters)
+        target = sac.soft_target(value, next_logits, log_density, state, batch, hyperparameters)
+        logits = sac.all_critics(critic, params, batch.observation, batch.action, hyperparameters)
+        return sac.value_loss(value, logits, target, batch)
+
+    def update(state, batch, noise, hyperparameters, number):
+        data = (batch, noise, hyperparameters)
+
+        def update_policy(state: AgentState) -> tuple[AgentState, sac.PolicyMetrics]:
+            state, metrics = sac.update_policy(actor_loss, sac.ADAM, state, *data)
+            return state.replace(actor=project_kernels(state.actor)), metrics
+
+        state, policy = sac.when_due(update_policy, state, number, settings.policy_delay)
+        state, loss, errors = sac.update_network("critic", critic_loss, sac.ADAM, state, *data)
+        state = state.replace(critic=project_kernels(state.critic))
+        return sac.finish(state, hyperparameters), sac.report(policy, loss, batch), errors
+
+    networks = ActorCritic(actor, critic, value, actor_loss, critic_loss)
+    return Agent(init, *sac.acting(actor), update, networks)

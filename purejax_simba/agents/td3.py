@@ -10,12 +10,15 @@ steps first, as in the authors' code; the paper had 10,000, and 1,000 on Hopper 
 
 import jax
 import jax.numpy as jnp
+import optax
+from flax import struct
 
+from purejax_simba.agents import sac
+from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, Params
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.modules import as_functions
 from purejax_simba.agents.networks import mlp
+from purejax_simba.agents.networks.functions import as_functions
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
-from purejax_simba.agents.soft_actor_critic import AgentState, Exploration, SoftActorCritic
 from purejax_simba.agents.values import ScalarValue
 from purejax_simba.settings import setting
 
@@ -43,58 +46,83 @@ class TD3(TargetNetworks, Learner):
     paper = Recipe({"action_repeat": 1, "discount": 0.99, "learning_starts": 25_000})
 
 
-def make(observation_size: int, action_size: int, settings: TD3) -> SoftActorCritic:
+@struct.dataclass
+class State:
+    """What an update changes: two networks, their moving averages, their optimisers."""
+
+    actor: Params
+    critic: Params
+    target_actor: Params
+    target_critic: Params
+    actor_optimizer: optax.OptState
+    critic_optimizer: optax.OptState
+    updates: jax.Array
+
+
+def make(observation_size: int, action_size: int, settings: TD3) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
-    actor = mlp.MLP(settings.actor_hidden_dim, settings.actor_num_blocks, action_size)
-    critic = mlp.Critic(settings.critic_hidden_dim, settings.critic_num_blocks)
-    observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+    network = mlp.MLP(settings.actor_hidden_dim, settings.actor_num_blocks, action_size)
+    init_actor, apply_actor = as_functions(network, observation_size)
+    critic_network = mlp.Critic(settings.critic_hidden_dim, settings.critic_num_blocks)
+    init_critic, critic = as_functions(critic_network, observation_size, action_size)
+    value = ScalarValue()
 
-    init_actor, apply = as_functions(actor, observation)
-    init_critic, apply_critic = as_functions(critic, observation, action)
+    def init(key: jax.Array, hyperparameters: HyperParameters) -> State:
+        actor, critic = sac.init_networks(key, init_actor, init_critic, settings.num_critics)
+        return State(
+            actor=actor,
+            critic=critic,
+            target_actor=sac.copy(actor),
+            target_critic=sac.copy(critic),
+            actor_optimizer=sac.ADAM.init(actor),
+            critic_optimizer=sac.ADAM.init(critic),
+            updates=jnp.zeros((), jnp.int32),
+        )
 
-    def apply_actor(
-        params: dict, observation: jax.Array, hyperparameters: HyperParameters
-    ) -> tuple[jax.Array, jax.Array]:
-        mean = apply(params, observation, hyperparameters)
-        return mean, jnp.zeros_like(mean)
+    def actor(params, observation, hyperparameters):
+        return jnp.tanh(apply_actor(params, observation, hyperparameters))
 
-    def explore(
-        state: AgentState,
-        observation: jax.Array,
-        noise: jax.Array,
-        hyperparameters: HyperParameters,
-    ) -> jax.Array:
-        mean, _ = apply_actor(state.actor, observation, hyperparameters)
-        return (jnp.tanh(mean) + hyperparameters.exploration_noise * noise).clip(-1.0, 1.0)
+    def act(params, observation, key, hyperparameters):
+        return actor(params, observation, hyperparameters)
 
-    return SoftActorCritic(
-        init_actor=init_actor,
-        init_critic=init_critic,
-        actor=apply_actor,
-        critic=apply_critic,
-        value=ScalarValue(),
-        num_critics=settings.num_critics,
-        policy_delay=settings.policy_delay,
-        reduce_value=lambda values: values[0],
-        has_target_actor=True,
-        sample=_act,
-        sample_next=_smooth,
-        exploration=Exploration(explore),
-        critic_first=True,
-    )
+    def explore(state, observation, noise, hyperparameters):
+        action = actor(state.actor, observation, hyperparameters)
+        return (action + hyperparameters.exploration_noise * noise).clip(-1.0, 1.0)
 
+    def actor_loss(params, state, batch, noise, hyperparameters):
+        """Minus the value that the first critic gives."""
+        action = actor(params, batch.observation, hyperparameters)
+        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
+        cloning = sac.behaviour_cloning(action, values[0], batch, hyperparameters)
+        return cloning - values[0].mean(), action.mean()
 
-def _act(
-    mean: jax.Array, log_std: jax.Array, noise: jax.Array, hyperparameters: HyperParameters
-) -> tuple[jax.Array, jax.Array]:
-    """The action itself. With a log density of 0 there is no entropy and nothing to tune."""
-    return jnp.tanh(mean), jnp.zeros(mean.shape[:-1])
+    def critic_loss(params, state, batch, noise, hyperparameters):
+        """The target is the smaller value of a smoothed action (section 5.3 of the paper)."""
+        action = actor(state.target_actor, batch.next_observation, hyperparameters)
+        clip = hyperparameters.target_noise_clip
+        smoothing = (hyperparameters.target_noise * noise.next_action).clip(-clip, clip)
+        action = (action + smoothing).clip(-1.0, 1.0)
+        following = (batch.next_observation, action, hyperparameters)
+        values = sac.values(value, critic, state.target_critic, *following)
+        target = batch.reward + batch.discount * values.min(0)
+        outputs = sac.all_critics(critic, params, batch.observation, batch.action, hyperparameters)
+        return sac.value_loss(value, outputs, target, batch)
 
+    def update(state, batch, noise, hyperparameters, number):
+        data = (batch, noise, hyperparameters)
+        state, loss, errors = sac.update_network("critic", critic_loss, sac.ADAM, state, *data)
 
-def _smooth(
-    mean: jax.Array, log_std: jax.Array, noise: jax.Array, hyperparameters: HyperParameters
-) -> tuple[jax.Array, jax.Array]:
-    """Target policy smoothing (section 5.3)."""
-    clip = hyperparameters.target_noise_clip
-    noise = (hyperparameters.target_noise * noise).clip(-clip, clip)
-    return (jnp.tanh(mean) + noise).clip(-1.0, 1.0), jnp.zeros(mean.shape[:-1])
+        def update_policy(state: AgentState) -> tuple[AgentState, sac.PolicyMetrics]:
+            state, loss, mean_action = sac.update_network(
+                "actor", actor_loss, sac.ADAM, state, *data
+            )
+            none = jnp.zeros(())
+            return state, sac.PolicyMetrics(loss, none, none, none, mean_action)
+
+        state, policy = sac.when_due(update_policy, state, number, settings.policy_delay)
+        state = sac.finish(state, hyperparameters)
+        target = sac.moving_average(state.actor, state.target_actor, state.updates, hyperparameters)
+        return state.replace(target_actor=target), sac.report(policy, loss, batch), errors
+
+    networks = ActorCritic(actor, critic, value, actor_loss, critic_loss)
+    return Agent(init, act, explore, update, networks)

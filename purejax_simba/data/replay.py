@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from purejax_simba.agents.soft_actor_critic import Batch
+from purejax_simba.agents.agent import Batch
 from purejax_simba.data.priorities import Priorities
 
 # Added to errors, so that what was without one is drawn again (as in OpenAI Baselines).

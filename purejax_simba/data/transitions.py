@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from purejax_simba.agents.soft_actor_critic import Batch
+from purejax_simba.agents.agent import Batch
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 
 _Carry = TypeVar("_Carry")

@@ -290,10 +290,10 @@ def _row(series: Series) -> Chart:
     return {
         "x": numbers(series.curve["mean"]),
         "y": [series.look.label],
-        "name": "",
         "mode": "markers",
         "marker": {"color": series.look.color, "size": 8},
         "error_x": errors(series),
+        "hovertemplate": "%{y}: %{x:.4g}<extra></extra>",
     }
 
 

@@ -38,13 +38,13 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     numbers = program.hyperparameters()
     state = jax.eval_shape(program.init, jax.random.key(0), numbers, *program.data)
     agent, config = state.agent, program.config
-    targets = (agent.target_critic, agent.target_actor)
-    parameters = tree_bytes((agent.actor, agent.critic, targets, agent.exploration))
-    optimizer = tree_bytes((agent.actor_optimizer, agent.critic_optimizer))
+    optimizer = tree_bytes([x for name, x in vars(agent).items() if name.endswith("_optimizer")])
+    parameters = tree_bytes(agent) - optimizer
+    trained = tree_bytes((agent.actor, getattr(agent, "critic", ())))
     sizes = config.agent.given()
     critic_widths = (16 * sizes.get("critic_num_blocks", 0) + 12) * config.critic_width
     actor_widths = (16 * sizes.get("actor_num_blocks", 0) + 12) * sizes.get("actor_hidden_dim", 0)
-    widths = actor_widths + critic_widths * program.agent.num_critics
+    widths = actor_widths + critic_widths * sizes.get("num_critics", 0)
     activations = 4 * config.batch_size * widths
     replay, environment = tree_bytes(state.replay), tree_bytes(state.environment)
     copy = 0
@@ -56,7 +56,7 @@ def bytes_per_run(program: Program) -> dict[str, int]:
         "replay": replay,
         "parameters": parameters * devices,
         "optimizer": optimizer * devices,
-        "updates": activations + tree_bytes((agent.actor, agent.critic)) * devices,
+        "updates": activations + trained * devices,
         "environment": environment,
         "checkpoint": copy,
     }

@@ -18,7 +18,7 @@ from purejax_simba.runs.setup import Setup
 from purejax_simba.runs.snapshot import snapshot_of, snapshot_shapes
 from purejax_simba.waiting import still
 
-# What belongs to each part, as fields of `AgentState`; the optimiser comes last.
+# What belongs to each part, as fields of an agent's state; the optimiser comes last.
 _FIELDS: dict[Part, tuple[tuple[str, ...], str]] = {
     "actor": (("actor", "target_actor", "exploration"), "actor_optimizer"),
     "critic": (("critic", "target_critic"), "critic_optimizer"),

@@ -1,10 +1,8 @@
 """Agents beside SimbaV2: what is particular to each, against formulas in numpy."""
 
-import dataclasses
 import functools
 import json
 import typing
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +11,9 @@ import pytest
 
 import train
 from purejax_simba.agents import registry
+from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise, UpdateMetrics
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.registry import agent_settings
-from purejax_simba.agents.soft_actor_critic import (
-    AgentState,
-    Batch,
-    Noise,
-    SoftActorCritic,
-    UpdateMetrics,
-    average,
-)
-from purejax_simba.agents.values import ScalarValue
 from purejax_simba.config import Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, resolve, with_agent_defaults
 from purejax_simba.run_state import Counters
@@ -46,7 +36,7 @@ SMALL = {
 }
 
 
-def _make(**settings: typing.Any) -> tuple[SoftActorCritic, HyperParameters]:
+def _make(**settings: typing.Any) -> tuple[Agent, HyperParameters]:
     config = Config(
         action_repeat=1, discount=DISCOUNT, agent=agent_settings(**{**SMALL, **settings})
     )
@@ -93,14 +83,15 @@ def _values(critics: dict, observation: np.ndarray, action: np.ndarray) -> np.nd
 Trace = list[tuple[AgentState, UpdateMetrics]]
 
 
-def _updates(agent: SoftActorCritic, numbers: HyperParameters, count: int) -> Trace:
+def _updates(agent: Agent, numbers: HyperParameters, count: int) -> Trace:
     """The state before the first update, and after each."""
     state = jax.jit(agent.init)(jax.random.key(0), numbers)
     batch, noise = _data()
     update = jax.jit(agent.update)
     trace: Trace = [(state, None)]  # type: ignore[list-item]
     for number in range(count):
-        trace.append(update(trace[-1][0], batch, noise, numbers, jnp.int32(number)))
+        state, metrics, _ = update(trace[-1][0], batch, noise, numbers, jnp.int32(number))
+        trace.append((state, metrics))
     return trace
 
 
@@ -178,7 +169,9 @@ def test_td3_targets_are_moving_averages(td3):
 
 
 def test_td3_has_no_entropy_and_nothing_to_tune(td3):
-    _assert_equal(td3[0][0].log_temperature, td3[2][0].log_temperature)
+    (state, _), *_, (_, metrics) = td3
+    assert not hasattr(state, "log_temperature")
+    assert metrics.entropy == metrics.temperature == metrics.temperature_loss == 0.0
 
 
 def test_td3_explores_with_clipped_noise_and_is_evaluated_without(td3):
@@ -186,7 +179,7 @@ def test_td3_explores_with_clipped_noise_and_is_evaluated_without(td3):
     state, (batch, noise) = td3[0][0], _data()
     action = np.tanh(_mlp(state.actor, batch.observation))
     np.testing.assert_allclose(
-        agent.act(state.actor, batch.observation, 0.0, numbers), action, rtol=1e-5
+        agent.act(state.actor, batch.observation, noise.key, numbers), action, rtol=1e-5
     )
     np.testing.assert_allclose(
         agent.explore(state, batch.observation, 10 * noise.action, numbers),
@@ -224,124 +217,6 @@ def test_sac_losses_are_those_of_the_paper():
     np.testing.assert_allclose(after.log_temperature, expected, rtol=1e-4)
 
 
-def _linear(**hooks: typing.Any) -> SoftActorCritic:
-    """An agent of matrices with three critics."""
-    size = OBSERVATION + ACTION
-
-    def critic(params: dict, observation: jax.Array, action: jax.Array, _: typing.Any) -> jax.Array:
-        return jnp.concatenate([observation, action], axis=-1) @ params["kernel"]
-
-    arguments: dict[str, typing.Any] = {
-        "init_actor": lambda key, _: jax.random.normal(key, (OBSERVATION, ACTION)),
-        "init_critic": lambda key, _: {"kernel": jax.random.normal(key, (size, 1))},
-        "actor": lambda params, x, _: (x @ params, jnp.full((*x.shape[:-1], ACTION), -1.0)),
-        "critic": critic,
-        "value": ScalarValue(),
-        "num_critics": 3,
-    }
-    return SoftActorCritic(**(arguments | hooks))
-
-
-NUMBERS = _make(name="sac")[1]
-
-
-def _record(calls: list, result: Callable) -> Callable:
-    def hook(*arguments: typing.Any) -> typing.Any:
-        calls.append(arguments)
-        return result(*arguments)
-
-    return hook
-
-
-@pytest.mark.slow
-def test_every_critic_and_every_pass_has_dropout_of_its_own():
-    def dropout_critic(
-        params: dict, observation: jax.Array, action: jax.Array, _: typing.Any, key: jax.Array
-    ) -> jax.Array:
-        kept = jax.random.bernoulli(key, 0.5, (len(observation), OBSERVATION + ACTION))
-        x = jnp.concatenate([observation, action], axis=-1)
-        return (x * kept) @ jnp.ones_like(params["kernel"])
-
-    agent = _linear(dropout_critic=dropout_critic)
-    batch, noise = _data()
-    state = agent.init(jax.random.key(0), NUMBERS)
-    inputs = (batch.observation, batch.action, NUMBERS)
-    outputs = agent.evaluate(state.critic, *inputs, noise.key)
-    assert np.abs(outputs[0] - outputs[1]).max() > 0.1
-    _assert_equal(outputs, agent.evaluate(state.critic, *inputs, noise.key))
-    _assert_equal(agent.evaluate(state.critic, *inputs), _linear().evaluate(state.critic, *inputs))
-    used: list = []
-    recorded = dataclasses.replace(agent, dropout_critic=_record(used, dropout_critic))
-    with jax.disable_jit():
-        recorded.update(state, batch, noise, NUMBERS)
-    assert len(used) == 3
-
-
-def test_without_target_critic_both_pairs_pass_the_critics_together():
-    def fit_critic(
-        params: dict, observation: jax.Array, action: jax.Array, _: typing.Any
-    ) -> tuple[jax.Array, dict]:
-        # Centred by the mean of the batch, as by a batch normalisation.
-        x = jnp.concatenate([observation, action], axis=-1)
-        return (x - x.mean(0)) @ params["kernel"], {"mean": x.mean(0)}
-
-    agent = _linear(
-        init_critic=lambda key, _: {
-            "kernel": jax.random.normal(key, (OBSERVATION + ACTION, 1)),
-            "mean": jnp.zeros(OBSERVATION + ACTION),
-        },
-        fit_critic=fit_critic,
-        has_target_critic=False,
-        critic_first=True,
-        num_critics=1,
-    )
-    (state, _), (after, metrics) = _updates(agent, NUMBERS, 1)
-    assert state.target_critic == after.target_critic == ()
-    batch, noise = _data()
-    pre_tanh = batch.next_observation @ state.actor + np.exp(-1.0) * noise.next_action
-    gaussian = -0.5 * noise.next_action**2 + 1.0 - 0.5 * np.log(2 * np.pi)
-    log_density = (gaussian - np.log1p(-(np.tanh(pre_tanh) ** 2))).sum(-1)
-    first = np.concatenate([batch.observation, batch.action], axis=-1)
-    second = np.concatenate([batch.next_observation, np.tanh(pre_tanh)], axis=-1)
-    mean = np.concatenate([first, second]).mean(0)
-    kernel = np.asarray(state.critic["kernel"][0])
-    target = batch.reward + batch.discount * (((second - mean) @ kernel)[:, 0] - log_density)
-    error = ((first - mean) @ kernel)[:, 0] - target
-    np.testing.assert_allclose(metrics.critic_loss, (error**2).mean(), rtol=1e-4)
-    np.testing.assert_allclose(after.critic["mean"][0], mean, rtol=1e-4, atol=1e-6)
-
-
-def test_a_random_subset_of_the_critics_makes_the_target():
-    agent = _linear(target_critics=2, critic_first=True)
-    batch, noise = _data()
-    state = agent.init(jax.random.key(0), NUMBERS)
-    pre_tanh = batch.next_observation @ state.actor + np.exp(-1.0) * noise.next_action
-    gaussian = -0.5 * noise.next_action**2 + 1.0 - 0.5 * np.log(2 * np.pi)
-    log_density = (gaussian - np.log1p(-(np.tanh(pre_tanh) ** 2))).sum(-1)
-    following = np.concatenate([batch.next_observation, np.tanh(pre_tanh)], axis=-1)
-    present = np.concatenate([batch.observation, batch.action], axis=-1)
-    kernels = np.asarray(state.critic["kernel"])[..., 0]
-    losses = {}
-    for left_out in range(3):
-        kept = [kernels[i] for i in range(3) if i != left_out]
-        value = np.min([following @ kernel for kernel in kept], axis=0)
-        target = batch.reward + batch.discount * (value - log_density)
-        errors = [present @ kernel - target for kernel in kernels]
-        losses[left_out] = sum((error**2).mean() for error in errors)
-    update = jax.jit(agent.update)
-    seen = set()
-    for seed in range(12):
-        _, metrics = update(state, batch, noise._replace(key=jax.random.key(seed)), NUMBERS)
-        (match,) = [i for i in losses if np.isclose(metrics.critic_loss, losses[i], rtol=1e-4)]
-        seen.add(match)
-    assert seen == {0, 1, 2}
-
-
-def test_average_of_outputs():
-    outputs = jnp.arange(12.0).reshape(2, 3, 2)
-    np.testing.assert_allclose(average(outputs, outputs[..., 0]), (outputs[0] + outputs[1]) / 2)
-
-
 @pytest.mark.slow
 def test_random_actions_are_uniform_and_nothing_is_learned():
     config = Config(
@@ -361,7 +236,7 @@ def test_random_actions_are_uniform_and_nothing_is_learned():
     actions = np.asarray(state.replay.action[:20, 0, 0])
     assert len(set(actions.tolist())) == 20
     noise = jax.random.normal(jax.random.key(2), (20_000, 1))
-    drawn = np.asarray(program.agent.act({}, jnp.zeros((20_000, 3)), noise, numbers))
+    drawn = np.asarray(program.agent.explore(state.agent, jnp.zeros((20_000, 3)), noise, numbers))
     np.testing.assert_allclose(np.quantile(drawn, [0.1, 0.5, 0.9]), [-0.8, 0, 0.8], atol=0.03)
     # Evaluation draws actions too: episodes from the same start differ.
     evaluate = jax.jit(program.evaluate)

@@ -1,12 +1,14 @@
 """BRO: quantile targets without pessimism, and exploration by the optimistic actor."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from purejax_simba.agents import optimistic_exploration as exploration
-from purejax_simba.agents.networks.bro import OptimisticActor
+from purejax_simba.agents.bro import OptimisticActor
 from tests.helpers import updates
 
 QUANTILES = 5
@@ -17,7 +19,11 @@ def bro():
     """An agent, its numbers, a state, a batch and the jitted update."""
     agent, numbers = updates.make("bro", num_bins=QUANTILES)
     state, batch = updates.start(agent, numbers)
-    return agent, numbers, state, batch, jax.jit(agent.update)
+
+    def update(state: Any, batch: Any, noise: Any, numbers: Any) -> Any:
+        return agent.update(state, batch, noise, numbers, state.updates)[:2]
+
+    return agent, numbers, state, batch, jax.jit(update)
 
 
 def _shift(params: dict, observation: np.ndarray, mean: jax.Array) -> jax.Array:
@@ -29,14 +35,14 @@ def test_the_target_is_the_mean_of_the_critics_quantile_by_quantile(bro):
     agent, numbers, state, batch, update = bro
     noise = updates.noise(3)
     _, metrics = update(state, batch, noise, numbers)
-    mean, log_std = agent.actor(state.actor, batch.next_observation, numbers)
+    mean, log_std = agent.actor_critic.actor(state.actor, batch.next_observation, numbers)
     action, log_density = updates.sample(mean, log_std, noise.next_action)
     inputs = batch.next_observation, action.astype(np.float32), numbers
-    one, other = np.asarray(agent.evaluate(state.target_critic, *inputs), np.float64)
+    one, other = np.asarray(updates.outputs(agent, state.target_critic, *inputs), np.float64)
     quantiles = (one + other) / 2 - log_density[:, None]
     target = batch.reward[:, None] + batch.discount[:, None] * quantiles
     loss = 0.0
-    for output in agent.evaluate(state.critic, batch.observation, batch.action, numbers):
+    for output in updates.outputs(agent, state.critic, batch.observation, batch.action, numbers):
         for i in range(QUANTILES):
             error = target - np.asarray(output)[:, i, None]
             weight = np.abs((i + 0.5) / QUANTILES - (error < 0))
@@ -49,10 +55,10 @@ def test_the_actor_maximises_the_mean_of_the_critics(bro):
     agent, numbers, state, batch, update = bro
     noise = updates.noise(4)
     after, metrics = update(state, batch, noise, numbers)
-    mean, log_std = agent.actor(state.actor, batch.observation, numbers)
+    mean, log_std = agent.actor_critic.actor(state.actor, batch.observation, numbers)
     action, log_density = updates.sample(mean, log_std, noise.action)
     inputs = batch.observation, action.astype(np.float32), numbers
-    values = np.asarray(agent.evaluate(after.critic, *inputs)).mean((0, 2))
+    values = np.asarray(updates.outputs(agent, after.critic, *inputs)).mean((0, 2))
     np.testing.assert_allclose(metrics.actor_loss, (log_density - values).mean(), rtol=1e-4)
 
 
@@ -62,13 +68,13 @@ def test_it_explores_with_the_optimistic_actor_and_is_evaluated_without(bro):
     shifted = state.exploration.replace(actor=state.exploration.actor | {"shift": own})
     state = state.replace(exploration=shifted)
     noise = updates.draw(9, updates.BATCH, updates.ACTION)
-    mean, log_std = agent.actor(state.actor, batch.observation, numbers)
+    mean, log_std = agent.actor_critic.actor(state.actor, batch.observation, numbers)
     shift = _shift(shifted.actor, batch.observation, mean)
     assert np.abs(shift).max() > 0.1
     action = agent.explore(state, batch.observation, noise, numbers)
     expected = np.tanh(mean + shift + 0.75 * np.exp(log_std) * noise)
     np.testing.assert_allclose(action, expected, rtol=1e-5, atol=1e-6)
-    evaluated = agent.act(state.actor, batch.observation, 0.0, numbers)
+    evaluated = agent.act(state.actor, batch.observation, jax.random.key(0), numbers)
     np.testing.assert_allclose(evaluated, np.tanh(mean), rtol=1e-5, atol=1e-6)
 
 
@@ -77,7 +83,7 @@ def test_the_optimistic_actor_climbs_the_upper_bound(bro):
     noise = updates.noise(5)
     after, _ = update(state, batch, noise, numbers)
     # The policy and the critics are those of after their own updates.
-    mean, log_std = agent.actor(after.actor, batch.observation, numbers)
+    mean, log_std = agent.actor_critic.actor(after.actor, batch.observation, numbers)
     std = np.exp(log_std)
     normal = jax.random.normal(jax.random.fold_in(noise.key, 4), mean.shape)
 
@@ -85,7 +91,7 @@ def test_the_optimistic_actor_climbs_the_upper_bound(bro):
         optimistic_mean = mean + _shift(params, batch.observation, mean)
         optimistic_std = 0.75 * std
         action = jnp.tanh(optimistic_mean + optimistic_std * normal)
-        one, other = agent.evaluate(after.critic, batch.observation, action, numbers)
+        one, other = updates.outputs(agent, after.critic, batch.observation, action, numbers)
         upper = ((one + other) / 2 + 1.0 * jnp.abs(one - other) / 2).mean(-1)
         narrow = optimistic_std / 0.75
         divergence = jnp.log(std / narrow) + (narrow**2 + (optimistic_mean - mean) ** 2) / (
@@ -119,13 +125,3 @@ def test_optimism_falls_and_its_penalty_grows_when_the_policies_diverge(bro):
     for after, sign in zip(outcomes, (1.0, -1.0), strict=True):
         moved = np.subtract(after.exploration.weights, state.exploration.weights)
         np.testing.assert_allclose(moved, [sign * 3e-5, -sign * 3e-5], rtol=1e-2)
-
-
-@pytest.mark.slow
-def test_resets_start_everything_anew(bro):
-    agent, numbers, state, batch, update = bro
-    after, _ = update(state, batch, updates.noise(7), numbers)
-    again = jax.jit(agent.reset)(jax.random.key(9), after, numbers)
-    fresh = jax.jit(agent.init)(jax.random.key(9), numbers)
-    assert int(again.updates) == 1
-    jax.tree.map(np.testing.assert_array_equal, again.replace(updates=fresh.updates), fresh)

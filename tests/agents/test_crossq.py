@@ -26,11 +26,11 @@ def _critic(params: dict, x: jax.Array) -> jax.Array:
 def test_critics_pass_both_halves_at_once_and_learn_from_the_first():
     agent, numbers = updates.make("crossq")
     state, batch = updates.start(agent, numbers)
-    assert state.target_critic == ()
+    assert not hasattr(state, "target_critic")
     noise = updates.noise(5)
-    after, metrics = jax.jit(agent.update)(state, batch, noise, numbers, np.int32(0))
+    after, metrics, _ = jax.jit(agent.update)(state, batch, noise, numbers, np.int32(0))
 
-    mean, log_std = agent.actor(state.actor, batch.next_observation, numbers)
+    mean, log_std = agent.actor_critic.actor(state.actor, batch.next_observation, numbers)
     action, log_density = updates.sample(mean, log_std, noise.next_action)
     rows = np.concatenate(
         [
@@ -72,7 +72,7 @@ def test_the_actors_statistics_move_with_the_policy_alone():
     state, batch = updates.start(agent, numbers)
     update = jax.jit(lambda number: agent.update(state, batch, updates.noise(6), numbers, number))
     for number, count in ((0, 0), (1, 0), (2, 1), (3, 0)):
-        after, _ = update(np.int32(number))
+        after, *_ = update(np.int32(number))
         statistics = after.actor["batch_stats"]["norm_input"]
         assert int(statistics["batches"]) == count
         expected = 0.01 * count * batch.observation.mean(0)
@@ -82,6 +82,7 @@ def test_the_actors_statistics_move_with_the_policy_alone():
 def test_acting_takes_the_running_statistics():
     agent, numbers = updates.make("crossq")
     state, batch = updates.start(agent, numbers)
-    together = agent.act(state.actor, batch.observation, 0.0, numbers)
-    alone = [agent.act(state.actor, row[None], 0.0, numbers)[0] for row in batch.observation]
+    key = jax.random.key(0)
+    together = agent.act(state.actor, batch.observation, key, numbers)
+    alone = [agent.act(state.actor, row[None], key, numbers)[0] for row in batch.observation]
     np.testing.assert_allclose(together, np.stack(alone), rtol=1e-5, atol=1e-6)

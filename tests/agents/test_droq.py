@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejax_simba.agents.networks import mlp
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic
 from tests.helpers import updates
 
 
@@ -26,53 +25,50 @@ def test_a_hidden_layer_is_linear_dropout_layer_norm_relu(monkeypatch):
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_masks_differ_between_critics_and_between_keys():
-    agent, numbers = updates.make("droq", dropout_rate=0.5)
+def test_every_critic_layer_and_pass_of_every_update_has_a_mask_of_its_own(monkeypatch):
+    seen: list[np.ndarray] = []
+    dropout = mlp.dropout
+
+    def record(key: jax.Array, x: jax.Array, rate: jax.Array) -> jax.Array:
+        jax.debug.callback(
+            lambda *found: seen.append(np.hstack(found)), jax.random.key_data(key), rate
+        )
+        return dropout(key, x, rate)
+
+    monkeypatch.setattr(mlp, "dropout", record)
+    agent, numbers = updates.make("droq", dropout_rate=0.25, policy_delay=1)
     state, batch = updates.start(agent, numbers)
-    twins = jax.tree.map(lambda leaf: jnp.stack([leaf[0], leaf[0]]), state.critic)
-
-    @jax.jit
-    def evaluate(key: jax.Array) -> jax.Array:
-        return agent.evaluate(twins, batch.observation, batch.action, numbers, key)
-
-    plain = agent.evaluate(twins, batch.observation, batch.action, numbers)
-    np.testing.assert_array_equal(plain[0], plain[1])
-    one, other = evaluate(jax.random.key(0)), evaluate(jax.random.key(1))
-    assert (one[0] != one[1]).all()
-    assert (one != other).all()
-    # The mean over masks is near what there is without, were it not for the layer norm.
-    assert np.abs(one - plain).max() < 10
-
-
-def test_every_pass_of_every_update_has_masks_of_its_own():
-    keys: list[jax.Array] = []
-
-    class Recorder(SoftActorCritic):
-        def evaluate(self, *arguments, **options):
-            keys.append(jax.random.key_data(arguments[4]))
-            return super().evaluate(*arguments, **options)
-
-    agent, numbers = updates.make("droq")
-    fields = {name: getattr(agent, name) for name in agent.__dataclass_fields__}
-    recorder = Recorder(**fields | {"policy_delay": 1})
-    state, batch = updates.start(agent, numbers)
-
-    @jax.jit
-    def update(noise):
-        keys.clear()
-        recorder.update(state, batch, noise, numbers)
-        return jnp.stack(keys)
-
-    # The critics' own pass, that of the target and that of the actor's loss.
-    used = np.concatenate([update(updates.noise(seed)) for seed in (0, 1)])
-    assert len(used) == 6
-    assert len(np.unique(used, axis=0)) == 6
+    update = jax.jit(agent.update)
+    for seed in (0, 1):
+        jax.block_until_ready(update(state, batch, updates.noise(seed), numbers, jnp.int32(0)))
+    jax.effects_barrier()
+    # Two critics of two layers: their own pass, that of the target and that of the actor's loss.
+    assert len(seen) == 2 * 2 * 2 * 3
+    assert len(np.unique(seen, axis=0)) == len(seen)
+    assert {row[-1] for row in seen} == {0.25}
 
 
 def test_the_actor_maximises_the_mean_and_the_target_is_the_smaller_value():
-    agent, numbers = updates.make("droq")
-    values = jnp.float32([[1.0, 5.0], [3.0, 4.0]])
-    np.testing.assert_array_equal(agent.reduce_value(values), [2.0, 4.5])
-    np.testing.assert_array_equal(agent.reduce_target(values[..., None], values)[:, 0], [1.0, 4.0])
-    assert agent.target_critics is None
+    agent, numbers = updates.make("droq", policy_delay=1)
     np.testing.assert_allclose(numbers.dropout_rate, 0.01)
+    # Without dropout the networks are those that diagnostics look at.
+    numbers = numbers.replace(dropout_rate=np.float32(0.0))
+    state, batch = updates.start(agent, numbers)
+    noise = updates.noise(3)
+    after, metrics, _ = jax.jit(agent.update)(state, batch, noise, numbers, jnp.int32(0))
+
+    def values(critics: dict, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
+        inputs = (observation, action.astype(np.float32), numbers)
+        return np.asarray(updates.outputs(agent, critics, *inputs), np.float64)[..., 0]
+
+    policy = agent.actor_critic.actor(state.actor, batch.next_observation, numbers)
+    action, log_density = updates.sample(*policy, noise.next_action)
+    following = values(state.target_critic, batch.next_observation, action).min(0)
+    target = batch.reward + batch.discount * (following - log_density)
+    errors = values(state.critic, batch.observation, batch.action) - target
+    np.testing.assert_allclose(metrics.critic_loss, (errors**2).mean(1).sum(), rtol=1e-4)
+
+    policy = agent.actor_critic.actor(state.actor, batch.observation, numbers)
+    action, log_density = updates.sample(*policy, noise.action)
+    expected = log_density - values(after.critic, batch.observation, action).mean(0)
+    np.testing.assert_allclose(metrics.actor_loss, expected.mean(), rtol=1e-4)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejax_simba.agents.networks import bro, crossq
+from purejax_simba.agents import bro, crossq
 from purejax_simba.agents.networks.batch_renorm import BatchRenorm
 from purejax_simba.agents.networks.dense import Dense
 from purejax_simba.agents.networks.dropout import dropout
@@ -196,7 +196,7 @@ def _bronet(params: dict, x: np.ndarray, blocks: int) -> np.ndarray:
 
 def test_bronet_against_numpy():
     observation, action = _draw(7, ROWS, 5), _draw(8, ROWS, 2)
-    critic = bro.Critic(outputs=4, hidden_dim=8, num_blocks=2)
+    critic = bro.Critic(4, bro.Encoder(8, 2), bro._dense)
     params = _init(critic, observation, action)["params"]
     x = _bronet(params["encoder"], np.concatenate([observation, action], -1), 2)
     expected = x @ np.asarray(params["value"]["kernel"])
@@ -211,7 +211,7 @@ def test_bronet_against_numpy():
 
 def test_bronet_actors_against_numpy():
     observation, mean = _draw(9, ROWS, 5), _draw(10, ROWS, 2)
-    actor = bro.Actor(action_size=2, hidden_dim=8, num_blocks=1)
+    actor = bro.Actor(2, bro.Encoder(8, 1), bro._dense)
     params = _init(actor, observation)["params"]
     x = _bronet(params["encoder"], observation, 1)
     ours = _apply(actor, {"params": params}, observation)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from purejax_simba.agents import simba_v2
+from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks import simba_v2 as networks
 from purejax_simba.agents.networks.initialisers import orthogonal
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.agents.soft_actor_critic import AgentState, Batch, Noise, SoftActorCritic
 from purejax_simba.config import Config
 from purejax_simba.defaults import hyperparameters, make_agent, resolve
+from tests.helpers import updates
 
 OBSERVATION, ACTION, BATCH = 7, 3, 12
 ACTOR, CRITIC, BINS, CRITICS = 8, 16, 11, 2
@@ -51,17 +52,17 @@ def numbers() -> HyperParameters:
 
 
 @pytest.fixture(scope="module")
-def agent() -> SoftActorCritic:
+def agent() -> Agent:
     return make_agent(CONFIG, Task())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def start(agent: SoftActorCritic, numbers: HyperParameters) -> AgentState:
+def start(agent: Agent, numbers: HyperParameters) -> AgentState:
     return jax.jit(agent.init)(jax.random.key(0), numbers)
 
 
 @pytest.fixture(scope="module")
-def later(agent: SoftActorCritic, numbers: HyperParameters, start: AgentState) -> AgentState:
+def later(agent: Agent, numbers: HyperParameters, start: AgentState) -> AgentState:
     """The state after some updates at a high learning rate."""
     update = jax.jit(agent.update)
     generator = np.random.default_rng(0)
@@ -79,7 +80,7 @@ def later(agent: SoftActorCritic, numbers: HyperParameters, start: AgentState) -
             next_observation=draw(BATCH, OBSERVATION),
         )
         noise = Noise(draw(BATCH, ACTION), draw(BATCH, ACTION))
-        state, _ = update(state, batch, noise, numbers)
+        state, *_ = update(state, batch, noise, numbers, jnp.int32(0))
     return state
 
 
@@ -115,7 +116,7 @@ def test_target_kernels_are_averages_and_not_normalised(later):
 def test_other_parameters_are_not_normalised(later):
     for params in (later.actor, later.critic):
         free = {n: x for n, x in _leaves(params).items() if n not in _kernels(params)}
-        projected = _leaves(networks.project_kernels(params))
+        projected = _leaves(simba_v2.project_kernels(params))
         for name, leaf in free.items():
             np.testing.assert_array_equal(projected[name], leaf, err_msg=name)
 
@@ -192,7 +193,7 @@ def test_critics_start_different_and_targets_equal(start):
 
 
 def test_encoder_outputs_lie_on_the_unit_sphere(later, numbers):
-    encoder = jax.jit(networks.Encoder(ACTOR, 1).apply)
+    encoder = jax.jit(simba_v2.Encoder(ACTOR, 1).apply)
     generator = np.random.default_rng(1)
     for size in (0.0, 1e-3, 1.0, 1e4):
         x = (size * generator.standard_normal((BATCH, OBSERVATION))).astype(np.float32)
@@ -204,17 +205,17 @@ def test_encoder_outputs_lie_on_the_unit_sphere(later, numbers):
 
 def test_heads_at_the_start_give_bounded_policies_and_distributions(agent, start, numbers):
     x = np.random.default_rng(2).standard_normal((BATCH, OBSERVATION)).astype(np.float32)
-    mean, log_std = jax.jit(agent.actor)(start.actor, x, numbers)
+    mean, log_std = jax.jit(agent.actor_critic.actor)(start.actor, x, numbers)
     assert mean.shape == log_std.shape == (BATCH, ACTION)
     assert (log_std >= -10).all()
     assert (log_std <= 2).all()
-    outputs = jax.jit(agent.evaluate)(start.critic, x, np.tanh(mean), numbers)
+    outputs = updates.outputs(agent, start.critic, x, np.tanh(mean), numbers)
     assert outputs.shape == (CRITICS, BATCH, BINS)
 
 
 def test_l2_normalise_leaves_zero_alone():
     x = jnp.array([[3.0, 4.0], [0.0, 0.0]])
-    np.testing.assert_allclose(networks.l2_normalise(x), [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(simba_v2.l2_normalise(x), [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(12, 5), (5, 12)], ids=["tall", "wide"])

@@ -5,6 +5,7 @@ import itertools
 import jax
 import numpy as np
 
+from purejax_simba.agents.agent import UpdateMetrics
 from tests.helpers import updates
 
 CRITICS = 4
@@ -14,7 +15,7 @@ def test_the_target_is_the_smaller_value_of_a_random_pair():
     agent, numbers = updates.make("redq", num_critics=CRITICS)
     state, batch = updates.start(agent, numbers)
     noise = updates.noise(7)
-    mean, log_std = agent.actor(state.actor, batch.next_observation, numbers)
+    mean, log_std = agent.actor_critic.actor(state.actor, batch.next_observation, numbers)
     action, log_density = updates.sample(mean, log_std, noise.next_action)
     next_values = updates.plain_critics(state.target_critic, batch.next_observation, action)
     values = updates.plain_critics(state.critic, batch.observation, batch.action)
@@ -25,7 +26,10 @@ def test_the_target_is_the_smaller_value_of_a_random_pair():
         losses[pair] = ((values - target) ** 2).mean(1).sum()
     assert min(np.diff(sorted(losses.values()))) > 5e-3
 
-    update = jax.jit(lambda key: agent.update(state, batch, noise._replace(key=key), numbers)[1])
+    @jax.jit
+    def update(key: jax.Array) -> UpdateMetrics:
+        return agent.update(state, batch, noise._replace(key=key), numbers, np.int32(0))[1]
+
     drawn = []
     for seed in range(40):
         loss = float(update(jax.random.key(seed)).critic_loss)
@@ -37,18 +41,17 @@ def test_the_target_is_the_smaller_value_of_a_random_pair():
 
 def test_the_policy_follows_the_mean_of_all_critics_after_twenty_updates():
     agent, numbers = updates.make("redq", num_critics=CRITICS)
-    assert agent.policy_delay == 20
     state, batch = updates.start(agent, numbers)
     noise = updates.noise(8)
     update = jax.jit(lambda number: agent.update(state, batch, noise, numbers, number))
     for number in (0, 18, 20):
-        waiting, metrics = update(np.int32(number))
+        waiting, metrics, _ = update(np.int32(number))
         jax.tree.map(np.testing.assert_array_equal, waiting.actor, state.actor)
         np.testing.assert_array_equal(waiting.log_temperature, state.log_temperature)
         assert float(metrics.actor_loss) == 0.0
 
-    after, metrics = update(np.int32(39))
-    mean, log_std = agent.actor(state.actor, batch.observation, numbers)
+    after, metrics, _ = update(np.int32(39))
+    mean, log_std = agent.actor_critic.actor(state.actor, batch.observation, numbers)
     action, log_density = updates.sample(mean, log_std, noise.action)
     values = updates.plain_critics(after.critic, batch.observation, action)
     loss = (log_density - values.mean(0)).mean()

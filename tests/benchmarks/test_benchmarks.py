@@ -12,7 +12,8 @@ from benchmarks import train, update
 from benchmarks.common import Updates, measure_update, print_json
 from benchmarks.flops import flops_per_update
 from benchmarks.table import Table
-from purejax_simba.agents.networks.simba_v2 import EXPANSION
+from purejax_simba.agents import registry
+from purejax_simba.agents.simba_v2 import EXPANSION
 from purejax_simba.config import known
 from purejax_simba.runs.devices import make_mesh
 
@@ -84,8 +85,7 @@ def expected_flops(arguments: update.Arguments) -> int:
 
 def counted_flops(arguments: update.Arguments) -> float:
     """Of an update of any agent, from its trace."""
-    agent, numbers, *sizes, _ = update.make_learner(arguments)
-    return flops_per_update(agent, numbers, *sizes)
+    return flops_per_update(update.make_learner(arguments))
 
 
 @pytest.mark.parametrize("num_critics", [1, 2])
@@ -95,12 +95,13 @@ def test_counted_operations_are_those_of_the_layers(num_critics):
 
 
 def test_a_delayed_policy_counts_in_part():
+    config = update.make_config(replace(TINY, agent="td3"))
     learner = update.make_learner(replace(TINY, agent="td3"))
 
     def count(delay: int) -> float:
-        agent = replace(learner.agent, policy_delay=delay)
-        _, numbers, *sizes, _ = learner
-        return flops_per_update(agent, numbers, *sizes)
+        settings = replace(config.agent, policy_delay=delay)
+        agent = registry.make(TINY.observation_size, TINY.action_size, settings)
+        return flops_per_update(learner._replace(agent=agent, policy_delay=delay))
 
     policy = count(1) - count(2)
     assert policy > 0

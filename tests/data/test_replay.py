@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from purejax_simba.agents.soft_actor_critic import Batch
+from purejax_simba.agents.agent import Batch
 from purejax_simba.data.replay import Replay
 
 ENVIRONMENTS, ROWS, EPISODE, STEPS, ACTIONS = 3, 12, 5, 61, 2

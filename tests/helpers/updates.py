@@ -6,18 +6,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejax_simba.agents import registry
+from purejax_simba.agents import registry, sac
+from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.registry import agent_settings
-from purejax_simba.agents.soft_actor_critic import SoftActorCritic
-from purejax_simba.agents.state import AgentState, Batch, Noise
 from purejax_simba.config import Config
 from purejax_simba.defaults import hyperparameters, with_agent_defaults
 
 OBSERVATION, ACTION, BATCH = 4, 2, 24
 
 
-def make(name: str, **settings: Any) -> tuple[SoftActorCritic, HyperParameters]:
+def make(name: str, **settings: Any) -> tuple[Agent, HyperParameters]:
     """An agent with networks 8 wide and all else its paper's, and its numbers."""
     agent = agent_settings(name, actor_hidden_dim=8, critic_hidden_dim=8, **settings)
     config = with_agent_defaults(Config(action_repeat=1, discount=0.99, agent=agent))
@@ -27,14 +26,12 @@ def make(name: str, **settings: Any) -> tuple[SoftActorCritic, HyperParameters]:
     return made, hyperparameters(config, ACTION)
 
 
-def start(
-    agent: SoftActorCritic, numbers: HyperParameters, seed: int = 0
-) -> tuple[AgentState, Batch]:
+def start(agent: Agent, numbers: HyperParameters, seed: int = 0) -> tuple[AgentState, Batch]:
     """A state whose target critics are others than its critics, and a batch."""
     state = jax.jit(agent.init)(jax.random.key(seed), numbers)
-    if agent.has_target_critic:
+    if hasattr(state, "target_critic"):
         other = jax.jit(agent.init)(jax.random.key(seed + 1), numbers)
-        state = state.replace(target_critic=other.critic)  # type: ignore[attr-defined]
+        state = state.replace(target_critic=other.critic)
     batch = Batch(
         observation=draw(seed, BATCH, OBSERVATION),
         action=np.tanh(draw(seed + 1, BATCH, ACTION)),
@@ -76,6 +73,7 @@ def plain_critics(params: dict, observation: np.ndarray, action: np.ndarray) -> 
     return x[..., 0]
 
 
-def one_by_one(agent: SoftActorCritic, **fields: Any) -> SoftActorCritic:
-    """The agent with other fields, updating its policy every time."""
-    return dataclasses.replace(agent, policy_delay=1, **fields)
+def outputs(agent: Agent, critics: dict, *inputs: Any) -> jax.Array:
+    """Of all critics, `(critics, B, outputs)`, for observations, actions and hyperparameters."""
+    assert agent.actor_critic is not None
+    return sac.all_critics(agent.actor_critic.critic, critics, *inputs)

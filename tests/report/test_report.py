@@ -448,8 +448,6 @@ def test_nearly_all_operations_of_an_update_are_in_the_blocks(agent):
     """Against those that are counted in the trace of an update of the published size."""
     arguments = update.Arguments(agent=agent, observation_size=24, action_size=6, num_critics=1)
     learner = update.make_learner(arguments)
-    counted = flops_per_update(
-        learner.agent, learner.hyperparameters, 24, 6, PUBLISHED["replay.batch_size"]
-    )
+    counted = flops_per_update(learner._replace(batch_size=PUBLISHED["replay.batch_size"]))
     in_blocks = compute_of({"agent.name": agent, "agent.num_critics": 1, "update_to_data_ratio": 1})
     assert 0.9 < in_blocks * 1e9 / counted < 1.0

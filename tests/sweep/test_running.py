@@ -27,8 +27,7 @@ from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.results import read_results
 from purejax_simba.training import make_program
-from tests.helpers import tiny
-from tests.test_training import _linear_agents
+from tests.helpers import linear, tiny
 
 TASK = "gymnax/Pendulum-v1"
 STEPS, INTERVAL = 120, 40
@@ -68,7 +67,7 @@ def _small_programs() -> Iterator[list[tuple[int, int]]]:
             _compiled[key] = compile_program(program, mesh, keys, *arguments)
         return _compiled[key]
 
-    with _linear_agents(), mock.patch.object(compiling, "compile_program", compile_or_find):
+    with linear.agents(), mock.patch.object(compiling, "compile_program", compile_or_find):
         yield programs
 
 

@@ -61,6 +61,16 @@ class Falls(Pendulum):
         return state.time % 5 == 0
 
 
+class Stops(Pendulum):
+    """Terminates in the step in which its limit cuts it."""
+
+    default_params = EnvParams(max_steps_in_episode=5)
+
+    def step_env(self, key, state, action, params):
+        observation, state, reward, _, info = super().step_env(key, state, action, params)
+        return observation, state, reward, state.time >= 5, info
+
+
 class Late(Pendulum):
     """Begins at a random time of an episode of 9 steps."""
 
@@ -134,6 +144,14 @@ def test_gymnax_that_truncates_by_itself_keeps_to_its_limit_too(own):
     assert _truncations(envs.make(task), 8) == [4, 6, 7]
     with pytest.raises(TaskError, match="ends its episodes after 7 steps by itself"):
         envs.make(task, episode_length=8)
+
+
+def test_gymnax_that_terminates_at_its_limit_is_not_truncated(own):
+    environment = envs.make(own(Stops))
+    state, _ = environment.reset(jax.random.key(0))
+    for step in range(1, 6):
+        state, timestep = environment.step(state, jnp.zeros(1))
+        assert (bool(timestep.terminated), bool(timestep.truncated)) == (step == 5, False)
 
 
 def test_gymnax_may_begin_in_the_midst_of_an_episode(own):

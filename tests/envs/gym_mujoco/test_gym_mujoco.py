@@ -1,5 +1,9 @@
 """Gymnasium MuJoCo: parity with the original, and the engines' reading of it."""
 
+import warnings
+from types import SimpleNamespace
+
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +11,7 @@ import pytest
 
 import envs
 from envs.gym_mujoco.ant import Ant
-from envs.physics import make_physics
+from envs.physics.engines import make_physics
 from tests.helpers.examples import slow_if_in
 from tests.parity.command import check_rollout, compare, make_reference
 from tests.parity.mjx import approximate_states, check_model, check_solver, record
@@ -39,6 +43,28 @@ def test_five_tasks_with_the_limits_of_the_original():
 def test_mujoco_equals_gymnasium(task_id):
     for check in compare(task_id, steps=50, seed=3, physics="mujoco"):
         assert check.passed, f"{check.name}: {check.detail}"
+
+
+@pytest.mark.parametrize("name", ["Hopper-v4", "Walker2d-v4", "Ant-v4", "Humanoid-v4"])
+def test_health_is_that_of_gymnasium_on_both_sides_of_every_bound(name):
+    with warnings.catch_warnings(action="ignore"):  # that there is a version 5
+        original = gymnasium.make(name).unwrapped
+    task = envs.make(f"mujoco/{name}", "mujoco").unwrapped.task
+    height = 2 if name in ("Ant-v4", "Humanoid-v4") else 1
+    healthy = []
+    for index, values in (
+        (height, (0.1, 0.21, 0.69, 0.71, 0.79, 0.81, 0.99, 1.01, 1.99, 2.01, 5.0)),
+        (2, (-1.01, -0.99, -0.21, -0.19, 0.19, 0.21, 0.99, 1.01)),
+        (4, (-101.0, -99.0, 99.0, 101.0)),
+    ):
+        for value in values:
+            qpos = original.init_qpos.copy()
+            qpos[index] = value
+            original.set_state(qpos, original.init_qvel)
+            data = SimpleNamespace(qpos=jnp.asarray(qpos), qvel=jnp.zeros(task.model.nv))
+            healthy.append(bool(original.is_healthy))
+            assert bool(task.terminated(data, ())) != healthy[-1], (index, value)
+    assert {True, False} == set(healthy)
 
 
 def test_a_fresh_engine_continues_with_the_same_change():

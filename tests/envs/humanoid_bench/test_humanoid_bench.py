@@ -1,5 +1,7 @@
 """HumanoidBench: parity with recorded numbers of the official code, and that the tasks run."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,6 +86,19 @@ def test_the_maze_counts_checkpoints():
         advanced.append(bool(progress.advanced))
     assert stages == [1, 1, 2, 3, 3, 4, 4]
     assert advanced == [True, False, True, True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "lowest"), [("walk", 0.2), ("sit_simple", 0.5), ("crawl", None), ("reach", None)]
+)
+def test_a_low_pelvis_ends_an_episode_unless_it_may_be_low(name, lowest):
+    task = envs.make(f"humanoid_bench/h1-{name}").unwrapped.task
+    heights = [-1.0, 0.19, 0.21, 0.49, 0.51]
+    ends = [
+        bool(task.terminated(SimpleNamespace(qpos=jnp.array([0, 0, height])), ()))
+        for height in heights
+    ]
+    assert ends == [lowest is not None and height < lowest for height in heights]
 
 
 def test_the_chair_is_found_in_any_direction():

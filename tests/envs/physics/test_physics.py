@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.physics import make_physics
+from envs.physics.engines import make_physics
 from envs.physics.mujoco import MujocoPhysics
 
 FIELDS = ("qpos", "qvel", "xmat", "sensordata")

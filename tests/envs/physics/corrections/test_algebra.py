@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from mujoco.mjx._src import math
 
-from envs.physics import make_physics
 from envs.physics.corrections import algebra
+from envs.physics.engines import make_physics
 
 CHAIN = """
 <mujoco>

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from mujoco.mjx._src import solver
 
-from envs.physics import make_physics
 from envs.physics import mjx as mjx_physics
 from envs.physics.corrections import line_search
+from envs.physics.engines import make_physics
 
 ITERATIONS = 37
 BALL = f"""

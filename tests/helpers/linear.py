@@ -1,0 +1,61 @@
+"""Soft actor-critics of networks that a test writes down, and one of two matrices."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from purejax_simba import training
+from purejax_simba.agents import sac
+from purejax_simba.agents.agent import ActorCritic, Agent
+from purejax_simba.agents.values import ScalarValue
+
+
+def soft_actor_critic(
+    init_actor: Callable[[jax.Array], Any],
+    init_critic: Callable[[jax.Array], Any],
+    actor: Callable[..., Any],
+    critic: Callable[..., jax.Array],
+    num_critics: int,
+) -> Agent:
+    """SAC with other networks; `actor` and `critic` are those of `ActorCritic`."""
+    actor_loss, critic_loss = sac.losses(actor, critic, ScalarValue())
+
+    def init(key: jax.Array, hyperparameters: Any) -> Any:
+        params = sac.init_networks(key, init_actor, init_critic, num_critics)
+        return sac.State.create(*params, hyperparameters, target_critic=sac.copy(params[1]))
+
+    return Agent(
+        init,
+        *sac.acting(actor),
+        partial(sac.update, actor_loss, critic_loss, 1),
+        ActorCritic(actor, critic, ScalarValue(), actor_loss, critic_loss),
+    )
+
+
+def make_agent(config: Any, environment: Any) -> Agent:
+    """An agent of two matrices, for what does not depend on networks: it compiles in no time."""
+    inputs, actions = environment.observation_size, environment.action_size
+
+    def critic(params: Any, observation: jax.Array, action: jax.Array, _: Any) -> jax.Array:
+        return jnp.concatenate([observation, action], axis=-1) @ params
+
+    return soft_actor_critic(
+        init_actor=lambda key: 0.1 * jax.random.normal(key, (inputs, actions)),
+        init_critic=lambda key: 0.1 * jax.random.normal(key, (inputs + actions, 1)),
+        actor=lambda params, x, _: (x @ params, jnp.full((*x.shape[:-1], actions), -1.0)),
+        critic=critic,
+        num_critics=1,
+    )
+
+
+@contextlib.contextmanager
+def agents() -> Iterator[None]:
+    """Programs made inside have the agent of two matrices."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "make_agent", make_agent)
+        yield
