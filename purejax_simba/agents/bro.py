@@ -21,11 +21,8 @@ from flax import struct
 from purejax_simba.agents import sac
 from purejax_simba.agents.agent import ActorCritic, Agent, AgentState
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks.dense import Dense
-from purejax_simba.agents.networks.functions import as_functions
-from purejax_simba.agents.networks.heads import Actor, Critic
-from purejax_simba.agents.networks.initialisers import orthogonal
-from purejax_simba.agents.networks.observed import observe
+from purejax_simba.agents.layers import Actor, Critic, Dense, as_functions, orthogonal
+from purejax_simba.agents.observed import observe
 from purejax_simba.agents.optimistic_exploration import Optimism, optimistic_exploration
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks, WeightDecay
 from purejax_simba.agents.values import QuantileValue

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from purejax_simba.agents import mlp
 from purejax_simba.agents.agent import (
     ActorCritic,
     Agent,
@@ -31,8 +32,7 @@ from purejax_simba.agents.agent import (
     UpdateMetrics,
 )
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks import mlp
-from purejax_simba.agents.networks.functions import as_functions
+from purejax_simba.agents.layers import as_functions
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import Bootstrap, CategoricalValue, QuantileValue, ScalarValue
 

@@ -11,11 +11,8 @@ import jax
 from purejax_simba.agents import sac
 from purejax_simba.agents.agent import ActorCritic, Agent
 from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks.dense import Dense
-from purejax_simba.agents.networks.functions import as_functions
-from purejax_simba.agents.networks.heads import Actor, Critic
-from purejax_simba.agents.networks.initialisers import orthogonal
-from purejax_simba.agents.networks.observed import observe
+from purejax_simba.agents.layers import Actor, Critic, Dense, as_functions, orthogonal
+from purejax_simba.agents.observed import observe
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks, WeightDecay
 from purejax_simba.agents.values import ScalarValue
 

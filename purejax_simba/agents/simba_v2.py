@@ -16,10 +16,8 @@ import jax.numpy as jnp
 from purejax_simba.agents import sac
 from purejax_simba.agents.agent import ActorCritic, Agent, AgentState
 from purejax_simba.agents.hyperparameters import HyperParameters, SphereScales
-from purejax_simba.agents.networks.heads import bound_log_std
-from purejax_simba.agents.networks.initialisers import orthogonal
-from purejax_simba.agents.networks.matmul import matmul
-from purejax_simba.agents.networks.observed import observe
+from purejax_simba.agents.layers import bound_log_std, matmul, orthogonal
+from purejax_simba.agents.observed import observe
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import CategoricalValue, ScalarValue
 from purejax_simba.settings import setting
