@@ -15,8 +15,7 @@ import jax.numpy as jnp
 
 import envs
 from purejax_simba.agents import registry
-from purejax_simba.agents.agent import Agent
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, HyperParameters
 from purejax_simba.agents.settings import Recipe
 from purejax_simba.checks import check, check_values
 from purejax_simba.config import DEFAULT_TASK, LEARNING_STARTS, Config, ConfigError, known

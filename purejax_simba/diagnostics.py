@@ -33,8 +33,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 
-from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise, Params
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise, Params
 from purejax_simba.agents.observed import Observed, look
 from purejax_simba.agents.values import CategoricalValue
 

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
-from purejax_simba.agents.agent import Batch
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Batch, HyperParameters
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.data.transitions import Transitions
 from purejax_simba.defaults import make_agent, make_environment, resolve

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
-from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
 from purejax_simba.config import Config, known
 from purejax_simba.defaults import hyperparameters
 from purejax_simba.diagnostics import Metrics, diagnose

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
-from purejax_simba.agents.agent import Agent, Batch
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, Batch, HyperParameters
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 from purejax_simba.data.replay import Replay

@@ -19,8 +19,7 @@ import optax
 from flax import struct
 
 from purejax_simba.agents import sac
-from purejax_simba.agents.agent import ActorCritic, Agent, AgentState
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, HyperParameters
 from purejax_simba.agents.layers import Actor, Critic, Dense, as_functions, orthogonal
 from purejax_simba.agents.observed import observe
 from purejax_simba.agents.optimistic_exploration import Optimism, optimistic_exploration
@@ -142,20 +141,12 @@ def make(observation_size: int, action_size: int, settings: BRO) -> Agent:
             exploration=exploration.init(jax.random.fold_in(key, 2), hyperparameters),
         )
 
-    def actor_loss(params, state, batch, noise, hyperparameters):
-        mean, log_std = actor(params, batch.observation, hyperparameters)
-        action, log_density = sac.sample(mean, log_std, noise.action)
-        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
-        return sac.policy_loss(action, log_density, values.mean(0), state, batch, hyperparameters)
+    def average(value, outputs, hyperparameters):
+        """In the place of the output with the smallest value."""
+        return outputs.mean(0)
 
-    def critic_loss(params, state, batch, noise, hyperparameters):
-        mean, log_std = actor(state.actor, batch.next_observation, hyperparameters)
-        action, log_density = sac.sample(mean, log_std, noise.next_action)
-        following = (batch.next_observation, action, hyperparameters)
-        output = sac.all_critics(critic, state.target_critic, *following).mean(0)
-        target = sac.soft_target(value, output, log_density, state, batch, hyperparameters)
-        outputs = sac.all_critics(critic, params, batch.observation, batch.action, hyperparameters)
-        return sac.value_loss(value, outputs, target, batch)
+    actor_loss = sac.actor_loss(actor, critic, value, jnp.mean)
+    critic_loss = sac.critic_loss(actor, critic, value, average)
 
     def update(state, batch, noise, hyperparameters, number):
         optimizer = sac.adamw(hyperparameters)

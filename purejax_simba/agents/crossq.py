@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from purejax_simba.agents import sac
-from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, Params
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, HyperParameters, Params
 from purejax_simba.agents.layers import Dense
 from purejax_simba.agents.observed import observe
 from purejax_simba.agents.settings import Learner, Recipe

@@ -15,8 +15,7 @@ import optax
 from flax import struct
 
 from purejax_simba.agents import sac
-from purejax_simba.agents.agent import Params
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import HyperParameters, Params
 from purejax_simba.agents.values import QuantileValue
 
 STD_MULTIPLIER = 0.75

@@ -14,8 +14,7 @@ import optax
 from flax import struct
 
 from purejax_simba.agents import mlp, sac
-from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, Params
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, HyperParameters, Params
 from purejax_simba.agents.layers import as_functions
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import ScalarValue
