@@ -120,7 +120,7 @@ class OnlineProgram(Program):
         )
 
     def interact(
-        self, counters: Counters, state: RunState, hyperparameters: HyperParameters, *data: Any
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> tuple[Counters, RunState]:
         """One step of all environments of a run, and the updates that follow it."""
         key = jax.random.fold_in(state.key, counters.interactions)
@@ -187,12 +187,7 @@ class OnlineProgram(Program):
         return steps * self.config.num_environments >= known(self.config.learning_starts)
 
     def sample(
-        self,
-        key: jax.Array,
-        counters: Counters,
-        state: RunState,
-        hyperparameters: HyperParameters,
-        *data: Any,
+        self, key: jax.Array, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> tuple[Batch, jax.Array | None]:
         """See `Program`."""
         choice = (
