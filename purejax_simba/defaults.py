@@ -124,16 +124,10 @@ def with_recipe(config: _Config) -> _Config:
     Raises:
       ConfigError: for an agent that has no paper.
     """
-    for values in _recipe(config):
-        config = fill(config, values)
-    return config
-
-
-def _recipe(config: Config) -> list[Mapping[str, Any]]:
     if config.recipe == "shared":
-        return []
+        return config
     recipe = _paper(config)
-    return [recipe.tasks.get(_plain_name(config.task), {}), recipe.settings]
+    return fill(fill(config, recipe.tasks.get(_plain_name(config.task), {})), recipe.settings)
 
 
 def not_in_recipe(config: Config) -> str:

@@ -1,8 +1,8 @@
 """How critics represent values: as a categorical distribution, as quantiles or as one number.
 
-All follow the same interface. `output` is what a critic network returns, `(..., outputs)`;
-`Target` is what a critic is trained towards. `error` is how far an output is from it, 0 or more:
-what transitions are prioritised by.
+All follow the same interface. `output` is what a critic network returns, `(..., outputs)`; `target`
+is what it is trained towards. `error` is how far an output is from it, 0 or more: what transitions
+are prioritised by.
 """
 
 from typing import NamedTuple
