@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from purejax_simba.agents.values import CategoricalValue, QuantileValue, ScalarValue
+from purejax_simba.agents.values import Value
 
 Params = Any
 
@@ -129,7 +129,7 @@ class ActorCritic(NamedTuple):
 
     actor: Callable[..., Any]
     critic: Callable[..., jax.Array]
-    value: CategoricalValue | QuantileValue | ScalarValue
+    value: Value
     actor_loss: Callable[..., tuple[jax.Array, Any]]
     critic_loss: Callable[..., tuple[jax.Array, Any]]
 

@@ -34,7 +34,7 @@ from purejax_simba.agents.agent import (
 )
 from purejax_simba.agents.layers import as_functions
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
-from purejax_simba.agents.values import Bootstrap, CategoricalValue, QuantileValue, ScalarValue
+from purejax_simba.agents.values import Bootstrap, ScalarValue, Value
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
@@ -63,7 +63,6 @@ class SAC(TargetNetworks, Learner):
 ADAM = optax.scale_by_adam()
 
 Loss = Callable[..., tuple[jax.Array, Any]]
-Value = CategoricalValue | QuantileValue | ScalarValue
 
 
 # What an agent begins with.
@@ -491,7 +490,7 @@ def update(
 
 
 def plain_actor(
-    observation_size: int, action_size: int, settings: Any
+    observation_size: int, action_size: int, settings: Learner
 ) -> tuple[Callable[..., Params], Callable[..., tuple[jax.Array, jax.Array]]]:
     """A multilayer perceptron as `(key) -> params`, and as `actor` of `ActorCritic`."""
     network = mlp.MLP(settings.actor_hidden_dim, settings.actor_num_blocks, 2 * action_size)

@@ -129,6 +129,9 @@ class ScalarValue(NamedTuple):
         return jnp.abs(output[..., 0] - target)
 
 
+Value = CategoricalValue | QuantileValue | ScalarValue
+
+
 def project(probabilities: jax.Array, position: jax.Array) -> jax.Array:
     """Splits each probability between the two bins nearest to its position.
 
