@@ -10,7 +10,6 @@ import pandas as pd
 from purejax_simba.report.charts import Chart, Series, axes, errors, numbers
 from purejax_simba.report.html import Charts, Section, cards, note, table
 from purejax_simba.report.style import BLUE, Look
-from purejax_simba.sweep.plots import is_number, is_wide
 from purejax_simba.sweep.results import Results, Row, read_results
 
 _MOST_GROUPS = 4
@@ -50,8 +49,8 @@ def sweep_section(directory: Path, number: int, charts: Charts) -> Section:
     for axis in results.axes:
         x = [row.values[axis.name] for row in rows]
         drawn = {"data": [points | {"x": x}], "layout": axes(axis.name)}
-        drawn["layout"]["xaxis"]["type"] = "log" if is_wide(axis) else "-"
-        if not is_number(axis):
+        drawn["layout"]["xaxis"]["type"] = "log" if axis.is_wide else "-"
+        if not axis.is_number:
             drawn["data"][0]["x"] = [str(value) for value in x]
             drawn["layout"]["xaxis"]["type"] = "category"
         places.append(charts.card(f"{name}/{axis.name}", f"{score} against {axis.name}", drawn))

@@ -1,6 +1,7 @@
 """What a sweep varies: `agent.learning-rate=1e-4,3e-4` as an axis, and where samples lie."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,6 +47,18 @@ class Axis:
         )
         return f"--{self.kind.replace('_', '-')} {self.name.replace('_', '-')}={values}"
 
+    @property
+    def is_number(self) -> bool:
+        """Whether all values are numbers."""
+        return are_numbers(self.values)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether values differ so much that only their ratios matter."""
+        if self.kind != "grid" or not self.is_number:
+            return self.kind == "log_uniform"
+        return min(self.values) > 0 and max(self.values) >= 5 * min(self.values)
+
     def at(self, position: float) -> float:
         """The value of a sampled axis at a position in [0, 1), to six digits."""
         low, high = self.values
@@ -54,6 +67,11 @@ class Axis:
         else:
             value = low + (high - low) * position
         return min(max(float(f"{value:.6g}"), low), high)
+
+
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Whether none is a word, a truth value or anything else."""
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def parse_axis(kind: Kind, text: str) -> Axis:

@@ -118,21 +118,21 @@ def merge(directories: Sequence[Path], output: Path) -> None:
     """Makes the tables of a sweep that was trained in several directories.
 
     Args:
-      directories: `<output>/<experiment>` of each part.
+      directories: `<output>/<experiment>` of each machine.
       output: the tables go to `<output>/<experiment>`.
 
     Raises:
-      ConfigError: if they are parts of different sweeps.
+      ConfigError: if they hold different sweeps.
     """
     _report(directories, output / read_results(directories).config.experiment)
 
 
-def _report(parts: Sequence[Path], directory: Path) -> None:
+def _report(directories: Sequence[Path], target: Path) -> None:
     if not processes.is_first():
         return
     with still("writing tables and plots"):
-        results = read_results(parts)
-        write_results(results, directory)
-        draw_plots(results, directory)
+        results = read_results(directories)
+        write_results(results, target)
+        draw_plots(results, target)
     print(ranking(results))
-    print(f"tables and plots are in {directory}, the best configuration in {BEST_FILE} there")
+    print(f"tables and plots are in {target}, the best configuration in {BEST_FILE} there")

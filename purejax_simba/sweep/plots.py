@@ -1,13 +1,12 @@
 """Each hyperparameter against how good configurations with it were."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from purejax_simba import drawing
-from purejax_simba.sweep.axes import Axis
+from purejax_simba.sweep.axes import Axis, are_numbers
 from purejax_simba.sweep.results import Results, Row
 
 PLOTS_DIRECTORY = "plots"
@@ -39,10 +38,10 @@ def _draw(axes: Any, axis: Axis, results: Results) -> None:
     rows = {row.name: row for row in results.rows}
     # What was trained, which for a value of "none" is the default of the task.
     values = {name: rows[name].values[axis.name] for name in sorted(rows)}
-    if _are_numbers(values.values()):
+    if are_numbers(values.values()):
         positions = values
         distinct = sorted(set(values.values()))
-        if is_wide(axis):
+        if axis.is_wide:
             axes.set_xscale("log")
         if axis.kind == "grid" and len(distinct) <= _MOST_TICKS:
             axes.set_xticks(distinct, [f"{value:g}" for value in distinct])
@@ -79,22 +78,3 @@ def _draw_returns(axes: Any, rows: dict[str, Row], positions: dict[str, float]) 
         xs = [positions[name] for name in chosen]
         axes.errorbar(xs, means, errors, fmt="o", color=color, capsize=3, alpha=0.8, label=label)
     axes.legend()
-
-
-def is_number(axis: Axis) -> bool:
-    """Whether all values are numbers."""
-    return _are_numbers(axis.values)
-
-
-def _are_numbers(values: Iterable[Any]) -> bool:
-    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-
-
-def is_wide(axis: Axis) -> bool:
-    """Whether values differ so much that only their ratios matter."""
-    return axis.kind == "log_uniform" or (
-        axis.kind == "grid"
-        and is_number(axis)
-        and min(axis.values) > 0
-        and max(axis.values) >= 5 * min(axis.values)
-    )

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -72,14 +72,14 @@ def score_of(directory: Path, env_step: int | None = None) -> Score | None:
       directory: of the run.
       env_step: of the evaluation; default: the last.
     """
-    points = {seed: dict(points) for seed, points in read_returns(directory).items()}
-    steps = {step for values in points.values() for step in values}
+    of_seeds = {seed: dict(returns) for seed, returns in read_returns(directory).items()}
+    steps = {step for returns in of_seeds.values() for step in returns}
     at_rung = env_step is not None
     if env_step is None:
         env_step = max(steps, default=None)
     if env_step not in steps:
         return None
-    returns = {seed: values[env_step] for seed, values in points.items() if env_step in values}
+    returns = {seed: own[env_step] for seed, own in of_seeds.items() if env_step in own}
     diverged = [at for at in read_diverged(directory).values() if not at_rung or at <= env_step]
     return Score(env_step, returns, len(diverged))
 
@@ -135,10 +135,10 @@ class Results:
 
 
 def read_results(directories: Sequence[Path]) -> Results:
-    """Reads the runs of a sweep, of which every directory has a part.
+    """Reads the runs of a sweep that one machine has trained, or several in a directory each.
 
     Raises:
-      ConfigError: if they are parts of different sweeps, or nothing was evaluated yet.
+      ConfigError: if they hold different sweeps, or nothing was evaluated yet.
     """
     description = _read_same(directories)
     config = from_nested(description["config"])
@@ -173,19 +173,14 @@ def _read_axis(text: str) -> Axis:
     return parse_axis(cast(Kind, flag.removeprefix("--").replace("-", "_")), axis)
 
 
-def _read_rows(directory: Path, task: str, axes: Sequence[Axis]) -> list[Row]:
-    rows = []
-    points = sorted(directory.glob("[0-9]*")) if axes else [directory]
-    for point in points:
-        run = point / task
-        if not (run / CONFIG_FILE).exists():
-            continue
-        score = score_of(run)
+def _read_rows(directory: Path, task: str, axes: Sequence[Axis]) -> Iterator[Row]:
+    for place in sorted(directory.glob("[0-9]*")) if axes else [directory]:
+        run = place / task
+        score = score_of(run) if (run / CONFIG_FILE).exists() else None
         if score is not None:
             known = flatten(read_config(run))
             values = {axis.name: known.get(axis.name) for axis in axes}
-            rows.append(Row(point.name if axes else "", task, values, run, score))
-    return rows
+            yield Row(place.name if axes else "", task, values, run, score)
 
 
 def _rank(rows: list[Row]) -> list[Row]:

@@ -169,7 +169,7 @@ def test_a_group_is_one_program(programs, tmp_path):
     assert {count for _, count in programs} <= {9, 10}  # ten where there are two devices
 
 
-def test_members_are_runs_like_any_other(finished):
+def test_trials_are_runs_like_any_other(finished):
     for trial in finished.trials():
         directory = run_directory(trial.config)
         config = read_config(directory)
