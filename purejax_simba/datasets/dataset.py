@@ -1,11 +1,11 @@
 """What every format of datasets is read into, what is refused, and for which environment it is."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -142,6 +142,11 @@ def as_numbers(
             "the same number"
         )
     return values.astype(np.float32)
+
+
+def join(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Arrays by their names in `Dataset`, those of one part after those of another."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def describe(layout: Sequence[tuple[str, tuple[int, ...]]]) -> str:

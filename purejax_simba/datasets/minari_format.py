@@ -20,6 +20,7 @@ from purejax_simba.datasets.dataset import (
     as_numbers,
     check_room,
     describe,
+    join,
     require,
 )
 
@@ -50,19 +51,16 @@ def read(name: str) -> Dataset:
             )
     check_room(name, source.total_steps * sum(map(_count, spaces)))
     own_range = _range(spaces[1])
-    parts: dict[str, list[np.ndarray]] = {key: [] for key in _PARTS}
-    for episode in source.iterate_episodes():
-        for key, value in _transitions(name, episode, spaces[0], own_range).items():
-            parts[key].append(value)
-    if not parts["reward"]:
+    episodes = [
+        _transitions(name, episode, spaces[0], own_range) for episode in source.iterate_episodes()
+    ]
+    if not episodes:
         raise ConfigError(f"{name} holds no episodes: record some")
-    arrays = {key: np.concatenate(values) for key, values in parts.items()}
     origin, is_own = _origin(source)
     # Our own have what policies give, which are the same numbers for every environment.
-    return Dataset(name, **arrays, origin=origin, action_range=None if is_own else own_range)
-
-
-_PARTS = ("observation", "action", "reward", "terminated", "ended", "next_observation")
+    return Dataset(
+        name, **join(episodes), origin=origin, action_range=None if is_own else own_range
+    )
 
 
 def _find(minari: Any, name: str) -> Any:

@@ -13,7 +13,7 @@ import envs
 from envs import episodes
 from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError, known
-from purejax_simba.datasets.dataset import Dataset, Origin, observations_of
+from purejax_simba.datasets.dataset import Dataset, Origin, join, observations_of
 from purejax_simba.runs.policies import load_policy
 
 # Observations `(n, O)` and a PRNG key to actions `(n, A)`.
@@ -37,12 +37,7 @@ class Steps(NamedTuple):
     counts: jax.Array
 
 
-def play(
-    environment: envs.Environment,
-    policy: Policy,
-    key: jax.Array,
-    num_episodes: int,
-) -> Steps:
+def play(environment: envs.Environment, policy: Policy, key: jax.Array, num_episodes: int) -> Steps:
     """Plays whole episodes side by side.
 
     Args:
@@ -141,10 +136,7 @@ def record_run(
 
 
 def _record(
-    environment: envs.Environment,
-    policy: Policy,
-    key: jax.Array,
-    num_episodes: int,
+    environment: envs.Environment, policy: Policy, key: jax.Array, num_episodes: int
 ) -> dict[str, Any]:
     """The steps of whole episodes, one after the other: `(N, ...)` by their names in `Dataset`."""
     together = min(_TOGETHER, num_episodes)
@@ -156,4 +148,4 @@ def _record(
         by_episode = {name: array.swapaxes(0, 1)[:wanted] for name, array in steps.items()}
         counts = by_episode.pop("counts")
         parts.append({name: array[counts] for name, array in by_episode.items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return join(parts)
