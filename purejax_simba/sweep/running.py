@@ -162,7 +162,7 @@ def _ask(study: Study | None, number: int) -> list[Sample]:
 def _tell(study: Study | None, samples: Sequence[Sample], trials: Sequence[Trial]) -> None:
     for sample, (*_, config) in zip(samples, trials, strict=True):
         if study:
-            study.tell(sample, score_of(run_directory(config)), config.total_env_steps)
+            study.tell(sample, score_of(run_directory(config)), config.steps)
 
 
 def _run_batch(group: Group, halving: Halving | None, compiler: Compiler) -> None:

@@ -202,11 +202,16 @@ class Study:
         values = {axis.name: _choose(trial, axis) for axis in self._sweep.sampled_axes}
         return Sample(trial.number, values)
 
-    def tell(self, sample: Sample, score: Score | None, total_env_steps: int) -> None:
+    def tell(self, sample: Sample, score: Score | None, steps: int) -> None:
         """Says what came of a sample, unless that was said before.
 
         What halving has stopped is pruned, with the return at that step; what has diverged, or has
         a return that is NaN, is as bad as can be.
+
+        Args:
+          sample: see there.
+          score: of the run; None if it has no evaluation.
+          steps: of a whole run.
 
         Raises:
           ConfigError: if the storage does not answer any more.
@@ -220,7 +225,7 @@ class Study:
             trial = optuna.trial.Trial(self._study, known._trial_id)
             if score is None or score.diverged or math.isnan(score.mean):
                 self._study.tell(trial, -np.inf, skip_if_finished=True)
-            elif score.env_step < total_env_steps:
+            elif score.env_step < steps:
                 if score.env_step not in known.intermediate_values:
                     trial.report(score.mean, score.env_step)
                 state = optuna.trial.TrialState.PRUNED

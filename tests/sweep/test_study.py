@@ -10,7 +10,9 @@ import numpy as np
 import optuna
 import pytest
 
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import Config, ConfigError, OfflineConfig, ReplayConfig
+from purejax_simba.datasets import d4rl
+from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.runs.result_files import MetricsFile, create_run_directory, write_diverged
 from purejax_simba.sweep import commands, running, study
 from purejax_simba.sweep.axes import Axis
@@ -68,7 +70,7 @@ def trained(monkeypatch) -> list[list[str]]:
                 place = Path(config.output) / config.experiment / config.task
                 size = (place / "metrics.csv").stat().st_size
             returns = {seed: {"avg_return": _return(config)} for seed in config.seeds}
-            MetricsFile(place, config, size).write(until or config.total_env_steps, returns)
+            MetricsFile(place, config, size).write(until or config.steps, returns)
             if config.agent.learning_rate > 0.1:
                 write_diverged(place, {config.seed: 70})
 
@@ -233,6 +235,29 @@ def test_what_halving_stops_is_pruned(tmp_path):
     for trial in trials:
         if trial.state == PRUNED:
             assert trial.intermediate_values == {100: trial.value}
+
+
+def test_whole_runs_on_a_dataset_are_complete(tmp_path, trained):
+    """Their steps are updates, however many environment steps there would be."""
+    numbers = np.random.default_rng(0).uniform(-1, 1, (64, 3)).astype(np.float32)
+    never = np.zeros(64, bool)
+    made = Dataset(
+        "made", numbers, numbers[:, :1], numbers[:, 0], never, never, numbers, Origin(TASK, 1, 40)
+    )
+    d4rl.write(tmp_path / "made.hdf5", made)
+    config = Config(
+        num_seeds=2,
+        diagnostics="none",
+        agent=tiny.AGENT,
+        experiment="sweep",
+        output=str(tmp_path),
+        offline=OfflineConfig(str(tmp_path / "made.hdf5"), epochs=2),
+        replay=ReplayConfig(batch_size=16),
+    )
+    sweep = Sweep(config, (TASK,), (RATES,), samples=4, sampler="tpe", trials_per_batch=4)
+    running.run_sweep(sweep)
+    assert len(trained) == 1
+    assert [trial.state for trial in _trials(sweep)] == [COMPLETE] * 4
 
 
 def test_a_storage_that_fails_later_is_one_line(tmp_path, trained, monkeypatch):
