@@ -15,6 +15,7 @@ import envs
 from purejax_simba.agents.agent import Agent, Batch, HyperParameters
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
+from purejax_simba.data.priorities import importance_exponent
 from purejax_simba.data.replay import Replay
 from purejax_simba.defaults import make_agent, make_environment, resolve
 from purejax_simba.diagnostics import Metrics
@@ -200,7 +201,7 @@ class OnlineProgram(Program):
         if not self.config.replay.prioritized:
             return state.replay.sample(*choice), None
         done = counters.interactions / self.config.interactions
-        exponent = hyperparameters.importance_exponent_at(done)
+        exponent = importance_exponent(hyperparameters.importance_exponent, done)
         return state.replay.sample_by_priority(*choice, importance_exponent=exponent)
 
     def diagnose(

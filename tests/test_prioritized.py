@@ -12,6 +12,7 @@ from purejax_simba.agents import registry
 from purejax_simba.agents.agent import AgentState
 from purejax_simba.agents.values import Bootstrap
 from purejax_simba.config import Config, ReplayConfig
+from purejax_simba.data.priorities import importance_exponent
 from purejax_simba.data.replay import Replay
 from purejax_simba.run_state import Counters
 from purejax_simba.runs.checkpoint import Checkpoint
@@ -138,7 +139,9 @@ def test_weights_are_those_of_the_paper_at_every_moment():
 def test_the_importance_exponent_rises_to_one():
     numbers = reference_runs.linear_runs(CONFIG).program.hyperparameters()
     progress = jnp.array([0.0, 0.5, 1.0, 1.5])
-    np.testing.assert_allclose(numbers.importance_exponent_at(progress), [0.4, 0.7, 1.0, 1.0])
+    np.testing.assert_allclose(
+        importance_exponent(numbers.importance_exponent, progress), [0.4, 0.7, 1.0, 1.0]
+    )
 
 
 def test_chunks_of_any_size_give_the_same_numbers():

@@ -36,11 +36,6 @@ class HyperParameters(SimpleNamespace):
         """The same with other numbers."""
         return HyperParameters(**(vars(self) | numbers))
 
-    def importance_exponent_at(self, progress: jax.Array) -> jax.Array:
-        """Beta after a part of the run, from 0 to 1; it rises linearly to 1."""
-        start = self.importance_exponent
-        return start + (1.0 - start) * progress.clip(0.0, 1.0)
-
     def learning_rate_at(self, updates: jax.Array) -> jax.Array:
         """Learning rate of the update that follows `updates` earlier ones.
 

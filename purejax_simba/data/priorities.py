@@ -76,6 +76,11 @@ class Priorities(struct.PyTreeNode):
         return block * WIDTH + place, value / total
 
 
+def importance_exponent(start: jax.Array, progress: jax.Array) -> jax.Array:
+    """Beta after a part of the run, from 0 to 1; it rises linearly from `start` to 1."""
+    return start + (1.0 - start) * progress.clip(0.0, 1.0)
+
+
 def _find(entries: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Which entries points lie in, if entries are put end to end.
 
