@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import is_traced
 from purejax_simba.runs import processes
+from purejax_simba.runs.compiling import make_program
 from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
-from purejax_simba.runs.programs import make_program
 from purejax_simba.runs.result_files import replace_text, run_directory
 from purejax_simba.sweep.definition import Point, Sweep, Trial
 from purejax_simba.sweep.grouping import group, resolve_all
