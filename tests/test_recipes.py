@@ -52,6 +52,33 @@ ENTROPIES = {
     "crossq": MINUS_ACTIONS,
     "bro": MINUS_HALF,
 }
+# Of each agent whatever the recipe: widths and blocks or layers of actor and critics, learning
+# rate, updates of the critics per one of the policy, weight of new critics in their average.
+NETWORKS: dict[str, tuple] = {
+    "simba_v2": (128, 1, 512, 2, 1e-4, 1, 0.005),
+    "simba": (128, 1, 512, 2, 1e-4, 1, 0.005),
+    "sac": (256, 2, 256, 2, 3e-4, 1, 0.005),
+    "td3": (256, 2, 256, 2, 3e-4, 2, 0.005),
+    "redq": (256, 2, 256, 2, 3e-4, 20, 0.005),
+    "droq": (256, 2, 256, 2, 3e-4, 20, 0.005),
+    "crossq": (256, 2, 2048, 2, 1e-3, 3, None),
+    "bro": (256, 1, 512, 2, 3e-4, 1, 0.005),
+}
+OWN: dict[str, dict[str, Any]] = {
+    "simba_v2": {"learning_rate_end": 5e-5, "num_bins": 101, "shift": 3.0},
+    "simba": {"weight_decay": 1e-2},
+    "td3": {
+        "exploration_noise": 0.1,
+        "target_noise": 0.2,
+        "target_noise_clip": 0.5,
+        "target_update_interval": 2,
+    },
+    "bro": {
+        "weight_decay": 1e-4,
+        "num_bins": 100,
+        "reset_env_steps": tuple(1000 * n for n in (15, 50, 250, 500, 750, 1000, 1500, 2000)),
+    },
+}
 DROPOUT = {"Hopper-v4": 0.0001, "Walker2d-v4": 0.005, "Ant-v4": 0.01, "Humanoid-v4": 0.1}
 
 
@@ -81,6 +108,28 @@ def test_every_agent_has_its_papers_numbers(task, name):
     if name == "droq":
         rate = DROPOUT.get(task.rpartition("/")[2], 0.01)
         np.testing.assert_allclose(float(numbers.dropout_rate), rate, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_agent_has_its_papers_networks_and_rates(name):
+    agent: Any = _resolve("mujoco/Ant-v4", name).agent
+    found = (
+        agent.actor_hidden_dim,
+        agent.actor_num_blocks,
+        agent.critic_hidden_dim,
+        agent.critic_num_blocks,
+        agent.learning_rate,
+        agent.policy_delay,
+        getattr(agent, "tau", None),
+    )
+    assert found == NETWORKS[name]
+    expected = {"learning_rate_end": agent.learning_rate, "reset_env_steps": (), "value_range": 5.0}
+    expected |= OWN.get(name, {})
+    assert {setting: getattr(agent, setting) for setting in expected} == expected
+    assert (agent.behaviour_cloning_weight, agent.learning_rate_decay) == (0.0, 1.0)
+    assert agent.reset_updates == ()
+    if name not in ("td3", "crossq"):
+        assert agent.target_update_interval == 1
 
 
 @pytest.mark.parametrize("name", [name for name in registry.AGENTS if name != "random"])

@@ -14,7 +14,13 @@ from purejax_simba.agents.droq import DroQ
 from purejax_simba.agents.sac import SAC
 from purejax_simba.agents.settings import Learner
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.config import Config, ConfigError, OfflineConfig
+from purejax_simba.config import (
+    CheckpointConfig,
+    Config,
+    ConfigError,
+    OfflineConfig,
+    ReplayConfig,
+)
 from purejax_simba.defaults import hyperparameters, resolve
 from purejax_simba.names import find_name, flatten, is_traced, replace_values, settings_of
 from purejax_simba.runs.result_files import read_config, write_config
@@ -95,6 +101,70 @@ def test_bounds_are_said(bounds, value, advice):
         Setting(**bounds).check("some_thing", value)
 
 
+def test_the_last_values_that_work_are_accepted():
+    environment: Any = SimpleNamespace(episode_length=5, action_size=2)
+    config = Config(
+        TASK,
+        num_seeds=3,
+        seed=2**32 - 3,
+        num_environments=2,
+        total_env_steps=400,
+        evaluation_interval=200,
+        learning_starts=400,  # all transitions of the run, and all that the replay holds
+        discount=0.0,
+        agent=SAC(tau=1.0),
+        replay=ReplayConfig(
+            capacity=400,
+            batch_size=400,
+            n_step=5,
+            prioritized=True,
+            priority_exponent=0.0,
+            importance_exponent=1.0,
+        ),
+    )
+    resolved = resolve(config, environment)
+    assert (resolved.interactions, resolved.stored_transitions) == (200, 400)
+    for changes in (
+        {"seed": 2**32 - 2},
+        {"learning_starts": 401},
+        {"replay": dataclasses.replace(config.replay, batch_size=401)},
+        {"replay": dataclasses.replace(config.replay, n_step=6)},
+    ):
+        with pytest.raises(ConfigError):
+            resolve(dataclasses.replace(config, **changes), environment)
+
+
+def test_env_steps_are_those_of_all_environments():
+    environment: Any = SimpleNamespace(episode_length=100, action_size=1)
+    config = Config(
+        TASK,
+        num_environments=3,
+        action_repeat=2,
+        total_env_steps=1200,
+        evaluation_interval=240,
+        learning_starts=30,
+        update_to_data_ratio=0.5,
+        checkpoint=CheckpointConfig(interval=60),
+        replay=ReplayConfig(capacity=3000),
+    )
+    config = resolve(config, environment)
+    assert (config.steps_per_interaction, config.interactions, config.steps) == (6, 200, 1200)
+    assert (config.interactions_per_evaluation, config.interactions_per_checkpoint) == (40, 10)
+    assert (config.stored_transitions, config.updates_per_interaction) == (600, 1.5)
+    # The learning rate reaches its end with the last of these updates.
+    numbers = hyperparameters(config, 1)
+    assert float(numbers.learning_rate_decay_updates) == 300.0
+    none = dataclasses.replace(config, checkpoint=CheckpointConfig(interval=0))
+    assert none.interactions_per_checkpoint == 0
+
+
+def test_returns_are_bounded_if_they_are_to_be():
+    for bound, expected in ((True, 7.0), (False, float("inf"))):
+        config = _resolve(Config(TASK, bound_returns=bound, agent=SimbaV2(value_range=7.0)))
+        numbers = hyperparameters(config, 1)
+        assert (numbers.return_bound, numbers.value_range) == (expected, 7.0)
+
+
 def test_it_is_documented(capsys):
     with pytest.raises(SystemExit):
         train.parse(["--agent.name", "calm", "--help-all"])
@@ -144,6 +214,8 @@ def test_what_is_given_is_overwritten_by_no_recipe_and_no_default():
     given = SimbaV2(behaviour_cloning_weight=0.0, learning_rate_end=5e-5)
     config = _resolve(Config(TASK, offline=offline, agent=given))
     assert (config.agent.behaviour_cloning_weight, config.agent.learning_rate_end) == (0.0, 5e-5)
+    # The learning rate of other agents does not fall, offline neither.
+    assert _resolve(Config(TASK, offline=offline, agent=SAC())).agent.learning_rate_end == 3e-4
 
 
 def test_another_agent_keeps_what_was_given_and_refuses_what_it_does_not_have():

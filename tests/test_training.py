@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 from jax import monitoring
 
-from purejax_simba.agents.agent import UpdateMetrics
-from purejax_simba.config import Config, ReplayConfig
+from purejax_simba.agents.agent import Agent, Noise, UpdateMetrics
+from purejax_simba.config import Config, ReplayConfig, StartConfig
 from purejax_simba.defaults import resolve
-from purejax_simba.run_state import Counters
+from purejax_simba.evaluation import evaluate, evaluation_policy
+from purejax_simba.run_state import Counters, Progress
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program, make_train
 from tests.helpers import linear, reference_runs
+from tests.helpers.counter import Counter
 from tests.helpers.reference_runs import (
     CONFIG,
     EPISODE,
@@ -199,6 +201,132 @@ def test_a_run_that_diverged_does_not_begin_anew():
     assert_identical(pick(state.agent, 0), pick(start.agent, 0))
 
 
+def test_a_reset_comes_once_and_every_time_to_other_networks():
+    """Before the first update of its interaction, however many follow."""
+    agent = dataclasses.replace(CONFIG.agent, reset_env_steps=(59, 69))
+    with linear.agents():
+        program = make_program(dataclasses.replace(CONFIG, agent=agent))
+    runs = linear_runs()
+    state, numbers = pick(runs.start()[1], 0), pick(runs.hyperparameters, 0)
+
+    @jax.jit
+    def actor(interactions: int, number: int) -> jax.Array:
+        """After what precedes an update, where 30 updates came before this interaction."""
+        counters = Counters.create().replace(interactions=interactions, updates=30)
+        key = jax.random.fold_in(state.key, interactions)
+        return program._reset_if_due(key, counters, state, numbers, jnp.int32(number)).actor
+
+    start = np.asarray(state.agent.actor)
+    first, second = actor(60, 30), actor(70, 30)
+    for one, other in ((first, start), (second, start), (first, second)):
+        assert np.abs(one - other).max() > 0.01
+    for interactions, number in ((60, 31), (59, 30), (61, 30)):
+        np.testing.assert_array_equal(actor(interactions, number), start)
+
+
+def test_an_update_sees_its_own_step_and_the_statistics_before_it():
+    """The first update, of interaction 50, put together from the states around it."""
+    runs = linear_runs()
+    (_, before), (_, after) = runs.after(49), runs.after(50)
+    before, after, numbers = pick(before, 1), pick(after, 1), pick(runs.hyperparameters, 1)
+    assert (int(before.agent.updates), int(after.agent.updates)) == (0, 1)
+    key = jax.random.fold_in(before.key, 49)
+    _, _, update_key = jax.random.split(key, 3)
+    update_key = jax.random.fold_in(update_key, 0)
+    sample_key, noise_key = jax.random.split(update_key)
+    drawn = after.replay.sample(sample_key, jnp.int32(50), 16, numbers.discount)
+    # The newest transition is among those that can be drawn.
+    mean = np.asarray(before.observation_moments.mean.high, np.float64)
+    deviation = np.sqrt(np.asarray(before.observation_moments.variance, np.float64) + 1e-8)
+    scale = before.reward_scale
+    deviation_of_returns = np.sqrt(float(scale.moments.variance[0]) + 1e-8)
+    denominator = max(deviation_of_returns, float(scale.largest) / 5.0)
+    batch = drawn._replace(
+        observation=jnp.float32((drawn.observation - mean) / deviation),
+        next_observation=jnp.float32((drawn.next_observation - mean) / deviation),
+        reward=drawn.reward / denominator,
+    )
+    normal = jax.random.normal(noise_key, (2, 16, 1))
+    noise = Noise(normal[0], normal[1])
+    expected, metrics, _ = runs.program.agent.update(
+        before.agent, batch, noise, numbers, jnp.int32(0)
+    )
+    assert_close(after.agent, expected, 1e-4)
+    assert_close(after.progress.update_sums, metrics, 1e-4)
+
+
+def test_random_actions_come_before_what_was_learned_here_or_elsewhere():
+    runs = linear_runs()
+    state, numbers = pick(runs.start()[1], 0), pick(runs.hyperparameters, 0)
+    keys = jax.random.split(jax.random.key(1))
+    observation = jnp.ones((1, 3))
+
+    def acts(counters: Counters, **start: Any) -> bool:
+        """Whether the policy does."""
+        with linear.agents():
+            program = make_program(dataclasses.replace(CONFIG, start=StartConfig(**start)))
+        action = program._act(*keys, counters, state, observation, numbers)
+        random = jax.random.uniform(keys[1], (1, 1), minval=-1.0, maxval=1.0)
+        noise = jax.random.normal(keys[0], (1, 1))
+        own = program.agent.explore(state.agent, observation, noise, numbers)
+        assert np.array_equal(action, own) != np.array_equal(action, random)
+        return np.array_equal(action, own)
+
+    def after(interactions: int, replay_start: int = 0) -> Counters:
+        return Counters.create().replace(
+            interactions=jnp.int32(interactions), replay_start=jnp.int32(replay_start)
+        )
+
+    assert [acts(after(count)) for count in (0, 49, 50)] == [False, False, True]
+    assert acts(after(60, replay_start=60))  # resumed without its replay
+    assert acts(after(0), run="earlier")
+    assert not acts(after(0), run="earlier", parts=("critic", "temperature"))
+
+
+def test_sums_begin_anew_and_any_loss_that_is_not_finite_is_noticed():
+    metrics = UpdateMetrics(*jnp.arange(9.0))
+    progress = Progress.create(1)
+    for number in range(3):
+        progress = progress.begin_interval(jnp.bool_(number == 1))
+        progress = progress.add_update(metrics, jnp.int32(number))
+    assert int(progress.updates) == 2
+    assert [float(total) for total in progress.update_sums] == [2.0 * x for x in range(9)]
+    assert int(progress.diverged_at) == -1
+    for name in ("actor_loss", "critic_loss"):
+        bad = metrics._replace(**{name: jnp.float32(np.nan)})
+        diverged = progress.add_update(bad, jnp.int32(7)).add_update(bad, jnp.int32(8))
+        assert int(diverged.diverged_at) == 7
+
+
+def test_an_actor_that_is_not_finite_plays_zeros():
+    agent = Agent(init=None, act=lambda actor, x, *_: x * actor, explore=None)  # type: ignore[arg-type]
+    config = dataclasses.replace(CONFIG, normalize_observations=False)
+    act = evaluation_policy(config, agent, np.float32([np.nan, np.inf, 0.5]), None, None)  # type: ignore[arg-type]
+    assert act(jnp.ones((2, 3)), jax.random.key(0)).tolist() == [[0.0, 0.0, 0.5]] * 2
+
+
+class Late(Counter):
+    """Ends after one to three steps, by its start, and succeeds in step 2, whoever looks."""
+
+    episode_length = 3
+
+    def step(self, state: Any, action: jax.Array) -> tuple[Any, Any]:
+        state, timestep = super().step(state, action)
+        ended = state.steps >= 1 + (3.0 * state.start).astype(jnp.int32)
+        return state, timestep.replace(terminated=ended)  # type: ignore[attr-defined]
+
+
+def test_what_comes_after_the_end_of_an_episode_does_not_count():
+    keys = jax.random.split(jax.random.key(4), 20)
+    starts = np.asarray(jax.vmap(jax.random.uniform)(keys))
+    lengths = 1 + (3.0 * starts).astype(int)
+    assert set(lengths) == {1, 2, 3}
+    found = evaluate(Late(), lambda x, _: jnp.full((20, 1), 0.5), jax.random.key(4), 20)
+    np.testing.assert_allclose(found.avg_length, lengths.mean(), rtol=1e-6)
+    np.testing.assert_allclose(found.avg_return, 0.5 * lengths.mean(), rtol=1e-6)
+    np.testing.assert_allclose(found.avg_success, (lengths >= 2).mean(), rtol=1e-6)
+
+
 def test_evaluation_changes_nothing_and_plays_whole_episodes():
     runs = linear_runs()
     counters, state = runs.after(30)
@@ -248,6 +376,11 @@ def test_episode_returns_are_tracked():
     expected = rewards[:, EPISODE : EPISODE + 4].sum(1)
     np.testing.assert_allclose(state.progress.episode_return[:, 0], expected, rtol=1e-5)
     assert np.asarray(state.replay.truncations).sum() == 2
+    # Statistics are of what is acted on, the first observation of the second episode among them.
+    seen = np.asarray(state.replay.observation, np.float64)[0, 1 : EPISODE + 5, 0]
+    moments = pick(state.observation_moments, 0)
+    np.testing.assert_allclose(moments.mean.high, seen.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(moments.variance, seen.var(0), rtol=1e-3)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from purejax_simba import offline, training
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.config import Config
 from purejax_simba.data.transitions import Transitions
+from purejax_simba.datasets.dataset import check_spaces
 from purejax_simba.datasets.loading import fill_in, load
-from purejax_simba.datasets.spaces import check_spaces
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.program import Program

@@ -100,7 +100,7 @@ def resume(directory: Path | str, config: Config | None = None, reset: Sequence[
     config = compiler.program.config
     job = Job.of_all_seeds(config, directory if config.output == saved.output else None)
     setup = _set_up(compiler, [job])
-    _check_differences(with_agent_defaults(saved), config)
+    check_differences(with_agent_defaults(saved), config)
     with RunLock(job.directory):
         start = Start.at(read_newest(directory / STATE_DIRECTORY), reset)
         if reset and start.interactions >= setup.end:
@@ -201,7 +201,7 @@ def _set_up(compiler: Compiler, jobs: Sequence[Job], until: int | None = None) -
     return Setup(compiler, jobs, placement, memory, end)
 
 
-def _check_differences(saved: Config, config: Config) -> None:
+def check_differences(saved: Config, config: Config) -> None:
     """Makes sure that a run goes on as it began.
 
     Raises:

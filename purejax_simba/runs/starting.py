@@ -80,7 +80,7 @@ class Start(NamedTuple):
         for message in checkpoint.damaged:
             say(message)
         program = compiler.program
-        snapshot = _snapshot_of(checkpoint, snapshot_shapes(program, placement.inputs))
+        snapshot = snapshot_of(checkpoint, snapshot_shapes(program, placement.inputs))
         runs = Runs(compiler, placement, snapshot)
         env_step = self.interactions * program.config.steps_per_interaction
         line = f"{env_step:>9,} {program.config.step_name}: resumed"
@@ -96,7 +96,7 @@ class Start(NamedTuple):
         return runs
 
 
-def _snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
+def snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
     """What a checkpoint holds, for runs whose replay may be longer now.
 
     Raises:

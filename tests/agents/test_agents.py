@@ -1,5 +1,6 @@
 """Agents beside SimbaV2: what is particular to each, against formulas in numpy."""
 
+import dataclasses
 import functools
 import json
 import typing
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import train
-from purejax_simba.agents import registry
+from purejax_simba.agents import registry, sac
 from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise, UpdateMetrics
 from purejax_simba.agents.hyperparameters import HyperParameters
 from purejax_simba.agents.registry import agent_settings
@@ -168,6 +169,33 @@ def test_td3_targets_are_moving_averages(td3):
         )
 
 
+def test_td3_actions_of_the_target_stay_within_bounds(td3):
+    agent, numbers = _make(name="td3")
+    state, (batch, noise) = td3[0][0], _data()
+    output = state.target_actor["output"]
+    near = output | {"bias": output["bias"] + 2.0}
+    state = dataclasses.replace(state, target_actor=state.target_actor | {"output": near})
+    action = np.tanh(_mlp(state.target_actor, batch.next_observation))
+    action += np.clip(0.2 * noise.next_action, -0.5, 0.5)
+    assert (action > 1.0).any()
+    action = np.clip(action, -1.0, 1.0)
+    value = _values(state.target_critic, batch.next_observation, action).min(0)
+    error = _values(state.critic, batch.observation, batch.action)
+    error = error - (batch.reward + batch.discount * value)
+    loss, _ = agent.actor_critic.critic_loss(state.critic, state, batch, noise, numbers)
+    np.testing.assert_allclose(loss, (error**2).mean(1).sum(), rtol=1e-5)
+
+
+def test_td3_actor_is_pulled_towards_the_actions_of_a_dataset(td3):
+    agent, numbers = _make(name="td3", behaviour_cloning_weight=0.3)
+    state, (batch, noise) = td3[0][0], _data()
+    action = np.tanh(_mlp(state.actor, batch.observation))
+    value = _values(state.critic, batch.observation, action)[0]
+    pull = 0.3 * np.abs(value).mean() * ((action - batch.action) ** 2).mean()
+    loss, _ = agent.actor_critic.actor_loss(state.actor, state, batch, noise, numbers)
+    np.testing.assert_allclose(loss, pull - value.mean(), rtol=1e-4)
+
+
 def test_td3_has_no_entropy_and_nothing_to_tune(td3):
     (state, _), *_, (_, metrics) = td3
     assert not hasattr(state, "log_temperature")
@@ -217,8 +245,29 @@ def test_sac_losses_are_those_of_the_paper():
     np.testing.assert_allclose(after.log_temperature, expected, rtol=1e-4)
 
 
+def test_plain_policies_have_bounded_standard_deviations():
+    output = np.float32([[5.0, -6.0, 25.0, -30.0], [0.5, 1.5, 1.9, -19.0]])
+    mean, log_std = sac.split_output(output)
+    np.testing.assert_array_equal(mean, output[:, :2])
+    np.testing.assert_array_equal(log_std, np.float32([[2.0, -20.0], [1.9, -19.0]]))
+
+
+def test_random_actions_are_uniform_in_training_and_evaluation():
+    agent = registry.make(OBSERVATION, ACTION, agent_settings("random"))
+    noise = jax.random.normal(jax.random.key(2), (20_000, ACTION))
+    observation = jnp.zeros((20_000, OBSERVATION))
+    for drawn in (
+        agent.explore(None, observation, noise, None),
+        agent.act({}, observation, jax.random.key(3), None),
+    ):
+        assert drawn.shape == noise.shape
+        quantiles = np.quantile(drawn, [0.1, 0.5, 0.9], axis=0)
+        np.testing.assert_allclose(quantiles.T, [[-0.8, 0, 0.8]] * ACTION, atol=0.03)
+        assert abs(np.corrcoef(np.asarray(drawn).T)[0, 1]) < 0.03
+
+
 @pytest.mark.slow
-def test_random_actions_are_uniform_and_nothing_is_learned():
+def test_nothing_is_learned_from_random_actions():
     config = Config(
         task="gymnax/Pendulum-v1",
         total_env_steps=40,
@@ -235,9 +284,6 @@ def test_random_actions_are_uniform_and_nothing_is_learned():
     assert int(state.agent.updates) == 0
     actions = np.asarray(state.replay.action[:20, 0, 0])
     assert len(set(actions.tolist())) == 20
-    noise = jax.random.normal(jax.random.key(2), (20_000, 1))
-    drawn = np.asarray(program.agent.explore(state.agent, jnp.zeros((20_000, 3)), noise, numbers))
-    np.testing.assert_allclose(np.quantile(drawn, [0.1, 0.5, 0.9]), [-0.8, 0, 0.8], atol=0.03)
     # Evaluation draws actions too: episodes from the same start differ.
     evaluate = jax.jit(program.evaluate)
     returns = [

@@ -60,6 +60,33 @@ def test_the_actor_maximises_the_mean_of_the_critics(bro):
     inputs = batch.observation, action.astype(np.float32), numbers
     values = np.asarray(updates.outputs(agent, after.critic, *inputs)).mean((0, 2))
     np.testing.assert_allclose(metrics.actor_loss, (log_density - values).mean(), rtol=1e-4)
+    # Adam's first moment of the temperature, with beta1 0.5.
+    expected = 0.5 * metrics.temperature_loss
+    np.testing.assert_allclose(after.temperature_optimizer.mu, expected, rtol=1e-5)
+
+
+def test_weights_decay_in_all_networks(bro):
+    _, numbers, state, batch, update = bro
+    decay = 100.0  # enough to be seen after one step
+    noise = updates.noise(4)
+    plain, decayed = (
+        update(state, batch, noise, numbers.replace(weight_decay=np.float32(rate)))[0]
+        for rate in (0.0, decay)
+    )
+
+    def networks(state: Any) -> tuple:
+        return state.actor, state.critic, state.exploration.actor
+
+    for own, without, with_decay in zip(*map(networks, (state, plain, decayed)), strict=True):
+        expected = jax.tree.map(lambda leaf: -3e-4 * decay * leaf, own)
+        assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected)) > 1e-2
+        # Other gradients may turn the sign of a step, which is as long as the learning rate.
+        jax.tree.map(
+            lambda new, old, step: np.testing.assert_allclose(new - old, step, atol=7e-4),
+            with_decay,
+            without,
+            expected,
+        )
 
 
 def test_it_explores_with_the_optimistic_actor_and_is_evaluated_without(bro):
@@ -110,6 +137,15 @@ def test_the_optimistic_actor_climbs_the_upper_bound(bro):
         gradient,
     )
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)) > 1e-2
+
+    # Optimism and penalty, with beta1 0.5, by the divergence before the step.
+    shift = _shift(state.exploration.actor, batch.observation, mean)
+    excess = (0.5 * (shift / std) ** 2).sum(-1).mean() / updates.ACTION - 0.05
+    squashed = [(np.log(weight) + 10.0) / 8.75 - 1.0 for weight in (1.0, 0.25)]
+    slopes = [w * 8.75 * (1.0 - t**2) for w, t in zip((1.0, 0.25), squashed, strict=True)]
+    moments = after.exploration.weights_optimizer.mu
+    expected = [0.5 * excess * slopes[0], -0.5 * excess * slopes[1]]
+    np.testing.assert_allclose(moments, expected, rtol=1e-3)
 
 
 def test_optimism_falls_and_its_penalty_grows_when_the_policies_diverge(bro):

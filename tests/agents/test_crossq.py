@@ -72,11 +72,14 @@ def test_the_actors_statistics_move_with_the_policy_alone():
     state, batch = updates.start(agent, numbers)
     update = jax.jit(lambda number: agent.update(state, batch, updates.noise(6), numbers, number))
     for number, count in ((0, 0), (1, 0), (2, 1), (3, 0)):
-        after, *_ = update(np.int32(number))
+        after, metrics, _ = update(np.int32(number))
         statistics = after.actor["batch_stats"]["norm_input"]
         assert int(statistics["batches"]) == count
         expected = 0.01 * count * batch.observation.mean(0)
         np.testing.assert_allclose(statistics["mean"], expected, atol=1e-6)
+        # Adam's first moment, with beta1 0.9, of a metric that counts for three updates.
+        expected = 0.1 * metrics.temperature_loss / 3
+        np.testing.assert_allclose(after.temperature_optimizer.mu, expected, rtol=1e-5)
 
 
 def test_acting_takes_the_running_statistics():

@@ -88,6 +88,7 @@ BAD = {
     "--replay.prioritized --devices-per-run 2": ["--replay.prioritized is for runs on one device"],
     "--discount 1.0": ["--discount is 1.0", "[0, 1)"],
     "--agent.tau 0": ["--agent.tau is 0.0", "(0, 1]"],
+    "--agent.reset-env-steps 0": ["--agent.reset-env-steps is 0", "1 or more"],
     "--agent.num-bins 1": ["--agent.num-bins is 1", "2 or more"],
     "--loggers tensorbored": ["no logger 'tensorbored'", "tensorboard, wandb"],
     "--action-repeat 0": ["action_repeat is 0", "1 or more"],

@@ -241,9 +241,11 @@ def test_reward_scale_is_that_of_float64_after_a_million_steps(
         assert _relative(ours[name], theirs) <= BOUND, name
 
 
-def test_reward_scale_takes_in_all_environments_of_a_run():
+@pytest.mark.parametrize("sign", [1, -1])
+def test_reward_scale_takes_in_all_environments_of_a_run(sign):
+    """The return that is furthest from zero is a loss in one of the two."""
     generator = np.random.default_rng(3)
-    reward = generator.standard_normal((500, 4)).astype(np.float32)
+    reward = sign * generator.standard_normal((500, 4)).astype(np.float32)
     done = generator.random(reward.shape) < 0.05
     scale = _scale(reward, done)
     total = np.zeros(4)

@@ -57,6 +57,19 @@ def _advised(program, processes: int) -> int:
     return int(str(refused.value).split("--num-seeds ")[1].split()[0])
 
 
+def test_groups_of_runs_that_are_filled_up_take_the_room_of_whole_ones(monkeypatch):
+    monkeypatch.setattr(memory, "runs_at_a_time", lambda runs, *_: min(runs, 4))
+    program = make_program(_config(num_seeds=1))
+    sizes = memory.bytes_per_run(program)
+    working = sizes.pop("updates")
+    kept = sum(sizes.values())
+    # Five would take the room of eight.
+    for places, fits in ((4, 4), (6, 4), (7, 4), (8, 8)):
+        assert memory.runs_that_fit(program, 20, places * kept + 4 * working) == fits
+    assert memory.runs_that_fit(program, 20, 3 * kept + 3 * working) == 3
+    assert memory.runs_that_fit(program, 20, kept + working - 1) == 0
+
+
 @pytest.mark.slow
 def test_the_estimate_is_near_what_the_compiler_needs():
     program = make_program(_config(num_seeds=1))

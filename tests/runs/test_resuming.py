@@ -15,9 +15,25 @@ import envs
 from purejax_simba.config import CheckpointConfig, ConfigError
 from purejax_simba.data.replay import TRUNCATED
 from purejax_simba.defaults import resolve
+from purejax_simba.names import replace_values
 from purejax_simba.runs import compiling, experiment
-from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
-from purejax_simba.runs.result_files import read_config, read_returns, write_config
+from purejax_simba.runs.checkpoint import (
+    STATE_DIRECTORY,
+    Checkpoint,
+    named_leaves,
+    read_newest,
+)
+from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.result_files import (
+    METRICS_FILE,
+    copy_metrics,
+    read_config,
+    read_returns,
+    write_config,
+)
+from purejax_simba.runs.runs import Snapshot, snapshot_shapes
+from purejax_simba.runs.starting import snapshot_of
+from purejax_simba.training import make_program
 from tests.helpers.logged import in_metrics, in_tensorboard
 from tests.helpers.stopping import CONFIG, INTERVAL, STEPS, at_interactions, config
 
@@ -185,6 +201,86 @@ def test_a_run_does_not_go_on_as_another(compiled_once, monkeypatch, tmp_path, n
     with pytest.raises(ConfigError, match=message):
         experiment.resume(directory, dataclasses.replace(read_config(directory), **{name: value}))
     assert (directory / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 1),
+        ("physics", "mjx"),
+        ("num_environments", 2),
+        ("evaluation_interval", 30),
+        ("num_evaluation_episodes", 3),
+        ("learning_starts", 41),
+        ("update_to_data_ratio", 2.0),
+        ("discount", 0.5),
+        ("normalize_observations", False),
+        ("bound_returns", False),
+        ("recipe", "paper"),
+        ("agent.tau", 0.1),
+        ("temperature.initial", 0.5),
+        ("replay.capacity", 500),
+        ("replay.n_step", 2),
+        ("start.normalizers", False),
+        ("experiment", "other"),
+    ],
+)
+def test_whatever_changes_numbers_is_refused(name, value):
+    config = resolve(CONFIG)
+    experiment.check_differences(config, config)
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} was .* and is {value}"):
+        experiment.check_differences(config, replace_values(config, {name: value}))
+
+
+def test_what_changes_no_number_is_accepted():
+    config = resolve(CONFIG)
+    harmless = {"total_env_steps": 2 * STEPS, "output": "elsewhere", "checkpoint.keep": 5}
+    harmless |= {"loggers": ("tensorboard",), "log_seeds": "together", "diagnostics": "none"}
+    experiment.check_differences(config, replace_values(config, harmless))
+
+
+def test_some_jobs_of_a_checkpoint_have_their_own_runs_and_sizes():
+    notes = {"metrics_bytes": [10, 20, 30], "num_seeds": [2, 1, 3], "interactions": 7}
+    arrays = {"state.agent.actor": np.arange(6), "counters.updates": np.int32(9)}
+    chosen = Checkpoint(7, arrays, notes, []).of_jobs([0, 2])
+    assert chosen.arrays["state.agent.actor"].tolist() == [0, 1, 3, 4, 5]
+    assert chosen.arrays["counters.updates"] == 9
+    assert chosen.notes == {"metrics_bytes": [10, 30], "num_seeds": [2, 3], "interactions": 7}
+
+
+def test_of_the_results_so_far_those_of_the_checkpoint_are_copied(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old" / METRICS_FILE).write_text("header\nrow\nrow after the checkpoint\n")
+    copy_metrics(tmp_path / "old", tmp_path / "new", len("header\nrow\n"))
+    assert (tmp_path / "new" / METRICS_FILE).read_text() == "header\nrow\n"
+
+
+def test_a_longer_replay_goes_on_with_all_that_the_shorter_one_held():
+    """Without compiling anything: the arrays of a checkpoint, by name."""
+
+    def snapshot(steps: int) -> tuple[Snapshot, dict[str, np.ndarray]]:
+        program = make_program(dataclasses.replace(CONFIG, total_env_steps=steps))
+        shapes = snapshot_shapes(program, Placement.choose(program).inputs)
+        numbers = np.random.default_rng(0)
+        arrays = {
+            name: numbers.integers(1, 100, leaf.shape).astype(leaf.dtype)
+            for name, leaf in named_leaves(shapes).items()
+        }
+        return shapes, arrays
+
+    (_, arrays), (shapes, _) = snapshot(STEPS // 2), snapshot(STEPS)
+    notes = {"replay": True, "interactions": STEPS // 2}
+    longer = snapshot_of(Checkpoint(STEPS // 2, arrays, notes, []), shapes).named()
+    assert longer.keys() == arrays.keys()
+    changed = {name for name, old in arrays.items() if longer[name].shape != old.shape}
+    rings = {"observation", "action", "reward", "ending", "final_observation", "steps_to_final"}
+    assert changed == {f"state.replay.{name}" for name in rings}
+    for name, old in arrays.items():
+        held = longer[name][:, : old.shape[1]] if name in changed else longer[name]
+        np.testing.assert_array_equal(held, old, err_msg=name)
+        if name in changed:
+            assert not longer[name][:, old.shape[1] :].any()
 
 
 def test_the_limit_that_is_written_is_the_one_that_holds(monkeypatch, tmp_path):

@@ -142,6 +142,13 @@ def test_who_was_taken_over_ends(tmp_path):
     assert (tmp_path / LOCK_FILE).exists()
 
 
+def test_the_lock_of_another_process_stays(tmp_path):
+    """Which went on with the run while this one stood still."""
+    with RunLock(tmp_path):
+        _pretend(tmp_path, host="elsewhere")
+    assert json.loads((tmp_path / LOCK_FILE).read_text())["host"] == "elsewhere"
+
+
 def test_an_unreadable_lock_is_one(hurried, tmp_path):
     (tmp_path / LOCK_FILE).write_text("{")
     os.utime(tmp_path / LOCK_FILE, (0, 0))

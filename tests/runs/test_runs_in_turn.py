@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from purejax_simba.config import Config, ReplayConfig
+from purejax_simba.defaults import resolve
 from purejax_simba.runs import placement
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import join_runs, make_mesh, runs_at_a_time, split_runs
@@ -36,6 +37,17 @@ def test_groups_come_back_in_order(size):
     groups = split_runs(tree, size, make_mesh(size))
     assert len(groups) == 4 // size
     jax.tree.map(np.testing.assert_array_equal, join_runs(jax.device_get(groups), 4), tree)
+
+
+def test_every_run_has_the_key_and_the_numbers_of_its_seed():
+    configs = [
+        resolve(dataclasses.replace(CONFIG, seed=seed, num_seeds=count, discount=discount))
+        for seed, count, discount in ((5, 2, 0.9), (40, 1, 0.8))
+    ]
+    inputs = placement.make_inputs(configs, action_size=1)
+    expected = [jax.random.key_data(jax.random.key(seed)) for seed in (5, 6, 40)]
+    np.testing.assert_array_equal(jax.random.key_data(inputs.keys), np.stack(expected))
+    np.testing.assert_allclose(inputs.hyperparameters.discount, [0.9, 0.9, 0.8])
 
 
 @pytest.mark.slow

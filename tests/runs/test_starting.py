@@ -9,9 +9,15 @@ import pytest
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import Config, ConfigError, ReplayConfig, StartConfig
 from purejax_simba.runs import experiment
-from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
+from purejax_simba.runs.checkpoint import (
+    STATE_DIRECTORY,
+    CheckpointWriter,
+    named_leaves,
+    read_newest,
+)
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.runs import snapshot_shapes
 from purejax_simba.runs.starting import from_earlier_run
 from purejax_simba.training import make_program
 
@@ -60,12 +66,32 @@ def _read(start: StartConfig, **changes) -> dict[str, np.ndarray]:
     ],
 )
 def test_what_is_named_is_taken(first, choice, expected):
-    taken = _read(StartConfig(run=str(first), **choice))
-    names = [name.removeprefix("state.").removeprefix("agent.") for name in taken]
-    assert {name.partition(".")[0] for name in names} == expected
     saved = _arrays(first)
+    whole = {
+        name
+        for name in saved
+        if name.removeprefix("state.").removeprefix("agent.").partition(".")[0] in expected
+    }
+    # But for the returns of episodes that are not gone on with.
+    whole.discard("state.reward_scale.discounted_return")
+    taken = _read(StartConfig(run=str(first), **choice))
+    assert set(taken) == whole
     for name, array in taken.items():
         np.testing.assert_array_equal(array, saved[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("name", "own"), [("bro", "exploration"), ("td3", "target_actor")])
+def test_an_actor_comes_with_what_belongs_to_it(tmp_path, name, own):
+    agent = agent_settings(name, actor_hidden_dim=8, critic_hidden_dim=8)
+    config = dataclasses.replace(CONFIG, agent=agent)
+    program = make_program(config)
+    shapes = named_leaves(snapshot_shapes(program, Placement.choose(program).inputs))
+    arrays = {leaf: np.zeros(shape.shape, shape.dtype) for leaf, shape in shapes.items()}
+    with CheckpointWriter(tmp_path / STATE_DIRECTORY, keep=1) as writer:
+        writer.save(40, arrays, {"num_seeds": [2]})
+    start = StartConfig(run=str(tmp_path), parts=("actor",), normalizers=False)
+    taken = _read(start, agent=agent)
+    assert {leaf.split(".")[2] for leaf in taken} == {"actor", own}
 
 
 def test_more_seeds_take_the_runs_again(first):
