@@ -1,7 +1,6 @@
 """A whole experiment: begun, gone on with, or together with others."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -167,10 +166,9 @@ def _begin(jobs: Sequence[Job], directory: Path) -> Sequence[int | None]:
     sizes = [result_files.metrics_size(job.directory) for job in jobs]
     # Those of the first time count, before a process was killed perhaps.
     path = directory / "metrics_bytes.json"
-    if path.exists():
-        return json.loads(path.read_text())
-    result_files.replace_text(path, json.dumps(sizes))
-    return sizes
+    if not path.exists():
+        result_files.replace_json(path, sizes)
+    return result_files.read_json(path, sizes)
 
 
 @still("finding the memory that it takes", processes.say)
