@@ -63,8 +63,7 @@ def main() -> int:
         arguments = parse(sys.argv[1:])
         with still("loading"):
             from envs.cores import count_cores
-            from purejax_simba.runs.compilation_cache import use_compilation_cache
-            from purejax_simba.runs.devices import use_all_cores
+            from purejax_simba.runs.devices import use_all_cores, use_compilation_cache
             from purejax_simba.runs.processes import join
 
             use_all_cores(count_cores(), arguments.options.config.devices_per_run)

@@ -106,8 +106,7 @@ def train(arguments: Arguments) -> None:
         what = config.offline.dataset or config.task or DEFAULT_TASK
         say(f"{what}: {config.num_seeds} seeds of {config.agent.name}; loading ...")
     with still("loading"):
-        from purejax_simba.runs.compilation_cache import use_compilation_cache
-        from purejax_simba.runs.devices import use_all_cores
+        from purejax_simba.runs.devices import use_all_cores, use_compilation_cache
         from purejax_simba.runs.processes import join
 
         use_all_cores(config.num_seeds, config.devices_per_run)

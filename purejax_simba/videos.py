@@ -5,7 +5,6 @@ Where a task has no picture, plots of what was observed and done take their plac
 
 import importlib.util
 import io
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from purejax_simba.config import ConfigError
 from purejax_simba.evaluation import evaluation_policy
 from purejax_simba.program import Program
 from purejax_simba.runs.policies import Policy, read_policies
-from purejax_simba.runs.result_files import read_config, read_returns, replace_text
+from purejax_simba.runs.result_files import read_config, read_returns, replace_json
 from purejax_simba.training import make_program
 
 VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"
@@ -72,8 +71,7 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Pa
     try:
         target.mkdir(exist_ok=True)
         files = _film(target, scene, episodes) if scene else _plot(target, episodes)
-        index = _index(directory, episodes, files)
-        replace_text(target / INDEX_FILE, json.dumps(index, indent=2) + "\n")
+        replace_json(target / INDEX_FILE, _index(directory, episodes, files))
     except OSError as error:
         raise ConfigError(f"cannot write to {target} ({error.strerror}): make room") from error
     return files

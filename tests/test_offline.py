@@ -23,7 +23,7 @@ from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.datasets.recording import play, record_run
 from purejax_simba.report import reading
 from purejax_simba.run_state import Counters
-from purejax_simba.runs import compiling, experiment, memory, programs, session
+from purejax_simba.runs import compiling, experiment, memory, session
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.runs.compiling import CompiledProgram, Compiler
 from purejax_simba.runs.placement import Placement
@@ -89,13 +89,13 @@ def linear_agents(monkeypatch, compiled):
 
 
 def test_the_published_setting_is_the_default(dataset):
-    program = programs.make_program(Config(offline=OfflineConfig(str(dataset))))
+    program = compiling.make_program(Config(offline=OfflineConfig(str(dataset))))
     config, numbers = program.config, program.hyperparameters()
     assert (config.task, config.agent.num_critics, config.batch_size) == (TASK, 2, 256)
     assert config.agent.behaviour_cloning_weight == 0.1
     assert config.num_evaluation_episodes == 100
     fewer = Config(offline=OfflineConfig(str(dataset)), num_evaluation_episodes=7)
-    assert programs.make_program(fewer).config.num_evaluation_episodes == 7
+    assert compiling.make_program(fewer).config.num_evaluation_episodes == 7
     # 100 epochs of one batch.
     assert (config.interactions, config.interactions_per_evaluation) == (100, 10)
     for updates, rate in ((0, 1e-4), (25, 5.5e-5), (50, 1e-5), (99, 1e-5)):
@@ -111,7 +111,7 @@ def test_published_datasets_are_evaluated_on_the_native_task(tmp_path):
         file["actions"] = random.uniform(-1.0, 1.0, (rows, 3))
         file["rewards"] = random.normal(size=rows)
         file["terminals"], file["timeouts"] = np.zeros(rows, bool), np.arange(rows) == 19
-    config = programs.make_program(Config(offline=OfflineConfig(str(path)))).config
+    config = compiling.make_program(Config(offline=OfflineConfig(str(path)))).config
     assert (config.task, config.discount) == ("mujoco/Hopper-v4", 0.995)
     # Without successors of the step at the time limit and of the last one.
     assert config.offline.transitions == rows - 2
@@ -121,7 +121,7 @@ def test_published_datasets_are_evaluated_on_the_native_task(tmp_path):
 
 
 def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agents):
-    program = programs.make_program(_config(dataset))
+    program = compiling.make_program(_config(dataset))
     (transitions,) = jax.tree.map(jnp.asarray, program.data)
     numbers = program.hyperparameters()
     before = jax.jit(program.init)(jax.random.key(0), numbers, transitions)
@@ -208,7 +208,7 @@ def test_a_published_dataset_is_read_and_normalised_as_published(tmp_path, linea
         Config(offline=OfflineConfig(str(path)), agent=tiny.AGENT),
         replay=ReplayConfig(batch_size=batch),
     )
-    program = programs.make_program(config)
+    program = compiling.make_program(config)
     assert program.config.offline.transitions == len(steps) < rows - 10
     (transitions,) = jax.tree.map(jnp.asarray, program.data)
     state = jax.jit(program.init)(jax.random.key(0), program.hyperparameters(), transitions)
@@ -222,7 +222,7 @@ def test_a_published_dataset_is_read_and_normalised_as_published(tmp_path, linea
 
 @pytest.mark.slow
 def test_all_runs_share_one_copy_of_the_data_on_each_device(dataset, linear_agents):
-    program = programs.make_program(_config(dataset))
+    program = compiling.make_program(_config(dataset))
     placement = Placement.choose(program)
     inputs = placement.inputs
     data = program.data
@@ -307,7 +307,7 @@ def command(monkeypatch, capsys):
     def fail(*_: object) -> None:
         raise AssertionError("compiled what cannot run")
 
-    monkeypatch.setattr("purejax_simba.runs.compilation_cache.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("purejax_simba.runs.devices.use_compilation_cache", lambda: None)
     monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", fail)
 
     def run(*arguments: str) -> tuple[int, str]:
@@ -355,7 +355,7 @@ def test_a_dataset_that_does_not_name_its_environment_needs_a_task(command, data
 
 
 def test_a_dataset_that_does_not_fit_is_refused_with_advice(command, dataset, monkeypatch):
-    program = programs.make_program(_config(dataset))
+    program = compiling.make_program(_config(dataset))
     monkeypatch.setattr(memory, "_available_bytes", lambda: 1000)
     with pytest.raises(ConfigError, match="record a smaller dataset") as refused:
         memory.check_memory(program, 1, 2)
@@ -363,7 +363,7 @@ def test_a_dataset_that_does_not_fit_is_refused_with_advice(command, dataset, mo
 
 
 def test_what_is_played_is_what_the_environment_does():
-    environment = programs.make_program(Config(TASK, episode_length=EPISODE)).environment
+    environment = compiling.make_program(Config(TASK, episode_length=EPISODE)).environment
 
     def policy(observation: jax.Array, key: jax.Array) -> jax.Array:
         return jnp.tanh(observation[:, :1] + jax.random.normal(key, (len(observation), 1)))

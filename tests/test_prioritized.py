@@ -17,10 +17,8 @@ from purejax_simba.data.replay import Replay
 from purejax_simba.run_state import Counters
 from purejax_simba.runs.checkpoint import Checkpoint
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
-from purejax_simba.runs.setup import Setup
 from purejax_simba.runs.starting import Start
 from purejax_simba.training import make_program
 from tests.helpers import linear, reference_runs, updates
@@ -177,19 +175,18 @@ def test_without_priorities_nothing_is_carried():
 
 
 @functools.cache
-def _setup(config: Config) -> Setup:
+def _compiler(config: Config) -> Compiler:
     with linear.agents():
-        compiler = Compiler(make_program(config))
-    job = Job.of_all_seeds(compiler.program.config)
-    return Setup(compiler, [job], Placement.choose(compiler.program), memory=0, end=0)
+        return Compiler(make_program(config))
 
 
-def _begin(config: Config) -> Runs:
-    return Start([None]).begin(_setup(config), print)
+def _begin(config: Config, start: Start | None = None) -> Runs:
+    compiler = _compiler(config)
+    return (start or Start([None])).begin(compiler, Placement.choose(compiler.program), print)
 
 
 def _go_on(config: Config, checkpoint: Checkpoint) -> Runs:
-    return Start.at(checkpoint).begin(_setup(config), print)
+    return _begin(config, Start.at(checkpoint))
 
 
 def _checkpoint(runs: Runs, with_replay: bool = True) -> Checkpoint:

@@ -9,7 +9,6 @@ until a checkpoint holds them.
 import functools
 import importlib
 import importlib.util
-import json
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -20,8 +19,9 @@ from purejax_simba.config import Config, ConfigError
 from purejax_simba.runs.result_files import (
     LOGGER_PROGRESS_FILE,
     METRICS_FILE,
+    read_json,
     read_metrics,
-    replace_text,
+    replace_json,
 )
 from purejax_simba.waiting import say
 
@@ -99,9 +99,7 @@ class Loggers:
         self._together = config.log_seeds == "together"
         self._seeds = config.seeds
         # Logger -> run -> the env step of the last point that it has.
-        self._last: dict[str, dict[str, int]] = {}
-        if (directory / LOGGER_PROGRESS_FILE).exists():
-            self._last = json.loads((directory / LOGGER_PROGRESS_FILE).read_text())
+        self._last: dict[str, dict[str, int]] = read_json(directory / LOGGER_PROGRESS_FILE, {})
         self._waiting: list[tuple[int, dict[int, dict[str, float]]]] = []
         self._loggers: dict[str, Logger] = {}
         for name in config.loggers:
@@ -154,9 +152,7 @@ class Loggers:
 
     def _note(self, name: str, run: str, env_step: int) -> None:
         self._last.setdefault(name, {})[run] = env_step
-        replace_text(
-            self._directory / LOGGER_PROGRESS_FILE, json.dumps(self._last, indent=2) + "\n"
-        )
+        replace_json(self._directory / LOGGER_PROGRESS_FILE, self._last)
 
     def _runs(self, values: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
         if not self._together:

@@ -1,6 +1,5 @@
 """Weights & Biases: one of its runs per seed, those of a configuration in one group."""
 
-import json
 import netrc
 import os
 import secrets
@@ -11,7 +10,7 @@ from urllib.parse import urlparse
 
 import wandb
 
-from purejax_simba.runs.result_files import WANDB_IDS_FILE, replace_text
+from purejax_simba.runs.result_files import WANDB_IDS_FILE, read_json, replace_json
 from purejax_simba.waiting import say
 
 _INIT_SECONDS = 30.0
@@ -76,10 +75,10 @@ class WandbLogger:
 
     def _id(self, run: str) -> str:
         path = self._directory / WANDB_IDS_FILE
-        ids = json.loads(path.read_text()) if path.exists() else {}
+        ids = read_json(path, {})
         if run not in ids:
             ids[run] = secrets.token_hex(4)
-            replace_text(path, json.dumps(ids) + "\n")
+            replace_json(path, ids)
         return ids[run]
 
     def _go_offline(self, reason: str) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ import orbax.checkpoint as ocp
 
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import WriteError
+from purejax_simba.runs import processes
+from purejax_simba.waiting import still
 
 STATE_DIRECTORY = Path("checkpoints") / "state"
 # A checkpoint is a directory with these, named after its env step.
@@ -43,6 +45,20 @@ class Checkpoint(NamedTuple):
     arrays: dict[str, np.ndarray]
     notes: dict[str, Any]
     damaged: list[str]
+
+    def of_jobs(self, jobs: Sequence[int]) -> "Checkpoint":
+        """What of it belongs to some of the jobs that it was taken of, as indices."""
+        seeds = self.notes["num_seeds"]
+        ends = np.cumsum(seeds)
+        runs = np.concatenate([np.arange(ends[i] - seeds[i], ends[i]) for i in jobs])
+        arrays = {
+            name: array[runs] if name.startswith("state.") else array
+            for name, array in self.arrays.items()
+        }
+        notes = self.notes | {
+            name: [self.notes[name][i] for i in jobs] for name in ("metrics_bytes", "num_seeds")
+        }
+        return self._replace(arrays=arrays, notes=notes)
 
 
 class CheckpointWriter:
@@ -111,7 +127,7 @@ class CheckpointWriter:
         shutil.rmtree(unfinished, ignore_errors=True)  # what an earlier process left
         unfinished.mkdir(parents=True)
         try:
-            _save_tree(unfinished / _ARRAYS, arrays)
+            save_tree(unfinished / _ARRAYS, arrays)
             (unfinished / _NOTES).write_text(json.dumps(notes))
             (unfinished / _CHECKSUMS).write_text(json.dumps(_checksums(unfinished)))
             for path in unfinished.rglob("*"):
@@ -126,6 +142,7 @@ class CheckpointWriter:
             shutil.rmtree(self._directory / str(old))
 
 
+@still("reading the checkpoint", processes.say)
 def read_newest(directory: Path) -> Checkpoint:
     """Reads the newest checkpoint below `directory` whose files are what was written.
 
@@ -139,7 +156,7 @@ def read_newest(directory: Path) -> Checkpoint:
             if json.loads((path / _CHECKSUMS).read_text()) != _checksums(path):
                 raise ValueError("its files are not as they were written")
             notes = json.loads((path / _NOTES).read_text())
-            return Checkpoint(env_step, _read_tree(path / _ARRAYS), notes, damaged)
+            return Checkpoint(env_step, read_tree(path / _ARRAYS), notes, damaged)
         except (OSError, ValueError) as error:
             damaged.append(f"{path} is damaged ({error})")
     reason = "; ".join(damaged) or "no checkpoint was written"
@@ -208,31 +225,35 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _save_tree(path: Path, tree: Any) -> None:
+def save_tree(path: Path, tree: Any, force: bool = False) -> None:
+    """Writes the arrays of a tree to a directory, complete or not at all.
+
+    Args:
+      path: of the directory.
+      tree: of numpy arrays.
+      force: in place of what is there.
+    """
     # What fails is raised; orbax would print the traceback of each of its threads as well.
     log = logging.getLogger("absl")
     was_disabled, log.disabled = log.disabled, True
     try:
         with _checkpointer() as checkpointer:
-            checkpointer.save(path.absolute(), tree)
+            checkpointer.save(path.absolute(), tree, force=force)
     finally:
         log.disabled = was_disabled
 
 
-def _read_tree(path: Path) -> Any:
+def read_tree(path: Path) -> Any:
+    """What `save_tree` wrote, as nested dictionaries."""
     with _checkpointer() as checkpointer:
         return checkpointer.restore(path.absolute())
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    own = own_process_only()
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=own)
-    return ocp.Checkpointer(handler, multiprocessing_options=own)
-
-
-def own_process_only() -> ocp.options.MultiprocessingOptions:
-    """For orbax: a process that saves or restores does not wait for the others to do it too."""
+    """A process that saves or restores does not wait for the others to do it too."""
     index = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
+    own = ocp.options.MultiprocessingOptions(
         primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process{index}"
     )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=own)
+    return ocp.Checkpointer(handler, multiprocessing_options=own)

@@ -1,4 +1,4 @@
-"""Compiling a program for as many runs as are advanced at a time."""
+"""From a configuration to its program, compiled for as many runs as are advanced at a time."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,13 +7,46 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purejax_simba import offline, training
 from purejax_simba.agents.agent import HyperParameters
+from purejax_simba.config import Config
+from purejax_simba.data.transitions import Transitions
+from purejax_simba.datasets.dataset import check_spaces
+from purejax_simba.datasets.loading import fill_in, load
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState, environment_axes
+from purejax_simba.runs import processes
 from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs
 from purejax_simba.runs.placement import Placement
+from purejax_simba.waiting import still
+
+
+@still("making the environment", processes.say)
+def make_program(config: Config) -> Program:
+    """The program that a configuration asks for; reads its dataset, if it has one.
+
+    Raises:
+      ConfigError, envs.TaskError: for a configuration that cannot be run.
+    """
+    if not config.is_offline:
+        return training.make_program(config)
+    config = fill_in(config)
+    dataset = load(config.offline.dataset)
+    transitions = Transitions.create(
+        observation=dataset.observation,
+        action=dataset.action,
+        reward=dataset.reward,
+        terminated=dataset.terminated,
+        ended=dataset.ended,
+        next_observation=dataset.next_observation,
+    )
+    # Another copy in the memory of the host is of no more use.
+    load.cache_clear()
+    program = offline.make_program(config, transitions)
+    check_spaces(dataset, program.environment, program.config.task)
+    return program
 
 
 class CompiledProgram(NamedTuple):

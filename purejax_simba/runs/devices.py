@@ -1,7 +1,10 @@
-"""Where runs are computed: how they are spread over devices."""
+"""Where runs are computed: JAX before it is first used, and how runs are spread over devices."""
 
+import hashlib
 import os
+import platform
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,6 +31,8 @@ CPU_FLAGS = (
 # Elements of a hidden layer over a batch, from which two runs side by side would not find room in
 # the cache of a core (a megabyte or two).
 _ELEMENTS_WORTH_A_TURN = 128 * 128
+# What compiles faster is not worth a file.
+_SECONDS_WORTH_KEEPING = 0.5
 
 
 def use_all_cores(num_runs: int, devices_per_run: int = 1) -> None:
@@ -50,6 +55,31 @@ def use_all_cores(num_runs: int, devices_per_run: int = 1) -> None:
 def jax_is_initialised() -> bool:
     """Whether JAX has chosen its devices already."""
     return xla_bridge.backends_are_initialized()
+
+
+def use_compilation_cache() -> None:
+    """Lets JAX keep its compiled programs below `$XDG_CACHE_HOME` (or `~/.cache`).
+
+    A directory that the user has chosen (`JAX_COMPILATION_CACHE_DIR`) is left as it is. JAX never
+    keeps programs with host callbacks, such as those that train in C MuJoCo.
+    """
+    chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if chosen is not None:
+        return
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(home / "purejax_simba" / _machine()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _SECONDS_WORTH_KEEPING)
+
+
+def _machine() -> str:
+    """A name for this kind of processor: home directories are shared, instruction sets are not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    features = sorted({line for line in lines if line.startswith(("flags", "Features"))})
+    digest = hashlib.sha256("\n".join(features or lines).encode()).hexdigest()[:8]
+    return f"{platform.machine()}-{digest}"
 
 
 def _devices_for(num_runs: int, limit: int) -> int:
@@ -197,11 +227,6 @@ def _fetch(leaf: jax.Array) -> np.ndarray:
         everywhere = NamedSharding(leaf.sharding.mesh, SHARED)  # type: ignore[attr-defined]
         leaf = jax.jit(lambda array: array, out_shardings=everywhere)(leaf)
     return jax.device_get(leaf)
-
-
-def place_shared(tree: Any, mesh: Mesh) -> Any:
-    """Places arrays that all runs share, once on each device."""
-    return shard_runs(tree, mesh, SHARED)
 
 
 def split_runs(tree: Any, size: int, mesh: Mesh, specs: Any = PER_RUN) -> list[Any]:

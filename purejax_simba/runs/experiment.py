@@ -1,20 +1,37 @@
 """A whole experiment: begun, gone on with, or together with others."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from purejax_simba import loggers
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.defaults import with_agent_defaults
-from purejax_simba.runs import processes, result_files, resuming
-from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint
-from purejax_simba.runs.compiling import Compiler
+from purejax_simba.names import flatten
+from purejax_simba.runs import processes, result_files
+from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint, read_newest
+from purejax_simba.runs.compiling import Compiler, make_program
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.programs import make_program
+from purejax_simba.runs.memory import check_memory
+from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.run_lock import RunLock
-from purejax_simba.runs.session import train_jobs
-from purejax_simba.runs.setup import set_up
+from purejax_simba.runs.session import Setup, train_jobs
 from purejax_simba.runs.starting import Start, from_earlier_run
+from purejax_simba.waiting import still
+
+# What may be another after a resume, because no number of the results depends on it.
+_HARMLESS = (
+    "total_env_steps",
+    "offline.epochs",
+    "output",
+    "checkpoint",
+    "host_time_limit",
+    "diagnostics",
+    "loggers",
+    "log_seeds",
+    "devices_per_run",
+)
 
 
 class Survivors(NamedTuple):
@@ -48,7 +65,7 @@ def train(config: Config) -> Path:
     """
     compiler = Compiler(make_program(config))
     job = Job.of_all_seeds(compiler.program.config)
-    setup = set_up(compiler, [job])
+    setup = _set_up(compiler, [job])
     arrays = from_earlier_run(compiler.program, setup.placement, [job])
     with RunLock(job.directory):
         processes.first_does(lambda: result_files.create_run_directory(job.config))
@@ -81,10 +98,10 @@ def resume(directory: Path | str, config: Config | None = None, reset: Sequence[
     compiler = Compiler(make_program(config or saved))
     config = compiler.program.config
     job = Job.of_all_seeds(config, directory if config.output == saved.output else None)
-    setup = set_up(compiler, [job])
-    resuming.check_differences(with_agent_defaults(saved), config)
+    setup = _set_up(compiler, [job])
+    check_differences(with_agent_defaults(saved), config)
     with RunLock(job.directory):
-        start = Start.at(resuming.find(directory), reset)
+        start = Start.at(read_newest(directory / STATE_DIRECTORY), reset)
         if reset and start.interactions >= setup.end:
             raise ConfigError(
                 f"{directory} is trained to its end: with --reset give more env steps"
@@ -125,12 +142,12 @@ def run_together(
       AllDivergedError: if no run is left; the results until then are in the files.
       And what `train` raises.
     """
-    setup = set_up(compiler, jobs, until)
+    setup = _set_up(compiler, jobs, until)
     if has_checkpoint(directory / STATE_DIRECTORY):
-        start = Start.at(resuming.find(directory))
+        start = Start.at(read_newest(directory / STATE_DIRECTORY))
     elif survivors is not None:
-        checkpoint = resuming.find(survivors.directory)
-        start = Start.at(resuming.select(checkpoint, survivors.jobs))
+        checkpoint = read_newest(survivors.directory / STATE_DIRECTORY)
+        start = Start.at(checkpoint.of_jobs(survivors.jobs))
     else:
         arrays = from_earlier_run(compiler.program, setup.placement, jobs)
         sizes = processes.first_does(lambda: _begin(jobs, directory))
@@ -147,4 +164,58 @@ def _begin(jobs: Sequence[Job], directory: Path) -> Sequence[int | None]:
             result_files.create_run_directory(job.whole, again=begun)
         return [None] * len(jobs)
     sizes = [result_files.metrics_size(job.directory) for job in jobs]
-    return resuming.remember(directory / "metrics_bytes.json", sizes)
+    # Those of the first time count, before a process was killed perhaps.
+    path = directory / "metrics_bytes.json"
+    if not path.exists():
+        result_files.replace_json(path, sizes)
+    return result_files.read_json(path, sizes)
+
+
+@still("finding the memory that it takes", processes.say)
+def _set_up(compiler: Compiler, jobs: Sequence[Job], until: int | None = None) -> Setup:
+    """Chooses devices and refuses what cannot be trained on them.
+
+    Args:
+      compiler: of the program of any of the jobs.
+      jobs: with configurations that are equal but for hyperparameters, seeds and names.
+      until: environment steps after which to stop; default: those of the configurations.
+
+    Raises:
+      ConfigError: if there is not enough memory, or a logger is missing, or the processes that
+        train together have different configurations.
+    """
+    program, config = compiler.program, compiler.program.config
+    processes.check_agreement(dataclasses.asdict(config))
+    loggers.check(config)
+    placement = Placement.choose(program, [job.config for job in jobs])
+    memory = check_memory(
+        program,
+        placement.mesh.size,
+        placement.at_a_time,
+        placement.count,
+        placement.num_processes,
+    )
+    end = (config.steps if until is None else until) // config.steps_per_interaction
+    return Setup(compiler, jobs, placement, memory, end)
+
+
+def check_differences(saved: Config, config: Config) -> None:
+    """Makes sure that a run goes on as it began.
+
+    Raises:
+      ConfigError: with all that differs and should not.
+    """
+    before, now = flatten(saved), flatten(config)
+    differences = [
+        f"--{name.replace('_', '-')} was {before[name]} and is {now[name]}"
+        for name in before
+        if before[name] != now[name] and not {name, name.partition(".")[0]}.intersection(_HARMLESS)
+    ]
+    if differences:
+        raise ConfigError(f"a run goes on only as it began: {'; '.join(differences)}")
+    length = "offline.epochs" if config.is_offline else "total_env_steps"
+    if now[length] < before[length]:
+        raise ConfigError(
+            f"--{length.replace('_', '-')} was {before[length]} and is {now[length]}: "
+            "give as many or more"
+        )

@@ -2,8 +2,8 @@
 
 import bisect
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -62,6 +62,36 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     }
 
 
+class _Need(NamedTuple):
+    """What a program needs, in bytes.
+
+    Attributes:
+      kept: for each run, as long as it lasts.
+      working: for each of those that are updated side by side.
+      data: for what all runs share, on each device.
+    """
+
+    kept: int
+    working: int
+    data: int
+
+    @classmethod
+    def of(cls, program: Program) -> "_Need":
+        """That of the runs of a program."""
+        per_run = bytes_per_run(program)
+        working = per_run.pop("updates")
+        return cls(sum(per_run.values()), working, tree_bytes(program.data))
+
+    def together(self, runs: int, num_devices: int, at_a_time: int) -> int:
+        """Of so many runs, advanced so many at a time, in the memory of all devices together."""
+        places = -(-runs // at_a_time) * at_a_time  # uneven groups are filled up
+        return self.kept * places + self.working * at_a_time + self.data * num_devices
+
+    def in_each(self, runs: int, num_devices: int, at_a_time: int) -> int:
+        """The same in each memory."""
+        return -(-self.together(runs, num_devices, at_a_time) // _memories(num_devices))
+
+
 def check_memory(
     program: Program,
     num_devices: int,
@@ -81,47 +111,36 @@ def check_memory(
     Raises:
       ConfigError: with the memory needed and what would make it smaller.
     """
-    runs = program.config.num_seeds if num_runs is None else num_runs
-    available = _available_bytes()
-    kept, working = _kept_and_working(program)
+    config = program.config
+    runs = config.num_seeds if num_runs is None else num_runs
     own_runs = -(-runs // num_processes)
-    total = kept * own_runs + working * at_a_time
-    sharing = _sharing(num_devices)
-    data = _data_bytes(program, num_devices)
-    needed = -(-total // sharing)
-    if available is not None and data + kept + working > available:
-        _refuse_data(program, data, available)
-    if available is not None and data + needed > available:
-        available -= data
-        if at_a_time < own_runs:
-            fits = max(0, available - working * at_a_time) // kept
-        else:
-            team = min(program.config.devices_per_run, sharing)
-            fits = available * team // (kept + working) * (sharing // team)
-        fits *= num_processes
-        need = f"{runs} seeds need {needed / GIB:.1f} GiB ({kept / GIB:.2f} GiB each for good"
-        free = f"and {available / GIB:.1f} GiB are free"
-        if program.config.is_offline:
-            raise ConfigError(f"{need}) {free}: give --num-seeds {fits}")
+    need, available = _Need.of(program), _available_bytes()
+    rows = max(1, num_devices // config.devices_per_run)
+
+    def needed(count: int) -> int:
+        side_by_side = -(-min(at_a_time, count) // rows) * rows
+        return need.in_each(count, num_devices, side_by_side)
+
+    if available is not None and needed(own_runs) > available:
+        data = need.data * num_devices // _memories(num_devices)
+        if data and needed(1) > available:
+            raise ConfigError(
+                f"{config.offline.dataset} takes {data / GIB:.2f} GiB of each device's memory "
+                f"and {available / GIB:.2f} GiB are free: record a smaller dataset"
+            )
+        fits = num_processes * _most(own_runs, lambda count: needed(count) <= available)
+        text = (
+            f"{runs} seeds need {(needed(own_runs) - data) / GIB:.1f} GiB "
+            f"({need.kept / GIB:.2f} GiB each for good"
+        )
+        free = f"and {(available - data) / GIB:.1f} GiB are free"
+        if config.is_offline:
+            raise ConfigError(f"{text}) {free}: give --num-seeds {fits}")
         advice = f"--num-seeds {fits} or " if fits else ""
         raise ConfigError(
-            f"{need}, most of it replay) {free}: give {advice}a smaller --replay.capacity"
+            f"{text}, most of it replay) {free}: give {advice}a smaller --replay.capacity"
         )
-    return total + data * sharing
-
-
-def _data_bytes(program: Program, num_devices: int) -> int:
-    """Of what all runs share, in each memory; devices that are CPU cores have a copy each."""
-    return tree_bytes(program.data) * num_devices // _sharing(num_devices)
-
-
-def _refuse_data(program: Program, data: int, available: int) -> None:
-    """Raises a `ConfigError` if it is the dataset that leaves no room for a single run."""
-    if data:
-        raise ConfigError(
-            f"{program.config.offline.dataset} takes {data / GIB:.2f} GiB of each device's memory "
-            f"and {available / GIB:.2f} GiB are free: record a smaller dataset"
-        )
+    return need.together(own_runs, num_devices, at_a_time)
 
 
 class OutOfMemoryError(FailedError):
@@ -160,29 +179,23 @@ def runs_that_fit(program: Program, limit: int, available: int | None = None) ->
     available = _available_bytes() if available is None else available
     if available is None:
         return limit
-    kept, working = _kept_and_working(program)
-    sizes = program.config
+    need, config = _Need.of(program), program.config
 
     def fits(runs: int) -> bool:
-        mesh = make_mesh(runs, sizes.devices_per_run)
-        data = _data_bytes(program, mesh.size)
-        at_a_time = runs_at_a_time(runs, mesh, sizes.batch_size, sizes.critic_width)
-        places = -(-runs // at_a_time) * at_a_time  # uneven groups are filled up
-        total = kept * places + working * at_a_time
-        return data + -(-total // _sharing(mesh.size)) <= available
+        mesh = make_mesh(runs, config.devices_per_run)
+        at_a_time = runs_at_a_time(runs, mesh, config.batch_size, config.critic_width)
+        return need.in_each(runs, mesh.size, at_a_time) <= available
 
+    return _most(limit, fits)
+
+
+def _most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest number of runs up to a limit that fits; 0 if not even one does."""
     return bisect.bisect_left(range(1, limit + 1), True, key=lambda runs: not fits(runs))
 
 
-def _kept_and_working(program: Program) -> tuple[int, int]:
-    """Bytes of one run that last, and those that only an update needs."""
-    per_run = bytes_per_run(program)
-    working = per_run["updates"]
-    return sum(per_run.values()) - working, working
-
-
-def _sharing(num_devices: int) -> int:
-    """Devices with memory of their own."""
+def _memories(num_devices: int) -> int:
+    """Devices with memory of their own: those that are CPU cores share that of the machine."""
     return 1 if jax.default_backend() == "cpu" else num_devices
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 import envs
 from purejax_simba.agents.agent import HyperParameters, Params
@@ -17,7 +16,7 @@ from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
 from purejax_simba.program import Program
-from purejax_simba.runs.checkpoint import named_leaves, own_process_only, tree_of
+from purejax_simba.runs.checkpoint import named_leaves, read_tree, save_tree, tree_of
 from purejax_simba.runs.devices import PER_RUN, join_runs, make_mesh, map_runs, split_runs
 from purejax_simba.runs.result_files import read_config
 from purejax_simba.training import make_program
@@ -42,25 +41,18 @@ def save_policies(directory: Path, policy: Policy, places: Sequence[int] | None 
       places: where these belong among those that are there; default: in place of all.
     """
     policy = jax.device_get(policy)
-    path = (directory / POLICY_DIRECTORY).absolute()
-    with ocp.StandardCheckpointer(multiprocessing_options=own_process_only()) as checkpointer:
-        if places is not None and path.exists():
-            count = len(jax.tree.leaves(checkpointer.restore(path))[0])
-            known = checkpointer.restore(path, _shapes(_of_run(policy, 0), count))
-            policy = jax.tree.map(lambda old, new: _with_rows(old, places, new), known, policy)
-        checkpointer.save(path, policy, force=True)
+    path = directory / POLICY_DIRECTORY
+    if places is not None and path.exists():
+        known = tree_of(named_leaves(read_tree(path)), policy, lambda _, array, __: array)
+        policy = jax.tree.map(lambda old, new: _with_rows(old, places, new), known, policy)
+    save_tree(path, policy, force=True)
 
 
 def _of_run(policy: Policy, index: int) -> Policy:
     return jax.tree.map(lambda leaf: leaf[index], policy)
 
 
-def _shapes(one: Policy, count: int) -> Policy:
-    """Shapes of so many policies like this one."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), one)
-
-
-def _with_rows(array: jax.Array, rows: Sequence[int], values: np.ndarray) -> np.ndarray:
+def _with_rows(array: np.ndarray, rows: Sequence[int], values: np.ndarray) -> np.ndarray:
     """The array, longer if need be, with other rows."""
     changed = np.zeros((max(len(array), *(row + 1 for row in rows)), *array.shape[1:]), array.dtype)
     changed[: len(array)] = array
@@ -74,7 +66,7 @@ def read_policies(directory: Path, program: Program) -> Policy:
     Raises:
       ConfigError: if there are none, or they do not fit the configuration.
     """
-    path = (directory / POLICY_DIRECTORY).absolute()
+    path = directory / POLICY_DIRECTORY
     if not path.exists():
         raise ConfigError(
             f"{directory} holds no trained policy: its run did not finish (--resume goes on)"
@@ -90,10 +82,12 @@ def read_policies(directory: Path, program: Program) -> Policy:
             f"{shape.dtype}{shape.shape} is needed"
         )
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.restore(path)
-    shapes = _shapes(Policy(agent.actor, moments, numbers), program.config.num_seeds)
-    return tree_of(named_leaves(saved), shapes, refuse)
+    count = program.config.num_seeds
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype),
+        Policy(agent.actor, moments, numbers),
+    )
+    return tree_of(named_leaves(read_tree(path)), shapes, refuse)
 
 
 def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int, dict[str, float]]:

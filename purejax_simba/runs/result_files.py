@@ -64,7 +64,7 @@ def create_run_directory(config: Config, again: bool = False) -> Path:
 
 def write_config(directory: Path, config: Config) -> None:
     """Writes `config.json`."""
-    replace_text(directory / CONFIG_FILE, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    replace_json(directory / CONFIG_FILE, dataclasses.asdict(config))
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -73,6 +73,16 @@ def replace_text(path: Path, text: str) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     unfinished.write_text(text)
     unfinished.rename(path)
+
+
+def replace_json(path: Path, values: Any) -> None:
+    """The same with values as JSON."""
+    replace_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def read_json(path: Path, default: Any) -> Any:
+    """What is in a file, or a default where there is none."""
+    return json.loads(path.read_text()) if path.exists() else default
 
 
 def metrics_size(directory: Path) -> int:
@@ -172,17 +182,15 @@ def write_json(path: Path, values: Any) -> None:
       ResultsError: if it cannot be written.
     """
     try:
-        replace_text(path, json.dumps(values, indent=2) + "\n")
+        replace_json(path, values)
     except OSError as error:
         raise ResultsError(f"cannot write to {path}: {error.strerror}") from error
 
 
 def read_diverged(directory: Path) -> dict[int, int]:
     """What `write_diverged` wrote; empty if no seed diverged."""
-    path = directory / DIVERGED_FILE
-    if not path.exists():
-        return {}
-    return {int(seed): env_step for seed, env_step in json.loads(path.read_text()).items()}
+    found = read_json(directory / DIVERGED_FILE, {})
+    return {int(seed): env_step for seed, env_step in found.items()}
 
 
 def read_metrics(directory: Path) -> Iterator[tuple[int, dict[int, dict[str, float]]]]:

@@ -1,19 +1,36 @@
 """All runs of a program under way on their devices: advanced, evaluated, saved, replaced."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
+from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState, environment_axes
-from purejax_simba.runs.checkpoint import leaf_name
+from purejax_simba.runs.checkpoint import leaf_name, named_leaves
 from purejax_simba.runs.compiling import CompiledProgram, Compiler, state_shapes
-from purejax_simba.runs.devices import SHARED, divided_runs, fetch, map_runs, place_shared
-from purejax_simba.runs.placement import Placement
-from purejax_simba.runs.snapshot import Snapshot, keys_as_words, words_as_keys
+from purejax_simba.runs.devices import SHARED, divided_runs, fetch, map_runs, shard_runs
+from purejax_simba.runs.placement import Inputs, Placement
+
+
+class Snapshot(NamedTuple):
+    """Everything that changes, as numpy arrays; random keys are their words.
+
+    Attributes:
+      counters: see `Counters`.
+      state: `RunState` with a leading axis of runs.
+    """
+
+    counters: Counters
+    state: RunState
+
+    def named(self) -> dict[str, np.ndarray]:
+        """The arrays by name, as a checkpoint has them."""
+        return {name: np.asarray(leaf) for name, leaf in named_leaves(self).items()}
 
 
 class Runs:
@@ -32,16 +49,16 @@ class Runs:
         """
         self.compiler, self.placement = compiler, placement
         mesh = placement.mesh
-        self._data = place_shared(compiler.program.data, mesh)
+        self._data = shard_runs(compiler.program.data, mesh, SHARED)
         if snapshot is None:
             init = self.compiled.init
             self._states = [init(*inputs, *self._data) for inputs in placement.groups]
-            self.counters = place_shared(Counters.create(), mesh)
+            self.counters = shard_runs(Counters.create(), mesh, SHARED)
         else:
             shapes = state_shapes(compiler.program, *placement.inputs)
-            state = words_as_keys(snapshot.state, shapes)
+            state = _words_as_keys(snapshot.state, shapes)
             self._states = placement.split(state, divided_runs(environment_axes(shapes), mesh))
-            self.counters = place_shared(snapshot.counters, mesh)
+            self.counters = shard_runs(snapshot.counters, mesh, SHARED)
 
     @property
     def compiled(self) -> CompiledProgram:
@@ -85,7 +102,7 @@ class Runs:
         def chosen(state: RunState) -> RunState:
             if not with_replay:
                 state = state.replace(replay=None)
-            return keys_as_words(state)
+            return _keys_as_words(state)
 
         return Snapshot(jax.device_get(self.counters), self.get(chosen))
 
@@ -110,3 +127,29 @@ class Runs:
             self.compiler.program.begin_episodes, mesh, (SHARED, specs), specs, donate=(1,)
         )
         self._states = [begin(self.counters, state) for state in self._states]
+
+
+def _keys_as_words(tree: Any) -> Any:
+    """Arrays as numpy knows them."""
+
+    def words(leaf: jax.Array) -> jax.Array:
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    return jax.tree.map(words, tree)
+
+
+def _words_as_keys(tree: Any, shapes: Any) -> Any:
+    """The opposite, by the types that `shapes` has."""
+
+    def key(leaf: np.ndarray, shape: jax.ShapeDtypeStruct) -> Any:
+        is_key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
+        return jax.random.wrap_key_data(jnp.asarray(leaf)) if is_key else leaf
+
+    return jax.tree.map(key, tree, shapes)
+
+
+def snapshot_shapes(program: Program, inputs: Inputs) -> Snapshot:
+    """Shapes of the arrays of a snapshot of these runs."""
+    state = jax.eval_shape(_keys_as_words, state_shapes(program, *inputs))
+    return Snapshot(jax.eval_shape(Counters.create), state)

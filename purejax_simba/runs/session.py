@@ -2,28 +2,31 @@
 
 import contextlib
 import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import envs
-from purejax_simba.config import ConfigError, known
+from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.defaults import not_in_recipe
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, CheckpointWriter
+from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import spans_processes
-from purejax_simba.runs.interruption import StopRequest, stop_requests
-from purejax_simba.runs.jobs import JobFiles, open_files
+from purejax_simba.runs.jobs import Job, JobFiles, open_files
 from purejax_simba.runs.memory import GIB, clear_memory_errors
+from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.policies import Policy
 from purejax_simba.runs.progress import ProgressDisplay, spread
 from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.session_record import SessionRecord
-from purejax_simba.runs.setup import Setup
 from purejax_simba.runs.starting import Start
 from purejax_simba.training import WITHHELD, Report
 from purejax_simba.waiting import still
@@ -34,6 +37,29 @@ FIRST_CHUNK = 8
 
 class AllDivergedError(ConfigError):
     """No run is left to train."""
+
+
+class Setup(NamedTuple):
+    """What to train, and where it is computed.
+
+    Attributes:
+      compiler: of what all runs do.
+      jobs: whose seeds are the runs.
+      placement: of the runs.
+      memory: bytes that they need in this process.
+      end: interactions after which all of them end.
+    """
+
+    compiler: Compiler
+    jobs: Sequence[Job]
+    placement: Placement
+    memory: int
+    end: int
+
+    @property
+    def config(self) -> Config:
+        """That of the program, in all that is not a job's own."""
+        return self.compiler.program.config
 
 
 def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None:
@@ -71,7 +97,7 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
                 compile_program(setup, display)
             begin = time.monotonic()
             with stop_requests() as request:
-                runs = start.begin(setup, display.say)
+                runs = start.begin(setup.compiler, setup.placement, display.say)
                 session = Session(setup, runs, files, checkpoints, record, display)
                 stopped_by = session.run(request)
             seconds = time.monotonic() - begin
@@ -117,6 +143,45 @@ def _save_policies(runs: Runs, files: Sequence[JobFiles]) -> None:
     policy = Policy(actor, moments, jax.device_get(runs.placement.inputs.hyperparameters))
     for each in files:
         each.finish(policy)
+
+
+class StopRequest:
+    """Which signal asked to stop, if any has.
+
+    Attributes:
+      signal: None until then.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turns the first SIGINT (Ctrl-C) or SIGTERM into a request; the second acts as usual.
+
+    Outside the main thread, where Python takes no signals, nothing is ever requested.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
+        restore()
+
+    for number in usual:
+        signal.signal(number, note)
+    try:
+        yield request
+    finally:
+        restore()
 
 
 class Session:

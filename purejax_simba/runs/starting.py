@@ -9,13 +9,18 @@ import numpy as np
 
 from purejax_simba.config import ConfigError, Part
 from purejax_simba.program import Program
-from purejax_simba.runs import processes, resuming
-from purejax_simba.runs.checkpoint import Checkpoint, named_leaves
+from purejax_simba.runs import processes
+from purejax_simba.runs.checkpoint import (
+    STATE_DIRECTORY,
+    Checkpoint,
+    named_leaves,
+    read_newest,
+    tree_of,
+)
+from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.placement import Placement
-from purejax_simba.runs.runs import Runs
-from purejax_simba.runs.setup import Setup
-from purejax_simba.runs.snapshot import snapshot_of, snapshot_shapes
+from purejax_simba.runs.runs import Runs, Snapshot, snapshot_shapes
 from purejax_simba.waiting import still
 
 # What belongs to each part, as fields of an agent's state; the optimiser comes last.
@@ -52,29 +57,35 @@ class Start(NamedTuple):
         """Taken before."""
         return self.checkpoint.notes["interactions"] if self.checkpoint else 0
 
-    def begin(self, setup: Setup, say: Callable[[str], None]) -> Runs:
+    def begin(self, compiler: Compiler, placement: Placement, say: Callable[[str], None]) -> Runs:
         """Puts the runs there.
 
         Raises:
           ConfigError: if the checkpoint is of other runs.
         """
-        if self.checkpoint is not None:
-            return self._go_on(setup, self.checkpoint, say)
-        runs = Runs(setup.compiler, setup.placement)
-        runs.replace(self.arrays)
-        return runs
+        if self.checkpoint is None:
+            runs = Runs(compiler, placement)
+            runs.replace(self.arrays)
+            return runs
+        with still("going on from the checkpoint", processes.say):
+            return self._go_on(compiler, placement, self.checkpoint, say)
 
-    @still("going on from the checkpoint", processes.say)
-    def _go_on(self, setup: Setup, checkpoint: Checkpoint, say: Callable[[str], None]) -> Runs:
+    def _go_on(
+        self,
+        compiler: Compiler,
+        placement: Placement,
+        checkpoint: Checkpoint,
+        say: Callable[[str], None],
+    ) -> Runs:
         for message in checkpoint.damaged:
             say(message)
-        shapes = snapshot_shapes(setup.compiler.program, setup.placement.inputs)
-        snapshot = snapshot_of(checkpoint, shapes)
-        runs = Runs(setup.compiler, setup.placement, snapshot)
-        env_step = self.interactions * setup.config.steps_per_interaction
-        line = f"{env_step:>9,} {setup.config.step_name}: resumed"
+        program = compiler.program
+        snapshot = snapshot_of(checkpoint, snapshot_shapes(program, placement.inputs))
+        runs = Runs(compiler, placement, snapshot)
+        env_step = self.interactions * program.config.steps_per_interaction
+        line = f"{env_step:>9,} {program.config.step_name}: resumed"
         # Environments in worker processes cannot be saved; offline there are none under way.
-        elsewhere = setup.compiler.program.environment.elsewhere and not setup.config.is_offline
+        elsewhere = program.environment.elsewhere and not program.config.is_offline
         if elsewhere or not checkpoint.notes["replay"]:
             runs.begin_episodes()
             line += ", with new episodes"
@@ -83,6 +94,43 @@ class Start(NamedTuple):
             line += f", with a new {' and '.join(self.reset)}"
         say(line)
         return runs
+
+
+def snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
+    """What a checkpoint holds, for runs whose replay may be longer now.
+
+    Raises:
+      ConfigError: if the checkpoint is of other runs.
+    """
+    has_replay = checkpoint.notes["replay"]
+
+    def fit(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        if name.startswith("state.replay.") and array is None and not has_replay:
+            return np.zeros(shape.shape, shape.dtype)
+        if name.startswith("state.replay.") and array is not None:
+            # With more env steps the ring is longer; until it is full, its end is what is free.
+            missing = [(0, n - m) for n, m in zip(shape.shape, array.shape, strict=True)]
+            extra = missing.pop(1)[1]
+            if extra > 0 and not any(m for _, m in missing) and _holds(shape.dtype, array.dtype):
+                widths = [(0, 0)] * array.ndim
+                widths[1] = (0, extra)
+                return np.pad(array.astype(shape.dtype), widths)
+        found = "nothing" if array is None else f"{array.dtype}{array.shape}"
+        raise ConfigError(
+            f"{name} of the checkpoint is {found}, and {shape.dtype}{shape.shape} is needed: "
+            "it was made with another version or other physics"
+        )
+
+    snapshot: Snapshot = tree_of(checkpoint.arrays, shapes, fit)
+    if has_replay:
+        return snapshot
+    start = np.int32(checkpoint.notes["interactions"])
+    counters = snapshot.counters.replace(replay_start=start)
+    return snapshot._replace(counters=counters)
+
+
+def _holds(wide: np.dtype, narrow: np.dtype) -> bool:
+    return wide == narrow or (wide.kind == narrow.kind == "u" and wide.itemsize > narrow.itemsize)
 
 
 def from_earlier_run(
@@ -104,7 +152,7 @@ def from_earlier_run(
     start = program.config.start
     if not start.run:
         return {}
-    checkpoint = resuming.find(Path(start.run))
+    checkpoint = read_newest(Path(start.run) / STATE_DIRECTORY)
     prefixes = _prefixes(start.parts, start.optimizers)
     prefixes += tuple(f"state.{name}" for name in _NORMALIZERS) if start.normalizers else ()
     places = np.concatenate([job.places for job in jobs])

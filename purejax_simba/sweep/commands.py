@@ -9,8 +9,8 @@ import jax
 from purejax_simba.config import ConfigError
 from purejax_simba.names import is_traced
 from purejax_simba.runs import processes
+from purejax_simba.runs.compiling import make_program
 from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
-from purejax_simba.runs.programs import make_program
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import Group, choose_shard, divide, make_groups
 from purejax_simba.sweep.halving import rungs_of

@@ -12,9 +12,9 @@ from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import make_environment, resolve, with_recipe
 from purejax_simba.names import replace_values, settings_of
 from purejax_simba.runs import processes
+from purejax_simba.runs.compiling import make_program
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.memory import runs_that_fit
-from purejax_simba.runs.programs import make_program
 from purejax_simba.runs.result_files import replace_text, run_directory
 from purejax_simba.sweep.axes import NAMES
 from purejax_simba.sweep.definition import Sweep, Trial

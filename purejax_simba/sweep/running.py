@@ -15,11 +15,10 @@ from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY
-from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.compiling import Compiler, make_program
 from purejax_simba.runs.devices import make_mesh
 from purejax_simba.runs.experiment import Survivors, run_together
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.programs import make_program
 from purejax_simba.runs.result_files import CONFIG_FILE, ResultsError, replace_text, run_directory
 from purejax_simba.runs.run_lock import RunLock
 from purejax_simba.runs.session import AllDivergedError

@@ -33,7 +33,7 @@ def command(monkeypatch, capsys):
 
     monkeypatch.setattr(waiting, "SECONDS", 600.0)  # a slow machine says no more than a fast one
     # It would outlive the test.
-    monkeypatch.setattr("purejax_simba.runs.compilation_cache.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("purejax_simba.runs.devices.use_compilation_cache", lambda: None)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])

@@ -25,7 +25,7 @@ from purejax_simba.datasets.dataset import (
     describe,
     observations_of,
 )
-from purejax_simba.runs import programs
+from purejax_simba.runs import compiling
 from tests.helpers import tiny
 from tests.helpers.counter import Counter
 
@@ -284,10 +284,10 @@ def test_no_program_is_made_for_another_environment():
     task = f"gymnasium/{FAKES}Wide-v0"
     offline = OfflineConfig("minari/wide/random-v0")
     config = Config(task, agent=tiny.AGENT, offline=offline)
-    program = programs.make_program(config)
+    program = compiling.make_program(config)
     assert program.config.episode_length == 7, "its own, and not the 5 of another task"
     with pytest.raises(ConfigError, match="another range of actions"):
-        programs.make_program(dataclasses.replace(config, task=task.replace("Wide", "Named")))
+        compiling.make_program(dataclasses.replace(config, task=task.replace("Wide", "Named")))
 
 
 def test_one_part_needs_no_name_and_our_own_recordings_say_what_they_hold(tmp_path):

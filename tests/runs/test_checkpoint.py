@@ -89,7 +89,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch
         path.mkdir()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_save_tree", fail)
+    monkeypatch.setattr(checkpoint, "save_tree", fail)
     with CheckpointWriter(tmp_path, keep=1) as writer:
         writer.save(20, _arrays(20), {})
         with pytest.raises(CheckpointError, match="No space left on device") as failed:

@@ -12,8 +12,7 @@ from purejax_simba.config import Config
 from purejax_simba.runs import devices
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.placement import Placement
-from purejax_simba.runs.runs import Runs
-from purejax_simba.runs.snapshot import Snapshot
+from purejax_simba.runs.runs import Runs, Snapshot
 from purejax_simba.training import make_program
 from tests.helpers import tiny
 from tests.helpers.several_devices import COLLECTIVES, assert_near

@@ -16,7 +16,7 @@ from purejax_simba.config import CheckpointConfig, ConfigError
 from purejax_simba.data.replay import TRUNCATED
 from purejax_simba.defaults import resolve
 from purejax_simba.names import replace_values
-from purejax_simba.runs import compiling, experiment, resuming
+from purejax_simba.runs import compiling, experiment
 from purejax_simba.runs.checkpoint import (
     STATE_DIRECTORY,
     Checkpoint,
@@ -31,7 +31,8 @@ from purejax_simba.runs.result_files import (
     read_returns,
     write_config,
 )
-from purejax_simba.runs.snapshot import Snapshot, snapshot_of, snapshot_shapes
+from purejax_simba.runs.runs import Snapshot, snapshot_shapes
+from purejax_simba.runs.starting import snapshot_of
 from purejax_simba.training import make_program
 from tests.helpers.logged import in_metrics, in_tensorboard
 from tests.helpers.stopping import CONFIG, INTERVAL, STEPS, at_interactions, config
@@ -226,22 +227,22 @@ def test_a_run_does_not_go_on_as_another(compiled_once, monkeypatch, tmp_path, n
 )
 def test_whatever_changes_numbers_is_refused(name, value):
     config = resolve(CONFIG)
-    resuming.check_differences(config, config)
+    experiment.check_differences(config, config)
     with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} was .* and is {value}"):
-        resuming.check_differences(config, replace_values(config, {name: value}))
+        experiment.check_differences(config, replace_values(config, {name: value}))
 
 
 def test_what_changes_no_number_is_accepted():
     config = resolve(CONFIG)
     harmless = {"total_env_steps": 2 * STEPS, "output": "elsewhere", "checkpoint.keep": 5}
     harmless |= {"loggers": ("tensorboard",), "log_seeds": "together", "diagnostics": "none"}
-    resuming.check_differences(config, replace_values(config, harmless))
+    experiment.check_differences(config, replace_values(config, harmless))
 
 
 def test_some_jobs_of_a_checkpoint_have_their_own_runs_and_sizes():
     notes = {"metrics_bytes": [10, 20, 30], "num_seeds": [2, 1, 3], "interactions": 7}
     arrays = {"state.agent.actor": np.arange(6), "counters.updates": np.int32(9)}
-    chosen = resuming.select(Checkpoint(7, arrays, notes, []), [0, 2])
+    chosen = Checkpoint(7, arrays, notes, []).of_jobs([0, 2])
     assert chosen.arrays["state.agent.actor"].tolist() == [0, 1, 3, 4, 5]
     assert chosen.arrays["counters.updates"] == 9
     assert chosen.notes == {"metrics_bytes": [10, 30], "num_seeds": [2, 3], "interactions": 7}

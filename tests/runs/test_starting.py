@@ -17,7 +17,7 @@ from purejax_simba.runs.checkpoint import (
 )
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.placement import Placement
-from purejax_simba.runs.snapshot import snapshot_shapes
+from purejax_simba.runs.runs import snapshot_shapes
 from purejax_simba.runs.starting import from_earlier_run
 from purejax_simba.training import make_program
 

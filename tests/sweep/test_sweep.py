@@ -69,7 +69,7 @@ def no_compilation(monkeypatch):
 def command(monkeypatch, capsys):
     """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
     monkeypatch.setattr(waiting, "SECONDS", 600.0)  # a slow machine says no more than a fast one
-    monkeypatch.setattr("purejax_simba.runs.compilation_cache.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("purejax_simba.runs.devices.use_compilation_cache", lambda: None)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
