@@ -11,8 +11,7 @@ import tyro
 from purejax_simba.commands import command_line
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError, ProcessOptions
-from purejax_simba.sweep.files import read_file
-from purejax_simba.sweep.options import SweepOptions, make_sweep
+from purejax_simba.sweep.options import SweepOptions, make_sweep, read_file
 from purejax_simba.waiting import still
 
 

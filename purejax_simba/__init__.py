@@ -67,8 +67,9 @@ __all__ = [
 _MODULES = {
     **{
         name: f"purejax_simba.agents.{name.lower()}"
-        for name in ("BRO", "CrossQ", "DroQ", "REDQ", "Random", "SAC", "Simba", "TD3")
+        for name in ("BRO", "CrossQ", "DroQ", "REDQ", "SAC", "Simba", "TD3")
     },
+    "Random": "purejax_simba.agents.random_actions",
     "SimbaV2": "purejax_simba.agents.simba_v2",
     "agent_settings": "purejax_simba.agents.registry",
     **dict.fromkeys(("resume", "train"), "purejax_simba.runs.experiment"),

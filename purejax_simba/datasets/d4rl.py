@@ -6,7 +6,6 @@ and is left out, as is the last row of the file. D4RL's own MuJoCo datasets, tol
 are read so in any case, as in the published code of SimbaV2.
 """
 
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from purejax_simba.config import ConfigError
-from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector, check_room
-from purejax_simba.datasets.packages import require
+from purejax_simba.datasets.dataset import Dataset, Origin, as_numbers, check_room, require
 
 SUFFIXES = (".hdf5", ".h5")
 _KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
@@ -60,21 +58,18 @@ def read(path: Path) -> Dataset:
                     f"{name} has no {' and no '.join(missing)}: D4RL's layout is "
                     f"{', '.join(_KEYS)} and maybe next_observations"
                 )
-            is_published = origin_of(path.stem) != Origin() and "task" not in file.attrs
+            said = {key: _plain(file.attrs[key]) for key in Origin._fields if key in file.attrs}
+            is_published = origin_of(path.stem) != Origin() and "task" not in said
             has_successors = "next_observations" in file and not is_published
             keys = [*_KEYS, *(["next_observations"] if has_successors else [])]
             check_room(name, sum(file[key].size for key in keys))
             arrays = {key: np.asarray(file[key]) for key in keys}
-            attributes = {key: _plain(value) for key, value in file.attrs.items()}
     except FileNotFoundError:
         raise ConfigError(f"{name}: no such file") from None
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{name} cannot be read as HDF5 ({reason})") from error
-    known = {field.name for field in dataclasses.fields(Origin)}
-    own = {key: value for key, value in attributes.items() if key in known}
-    origin = dataclasses.replace(origin_of(path.stem), **own)
-    return _assemble(name, arrays, origin)
+    return _assemble(name, arrays, origin_of(path.stem)._replace(**said))
 
 
 def _plain(value: Any) -> Any:
@@ -82,16 +77,16 @@ def _plain(value: Any) -> Any:
 
 
 def _assemble(name: str, arrays: dict[str, np.ndarray], origin: Origin) -> Dataset:
-    observation = as_matrix(name, "observations", arrays["observations"])
+    observation = as_numbers(name, "observations", arrays["observations"], 2)
     rows = len(observation)
-    action = as_matrix(name, "actions", arrays["actions"], rows)
+    action = as_numbers(name, "actions", arrays["actions"], 2, rows)
     reward, terminals, timeouts = (
-        as_vector(name, key, arrays[key], rows) for key in ("rewards", "terminals", "timeouts")
+        as_numbers(name, key, arrays[key], 1, rows) for key in ("rewards", "terminals", "timeouts")
     )
     terminated = terminals > 0
     ended = terminated | (timeouts > 0)
     if "next_observations" in arrays:
-        following = as_matrix(name, "next_observations", arrays["next_observations"], rows)
+        following = as_numbers(name, "next_observations", arrays["next_observations"], 2, rows)
         if following.shape != observation.shape:
             raise ConfigError(
                 f"{name}: next_observations have {following.shape[1]} numbers and observations "
@@ -131,7 +126,7 @@ def write(path: Path, dataset: Dataset) -> None:
             file["terminals"] = dataset.terminated
             file["timeouts"] = dataset.ended & ~dataset.terminated
             file["next_observations"] = dataset.next_observation
-            for key, value in dataclasses.asdict(dataset.origin).items():
+            for key, value in dataset.origin._asdict().items():
                 if value is not None:
                     file.attrs[key] = value
     except FileExistsError:

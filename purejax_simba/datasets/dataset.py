@@ -1,9 +1,15 @@
-"""What every format of datasets is read into, and what is refused."""
+"""What every format of datasets is read into, what is refused, and for which environment it is."""
 
-from dataclasses import dataclass
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
+import envs
 from purejax_simba.config import ConfigError
 from purejax_simba.runs.memory import GIB, host_bytes
 
@@ -13,8 +19,7 @@ _COPIES = 3
 _TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a dataset comes from, as far as it says.
 
     Attributes:
@@ -23,7 +28,7 @@ class Origin:
       episode_length: time limit in environment steps; None if unknown.
       random_return: mean return of random actions, the zero of normalised scores; None if unknown.
       expert_return: mean return that counts as 100; None if unknown.
-      observations: what an observation is made of, see `spaces.describe`; empty if unknown.
+      observations: what an observation is made of, see `describe`; empty if unknown.
     """
 
     task: str = ""
@@ -59,7 +64,7 @@ class Dataset:
     terminated: np.ndarray
     ended: np.ndarray
     next_observation: np.ndarray
-    origin: Origin = Origin()
+    origin: Origin = field(default_factory=Origin)
     action_range: tuple[np.ndarray, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
@@ -109,34 +114,27 @@ def check_room(name: str, numbers: int) -> None:
         )
 
 
-def as_matrix(name: str, key: str, values: np.ndarray, rows: int | None = None) -> np.ndarray:
+def as_numbers(
+    name: str, key: str, values: np.ndarray, axes: int, rows: int | None = None
+) -> np.ndarray:
     """Values as float32, one row per step.
 
     Args:
       name: of the dataset.
       key: of the array.
       values: as read.
+      axes: 2 for several numbers per step, 1 for one.
       rows: how many there must be; None for any number.
 
     Raises:
       ConfigError: for another shape, or values that are no numbers.
     """
-    return _as_numbers(name, key, values, "(steps, numbers)", values.ndim == 2, rows)
-
-
-def as_vector(name: str, key: str, values: np.ndarray, rows: int | None = None) -> np.ndarray:
-    """The same for one number per step."""
-    if values.ndim == 2 and values.shape[1] == 1:
+    if axes == 1 and values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    return _as_numbers(name, key, values, "(steps,)", values.ndim == 1, rows)
-
-
-def _as_numbers(
-    name: str, key: str, values: np.ndarray, shape: str, fits: bool, rows: int | None
-) -> np.ndarray:
     if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
         raise ConfigError(f"{name}: {key} is of type {values.dtype}: numbers are needed")
-    if not fits:
+    if values.ndim != axes:
+        shape = "(steps,)" if axes == 1 else "(steps, numbers)"
         raise ConfigError(f"{name}: {key} has shape {values.shape}: {shape} is needed")
     if rows is not None and len(values) != rows:
         raise ConfigError(
@@ -144,3 +142,60 @@ def _as_numbers(
             "the same number"
         )
     return values.astype(np.float32)
+
+
+def describe(layout: Sequence[tuple[str, tuple[int, ...]]]) -> str:
+    """Names and shapes of the parts of an observation in order, as text: `goal 2, hand/tip 2x3`.
+
+    The name of a single part says nothing about order and is left out.
+    """
+    sizes = ["x".join(str(size) for size in shape if size != 1) or "1" for _, shape in layout]
+    if len(sizes) == 1:
+        return sizes[0]
+    return ", ".join(f"{name} {size}" for (name, _), size in zip(layout, sizes, strict=True))
+
+
+def observations_of(environment: envs.Environment) -> str:
+    """What an observation is made of."""
+    return describe(environment.layout or [("", (environment.observation_size,))])
+
+
+def check_spaces(dataset: Dataset, environment: envs.Environment, task: str) -> None:
+    """Makes sure that numbers mean the same in both, as far as both say.
+
+    Raises:
+      ConfigError: with what differs.
+    """
+    advice = "give the --task that it was recorded on"
+    recorded, observed = dataset.origin.observations, observations_of(environment)
+    if recorded and recorded != observed:
+        pairs = zip_longest(recorded.split(", "), observed.split(", "), fillvalue="nothing more")
+        first = next(pair for pair in pairs if pair[0] != pair[1])
+        raise ConfigError(
+            f"{dataset.name} has other observations than {task}: {first[0]} where the environment "
+            f"has {first[1]}: {advice}"
+        )
+    if dataset.action_range is None or environment.action_range is None:
+        return
+    for there, here in zip(dataset.action_range, environment.action_range, strict=True):
+        (different,) = np.nonzero(~np.isclose(there, here, rtol=1e-5, atol=1e-6))
+        if different.size:
+            index = different[0]
+            raise ConfigError(
+                f"{dataset.name} has another range of actions than {task}: action {index} reaches "
+                f"{there[index]:g} where the environment has {here[index]:g}: {advice}"
+            )
+
+
+def require(package: str) -> ModuleType:
+    """Imports a package of the extra `offline`.
+
+    Raises:
+      ConfigError: with the command that installs it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed: pip install 'purejax_simba[offline]'"
+        ) from error

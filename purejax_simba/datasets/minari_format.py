@@ -1,6 +1,5 @@
 """Minari's datasets (minari.farama.org), local or, where there is a network, remote ones."""
 
-import dataclasses
 import difflib
 import importlib
 import socket
@@ -15,9 +14,14 @@ import numpy as np
 import envs
 from envs.workers.program import Refused, action_range, entry, layout_of, name_of, parts_of
 from purejax_simba.config import ConfigError
-from purejax_simba.datasets.dataset import Dataset, Origin, as_matrix, as_vector, check_room
-from purejax_simba.datasets.packages import require
-from purejax_simba.datasets.spaces import describe
+from purejax_simba.datasets.dataset import (
+    Dataset,
+    Origin,
+    as_numbers,
+    check_room,
+    describe,
+    require,
+)
 
 PREFIX = "minari/"
 # Under this name the metadata of our own datasets say where they come from.
@@ -119,22 +123,23 @@ def _transitions(
     name: str, episode: Any, observations: Any, own_range: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """One episode's transitions; it has one observation more than steps."""
-    reward = as_vector(name, "rewards", np.asarray(episode.rewards))
+    reward = as_numbers(name, "rewards", np.asarray(episode.rewards), 1)
     steps = len(reward)
-    seen = as_matrix(name, "observations", _flatten(observations, episode.observations))
-    action = as_matrix(name, "actions", _rows(episode.actions), steps)
+    seen = as_numbers(name, "observations", _flatten(observations, episode.observations), 2)
+    action = as_numbers(name, "actions", _rows(episode.actions), 2, steps)
     if len(seen) != steps + 1:
         raise ConfigError(
             f"{name}: episode {episode.id} has {len(seen)} observations and {steps} steps: "
             f"{steps + 1} observations are needed"
         )
+    terminated = as_numbers(name, "terminations", np.asarray(episode.terminations), 1, steps) > 0
     ended = np.zeros(steps, bool)
     ended[-1:] = True
     return {
         "observation": seen[:-1],
         "action": _rescale(action, *own_range),
         "reward": reward,
-        "terminated": as_vector(name, "terminations", np.asarray(episode.terminations), steps) > 0,
+        "terminated": terminated,
         "ended": ended,
         "next_observation": seen[1:],
     }
@@ -182,9 +187,9 @@ def _origin(source: Any) -> tuple[Origin, bool]:
         spec = getattr(source, "_eval_env_spec", None) or source.env_spec
         origin = Origin(_task_of(spec), 1, spec.max_episode_steps) if spec else Origin()
         observations = describe(layout_of(parts_of(source.observation_space)))
-        origin = dataclasses.replace(origin, observations=observations)
+        origin = origin._replace(observations=observations)
     if None not in scores:
-        origin = dataclasses.replace(origin, random_return=scores[0], expert_return=scores[1])
+        origin = origin._replace(random_return=scores[0], expert_return=scores[1])
     return origin, is_own
 
 
@@ -236,7 +241,7 @@ def write(own_id: str, dataset: Dataset, description: str) -> None:
                 description=description,
             )
         known = {key: value for key, value in scores.items() if value is not None}
-        created.storage.update_metadata({_METADATA: dataclasses.asdict(origin), **known})
+        created.storage.update_metadata({_METADATA: origin._asdict(), **known})
     except OSError as error:
         raise ConfigError(
             f"cannot write {PREFIX}{own_id} ({error.strerror}): MINARI_DATASETS_PATH says where "

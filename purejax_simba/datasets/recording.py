@@ -13,12 +13,8 @@ import envs
 from envs import episodes
 from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError, known
-from purejax_simba.datasets.dataset import Dataset, Origin
-from purejax_simba.datasets.spaces import observations_of
-from purejax_simba.evaluation import evaluation_policy
-from purejax_simba.runs.policies import read_policies
-from purejax_simba.runs.result_files import read_config
-from purejax_simba.training import make_program
+from purejax_simba.datasets.dataset import Dataset, Origin, observations_of
+from purejax_simba.runs.policies import load_policy
 
 # Observations `(n, O)` and a PRNG key to actions `(n, A)`.
 Policy = Callable[[jax.Array, jax.Array], jax.Array]
@@ -118,17 +114,8 @@ def record_run(
     if not 0.0 <= noise < np.inf:
         raise ConfigError(f"--noise is {noise}: give a number of at least 0")
     check_seeds("seed", seed)
-    config = read_config(directory)
-    run_seed = config.seed if run_seed is None else run_seed
-    if run_seed not in config.seeds:
-        raise ConfigError(
-            f"--run-seed {run_seed}: {directory} has seeds {config.seed} to {config.seeds[-1]}"
-        )
-    program = make_program(config)
-    environment = program.environment
-    every = read_policies(directory, program)
-    chosen = jax.tree.map(lambda leaf: jnp.asarray(leaf)[run_seed - config.seed], every)
-    policy = evaluation_policy(program.config, program.agent, *chosen)
+    policy = load_policy(directory, run_seed)
+    environment, config = policy.environment, policy.config
 
     def random(observation: jax.Array, key: jax.Array) -> jax.Array:
         shape = (*observation.shape[:-1], environment.action_size)
@@ -136,16 +123,12 @@ def record_run(
 
     def played(policy: Policy, stream: int, count: int) -> Dataset:
         key = jax.random.fold_in(jax.random.key(seed), stream)
-        return Dataset(name, **_record(environment, policy, key, count), origin=Origin())
+        return Dataset(name, **_record(environment, policy, key, count))
 
     with envs.clear_errors():
-        references = [
-            played(each, stream, _REFERENCE_EPISODES).mean_return()
-            for stream, each in enumerate((random, policy))
-        ]
+        random_return = played(random, 0, _REFERENCE_EPISODES).mean_return()
+        policy_return = played(policy, 1, _REFERENCE_EPISODES).mean_return()
         dataset = played(noisy(policy, noise), 2, num_episodes)
-    config = program.config
-    random_return, policy_return = references
     origin = Origin(
         config.task,
         config.action_repeat,

@@ -152,14 +152,16 @@ class TrainedPolicy:
     Attributes:
       config: of its run, resolved.
       seed: that it was trained with.
+      environment: of its task, without automatic reset.
       observation_size, action_size: O and A.
     """
 
     def __init__(self, program: Program, policy: Policy, seed: int):
         """`policy` is that of this seed alone."""
         self.config, self.seed = program.config, seed
-        self.observation_size = program.environment.observation_size
-        self.action_size = program.environment.action_size
+        self.environment = program.environment
+        self.observation_size = self.environment.observation_size
+        self.action_size = self.environment.action_size
         self._key = jax.random.key(seed)
         self._act = jax.jit(evaluation_policy(program.config, program.agent, *policy))
 

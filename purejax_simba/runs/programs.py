@@ -3,8 +3,8 @@
 from purejax_simba import offline, training
 from purejax_simba.config import Config
 from purejax_simba.data.transitions import Transitions
+from purejax_simba.datasets.dataset import check_spaces
 from purejax_simba.datasets.loading import fill_in, load
-from purejax_simba.datasets.spaces import check_spaces
 from purejax_simba.program import Program
 from purejax_simba.runs import processes
 from purejax_simba.waiting import still

@@ -1,14 +1,28 @@
-"""What a sweep varies: `agent.learning-rate=1e-4,3e-4` as an axis."""
+"""What a sweep varies: `agent.learning-rate=1e-4,3e-4` as an axis, and where samples lie."""
 
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from purejax_simba.config import ConfigError
 from purejax_simba.names import all_settings, find_name
-from purejax_simba.sweep.grouping import BOOKKEEPING
 
 Kind = Literal["grid", "uniform", "log_uniform"]
+Sampler = Literal["random", "latin-hypercube", "sobol", "tpe"]
+# What no program knows of.
+NAMES = frozenset({"seed", "num_seeds", "experiment", "output"})
+# No hyperparameters: what is learned does not depend on them, but by chance.
+_BOOKKEEPING = NAMES | {
+    "checkpoint",
+    "host_time_limit",
+    "host_python",
+    "diagnostics",
+    "loggers",
+    "log_seeds",
+    "devices_per_run",
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ def check_varies(name: str, where: str) -> None:
     Raises:
       ConfigError: if it is not.
     """
-    if name.partition(".")[0] in BOOKKEEPING:
+    if name.partition(".")[0] in _BOOKKEEPING:
         option = name.replace("_", "-")
         raise ConfigError(f"{where}: {name} is no hyperparameter, give --{option} instead")
 
@@ -90,3 +104,25 @@ def _check_range(flag: str, text: str, values: tuple[Any, ...]) -> None:
         raise ConfigError(f"{flag} {text}: the first value must be lower than the second")
     if flag == "--log-uniform" and values[0] <= 0:
         raise ConfigError(f"{flag} {text}: both values must be above 0")
+
+
+def sample_positions(sampler: Sampler, count: int, dimensions: int, seed: int) -> np.ndarray:
+    """Positions in [0, 1), `(count, dimensions)`; the same for the same seed.
+
+    Args:
+      sampler: `random` takes each by itself; `latin-hypercube` puts one sample into each of `count`
+        slices of every dimension; `sobol` fills the cube evenly, best with a power of two. (What
+        `tpe` takes depends on more than that, see `study`.)
+      count: of samples.
+      dimensions: of the cube.
+      seed: of the random numbers.
+    """
+    numbers = np.random.default_rng(seed)
+    if sampler == "random":
+        return numbers.random((count, dimensions))
+    from scipy.stats import qmc  # which takes a second
+
+    if sampler == "latin-hypercube":
+        return qmc.LatinHypercube(dimensions, rng=numbers).random(count)
+    # The beginning of a sequence whose length is a power of two, which is what it is made for.
+    return qmc.Sobol(dimensions, rng=numbers).random_base2(max(count - 1, 0).bit_length())[:count]

@@ -7,14 +7,20 @@ from pathlib import Path
 import jax
 
 from purejax_simba.config import ConfigError
+from purejax_simba.names import is_traced
 from purejax_simba.runs import processes
+from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
+from purejax_simba.runs.programs import make_program
 from purejax_simba.sweep.definition import Sweep
-from purejax_simba.sweep.plan import choose_shard, describe, make_groups
+from purejax_simba.sweep.grouping import Group, choose_shard, divide, make_groups
+from purejax_simba.sweep.halving import rungs_of
 from purejax_simba.sweep.plots import draw_plots
 from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, write_results
-from purejax_simba.sweep.running import SweepError, begin_sweep, run_sweep
+from purejax_simba.sweep.running import SweepError, begin_sweep, count_of, run_sweep
 from purejax_simba.sweep.side_by_side import divide_devices, run_shards
 from purejax_simba.waiting import still
+
+_NO_LIMIT = 1_000_000
 
 
 def train(sweep: Sweep, shard: str | None = None) -> None:
@@ -71,6 +77,54 @@ def show(sweep: Sweep, shard: str | None = None) -> None:
       ConfigError, envs.TaskError: for what cannot be trained.
     """
     print(describe(choose_shard(make_groups(sweep), shard), sweep))
+
+
+def describe(groups: Sequence[Group], sweep: Sweep) -> str:
+    """The groups as text: configurations, runs, memory, and what of it fits at a time."""
+    lines = []
+    programs = 0
+    for each in groups:
+        config = each.config
+        program = make_program(config)
+        per_run = sum(bytes_per_run(program).values())
+        fit = runs_that_fit(program, _NO_LIMIT)
+        divided = divide(each, fit)
+        rungs = [rungs_of(sweep.halving, config, len(part)) for part in divided]
+        samples = f"{sweep.samples} samples in batches of " if each.fixed is not None else ""
+        programs += sum(1 + len(steps) for steps in rungs)
+        parts = f", in {len(divided)} parts" if len(divided) > 1 else ""
+        steps = ", ".join(f"{step:,}" for step in rungs[0])
+        compared = f", compared at env steps {steps}" if steps else ""
+        lines.append(
+            f"group {each.number}: {config.task}{_static_values(each)}, {samples}"
+            f"{count_of(len(each.trials), 'configuration')}, {count_of(each.runs, 'run')}, "
+            f"{each.runs * per_run / GIB:.2f} GiB ({per_run / GIB:.3f} GiB per run), "
+            f"{_fitting(each, fit)}{parts}{compared}"
+        )
+    trials = sum(len(each.trials) for each in groups)
+    runs = sum(each.runs for each in groups)
+    if sweep.is_adaptive:
+        trials = sweep.samples * len(groups)
+        runs = trials * sweep.config.num_seeds
+    lines.append(
+        f"{count_of(len(groups), 'group')}, {count_of(programs, 'compiled program')}, "
+        f"{count_of(trials, 'configuration')}, {count_of(runs, 'run')}"
+    )
+    return "\n".join(lines)
+
+
+def _static_values(group: Group) -> str:
+    """Values of static axes, but for those left to the agent or the task."""
+    values = group.trials[0].values.items()
+    return "".join(f", {n}={v}" for n, v in values if not is_traced(n) and v is not None)
+
+
+def _fitting(group: Group, fit: int) -> str:
+    if fit == _NO_LIMIT:
+        return "any number of runs fits"
+    seeds = group.config.num_seeds
+    turns = f", the {seeds} seeds of a configuration take turns" if 0 < fit < seeds else ""
+    return f"{fit:,} fit at a time{turns}"
 
 
 def merge(directories: Sequence[Path], output: Path) -> None:

@@ -3,16 +3,14 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import flatten, is_traced, replace_values
-from purejax_simba.sweep.axes import Axis, check_varies
+from purejax_simba.sweep.axes import Axis, Sampler, sample_positions
 from purejax_simba.sweep.halving import Halving
-from purejax_simba.sweep.sampling import Sampler, sample_positions
 
 DEFINITION_FILE = "sweep.json"
 # What may be another when a sweep goes on, because no number of the results depends on it.
@@ -28,35 +26,24 @@ _HARMLESS = (
 )
 
 
-@dataclass(frozen=True)
-class Point:
-    """One choice of hyperparameters.
+class Trial(NamedTuple):
+    """A choice of hyperparameters on a task.
 
     Attributes:
-      name: its number as text, and its label; empty if it is the only one.
+      name: of the choice, which it has on every task: its number, and its label; empty if there
+        is no other.
       values: dotted name -> value, of all axes.
+      config: that trains; its experiment is `<experiment of the sweep>/<name>`.
     """
 
     name: str
     values: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A point on a task: what one configuration trains.
-
-    Attributes:
-      point: the choice of hyperparameters.
-      config: not resolved; its experiment is `<experiment of the sweep>/<name of the point>`.
-    """
-
-    point: Point
     config: Config
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep; all points of all axes on all tasks.
+    """A sweep; all choices from all axes on all tasks.
 
     Attributes:
       config: what configurations have in common; its task does not count.
@@ -70,7 +57,7 @@ class Sweep:
       trials_per_batch: samples that Optuna chooses, and that train, at the same time.
       configurations: choices of hyperparameters that follow no grid, dotted name -> value, all
         with the same names; each meets everything else.
-      labels: names of the configurations, for those of the points.
+      labels: of the configurations, for the names of trials.
     """
 
     config: Config
@@ -153,47 +140,47 @@ class Sweep:
             for values in itertools.product(*(axis.values for axis in grids))
         ]
 
-    def points(self) -> list[Point]:
-        """All choices of hyperparameters, the last axis changing fastest; not if adaptive."""
-        sampled = self.sampled_axes
-        samples: list[dict[str, Any]] = [{}]
-        if sampled:
-            positions = sample_positions(
-                self.sampler, self.samples, len(sampled), self.sampler_seed
-            )
-            samples = [
-                {axis.name: axis.at(x) for axis, x in zip(sampled, row, strict=True)}
-                for row in positions
-            ]
-        every = [values | sample for values in self.combinations() for sample in samples]
+    def trials(self) -> list[Trial]:
+        """All choices on all tasks, one task after the other; not if adaptive.
+
+        The last axis changes fastest. Configurations are not resolved.
+        """
+        samples = self._samples()
+        choices = [values | sample for values in self.combinations() for sample in samples]
+        names = [_name_of(i, len(choices)) for i in range(len(choices))]
+        names = [name + self._label(values) for name, values in zip(names, choices, strict=True)]
         if not self.all_axes:
-            return [Point("", {})]
+            names = [""]
         return [
-            Point(self.name_of(i, len(every)) + self._label(values), values)
-            for i, values in enumerate(every)
+            self._trial(name, values, task)
+            for task in self.tasks
+            for name, values in zip(names, choices, strict=True)
+        ]
+
+    def _samples(self) -> list[dict[str, Any]]:
+        axes = self.sampled_axes
+        if not axes:
+            return [{}]
+        positions = sample_positions(self.sampler, self.samples, len(axes), self.sampler_seed)
+        return [
+            {axis.name: axis.at(x) for axis, x in zip(axes, row, strict=True)} for row in positions
         ]
 
     def _label(self, values: dict[str, Any]) -> str:
-        """What the name of a point says of its configuration."""
+        """What the name of a choice says of its configuration."""
         for label, configuration in zip(self.labels, self.configurations, strict=False):
             if configuration.items() <= values.items():
                 return f"-{label}"
         return ""
 
-    @staticmethod
-    def name_of(index: int, count: int) -> str:
-        """The name of one of so many points."""
-        return f"{index:0{max(3, len(str(count - 1)))}d}"
+    def sampled(self, index: int, values: dict[str, Any], prefix: str = "") -> Trial:
+        """The trial of one of the samples where results decide on their values."""
+        return self._trial(prefix + _name_of(index, self.samples), values, self.tasks[0])
 
-    def trials(self) -> list[Trial]:
-        """All points on all tasks, one task after the other; not if adaptive."""
-        return [self.trial(point, task) for task in self.tasks for point in self.points()]
-
-    def trial(self, point: Point, task: str) -> Trial:
-        """A point on a task."""
-        name = self.config.experiment
-        place = {"task": task, "experiment": f"{name}/{point.name}" if point.name else name}
-        return Trial(point, replace_values(self.config, point.values | place))
+    def _trial(self, name: str, values: dict[str, Any], task: str) -> Trial:
+        experiment = f"{self.config.experiment}/{name}" if name else self.config.experiment
+        place = {"task": task, "experiment": experiment}
+        return Trial(name, values, replace_values(self.config, values | place))
 
     @property
     def directory(self) -> Path:
@@ -218,64 +205,26 @@ class Sweep:
         }
 
 
-def complete(
-    config: Config, configurations: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, Any], ...]:
-    """Configurations that all have the same names: what one does not say is as in `config`.
+def _name_of(index: int, count: int) -> str:
+    """The name of one of so many choices."""
+    return f"{index:0{max(3, len(str(count - 1)))}d}"
+
+
+def check_same(sweep: Sweep, before: dict[str, Any], place: str, options: str) -> None:
+    """Makes sure that what is in a place is this sweep.
+
+    Args:
+      sweep: to be trained.
+      before: description of the one that is there.
+      place: for the message, as `options`.
+      options: that give another place.
 
     Raises:
-      ConfigError: for what is no hyperparameter.
+      ConfigError: if it is another one, with the differences.
     """
-    known = flatten(config)
-    names = list(dict.fromkeys(name for values in configurations for name in values))
-    for name in names:
-        check_varies(name, "configurations")
-    return tuple(
-        {name: values.get(name, known.get(name)) for name in names} for values in configurations
-    )
-
-
-def check_directory(sweep: Sweep) -> bool:
-    """Whether this sweep has begun in its directory.
-
-    Raises:
-      ConfigError: if another one has, with the differences.
-    """
-    path = sweep.directory / DEFINITION_FILE
-    if not path.exists():
-        return False
-    before = read_description(sweep.directory)
-    check_description(sweep, before, str(sweep.directory), "--experiment or --output")
-    return True
-
-
-def check_description(sweep: Sweep, before: dict[str, Any], place: str, options: str) -> None:
-    """Makes sure that what is in a place is this sweep; `options` would give another place.
-
-    Raises:
-      ConfigError: if it is not, with the differences.
-    """
-    differences = _differences(before, sweep.description())
-    if differences:
-        raise ConfigError(
-            f"{place} holds another sweep: give another {options} ({'; '.join(differences)})"
-        )
-
-
-def check_same(directories: list[Path]) -> dict[str, Any]:
-    """The description of the sweep that has parts in all these directories.
-
-    Raises:
-      ConfigError: if they are parts of different ones, or of none.
-    """
-    first = read_description(directories[0])
-    for directory in directories[1:]:
-        differences = _differences(first, read_description(directory))
-        if differences:
-            raise ConfigError(
-                f"{directories[0]} and {directory} hold different sweeps: {'; '.join(differences)}"
-            )
-    return first
+    found = differences(before, sweep.description())
+    if found:
+        raise ConfigError(f"{place} holds another sweep: give another {options} ({found})")
 
 
 def read_description(directory: Path) -> dict[str, Any]:
@@ -294,17 +243,15 @@ def read_description(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    before = before | before["config"]
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What differs between the descriptions of two sweeps; empty if nothing does."""
     # What was written went through JSON.
-    now = json.loads(json.dumps(now))
-    now = now | now["config"]
-    names = [name for name in {**before, **now} if name != "config"]
-    return [
+    before, now = (each | each["config"] for each in json.loads(json.dumps((before, now))))
+    return "; ".join(
         f"{name.replace('_', '-')} was {_text(before.get(name))} and is {_text(now.get(name))}"
-        for name in names
-        if before.get(name) != now.get(name)
-    ]
+        for name in {**before, **now}
+        if name != "config" and before.get(name) != now.get(name)
+    )
 
 
 def _text(value: Any) -> str:

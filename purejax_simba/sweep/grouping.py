@@ -1,30 +1,37 @@
-"""Which configurations can train as one program: those that differ in traced numbers only."""
+"""Which configurations train as one program, and what of them at a time."""
 
+import dataclasses
+import json
+import operator
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from purejax_simba.config import Config
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import make_environment, resolve, with_recipe
 from purejax_simba.names import replace_values, settings_of
+from purejax_simba.runs import processes
+from purejax_simba.runs.jobs import Job
+from purejax_simba.runs.memory import runs_that_fit
+from purejax_simba.runs.programs import make_program
+from purejax_simba.runs.result_files import replace_text, run_directory
+from purejax_simba.sweep.axes import NAMES
+from purejax_simba.sweep.definition import Sweep, Trial
+from purejax_simba.sweep.halving import rungs_of
+from purejax_simba.waiting import still
 
-# What no program knows of.
-_NAMES = frozenset({"seed", "num_seeds", "experiment", "output"})
-# No hyperparameters: what is learned does not depend on them, but by chance.
-BOOKKEEPING = _NAMES | {
-    "checkpoint",
-    "host_time_limit",
-    "host_python",
-    "diagnostics",
-    "loggers",
-    "log_seeds",
-    "devices_per_run",
-}
+_PARTS_FILE = "parts.json"
+# What of a configuration an environment is made from.
+_environment_options = operator.attrgetter(
+    "task", "physics", "action_repeat", "episode_length", "host_time_limit", "host_python"
+)
 
 
 def static_part(config: Config) -> Config:
     """The configuration with defaults for all that may differ within a program."""
     known = settings_of(config)
-    names = _NAMES | {name for name, setting in known.items() if setting.traced}
+    names = NAMES | {name for name, setting in known.items() if setting.traced}
     # Those of the agent, which has other defaults, are as if they were not given.
     defaults = {name: None if known[name].optional else known[name].default for name in names}
     return replace_values(config, defaults)
@@ -46,20 +53,140 @@ def resolve_all(configs: Sequence[Config]) -> list[Config]:
     return resolved
 
 
-def _environment_options(config: Config) -> tuple:
-    return (
-        config.task,
-        config.physics,
-        config.action_repeat,
-        config.episode_length,
-        config.host_time_limit,
-        config.host_python,
-    )
-
-
 def group(configs: Sequence[Config]) -> list[list[int]]:
     """Indices of resolved configurations that can train together, in order of appearance."""
     groups: dict[Config, list[int]] = {}
     for index, config in enumerate(configs):
         groups.setdefault(static_part(config), []).append(index)
     return list(groups.values())
+
+
+class Group(NamedTuple):
+    """Trials whose configurations differ in traced numbers only.
+
+    Attributes:
+      number: its place among the groups of the sweep.
+      trials: of the group, with resolved configurations. Where they depend on results, see
+        `Sweep.is_adaptive`, others that stand for them: as many as train at a time, with the
+        extremes of the sampled values.
+      directory: for the checkpoints.
+      fixed: values of the axes that are not sampled, where others depend on results.
+    """
+
+    number: int
+    trials: list[Trial]
+    directory: Path
+    fixed: dict[str, Any] | None = None
+
+    @property
+    def config(self) -> Config:
+        """Of any of the trials."""
+        return self.trials[0].config
+
+    @property
+    def runs(self) -> int:
+        """Seeds of all trials."""
+        return len(self.trials) * self.config.num_seeds
+
+
+@still("making the groups of the sweep", processes.say)
+def make_groups(sweep: Sweep) -> list[Group]:
+    """All groups of a sweep, each to be one program if it fits the memory.
+
+    Raises:
+      ConfigError, envs.TaskError: if one of the configurations cannot be run.
+    """
+    place = sweep.directory / "programs"
+    if sweep.is_adaptive:
+        groups = [
+            Group(number, _stand_ins(sweep, fixed), place / f"{number:03d}", fixed)
+            for number, fixed in enumerate(sweep.combinations())
+        ]
+    else:
+        trials = resolved(sweep.trials())
+        groups = [
+            Group(number, [trials[i] for i in indices], place / f"{number:03d}")
+            for number, indices in enumerate(group([trial.config for trial in trials]))
+        ]
+    for each in groups:
+        rungs_of(sweep.halving, each.config, len(each.trials))
+    return groups
+
+
+def resolved(trials: Sequence[Trial]) -> list[Trial]:
+    """The same trials with resolved configurations.
+
+    Raises:
+      ConfigError, envs.TaskError: if one of them cannot be run.
+    """
+    configs = resolve_all([trial.config for trial in trials])
+    return [trial._replace(config=config) for trial, config in zip(trials, configs, strict=True)]
+
+
+def _stand_ins(sweep: Sweep, fixed: dict[str, Any]) -> list[Trial]:
+    size = min(sweep.samples, sweep.trials_per_batch)
+    count = max(size, *(len(axis.values) for axis in sweep.sampled_axes))
+    trials = []
+    for index in range(count):
+        values = {axis.name: axis.values[index % len(axis.values)] for axis in sweep.sampled_axes}
+        trials.append(sweep.sampled(index, fixed | values))
+    # Where the extremes can be run, so can what lies between.
+    return resolved(trials)[:size]
+
+
+def choose_shard(groups: Sequence[Group], shard: str | None) -> list[Group]:
+    """Every n-th group, for `i/n` with i from 1 to n; all for None.
+
+    Raises:
+      ConfigError: for anything else.
+    """
+    if shard is None:
+        return list(groups)
+    index, _, count = shard.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise ConfigError(f"--shard {shard}: give 1/4, for example, up to 4/4")
+    return list(groups[int(index) - 1 :: int(count)])
+
+
+def parts_of(group: Group) -> list[list[Job]]:
+    """What has room in memory at the same time; a group that was begun stays as it is."""
+    parts = processes.first_says(lambda: _divide_once(group))
+    return [[_job(group.trials[i].config, first, count) for i, first, count in p] for p in parts]
+
+
+def _divide_once(group: Group) -> list[list[tuple[int, int, int]]]:
+    path = group.directory / _PARTS_FILE
+    if path.exists():
+        return json.loads(path.read_text())
+    fit = runs_that_fit(make_program(group.config), group.runs)
+    parts = divide(group, fit)
+    group.directory.mkdir(parents=True, exist_ok=True)
+    replace_text(path, json.dumps(parts))
+    return parts
+
+
+def _job(whole: Config, first: int, count: int) -> Job:
+    config = dataclasses.replace(whole, seed=whole.seed + first, num_seeds=count)
+    return Job(config, run_directory(whole), whole)
+
+
+def divide(group: Group, fit: int) -> list[list[tuple[int, int, int]]]:
+    """Parts of a group, about equally large, where so many runs fit at a time.
+
+    Where the seeds of one configuration do not fit, they train in several parts. Where not even
+    one seed does, it is refused when its turn comes.
+
+    Returns:
+      For every part `(trial, first of its seeds, number of seeds)` of those in it.
+    """
+    trials, seeds = len(group.trials), group.config.num_seeds
+    if 0 < fit < seeds:
+        pieces = _ranges(seeds, fit)
+        return [[(i, piece.start, len(piece))] for i in range(trials) for piece in pieces]
+    return [[(i, 0, seeds) for i in part] for part in _ranges(trials, max(1, fit // seeds))]
+
+
+def _ranges(count: int, most: int) -> list[range]:
+    """The numbers below `count` in as few ranges of at most `most` as can be."""
+    size = -(-count // -(-count // most))
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]

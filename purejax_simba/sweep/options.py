@@ -1,21 +1,27 @@
-"""A sweep as it is written on the command line."""
+"""A sweep as it is written: on the command line, or in a file of YAML or Python."""
 
 import dataclasses
+import runpy
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import tyro
+import yaml
 
 import envs
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
 from purejax_simba.defaults import with_agent_defaults
-from purejax_simba.sweep.axes import Axis, Kind, parse_axis
-from purejax_simba.sweep.definition import Sweep, complete
+from purejax_simba.names import all_settings, dotted, find_name, flatten, near, replace_values
+from purejax_simba.settings import declarations
+from purejax_simba.sweep.axes import Axis, Kind, Sampler, check_varies, parse_axis
+from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.presets import PRESETS, PresetName
-from purejax_simba.sweep.sampling import Sampler
 
-KINDS: tuple[Kind, ...] = ("grid", "uniform", "log_uniform")
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -76,17 +82,17 @@ def make_sweep(options: SweepOptions) -> Sweep:
     shared = {f.name: getattr(options.config, f.name) for f in dataclasses.fields(Config)}
     shared["task"] = tasks[0] if tasks else ("" if options.config.is_offline else DEFAULT_TASK)
     shared["experiment"] = options.config.experiment or options.preset or ""
-    config = Config(**shared)
-    configurations: tuple[dict[str, Any], ...] = options.configurations
+    common = config = Config(**shared)
+    configurations = options.configurations
     labels: tuple[str, ...] = ()
     if options.preset is not None:
         if configurations:
             raise ConfigError(f"--preset {options.preset} and configurations exclude each other")
         variants = PRESETS[options.preset](config)
-        labels = tuple(variants)
-        configurations = complete(with_agent_defaults(config), tuple(variants.values()))
+        common = with_agent_defaults(config)
+        labels, configurations = tuple(variants), tuple(variants.values())
     axes: list[Axis] = []
-    for kind in KINDS:
+    for kind in _KINDS:
         axes += [parse_axis(kind, text) for text in getattr(options, kind)]
     return Sweep(
         config,
@@ -98,6 +104,124 @@ def make_sweep(options: SweepOptions) -> Sweep:
         None if options.halving is None else Halving(options.halving, options.rungs),
         options.storage,
         options.trials_per_batch,
-        complete(config, configurations),
+        _complete(common, configurations),
         labels,
     )
+
+
+def _complete(
+    config: Config, configurations: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], ...]:
+    """Configurations that all have the same names: what one does not say is as in `config`.
+
+    Raises:
+      ConfigError: for what is no hyperparameter.
+    """
+    known = flatten(config)
+    names = list(dict.fromkeys(name for values in configurations for name in values))
+    for name in names:
+        check_varies(name, "configurations")
+    return tuple(
+        {name: values.get(name, known.get(name)) for name in names} for values in configurations
+    )
+
+
+def read_file(path: Path) -> SweepOptions:
+    """Reads a file: `config` (values by name, nested or dotted), and the names of options.
+
+    Axes are mappings, `grid: {agent.learning_rate: [1e-4, 3e-4]}`; a task or several are `task`;
+    `configurations` are mappings as `config` is, each one choice of hyperparameters.
+
+    Args:
+      path: of YAML; or of Python that defines `sweep`, such a mapping or a function returning one.
+
+    Raises:
+      ConfigError: if there is none, or something in it is unknown.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise ConfigError(f"--file {path}: {reason}") from error
+    content = _run_python(path) if path.suffix == ".py" else _load_yaml(path, text)
+    if not isinstance(content, dict):
+        raise ConfigError(f"--file {path} is no mapping: write `config:`, `task:`, `grid:` ...")
+    try:
+        return _read(content)
+    except ConfigError as error:
+        raise ConfigError(f"--file {path}: {error}") from error
+
+
+def _load_yaml(path: Path, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--file {path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _run_python(path: Path) -> Any:
+    try:
+        sweep = runpy.run_path(str(path)).get("sweep")
+        content = sweep() if callable(sweep) else sweep
+    except Exception as error:  # whatever the user's code raises
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
+        place = f", line {lines[-1]}" if lines else ""
+        message = " ".join(str(error).split())
+        raise ConfigError(
+            f"--file {path}{place} fails: {type(error).__name__}: {message}"
+        ) from error
+    if content is None:
+        raise ConfigError(
+            f"--file {path} defines no sweep: write `sweep = {{...}}`, or a function of that name "
+            "that returns it, with what a YAML file would have"
+        )
+    return content
+
+
+def _read(content: dict[Any, Any]) -> SweepOptions:
+    known = ("task", *(field.name for field in dataclasses.fields(SweepOptions)))
+    values = _values("config", content.get("config") or {})
+    options: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            raise ConfigError(f"unknown name {key!r}: {near(name, known)}")
+        if name == "task":
+            values[name] = tuple(map(str, _list(value)))
+        elif name in _KINDS:
+            options[name] = tuple(
+                f"{axis}={','.join(map(str, _list(numbers)))}"
+                for axis, numbers in dotted(_mapping(name, value)).items()
+            )
+        elif name == "configurations":
+            options[name] = tuple(_values(name, each) for each in _list(value))
+            if not options[name]:
+                raise ConfigError("configurations is empty: give one or more")
+        elif name != "config":
+            options[name] = declarations(SweepOptions)[name].parse(name, value)
+    return SweepOptions(config=replace_values(BaseConfig(), values), **options)
+
+
+def _values(key: str, content: Any) -> dict[str, Any]:
+    """Dotted name -> value of a part of a configuration."""
+    values: dict[str, Any] = {}
+    for given_name, value in dotted(_mapping(key, content)).items():
+        name = find_name(given_name)
+        if name == "task":
+            raise ConfigError(f"task stands beside {key}, not in it")
+        values[name] = all_settings()[name].parse(name, value)
+    return values
+
+
+def _mapping(name: str, value: Any) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name} is {value!r}: write a mapping from names to values")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -3,18 +3,17 @@
 import csv
 import dataclasses
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import flatten, from_nested, replace_values
-from purejax_simba.runs.result_files import CONFIG_FILE, read_config, replace_text
+from purejax_simba.runs.result_files import CONFIG_FILE, read_config, replace_text, write_json
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
-from purejax_simba.sweep.definition import check_same
+from purejax_simba.sweep.definition import differences, read_description
 from purejax_simba.sweep.scores import Score, score_of
 
 TABLE_FILE, BEST_FILE = "sweep.csv", "best.json"
@@ -25,13 +24,13 @@ class Row:
     """A configuration on a task.
 
     Attributes:
-      name: of the point, see `Point`.
+      name: of the choice, see `Trial`.
       task: its id.
       values: of the axes, name -> value.
       directory: of the run.
       score: of its seeds.
       rank: on the task, from 1; configurations that are equally good share the mean of their ranks.
-      mean_rank: over all tasks on which the point has a score.
+      mean_rank: over all tasks on which the choice has a score.
     """
 
     name: str
@@ -76,7 +75,7 @@ def read_results(directories: Sequence[Path]) -> Results:
     Raises:
       ConfigError: if they are parts of different sweeps, or nothing was evaluated yet.
     """
-    description = check_same(list(directories))
+    description = _read_same(directories)
     config = from_nested(description["config"])
     axes = tuple(_read_axis(text) for text in description["axes"])
     rows: dict[tuple[str, str], Row] = {}
@@ -94,14 +93,19 @@ def read_results(directories: Sequence[Path]) -> Results:
     return Results(config, tuple(description["task"]), axes, tuple(ranked))
 
 
+def _read_same(directories: Sequence[Path]) -> dict[str, Any]:
+    first, *others = directories
+    description = read_description(first)
+    for other in others:
+        found = differences(description, read_description(other))
+        if found:
+            raise ConfigError(f"{first} and {other} hold different sweeps: {found}")
+    return description
+
+
 def _read_axis(text: str) -> Axis:
     flag, _, axis = text.partition(" ")
-    kinds: dict[str, Kind] = {
-        "--grid": "grid",
-        "--uniform": "uniform",
-        "--log-uniform": "log_uniform",
-    }
-    return parse_axis(kinds[flag], axis)
+    return parse_axis(cast(Kind, flag.removeprefix("--").replace("-", "_")), axis)
 
 
 def _read_rows(directory: Path, task: str, axes: Sequence[Axis]) -> list[Row]:
@@ -138,48 +142,62 @@ def write_results(results: Results, directory: Path) -> None:
     """Writes `sweep.csv` and `best.json`."""
     directory.mkdir(parents=True, exist_ok=True)
     replace_text(directory / TABLE_FILE, _table(results))
-    best = dataclasses.asdict(results.best_config())
-    replace_text(directory / BEST_FILE, json.dumps(best, indent=2) + "\n")
+    write_json(directory / BEST_FILE, dataclasses.asdict(results.best_config()))
 
 
 def _table(results: Results) -> str:
     seeds = sorted({seed for row in results.rows for seed in row.score.returns})
-    names = [axis.name for axis in results.axes]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    header = ["mean_rank", "configuration", "task", *names, "env_step", "rank"]
-    header += ["interquartile_mean", "interval_low", "interval_high", "diverged_seeds"]
-    writer.writerow([*header, *(f"return_seed_{seed}" for seed in seeds), "directory"])
+    rows = []
     for row in results.rows:
         score = row.score
-        values = [row.mean_rank, row.name, row.task, *(row.values[name] for name in names)]
-        values += [score.env_step, row.rank, score.mean, *score.interval(), score.diverged]
-        values += [score.returns.get(seed, "") for seed in seeds]
-        writer.writerow([*values, row.directory])
+        low, high = score.interval()
+        rows.append(
+            {
+                "mean_rank": row.mean_rank,
+                "configuration": row.name,
+                "task": row.task,
+                **row.values,
+                "env_step": score.env_step,
+                "rank": row.rank,
+                "interquartile_mean": score.mean,
+                "interval_low": low,
+                "interval_high": high,
+                "diverged_seeds": score.diverged,
+                **{f"return_seed_{seed}": score.returns.get(seed, "") for seed in seeds},
+                "directory": row.directory,
+            }
+        )
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 
 def ranking(results: Results) -> str:
     """The table for people, from the best to the worst."""
-    names = [axis.name for axis in results.axes]
-    several = len(results.tasks) > 1
-    header = [*(["mean rank"] if several and names else []), *(["configuration"] if names else [])]
-    header += [*names, "task", "env step", "return", "95% interval", "diverged"]
-    lines = [header]
-    for row in results.rows:
-        score = row.score
-        low, high = score.interval()
-        cells = [f"{row.mean_rank:.2f}"] if several and names else []
-        cells += [row.name, *(_short(row.values[name]) for name in names)] if names else []
-        cells += [row.task, f"{score.env_step:,}", f"{score.mean:.1f}"]
-        cells += ["-" if math.isnan(low) else f"{low:.1f} to {high:.1f}", str(score.diverged)]
-        lines.append(cells)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    padded = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join(padded)
+    cells = [_cells(row, len(results.tasks) > 1) for row in results.rows]
+    lines = [list(cells[0]), *(list(row.values()) for row in cells)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [map(str.ljust, line, widths) for line in lines]
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def _cells(row: Row, several_tasks: bool) -> dict[str, str]:
+    score = row.score
+    low, high = score.interval()
+    cells = {"mean rank": f"{row.mean_rank:.2f}"} if several_tasks and row.values else {}
+    if row.values:
+        cells["configuration"] = row.name
+    return {
+        **cells,
+        **{name: _short(value) for name, value in row.values.items()},
+        "task": row.task,
+        "env step": f"{score.env_step:,}",
+        "return": f"{score.mean:.1f}",
+        "95% interval": "-" if math.isnan(low) else f"{low:.1f} to {high:.1f}",
+        "diverged": str(score.diverged),
+    }
 
 
 def _short(value: Any) -> str:

@@ -4,7 +4,7 @@ import functools
 import itertools
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -20,22 +20,19 @@ from purejax_simba.runs.devices import make_mesh
 from purejax_simba.runs.experiment import Survivors, run_together
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.programs import make_program
-from purejax_simba.runs.result_files import CONFIG_FILE, ResultsError, replace_text
+from purejax_simba.runs.result_files import CONFIG_FILE, ResultsError, replace_text, run_directory
 from purejax_simba.runs.run_lock import RunLock
 from purejax_simba.runs.session import AllDivergedError
-from purejax_simba.sweep.definition import DEFINITION_FILE, Point, Sweep, check_directory
-from purejax_simba.sweep.halving import Halving, rungs_of
-from purejax_simba.sweep.plan import (
-    Group,
-    Member,
-    Share,
-    choose_shard,
-    count_of,
-    make_groups,
-    make_members,
-    parts_of,
+from purejax_simba.sweep.definition import (
+    DEFINITION_FILE,
+    Sweep,
+    Trial,
+    check_same,
+    read_description,
 )
-from purejax_simba.sweep.scores import Score, score_of
+from purejax_simba.sweep.grouping import Group, choose_shard, make_groups, parts_of, resolved
+from purejax_simba.sweep.halving import Halving, rungs_of
+from purejax_simba.sweep.scores import score_of
 from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, Study, batch_directory
 
 _FINISHED = "finished"
@@ -72,14 +69,7 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
         # A second process with the same groups ends here, before it overtakes the first.
         with RunLock(each.directory):
             try:
-                if each.fixed is not None:
-                    _run_study(each, name, sweep, storage, len(groups) > 1)
-                elif _is_finished(each.directory):
-                    _say(f"{name} was finished before")
-                else:
-                    _say(f"{name}: {count_of(len(each.members), 'configuration')}")
-                    compiler = Compiler(make_program(each.members[0].config))
-                    _run_group(each, sweep.halving, compiler)
+                _run_group(name, _batches(each, sweep, storage, len(groups) > 1), sweep.halving)
             except (ConfigError, envs.HostEnvironmentError) as error:
                 if isinstance(error, envs.HostEnvironmentError) and jax.process_count() > 1:
                     raise  # the other processes do not know of it
@@ -97,7 +87,10 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> Storage | None:
       ConfigError: if the directory holds something else, or the storage cannot be used.
     """
     storage = Storage(sweep.storage, is_shared=True) if sweep.storage is not None else None
-    if not check_directory(sweep):
+    if (sweep.directory / DEFINITION_FILE).exists():
+        before = read_description(sweep.directory)
+        check_same(sweep, before, str(sweep.directory), "--experiment or --output")
+    else:
         _make_directory(sweep, groups)
     if sweep.is_adaptive and storage is None:
         url = f"sqlite:///{sweep.directory.absolute() / STUDY_FILE}"
@@ -106,10 +99,11 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> Storage | None:
 
 
 def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
-    for member in itertools.chain.from_iterable(group.members for group in groups):
-        if (member.directory / CONFIG_FILE).exists():
+    for trial in itertools.chain.from_iterable(group.trials for group in groups):
+        directory = run_directory(trial.config)
+        if (directory / CONFIG_FILE).exists():
             raise ConfigError(
-                f"{member.directory} already holds a run: give another --output or --experiment, "
+                f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
             )
     try:
@@ -122,91 +116,84 @@ def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
         ) from error
 
 
-def _run_study(
-    group: Group, name: str, sweep: Sweep, storage: Storage | None, is_one_of_several: bool
-) -> None:
-    """Trains batch after batch of what the study asks for, until it has enough samples."""
-    prefix = f"{group.number}-" if is_one_of_several else ""
-    # Only the first process has the storage, and the study.
-    study = Study(sweep, group.fixed or {}, group.directory, storage) if storage else None
+def _run_group(name: str, batches: Iterable[tuple[Group, str]], halving: Halving | None) -> None:
+    """Trains what is left of a group, batch after batch, with one program."""
     compiler = None
+    for batch, what in batches:
+        if not _is_finished(batch.directory):
+            _say(f"{name}{what}")
+            compiler = compiler or Compiler(make_program(batch.config))
+            _run_batch(batch, halving, compiler)
+    if compiler is None:
+        _say(f"{name} was finished before")
+
+
+def _batches(
+    group: Group, sweep: Sweep, storage: Storage | None, is_one_of_several: bool
+) -> Iterator[tuple[Group, str]]:
+    """What of a group trains until results are needed to go on, and what is said of it.
+
+    That is all of it, or what a study asks for until it has enough samples. The next one is asked
+    for when the one before has been trained.
+    """
+    if group.fixed is None:
+        yield group, f": {count_of(len(group.trials), 'configuration')}"
+        return
+    fixed, prefix = group.fixed, f"{group.number}-" if is_one_of_several else ""
+    # Only the first process has the storage, and the study.
+    study = Study(sweep, fixed, group.directory, storage) if storage else None
     for number in itertools.count():
         asked = processes.first_says(functools.partial(_ask, study, number))
         if not asked:
-            break
+            return
         samples = [Sample(*sample) for sample in asked]
+        trials = [sweep.sampled(index, fixed | values, prefix) for index, values in samples]
         directory = batch_directory(group.directory, number)
-        batch = _batch(samples, prefix, directory, group, sweep)
-        if not _is_finished(directory):
-            _say(
-                f"{name}, batch {number}: {count_of(len(samples), 'configuration')}, "
-                f"{samples[-1].number + 1} of {sweep.samples} samples"
-            )
-            compiler = compiler or Compiler(make_program(batch.members[0].config))
-            _run_group(batch, sweep.halving, compiler)
-        processes.first_does(functools.partial(_tell, study, samples, batch.members))
-    if compiler is None:
-        _say(f"{name} was finished before")
+        batch = group._replace(trials=resolved(trials), directory=directory)
+        count, last = count_of(len(samples), "configuration"), samples[-1].number
+        yield batch, f", batch {number}: {count}, {last + 1} of {sweep.samples} samples"
+        processes.first_does(functools.partial(_tell, study, samples, batch.trials))
 
 
 def _ask(study: Study | None, number: int) -> list[Sample]:
     return study.batch(number) if study else []
 
 
-def _tell(study: Study | None, samples: Sequence[Sample], members: Sequence[Member]) -> None:
-    for sample, member in zip(samples, members, strict=True):
+def _tell(study: Study | None, samples: Sequence[Sample], trials: Sequence[Trial]) -> None:
+    for sample, (*_, config) in zip(samples, trials, strict=True):
         if study:
-            study.tell(sample, score_of(member.directory), member.config.total_env_steps)
+            study.tell(sample, score_of(run_directory(config)), config.total_env_steps)
 
 
-def _batch(
-    samples: Sequence[Sample], prefix: str, directory: Path, group: Group, sweep: Sweep
-) -> Group:
-    trials = []
-    for number, values in samples:
-        point = Point(prefix + sweep.name_of(number, sweep.samples), (group.fixed or {}) | values)
-        trials.append(sweep.trial(point, sweep.tasks[0]))
-    return Group(group.number, make_members(trials), directory)
-
-
-def _run_group(group: Group, halving: Halving | None, compiler: Compiler) -> None:
+def _run_batch(group: Group, halving: Halving | None, compiler: Compiler) -> None:
     try:
         parts = parts_of(group)
-        if not all(share.is_whole for part in parts for share in part):
-            _check_shares(group.members[0], halving)
-        for number, shares in enumerate(parts):
-            part = group.directory / f"part-{number}"
-            if not _is_finished(part):
-                _run_part(shares, part, halving, compiler)
-                _mark_finished(part)
-                _remove_checkpoints(part)
-        _remove_checkpoints(group.directory)
+        if halving is not None and any(job.config != job.whole for part in parts for job in part):
+            raise ConfigError(
+                f"--halving needs all {group.config.num_seeds} seeds of a configuration at the "
+                "same time, and they do not fit: give fewer --num-seeds or a smaller "
+                "--replay.capacity"
+            )
+        for number, jobs in enumerate(parts):
+            directory = group.directory / f"part-{number}"
+            if not _is_finished(directory):
+                _run_part(jobs, directory, halving, compiler)
+                _mark_finished(directory)
+            _remove_checkpoints(directory)
         _mark_finished(group.directory)
     except OSError as error:
         raise ResultsError(f"cannot write to {group.directory}: {error}") from error
 
 
-def _check_shares(member: Member, halving: Halving | None) -> None:
-    """Refuses what needs all seeds of a configuration at the same time."""
-    if halving is not None:
-        raise ConfigError(
-            f"--halving needs all {member.config.num_seeds} seeds of a configuration at the same "
-            "time, and they do not fit: give fewer --num-seeds or a smaller --replay.capacity"
-        )
-
-
 def _run_part(
-    shares: Sequence[Share], directory: Path, halving: Halving | None, compiler: Compiler
+    jobs: Sequence[Job], directory: Path, halving: Halving | None, compiler: Compiler
 ) -> None:
-    """Trains shares together; at every rung the best go on from where they are."""
-    rungs = rungs_of(halving, shares[0].config, len(shares))
+    """Trains jobs together; at every rung the best go on from where they are."""
+    rungs = rungs_of(halving, jobs[0].config, len(jobs))
     survivors = None
     for number, rung in enumerate([*rungs, None]):
         stage = directory / f"stage-{number}"
         if not _is_finished(stage):
-            jobs = [
-                Job(share.config, share.member.directory, share.member.config) for share in shares
-            ]
             try:
                 run_together(compiler, jobs, stage, rung, survivors)
             except AllDivergedError as error:
@@ -216,20 +203,17 @@ def _run_part(
         if survivors is not None:
             _remove_checkpoints(survivors.directory)
         if rung is not None and halving is not None:
-            keep = halving.keep(len(shares))
-            best = processes.first_says(functools.partial(_best, shares, rung, keep))
-            _say(f"{rung:,} env steps: {len(best)} of {len(shares)} configurations go on")
+            keep = halving.keep(len(jobs))
+            best = processes.first_says(functools.partial(_best, jobs, rung, keep))
+            _say(f"{rung:,} env steps: {len(best)} of {len(jobs)} configurations go on")
             survivors = Survivors(stage, best)
-            shares = [shares[index] for index in best]
+            jobs = [jobs[index] for index in best]
 
 
-def _best(shares: Sequence[Share], rung: int, keep: int) -> list[int]:
-    scores: dict[int, Score] = {}
-    for index, share in enumerate(shares):
-        score = score_of(share.member.directory, rung)
-        if score is not None:
-            scores[index] = score
-    return sorted(sorted(scores, key=lambda index: scores[index].order())[:keep])
+def _best(jobs: Sequence[Job], rung: int, keep: int) -> list[int]:
+    scores = [(score_of(job.directory, rung), index) for index, job in enumerate(jobs)]
+    ranked = sorted((score.order(), index) for score, index in scores if score is not None)
+    return sorted(index for _, index in ranked[:keep])
 
 
 def _is_finished(directory: Path) -> bool:
@@ -246,3 +230,8 @@ def _remove_checkpoints(directory: Path) -> None:
     if processes.is_first():
         for checkpoints in list(directory.rglob(STATE_DIRECTORY.parts[0])):
             shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def count_of(number: int, thing: str) -> str:
+    """`3 runs`, `1 run`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")

@@ -12,7 +12,7 @@ import numpy as np
 
 from purejax_simba.config import ConfigError
 from purejax_simba.sweep.axes import Axis
-from purejax_simba.sweep.definition import Sweep, check_description
+from purejax_simba.sweep.definition import Sweep, check_same
 from purejax_simba.sweep.scores import Score
 
 STUDY_FILE = "study.db"
@@ -21,10 +21,6 @@ _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 _SECONDS_TO_ANSWER = 10.0
 # Names of what is kept with studies and trials.
 _SWEEP, _PLACE = "sweep", "trained in"
-
-
-class StorageError(ConfigError):
-    """The storage does not answer any more; the message is one line."""
 
 
 class Sample(NamedTuple):
@@ -64,7 +60,8 @@ class Storage:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.is_shared = is_shared
         self.name = url
-        try:
+        # Drivers that are missing, URLs that are none, hosts that are not there, and the rest.
+        with self.clear_errors(ImportError, ValueError, OSError):
             parsed = sqlalchemy.engine.make_url(url)
             self.name = parsed.render_as_string()
             port = parsed.port or _PORTS.get(parsed.get_backend_name())
@@ -72,25 +69,35 @@ class Storage:
                 # Drivers wait for minutes.
                 socket.create_connection((parsed.host, port), _SECONDS_TO_ANSWER).close()
             self.optuna = optuna.storages.get_storage(url)
-        # Drivers that are missing, URLs that are none, hosts that are not there, and the rest.
-        except _storage_errors(ImportError, ValueError, OSError) as error:
-            raise ConfigError(_no_answer(self.name, error)) from error
 
+    @contextlib.contextmanager
+    def clear_errors(self, *others: type[Exception]) -> Iterator[None]:
+        """For what needs an answer.
 
-def _storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    import optuna
-    import sqlalchemy
+        Args:
+          *others: errors that mean that there is none, besides Optuna's.
 
-    return (*others, optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError)
+        Raises:
+          ConfigError: in place of all these, in one line.
+        """
+        import optuna
+        import sqlalchemy
 
-
-def _no_answer(name: str, error: Exception) -> str:
-    # What went wrong in the database is the cause of what Optuna says.
-    cause = error.__cause__ or error
-    if isinstance(cause, ModuleNotFoundError):
-        return f"--storage {name} needs a driver: pip install {cause.name}"
-    lines = str(cause).strip().splitlines() or [repr(error)]
-    return f"--storage {name} does not answer: {lines[0]}"
+        expected: tuple[type[Exception], ...] = (
+            *others,
+            optuna.exceptions.OptunaError,
+            sqlalchemy.exc.SQLAlchemyError,
+        )
+        try:
+            yield
+        except expected as error:
+            # What went wrong in the database is the cause of what Optuna says.
+            cause = error.__cause__ or error
+            reason = (str(cause).strip().splitlines() or [repr(error)])[0]
+            message = f"--storage {self.name} does not answer: {reason}"
+            if isinstance(cause, ModuleNotFoundError):
+                message = f"--storage {self.name} needs a driver: pip install {cause.name}"
+            raise ConfigError(message) from error
 
 
 def batch_directory(directory: Path, number: int) -> Path:
@@ -115,14 +122,14 @@ class Study:
           storage: of the study.
 
         Raises:
-          ConfigError: if the study of this name is of another sweep.
-          StorageError: if the storage does not answer any more.
+          ConfigError: if the study of this name is of another sweep, or the storage does not
+            answer any more.
         """
         import optuna
 
         self._sweep, self._directory, self._storage = sweep, directory, storage
         name = ", ".join([sweep.config.experiment, *(f"{n}={v}" for n, v in fixed.items())])
-        with self._clear_errors():
+        with storage.clear_errors():
             self._study = optuna.create_study(
                 storage=storage.optuna, study_name=name, direction="maximize", load_if_exists=True
             )
@@ -130,12 +137,7 @@ class Study:
             if before is None:
                 self._study.set_user_attr(_SWEEP, sweep.description())
         if before is not None:
-            check_description(sweep, before, f"{storage.name}", "--experiment or --storage")
-
-    def count(self) -> int:
-        """Trials of all machines so far."""
-        with self._clear_errors():
-            return len(self._study.get_trials(deepcopy=False))
+            check_same(sweep, before, storage.name, "--experiment or --storage")
 
     def batch(self, number: int) -> list[Sample]:
         """What the batch of this number tries: as it was asked for once, or a new one.
@@ -143,15 +145,15 @@ class Study:
         It is smaller or empty where the study has all its samples.
 
         Raises:
-          ConfigError: if it was trained for another study.
-          StorageError: if the storage does not answer any more.
+          ConfigError: if it was trained for another study, or the storage does not answer any
+            more.
         """
         import optuna
 
         place = batch_directory(self._directory, number).absolute()
         begun = place.exists()
         label = f"{socket.gethostname()}:{place}"
-        with self._clear_errors():
+        with self._storage.clear_errors():
             own = []
             for trial in self._study.get_trials(deepcopy=False):
                 found = trial.user_attrs.get(_PLACE)
@@ -207,11 +209,11 @@ class Study:
         a return that is NaN, is as bad as can be.
 
         Raises:
-          StorageError: if the storage does not answer any more.
+          ConfigError: if the storage does not answer any more.
         """
         import optuna
 
-        with self._clear_errors():
+        with self._storage.clear_errors():
             known = self._study.get_trials(deepcopy=False)[sample.number]
             if known.state.is_finished():
                 return
@@ -225,13 +227,6 @@ class Study:
                 self._study.tell(trial, state=state, skip_if_finished=True)
             else:
                 self._study.tell(trial, score.mean, skip_if_finished=True)
-
-    @contextlib.contextmanager
-    def _clear_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except _storage_errors() as error:
-            raise StorageError(_no_answer(self._storage.name, error)) from error
 
 
 def _choose(trial: Any, axis: Axis) -> Any:

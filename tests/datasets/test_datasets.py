@@ -18,8 +18,13 @@ from envs import TimeLimit
 from purejax_simba.config import Config, ConfigError, OfflineConfig
 from purejax_simba.data.transitions import Transitions
 from purejax_simba.datasets import d4rl, loading, minari_format
-from purejax_simba.datasets.dataset import Dataset, Origin
-from purejax_simba.datasets.spaces import check_spaces, describe, observations_of
+from purejax_simba.datasets.dataset import (
+    Dataset,
+    Origin,
+    check_spaces,
+    describe,
+    observations_of,
+)
 from purejax_simba.runs import programs
 from tests.helpers import tiny
 from tests.helpers.counter import Counter
@@ -83,7 +88,7 @@ def _batch(dataset: Dataset) -> dict[str, np.ndarray]:
     arrays = {f.name: getattr(dataset, f.name) for f in dataclasses.fields(dataset)}
     del arrays["name"], arrays["origin"], arrays["action_range"]
     transitions = jax.tree.map(jnp.asarray, Transitions.create(**arrays))
-    batch = transitions.sample(jax.random.key(0), jnp.int32(0), 256, jnp.float32(0.9))
+    batch = transitions.sample(jax.random.key(0), 256, jnp.float32(0.9))
     arrays = batch._asdict()
     assert arrays.pop("weight") is None
     return jax.device_get(arrays)
@@ -289,7 +294,7 @@ def test_one_part_needs_no_name_and_our_own_recordings_say_what_they_hold(tmp_pa
     assert describe([("only", (1, 3))]) == describe([("", (3,))]) == "3"
     assert describe([("a", ()), ("b", (2, 1, 3))]) == "a 1, b 2x3"
     parts = "hand/palm 2, hand/tip 2, noise 2, target 2"
-    origin = dataclasses.replace(ORIGIN, observations=parts)
+    origin = ORIGIN._replace(observations=parts)
     written = dataclasses.replace(_dataset(), origin=origin)
     d4rl.write(tmp_path / "data.hdf5", written)
     minari_format.write(minari_format.check_new("minari/named/mine"), written, "a test")

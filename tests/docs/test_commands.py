@@ -21,9 +21,11 @@ from pathlib import Path
 import pytest
 import tyro
 
+import train
 from purejax_simba.agents import registry
 from purejax_simba.config import Config
 from purejax_simba.runs.result_files import CONFIG_FILE, write_config
+from purejax_simba.training import make_program
 from tests.helpers.pages import PAGES, ROOT, blocks, commands, file_block, prose, spans, words
 
 ALL_PAGES = [*PAGES, *sorted((ROOT / "results").glob("*.md"))]
@@ -144,6 +146,17 @@ def check_words(program: list[str], capsys) -> None:
     assert got == expected, f"{shlex.join(program)}\n{capsys.readouterr().err}"
 
 
+MANY_DEVICES = r"--devices-per-run \d|--coordinator-address"
+
+
+@pytest.mark.parametrize(
+    "command", [c for page in PAGES for c in commands(page) if re.search(MANY_DEVICES, c)]
+)
+def test_what_needs_many_devices_is_a_run_that_can_be(command):
+    (program,) = words(command)
+    make_program(train.parse(program[2:]).config)
+
+
 def check_requirements(words: list[str]) -> None:
     """That extras exist, and that other packages are said with the versions that do."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -207,7 +220,9 @@ def test_every_page_is_reached_from_the_readme():
 
 def test_every_agent_has_a_row():
     page = (ROOT / "docs" / "training.md").read_text()
-    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.MULTILINE)) >= {*registry.AGENTS}
+    rows = set(re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.MULTILINE))
+    for name, agent in registry.AGENTS.items():
+        assert name in rows or not agent.settings.__module__.startswith("purejax_simba"), name
 
 
 def test_no_reason_for_not_running_is_left_over():
@@ -229,8 +244,9 @@ def shortened(command: str) -> str:
     """The same command with fewer steps, of smaller networks."""
 
     def fewer(match: re.Match) -> str:
-        numbers = [int(number) for number in match[2].split()]
-        return " ".join([match[1], *(str(n // (250 if n >= 10_000 else 10)) for n in numbers)])
+        flag, numbers = match[1], [int(number) for number in match[2].split()]
+        share = 2500 if "reset" in flag else 250 if numbers[0] >= 10_000 else 10
+        return " ".join([flag, *(str(number // share) for number in numbers)])
 
     command = STEPS.sub(fewer, command)
     command = re.sub(r"--(episodes|samples|steps) \d+", r"--\1 2", command)

@@ -154,11 +154,11 @@ def write_sweep(output: Path) -> Path:
     config = Config(task="dmc/dog-run", output=str(output), experiment="found")
     sweep = Sweep(config, ("dmc/dog-run",), (RATES, BLOCKS), samples=6)
     for number, trial in enumerate(sweep.trials()):
-        values = trial.point.values
+        values = trial.values
         score = 100.0 * values["agent.critic_num_blocks"] + number
         write_run(
             output,
-            f"found/{trial.point.name}",
+            f"found/{trial.name}",
             "dmc/dog-run",
             [score - 1, score + 1],
             **{name.replace(".", "__"): value for name, value in values.items()},

@@ -152,6 +152,15 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(returns.loc[100_000], [100, 200, np.nan])
 
 
+def test_a_row_that_was_written_anew_counts_once(tmp_path):
+    directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
+    with (directory / "metrics.csv").open("a") as file:
+        file.write("mine,dog-run,0,avg_return,100000,555\n")
+    collection = read([tmp_path])
+    np.testing.assert_array_equal(collection.runs[0].table("avg_return").loc[100_000], [555, 200])
+    assert collection.left_out == ()
+
+
 def test_published_files_are_read_as_our_own(tmp_path):
     """Per seed, in one file with several experiments and names without suites; and as means."""
     header = "exp_name,env_name,seed,metric,env_step,value\n"

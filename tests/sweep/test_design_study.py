@@ -222,7 +222,7 @@ def test_presets_are_sweeps_whose_results_can_be_read_again(preset):
     variants = PRESETS[preset](CONFIG)
     assert sweep.config.experiment == preset
     names = [f"{i:03d}-{name}" for i, name in enumerate(variants)]
-    assert [point.name for point in sweep.points()] == names
+    assert [trial.name for trial in sweep.trials()] == names
     for trial, values in zip(sweep.trials(), variants.values(), strict=True):
         expected = replace_values(CONFIG, values | {"experiment": trial.config.experiment})
         assert resolve(trial.config) == resolve(expected)

@@ -173,8 +173,8 @@ def test_members_are_runs_like_any_other(finished):
     for trial in finished.trials():
         directory = run_directory(trial.config)
         config = read_config(directory)
-        assert config.agent.learning_rate == trial.point.values["agent.learning_rate"]
-        assert config.agent.num_bins == trial.point.values["agent.num_bins"]
+        assert config.agent.learning_rate == trial.values["agent.learning_rate"]
+        assert config.agent.num_bins == trial.values["agent.num_bins"]
         assert (directory / "curve.png").read_bytes().startswith(b"\x89PNG")
         returns = read_returns(directory)
         assert list(returns) == [0, 1, 2]
@@ -297,7 +297,7 @@ def test_an_interrupted_sweep_goes_on(
 @pytest.mark.parametrize("interrupted", [5, 6])
 def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, interrupted):
     """Where only one of three fits at a time; four evaluations each."""
-    monkeypatch.setattr("purejax_simba.sweep.plan.runs_that_fit", lambda *_: 1)
+    monkeypatch.setattr("purejax_simba.sweep.grouping.runs_that_fit", lambda *_: 1)
     sweep = _sweep(tmp_path, Axis("agent.learning_rate", "grid", RATES.values[:1]))
     with monkeypatch.context() as patch:
         _after_evaluation(patch, interrupted, _kill)
@@ -319,7 +319,7 @@ def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, in
 
 
 def test_halving_is_refused_without_room_for_all_seeds(tmp_path, monkeypatch, programs):
-    monkeypatch.setattr("purejax_simba.sweep.plan.runs_that_fit", lambda *_: 2)
+    monkeypatch.setattr("purejax_simba.sweep.grouping.runs_that_fit", lambda *_: 2)
     with pytest.raises(running.SweepError, match="--halving needs all 3 seeds"):
         running.run_sweep(_sweep(tmp_path, RATES, halving=Halving(2)))
     assert not programs
@@ -421,10 +421,10 @@ def test_halving_keeps_the_best(finished, programs, tmp_path, monkeypatch, capsy
         assert [count // 3 for _, count in programs] == [3, 2, 1] * 2
     whole = finished.directory
     for bins in (11, 13):
-        trials = [t for t in sweep.trials() if t.point.values["agent.num_bins"] == bins]
+        trials = [t for t in sweep.trials() if t.values["agent.num_bins"] == bins]
 
         def score(trial, step: int) -> float:
-            returns = read_returns(whole / trial.point.name / TASK)
+            returns = read_returns(whole / trial.name / TASK)
             return float(np.mean([dict(points)[step] for points in returns.values()]))
 
         after_first = sorted(trials, key=lambda t: -score(t, 40))[:2]
@@ -432,7 +432,7 @@ def test_halving_keeps_the_best(finished, programs, tmp_path, monkeypatch, capsy
         for trial in trials:
             end = 120 if trial is best else 80 if trial in after_first else 40
             returns = read_returns(run_directory(trial.config))
-            expected = read_returns(whole / trial.point.name / TASK)
+            expected = read_returns(whole / trial.name / TASK)
             for seed, points in returns.items():
                 assert points[-1][0] == end
                 np.testing.assert_allclose(points, expected[seed][: len(points)], rtol=1e-4)

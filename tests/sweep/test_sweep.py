@@ -22,14 +22,20 @@ from purejax_simba.names import all_settings, find_name, flatten, replace_values
 from purejax_simba.run_state import Counters
 from purejax_simba.runs import memory
 from purejax_simba.runs.result_files import run_directory
-from purejax_simba.sweep.axes import Axis, parse_axis
+from purejax_simba.sweep import commands
+from purejax_simba.sweep.axes import Axis, parse_axis, sample_positions
 from purejax_simba.sweep.definition import Sweep
-from purejax_simba.sweep.files import read_file
-from purejax_simba.sweep.grouping import group, resolve_all, static_part
+from purejax_simba.sweep.grouping import (
+    choose_shard,
+    divide,
+    group,
+    make_groups,
+    parts_of,
+    resolve_all,
+    static_part,
+)
 from purejax_simba.sweep.halving import Halving, rungs_of
-from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
-from purejax_simba.sweep.plan import choose_shard, describe, make_groups, parts_of
-from purejax_simba.sweep.sampling import sample_positions
+from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep, read_file
 from purejax_simba.sweep.side_by_side import divide_devices, shard_of
 from purejax_simba.training import make_program
 from tests.helpers import tiny
@@ -194,19 +200,20 @@ def test_every_choice_meets_every_sample_on_every_task():
     temperatures = Axis("temperature.initial", "log_uniform", (1e-3, 1e-1))
     tasks = (TASK, "dmc/cheetah-run")
     sweep = Sweep(CONFIG, tasks, (RATES, SHIFTS, temperatures), samples=5)
-    points = sweep.points()
-    assert [point.name for point in points] == [f"{i:03d}" for i in range(10)]
-    assert [point.values["agent.learning_rate"] for point in points] == [1e-4] * 5 + [3e-4] * 5
-    first, second = points[:5], points[5:]
+    trials = sweep.trials()
+    assert [trial.name for trial in trials] == [f"{i:03d}" for i in range(10)] * 2
+    assert [trial.values["agent.learning_rate"] for trial in trials[:10]] == (
+        [1e-4] * 5 + [3e-4] * 5
+    )
+    first, second = trials[:5], trials[5:10]
     for name, low, high in (("agent.shift", 1, 5), ("temperature.initial", 1e-3, 1e-1)):
-        values = [point.values[name] for point in first]
-        assert values == [point.values[name] for point in second]
+        values = [trial.values[name] for trial in first]
+        assert values == [trial.values[name] for trial in second]
         assert len(set(values)) == 5
         assert all(low <= value <= high for value in values)
-    trials = sweep.trials()
     assert [trial.config.task for trial in trials] == [TASK] * 10 + ["dmc/cheetah-run"] * 10
     assert trials[7].config.experiment == "simba_v2/007"
-    assert trials[7].config.agent.shift == points[7].values["agent.shift"]
+    assert trials[7].config.agent.shift == trials[7].values["agent.shift"]
     assert Sweep(CONFIG, (TASK,)).trials()[0].config == CONFIG
 
 
@@ -242,7 +249,7 @@ def test_a_file_says_what_options_say(tmp_path, command):
         samples=8,
         sampler="latin-hypercube",
     )
-    assert make_sweep(options).points()[-1].values["agent.num_bins"] == 11
+    assert make_sweep(options).trials()[-1].values["agent.num_bins"] == 11
     parsed = command_line.parse(["--file", str(path), "--num-seeds", "5", "--task", TASK])
     assert parsed.options.config == dataclasses.replace(config, num_seeds=5, task=(TASK,))
     assert parsed.options.samples == 8
@@ -269,11 +276,11 @@ def sweep():
     )
     options = command_line.parse(["--file", str(path), "--agent.learning-rate", "1e-5"]).options
     sweep = make_sweep(options)
-    points = sweep.points()
-    assert len(points) == 3 * 2 * 3
+    trials = sweep.trials()
+    assert len(trials) == 3 * 2 * 3
     chosen = [
-        tuple(point.values[f"agent.{name}"] for name in ("critic_hidden_dim", "learning_rate"))
-        for point in points
+        tuple(trial.values[f"agent.{name}"] for name in ("critic_hidden_dim", "learning_rate"))
+        for trial in trials
     ]
     # What a configuration does not say is as in all others.
     assert list(dict.fromkeys(chosen)) == [(8, 0.0025), (16, 0.00125), (32, 1e-5)]
@@ -440,29 +447,48 @@ def _sweep_of(count: int, output) -> Sweep:
 def test_groups_that_do_not_fit_are_split(monkeypatch, tmp_path):
     sweep = _sweep_of(12, tmp_path)
     (group,) = make_groups(sweep)
-    per_run = sum(memory.bytes_per_run(make_program(group.members[0].config)).values())
+    per_run = sum(memory.bytes_per_run(make_program(group.config)).values())
     monkeypatch.setattr(memory, "_available_bytes", lambda: int(10.5 * per_run))
-    text = describe([group], sweep)
+    text = commands.describe([group], sweep)
     assert "10 fit at a time, in 4 parts" in text
     assert "1 group, 4 compiled programs, 12 configurations, 36 runs" in text
     parts = parts_of(group)
     assert [len(part) for part in parts] == [3, 3, 3, 3]
-    assert [share.member for part in parts for share in part] == group.members
-    assert all(share.is_whole for part in parts for share in part)
+    assert [job.whole for part in parts for job in part] == [trial.config for trial in group.trials]
+    assert all(job.config == job.whole for part in parts for job in part)
     monkeypatch.setattr(memory, "_available_bytes", lambda: int(2.5 * per_run))
-    text = describe([group], sweep)
+    text = commands.describe([group], sweep)
     assert "2 fit at a time, the 3 seeds of a configuration take turns, in 24 parts" in text
     turns = parts_of(group._replace(directory=tmp_path / "turns"))
-    seeds = [[(share.member, *share.config.seeds) for share in part] for part in turns]
+    seeds = [[(job.whole, *job.config.seeds) for job in part] for part in turns]
     assert seeds[:3] == [
-        [(group.members[0], 0, 1)],
-        [(group.members[0], 2)],
-        [(group.members[1], 0, 1)],
+        [(group.trials[0].config, 0, 1)],
+        [(group.trials[0].config, 2)],
+        [(group.trials[1].config, 0, 1)],
     ]
     assert len(turns) == 24
     # What was begun goes on as it was, whatever is free now.
     monkeypatch.setattr(memory, "_available_bytes", lambda: None)
     assert parts_of(group) == parts
+
+
+@pytest.mark.parametrize(
+    ("fit", "sizes"),
+    [
+        (0, [1] * 5),  # which is refused when its turn comes
+        (3, [1] * 5),
+        (6, [2, 2, 1]),
+        (8, [2, 2, 1]),
+        (12, [3, 2]),
+        (15, [5]),
+        (99, [5]),
+    ],
+)
+def test_parts_are_few_and_about_equally_large(tmp_path, fit, sizes):
+    (group,) = make_groups(_sweep_of(5, tmp_path))
+    parts = divide(group, fit)
+    assert [len(part) for part in parts] == sizes
+    assert [piece for part in parts for piece in part] == [(i, 0, 3) for i in range(5)]
 
 
 def test_runs_that_fit(monkeypatch):
