@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
 from purejax_simba.runs.devices import (
     PER_RUN,
     SHARED,

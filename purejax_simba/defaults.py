@@ -15,8 +15,7 @@ import jax.numpy as jnp
 
 import envs
 from purejax_simba.agents import registry
-from purejax_simba.agents.agent import Agent
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, HyperParameters
 from purejax_simba.agents.settings import Recipe
 from purejax_simba.checks import check, check_values
 from purejax_simba.config import DEFAULT_TASK, LEARNING_STARTS, Config, ConfigError, known
@@ -125,16 +124,10 @@ def with_recipe(config: _Config) -> _Config:
     Raises:
       ConfigError: for an agent that has no paper.
     """
-    for values in _recipe(config):
-        config = fill(config, values)
-    return config
-
-
-def _recipe(config: Config) -> list[Mapping[str, Any]]:
     if config.recipe == "shared":
-        return []
+        return config
     recipe = _paper(config)
-    return [recipe.tasks.get(_plain_name(config.task), {}), recipe.settings]
+    return fill(fill(config, recipe.tasks.get(_plain_name(config.task), {})), recipe.settings)
 
 
 def not_in_recipe(config: Config) -> str:

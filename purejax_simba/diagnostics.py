@@ -33,9 +33,8 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 
-from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise, Params
-from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks.observed import Observed, look
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise, Params
+from purejax_simba.agents.observed import Observed, look
 from purejax_simba.agents.values import CategoricalValue
 
 DORMANT_THRESHOLD = 0.1

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 import envs
 from envs import episodes
-from purejax_simba.agents.agent import Agent, Params
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, HyperParameters, Params
 from purejax_simba.config import Config, known
 from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.division import per_device

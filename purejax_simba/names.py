@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from purejax_simba.agents.settings import AgentSettings
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.settings import Setting, declarations
 
-_Config = TypeVar("_Config", bound=Config)
+_Group = TypeVar("_Group")
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -25,20 +26,16 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def replace_values(config: _Config, values: Mapping[str, Any]) -> _Config:
-    """The configuration with other values; dotted name -> value.
+def replace_values(group: _Group, values: Mapping[str, Any]) -> _Group:
+    """A configuration, or a group of one, with other values; dotted name -> value.
 
     With another `agent.name` it has the settings of that agent; those that were given stay.
 
     Raises:
       ConfigError: for a name that there is not, or a setting that the agent does not have.
     """
-    return _replace(config, values)
-
-
-def _replace(group: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(group, AgentSettings):
-        return registry.change(group, values)
+        return typing.cast(_Group, registry.change(group, values))
     changes: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
@@ -48,11 +45,11 @@ def _replace(group: Any, values: Mapping[str, Any]) -> Any:
         else:
             changes[first] = value
     for name, of_group in inner.items():
-        changes[name] = _replace(getattr(group, name), of_group)
-    return dataclasses.replace(group, **changes)
+        changes[name] = replace_values(getattr(group, name), of_group)
+    return dataclasses.replace(typing.cast(Any, group), **changes)
 
 
-def fill(config: _Config, values: Mapping[str, Any]) -> _Config:
+def fill(config: _Group, values: Mapping[str, Any]) -> _Group:
     """The configuration with these values where it has settings of these names that are open."""
     known = flatten(config)
     return replace_values(config, {n: v for n, v in values.items() if known.get(n, v) is None})

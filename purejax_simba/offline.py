@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
-from purejax_simba.agents.agent import Batch
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Batch, HyperParameters
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.data.transitions import Transitions
 from purejax_simba.defaults import make_agent, make_environment, resolve
@@ -68,27 +67,22 @@ class OfflineProgram(Program):
         )
 
     def interact(
-        self, counters: Counters, state: RunState, hyperparameters: HyperParameters, *data: Any
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> tuple[Counters, RunState]:
         """One update."""
         key = jax.random.fold_in(state.key, counters.interactions)
         progress = state.progress.begin_interval(self.begins_interval(counters))
         state = state.replace(progress=progress)
         counters = counters.replace(interactions=counters.interactions + 1)
-        return self.update(key, counters, state, hyperparameters, jnp.int32(1), *data)
+        return self.update(key, counters, state, hyperparameters, jnp.int32(1))
 
     def begin_episodes(self, counters: Counters, state: RunState) -> RunState:
         """There are none under way."""
         return state
 
     def sample(
-        self,
-        key: jax.Array,
-        counters: Counters,
-        state: RunState,
-        hyperparameters: HyperParameters,
-        *data: Any,
+        self, key: jax.Array, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> tuple[Batch, None]:
         """See `Program`."""
-        (transitions,) = data
+        (transitions,) = self.data
         return transitions.sample(key, self.config.batch_size, hyperparameters.discount), None

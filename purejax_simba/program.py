@@ -1,14 +1,14 @@
 """A configuration as pure functions of one run, whatever it learns from; `vmap` them for many."""
 
 import abc
-from typing import Any, NamedTuple
+import copy
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 
 import envs
-from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
 from purejax_simba.config import Config, known
 from purejax_simba.defaults import hyperparameters
 from purejax_simba.diagnostics import Metrics, diagnose
@@ -42,7 +42,8 @@ class Program(abc.ABC):
       config: resolved.
       environment: without automatic reset.
       agent: the agent.
-      data: arrays that all runs share, further arguments of `init`, `advance` and `diagnose`.
+      data: what all runs share, further arguments of `init`, `advance` and `diagnose`; what these
+        call finds it here.
     """
 
     def __init__(
@@ -75,14 +76,22 @@ class Program(abc.ABC):
     ) -> tuple[Counters, RunState]:
         """Goes on by so many interactions, `()` int32, which may be traced."""
 
+        program = self._with_data(data)
+
         def body(_: jax.Array, carry: tuple[Counters, RunState]) -> tuple[Counters, RunState]:
-            return self.interact(*carry, hyperparameters, *data)
+            return program.interact(*carry, hyperparameters)
 
         return jax.lax.fori_loop(0, interactions, body, (counters, state))
 
+    def _with_data(self, data: tuple[Any, ...]) -> Self:
+        """The same program of the data that it is traced with, which so is no constant of it."""
+        program = copy.copy(self)
+        program.data = data
+        return program
+
     @abc.abstractmethod
     def interact(
-        self, counters: Counters, state: RunState, hyperparameters: HyperParameters, *data: Any
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> tuple[Counters, RunState]:
         """One interaction. Keys depend on its number alone, so that chunks may end anywhere."""
 
@@ -108,7 +117,8 @@ class Program(abc.ABC):
             return {}
         # Evaluations take keys by numbers that are not negative.
         key = jax.random.fold_in(state.evaluation_key, -1 - counters.interactions)
-        batch, noise, _ = self.draw(key, counters, state, hyperparameters, *data)
+        program = self._with_data(data)
+        batch, noise, _ = program.draw(key, counters, state, hyperparameters)
         per_module = self.config.diagnostics == "module"
         metrics = diagnose(self.agent, state.agent, batch, noise, hyperparameters, per_module)
         if self.config.normalize_rewards:
@@ -123,7 +133,6 @@ class Program(abc.ABC):
         state: RunState,
         hyperparameters: HyperParameters,
         count: jax.Array,
-        *data: Any,
     ) -> tuple[Counters, RunState]:
         """Updates the agent `count` times, `()` int32, each time with another minibatch."""
         later, learn = counters.replace(updates=counters.updates + count), self.agent.update
@@ -134,15 +143,14 @@ class Program(abc.ABC):
             number = counters.updates + index
             agent = self._reset_if_due(key, counters, state, hyperparameters, number)
             update_key = jax.random.fold_in(key, index)
-            drawn = self.draw(update_key, counters, state, hyperparameters, *data)
-            inputs = (drawn.batch, drawn.noise, hyperparameters, number)
-            updated, metrics, errors = learn(agent, *inputs)
+            batch, noise, entries = self.draw(update_key, counters, state, hyperparameters)
+            updated, metrics, errors = learn(agent, batch, noise, hyperparameters, number)
+            replay = state.replay
+            if entries is not None:
+                replay = replay.prioritize(entries, errors, hyperparameters.priority_exponent)
             progress = state.progress.add_update(metrics, counters.interactions)
-            return state.replace(
-                agent=progress.freeze(agent, updated),
-                replay=_prioritize(state.replay, drawn.entries, errors, hyperparameters),
-                progress=progress,
-            )
+            agent = progress.freeze(agent, updated)
+            return state.replace(agent=agent, replay=replay, progress=progress)
 
         return later, jax.lax.fori_loop(0, count, body, state)
 
@@ -174,16 +182,11 @@ class Program(abc.ABC):
         return jax.lax.cond(is_due, reset, lambda agent: agent, state.agent)
 
     def draw(
-        self,
-        key: jax.Array,
-        counters: Counters,
-        state: RunState,
-        hyperparameters: HyperParameters,
-        *data: Any,
+        self, key: jax.Array, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> Drawn:
         """A minibatch, normalised with the statistics of this moment, and noise."""
         sample_key, noise_key = jax.random.split(key)
-        batch, entries = self.sample(sample_key, counters, state, hyperparameters, *data)
+        batch, entries = self.sample(sample_key, counters, state, hyperparameters)
         batch = divide(batch)
         reward = batch.reward
         if self.config.normalize_rewards:
@@ -198,12 +201,7 @@ class Program(abc.ABC):
 
     @abc.abstractmethod
     def sample(
-        self,
-        key: jax.Array,
-        counters: Counters,
-        state: RunState,
-        hyperparameters: HyperParameters,
-        *data: Any,
+        self, key: jax.Array, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> tuple[Batch, jax.Array | None]:
         """A minibatch as it was stored; and where it is from, if drawn by priority."""
 
@@ -216,12 +214,3 @@ class Program(abc.ABC):
     def begins_interval(self, counters: Counters) -> jax.Array:
         """Whether the next interaction is the first after an evaluation, `()` bool."""
         return counters.interactions % self.config.interactions_per_evaluation == 0
-
-
-def _prioritize(
-    replay: Any, entries: jax.Array | None, errors: jax.Array, hyperparameters: HyperParameters
-) -> Any:
-    """The replay after an update with what these entries hold, about which the critics erred so."""
-    if entries is None:
-        return replay
-    return replay.prioritize(entries, errors, hyperparameters.priority_exponent)

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
-from purejax_simba.agents.agent import Agent, Batch
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, Batch, HyperParameters
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 from purejax_simba.data.replay import Replay
@@ -121,7 +120,7 @@ class OnlineProgram(Program):
         )
 
     def interact(
-        self, counters: Counters, state: RunState, hyperparameters: HyperParameters, *data: Any
+        self, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> tuple[Counters, RunState]:
         """One step of all environments of a run, and the updates that follow it."""
         key = jax.random.fold_in(state.key, counters.interactions)
@@ -188,12 +187,7 @@ class OnlineProgram(Program):
         return steps * self.config.num_environments >= known(self.config.learning_starts)
 
     def sample(
-        self,
-        key: jax.Array,
-        counters: Counters,
-        state: RunState,
-        hyperparameters: HyperParameters,
-        *data: Any,
+        self, key: jax.Array, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> tuple[Batch, jax.Array | None]:
         """See `Program`."""
         choice = (

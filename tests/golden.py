@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejax_simba.agents import sac, simba, simba_v2
-from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
-from purejax_simba.agents.hyperparameters import HyperParameters, SphereScales
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
+from purejax_simba.agents.simba_v2 import SphereScales
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 
 TOLERANCE_FIRST = 2e-5

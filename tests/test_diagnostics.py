@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from purejax_simba.agents import registry
-from purejax_simba.agents.agent import Agent, Batch, Noise
-from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks.observed import Observed, look
+from purejax_simba.agents.agent import Agent, Batch, HyperParameters, Noise
+from purejax_simba.agents.observed import Observed, look
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.diagnostics import diagnose, network_metrics, rank_metrics, value_metrics

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from envs.host_call import host_call
-from purejax_simba.agents.networks.batch_renorm import BatchRenorm
+from purejax_simba.agents.crossq import BatchRenorm
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.defaults import resolve

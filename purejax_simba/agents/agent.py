@@ -6,11 +6,12 @@ transitions make a minibatch, O and A are the lengths of an observation and of a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
 
-from purejax_simba.agents.values import CategoricalValue, QuantileValue, ScalarValue
+from purejax_simba.agents.values import Value
 
 Params = Any
 
@@ -21,6 +22,44 @@ Params = Any
 #   critic         critic, target_critic, critic_optimizer; leaves have a leading axis of critics
 #   temperature    log_temperature, temperature_optimizer
 AgentState = Any
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class HyperParameters(SimpleNamespace):
+    """Traced scalars, `()` each; `vmap` over a leading axis for many runs.
+
+    Every traced setting of the agent is there under its name, float32, or int32 where it is whole.
+    What is computed from settings is listed in `purejax_simba.defaults.hyperparameters`.
+    """
+
+    def replace(self, **numbers: Any) -> "HyperParameters":
+        """The same with other numbers."""
+        return HyperParameters(**(vars(self) | numbers))
+
+    def importance_exponent_at(self, progress: jax.Array) -> jax.Array:
+        """Beta after a part of the run, from 0 to 1; it rises linearly to 1."""
+        start = self.importance_exponent
+        return start + (1.0 - start) * progress.clip(0.0, 1.0)
+
+    def learning_rate_at(self, updates: jax.Array) -> jax.Array:
+        """Learning rate of the update that follows `updates` earlier ones.
+
+        It goes linearly from `learning_rate` to `learning_rate_end` over
+        `learning_rate_decay_updates` updates and stays there.
+        """
+        progress = updates.astype(self.learning_rate.dtype) / self.learning_rate_decay_updates
+        remaining = 1.0 - progress.clip(0.0, 1.0)
+        return self.learning_rate_end + (self.learning_rate - self.learning_rate_end) * remaining
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[str, ...]]:
+        """Numbers with their names, and the names, for JAX."""
+        names = tuple(sorted(vars(self)))
+        return [(jax.tree_util.GetAttrKey(n), getattr(self, n)) for n in names], names
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], numbers: Any) -> "HyperParameters":
+        """The opposite, for JAX."""
+        return cls(**dict(zip(names, numbers, strict=True)))
 
 
 class Batch(NamedTuple):
@@ -90,7 +129,7 @@ class ActorCritic(NamedTuple):
 
     actor: Callable[..., Any]
     critic: Callable[..., jax.Array]
-    value: CategoricalValue | QuantileValue | ScalarValue
+    value: Value
     actor_loss: Callable[..., tuple[jax.Array, Any]]
     critic_loss: Callable[..., tuple[jax.Array, Any]]
 

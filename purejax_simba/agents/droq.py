@@ -13,11 +13,9 @@ from typing import Any
 
 import jax
 
-from purejax_simba.agents import redq, sac
-from purejax_simba.agents.agent import ActorCritic, Agent, Params
-from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks import mlp
-from purejax_simba.agents.networks.functions import as_functions
+from purejax_simba.agents import mlp, redq, sac
+from purejax_simba.agents.agent import ActorCritic, Agent, HyperParameters, Params
+from purejax_simba.agents.layers import as_functions
 from purejax_simba.agents.settings import Recipe
 from purejax_simba.agents.values import ScalarValue
 from purejax_simba.settings import setting

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from purejax_simba.agents.agent import Agent
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, HyperParameters
 from purejax_simba.agents.settings import AgentSettings, Recipe
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from purejax_simba.agents import sac
 from purejax_simba.agents.agent import ActorCritic, Agent
@@ -60,12 +61,7 @@ def make(observation_size: int, action_size: int, settings: REDQ) -> Agent:
     """The agent for flat observations and actions of the given sizes."""
     plain = sac.make(observation_size, action_size, settings)
     actor, critic, value, _, clipped_loss = plain.actor_critic  # type: ignore[misc]
-
-    def actor_loss(params, state, batch, noise, hyperparameters):
-        mean, log_std = actor(params, batch.observation, hyperparameters)
-        action, log_density = sac.sample(mean, log_std, noise.action)
-        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
-        return sac.policy_loss(action, log_density, values.mean(0), state, batch, hyperparameters)
+    actor_loss = sac.actor_loss(actor, critic, value, jnp.mean)
 
     def critic_loss(params, state, batch, noise, hyperparameters):
         order = jax.random.permutation(jax.random.fold_in(noise.key, _DRAW), settings.num_critics)

@@ -21,20 +21,20 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from purejax_simba.agents import mlp
 from purejax_simba.agents.agent import (
     ActorCritic,
     Agent,
     AgentState,
     Batch,
+    HyperParameters,
     Noise,
     Params,
     UpdateMetrics,
 )
-from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks import mlp
-from purejax_simba.agents.networks.functions import as_functions
+from purejax_simba.agents.layers import as_functions
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
-from purejax_simba.agents.values import Bootstrap, CategoricalValue, QuantileValue, ScalarValue
+from purejax_simba.agents.values import Bootstrap, ScalarValue, Value
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
@@ -63,7 +63,6 @@ class SAC(TargetNetworks, Learner):
 ADAM = optax.scale_by_adam()
 
 Loss = Callable[..., tuple[jax.Array, Any]]
-Value = CategoricalValue | QuantileValue | ScalarValue
 
 
 # What an agent begins with.
@@ -273,6 +272,54 @@ def value_loss(
     return loss.mean(-1).sum(), value.error(outputs, target).mean(0)
 
 
+def actor_loss(
+    actor: Callable[..., Any],
+    critic: Callable[..., Any],
+    value: Value,
+    combine: Callable[[jax.Array, int], jax.Array],
+) -> Loss:
+    """The loss of the policy by what `combine` makes of the critics' values, `(critics, B)`.
+
+    Args:
+      actor, critic, value: see `ActorCritic`.
+      combine: `jnp.min` or `jnp.mean`, along the first axis.
+    """
+
+    def loss(params, state, batch, noise, hyperparameters):
+        mean, log_std = actor(params, batch.observation, hyperparameters)
+        action, log_density = sample(mean, log_std, noise.action)
+        found = values(value, critic, state.critic, batch.observation, action, hyperparameters)
+        return policy_loss(action, log_density, combine(found, 0), state, batch, hyperparameters)
+
+    return loss
+
+
+def critic_loss(
+    actor: Callable[..., Any],
+    critic: Callable[..., Any],
+    value: Value,
+    combine: Callable[[Value, jax.Array, HyperParameters], jax.Array],
+) -> Loss:
+    """The loss of all critics, whose target is what `combine` makes of the target critics' outputs.
+
+    Args:
+      actor, critic, value: see `ActorCritic`.
+      combine: `smallest`, or another function of the same arguments.
+    """
+
+    def loss(params, state, batch, noise, hyperparameters):
+        mean, log_std = actor(state.actor, batch.next_observation, hyperparameters)
+        action, log_density = sample(mean, log_std, noise.next_action)
+        following = (batch.next_observation, action, hyperparameters)
+        outputs = all_critics(critic, state.target_critic, *following)
+        output = combine(value, outputs, hyperparameters)
+        target = soft_target(value, output, log_density, state, batch, hyperparameters)
+        outputs = all_critics(critic, params, batch.observation, batch.action, hyperparameters)
+        return value_loss(value, outputs, target, batch)
+
+    return loss
+
+
 # Steps of an update.
 
 
@@ -442,32 +489,8 @@ def update(
     return finish(state, hyperparameters), report(policy, loss, batch), errors
 
 
-def losses(
-    actor: Callable[..., Any], critic: Callable[..., Any], value: Value
-) -> tuple[Loss, Loss]:
-    """The losses of actor and critics with clipped double Q, see `ActorCritic`."""
-
-    def actor_loss(params, state, batch, noise, hyperparameters):
-        mean, log_std = actor(params, batch.observation, hyperparameters)
-        action, log_density = sample(mean, log_std, noise.action)
-        found = values(value, critic, state.critic, batch.observation, action, hyperparameters)
-        return policy_loss(action, log_density, found.min(0), state, batch, hyperparameters)
-
-    def critic_loss(params, state, batch, noise, hyperparameters):
-        mean, log_std = actor(state.actor, batch.next_observation, hyperparameters)
-        action, log_density = sample(mean, log_std, noise.next_action)
-        following = (batch.next_observation, action, hyperparameters)
-        outputs = all_critics(critic, state.target_critic, *following)
-        output = smallest(value, outputs, hyperparameters)
-        target = soft_target(value, output, log_density, state, batch, hyperparameters)
-        outputs = all_critics(critic, params, batch.observation, batch.action, hyperparameters)
-        return value_loss(value, outputs, target, batch)
-
-    return actor_loss, critic_loss
-
-
 def plain_actor(
-    observation_size: int, action_size: int, settings: Any
+    observation_size: int, action_size: int, settings: Learner
 ) -> tuple[Callable[..., Params], Callable[..., tuple[jax.Array, jax.Array]]]:
     """A multilayer perceptron as `(key) -> params`, and as `actor` of `ActorCritic`."""
     network = mlp.MLP(settings.actor_hidden_dim, settings.actor_num_blocks, 2 * action_size)
@@ -486,7 +509,11 @@ def make(observation_size: int, action_size: int, settings: SAC) -> Agent:
     init_actor, actor = plain_actor(observation_size, action_size, settings)
     network = mlp.Critic(settings.critic_hidden_dim, settings.critic_num_blocks)
     init_critic, critic = as_functions(network, observation_size, action_size)
-    actor_loss, critic_loss = losses(actor, critic, ScalarValue())
+    value = ScalarValue()
+    losses = (
+        actor_loss(actor, critic, value, jnp.min),
+        critic_loss(actor, critic, value, smallest),
+    )
 
     def init(key: jax.Array, hyperparameters: HyperParameters) -> State:
         actor, critic = init_networks(key, init_actor, init_critic, settings.num_critics)
@@ -495,6 +522,6 @@ def make(observation_size: int, action_size: int, settings: SAC) -> Agent:
     return Agent(
         init,
         *acting(actor),
-        partial(update, actor_loss, critic_loss, settings.policy_delay),
-        ActorCritic(actor, critic, ScalarValue(), actor_loss, critic_loss),
+        partial(update, *losses, settings.policy_delay),
+        ActorCritic(actor, critic, value, *losses),
     )

@@ -7,15 +7,12 @@ around it is that of SimbaV2, as published with it.
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from purejax_simba.agents import sac
-from purejax_simba.agents.agent import ActorCritic, Agent
-from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks.dense import Dense
-from purejax_simba.agents.networks.functions import as_functions
-from purejax_simba.agents.networks.heads import Actor, Critic
-from purejax_simba.agents.networks.initialisers import orthogonal
-from purejax_simba.agents.networks.observed import observe
+from purejax_simba.agents.agent import ActorCritic, Agent, HyperParameters
+from purejax_simba.agents.layers import Actor, Critic, Dense, as_functions, orthogonal
+from purejax_simba.agents.observed import observe
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks, WeightDecay
 from purejax_simba.agents.values import ScalarValue
 
@@ -86,7 +83,9 @@ def make(observation_size: int, action_size: int, settings: Simba) -> Agent:
     critic_network = Critic(1, critic_encoder, _orthogonal_dense)
     init_actor, actor = as_functions(actor_network, observation_size)
     init_critic, critic = as_functions(critic_network, observation_size, action_size)
-    actor_loss, critic_loss = sac.losses(actor, critic, ScalarValue())
+    value = ScalarValue()
+    actor_loss = sac.actor_loss(actor, critic, value, jnp.min)
+    critic_loss = sac.critic_loss(actor, critic, value, sac.smallest)
 
     def init(key: jax.Array, hyperparameters: HyperParameters) -> sac.State:
         actor, critic = sac.init_networks(key, init_actor, init_critic, settings.num_critics)
@@ -106,5 +105,5 @@ def make(observation_size: int, action_size: int, settings: Simba) -> Agent:
         state, loss, errors = sac.update_network("critic", critic_loss, optimizer, state, *data)
         return sac.finish(state, hyperparameters), sac.report(policy, loss, batch), errors
 
-    networks = ActorCritic(actor, critic, ScalarValue(), actor_loss, critic_loss)
+    networks = ActorCritic(actor, critic, value, actor_loss, critic_loss)
     return Agent(init, *sac.acting(actor), update, networks)

@@ -12,14 +12,12 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from purejax_simba.agents import sac
-from purejax_simba.agents.agent import ActorCritic, Agent, AgentState
-from purejax_simba.agents.hyperparameters import HyperParameters, SphereScales
-from purejax_simba.agents.networks.heads import bound_log_std
-from purejax_simba.agents.networks.initialisers import orthogonal
-from purejax_simba.agents.networks.matmul import matmul
-from purejax_simba.agents.networks.observed import observe
+from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, HyperParameters
+from purejax_simba.agents.layers import bound_log_std, matmul, orthogonal
+from purejax_simba.agents.observed import observe
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import CategoricalValue, ScalarValue
 from purejax_simba.settings import setting
@@ -28,7 +26,27 @@ EPSILON = 1e-8
 EXPANSION = 4
 # What `hypercube` clips inputs to; normalised observations are rarely beyond it.
 LARGEST_INPUT = 3.0
-# The scales of each network; settings have the same names.
+
+
+@struct.dataclass
+class SphereScales:
+    """Start values and scales of the learnable vectors of a hyperspherical network.
+
+    A vector with start `init` and scale `scale` is stored as `scale` in every component and used as
+    `vector * init / scale`, so that `scale` sets how fast it moves under Adam (section 4.1).
+    Scalers of the embedder and those of the blocks have numbers of their own. All are `()` float32.
+    """
+
+    shift: Any
+    scaler_init: Any
+    scaler_scale: Any
+    block_scaler_init: Any
+    block_scaler_scale: Any
+    alpha_init: Any
+    alpha_scale: Any
+
+
+# Settings have the same names.
 SPHERE = tuple(field.name for field in dataclasses.fields(SphereScales))
 
 
@@ -306,21 +324,8 @@ def make(observation_size: int, action_size: int, settings: SimbaV2) -> Agent:
         actor, critic = project_kernels(actor), project_kernels(critic)
         return sac.State.create(actor, critic, hyperparameters, target_critic=sac.copy(critic))
 
-    def actor_loss(params, state, batch, noise, hyperparameters):
-        mean, log_std = actor(params, batch.observation, hyperparameters)
-        action, log_density = sac.sample(mean, log_std, noise.action)
-        values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
-        return sac.policy_loss(action, log_density, values.min(0), state, batch, hyperparameters)
-
-    def critic_loss(params, state, batch, noise, hyperparameters):
-        mean, log_std = actor(state.actor, batch.next_observation, hyperparameters)
-        next_action, log_density = sac.sample(mean, log_std, noise.next_action)
-        following = (batch.next_observation, next_action, hyperparameters)
-        next_logits = sac.all_critics(critic, state.target_critic, *following)
-        next_logits = sac.smallest(value, next_logits, hyperparameters)
-        target = sac.soft_target(value, next_logits, log_density, state, batch, hyperparameters)
-        logits = sac.all_critics(critic, params, batch.observation, batch.action, hyperparameters)
-        return sac.value_loss(value, logits, target, batch)
+    actor_loss = sac.actor_loss(actor, critic, value, jnp.min)
+    critic_loss = sac.critic_loss(actor, critic, value, sac.smallest)
 
     def update(state, batch, noise, hyperparameters, number):
         data = (batch, noise, hyperparameters)

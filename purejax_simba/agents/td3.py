@@ -13,11 +13,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from purejax_simba.agents import sac
-from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, Params
-from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks import mlp
-from purejax_simba.agents.networks.functions import as_functions
+from purejax_simba.agents import mlp, sac
+from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, HyperParameters, Params
+from purejax_simba.agents.layers import as_functions
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import ScalarValue
 from purejax_simba.settings import setting

@@ -1,8 +1,8 @@
 """How critics represent values: as a categorical distribution, as quantiles or as one number.
 
-All follow the same interface. `output` is what a critic network returns, `(..., outputs)`;
-`Target` is what a critic is trained towards. `error` is how far an output is from it, 0 or more:
-what transitions are prioritised by.
+All follow the same interface. `output` is what a critic network returns, `(..., outputs)`; `target`
+is what it is trained towards. `error` is how far an output is from it, 0 or more: what transitions
+are prioritised by.
 """
 
 from typing import NamedTuple
@@ -127,6 +127,9 @@ class ScalarValue(NamedTuple):
     def error(self, output: jax.Array, target: jax.Array) -> jax.Array:
         """Absolute temporal-difference error, `(...)` (arXiv 1511.05952)."""
         return jnp.abs(output[..., 0] - target)
+
+
+Value = CategoricalValue | QuantileValue | ScalarValue
 
 
 def project(probabilities: jax.Array, position: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import HyperParameters
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.program import Program

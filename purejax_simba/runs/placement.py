@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import HyperParameters
 from purejax_simba.config import Config
 from purejax_simba.defaults import hyperparameters
 from purejax_simba.program import Program

@@ -11,8 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 import envs
-from purejax_simba.agents.agent import Params
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import HyperParameters, Params
 from purejax_simba.config import ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy

@@ -12,8 +12,14 @@ import pytest
 
 import train
 from purejax_simba.agents import registry, sac
-from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise, UpdateMetrics
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import (
+    Agent,
+    AgentState,
+    Batch,
+    HyperParameters,
+    Noise,
+    UpdateMetrics,
+)
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, resolve, with_agent_defaults

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejax_simba.agents import optimistic_exploration as exploration
-from purejax_simba.agents.bro import OptimisticActor
+from purejax_simba.agents.bro import OptimisticActor, positive
 from tests.helpers import updates
 
 QUANTILES = 5
@@ -150,7 +149,7 @@ def test_the_optimistic_actor_climbs_the_upper_bound(bro):
 
 def test_optimism_falls_and_its_penalty_grows_when_the_policies_diverge(bro):
     _, numbers, state, batch, update = bro
-    optimism, penalty = (exploration.positive(raw) for raw in state.exploration.weights)
+    optimism, penalty = (positive(raw) for raw in state.exploration.weights)
     np.testing.assert_allclose([optimism, penalty], [1.0, 0.25], rtol=1e-5)
     outcomes = []
     for size in (1e-3, 1e3):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purejax_simba.agents.networks import mlp
+from purejax_simba.agents import mlp
 from tests.helpers import updates
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from purejax_simba.agents import bro, crossq
-from purejax_simba.agents.networks.batch_renorm import BatchRenorm
-from purejax_simba.agents.networks.dense import Dense
-from purejax_simba.agents.networks.dropout import dropout
-from purejax_simba.agents.networks.matmul import matmul
+from purejax_simba.agents.crossq import BatchRenorm
+from purejax_simba.agents.layers import Dense, matmul
+from purejax_simba.agents.mlp import dropout
 
 ROWS, FEATURES = 6, 3
 

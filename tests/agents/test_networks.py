@@ -9,9 +9,8 @@ import pytest
 from flax import traverse_util
 
 from purejax_simba.agents import simba_v2
-from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
-from purejax_simba.agents.hyperparameters import HyperParameters
-from purejax_simba.agents.networks.initialisers import orthogonal
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
+from purejax_simba.agents.layers import orthogonal
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import Config
 from purejax_simba.defaults import hyperparameters, make_agent, resolve

@@ -23,7 +23,11 @@ def soft_actor_critic(
     num_critics: int,
 ) -> Agent:
     """SAC with other networks; `actor` and `critic` are those of `ActorCritic`."""
-    actor_loss, critic_loss = sac.losses(actor, critic, ScalarValue())
+    value = ScalarValue()
+    losses = (
+        sac.actor_loss(actor, critic, value, jnp.min),
+        sac.critic_loss(actor, critic, value, sac.smallest),
+    )
 
     def init(key: jax.Array, hyperparameters: Any) -> Any:
         params = sac.init_networks(key, init_actor, init_critic, num_critics)
@@ -32,8 +36,8 @@ def soft_actor_critic(
     return Agent(
         init,
         *sac.acting(actor),
-        partial(sac.update, actor_loss, critic_loss, 1),
-        ActorCritic(actor, critic, ScalarValue(), actor_loss, critic_loss),
+        partial(sac.update, *losses, 1),
+        ActorCritic(actor, critic, value, *losses),
     )
 
 

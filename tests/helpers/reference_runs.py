@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import HyperParameters
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState

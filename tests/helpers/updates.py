@@ -7,8 +7,7 @@ import jax
 import numpy as np
 
 from purejax_simba.agents import registry, sac
-from purejax_simba.agents.agent import Agent, AgentState, Batch, Noise
-from purejax_simba.agents.hyperparameters import HyperParameters
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import Config
 from purejax_simba.defaults import hyperparameters, with_agent_defaults

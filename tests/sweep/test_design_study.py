@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from purejax_simba.agents import registry, sac, simba_v2
-from purejax_simba.agents.networks.observed import look
+from purejax_simba.agents.observed import look
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.agents.values import CategoricalValue, ScalarValue
 from purejax_simba.config import Config

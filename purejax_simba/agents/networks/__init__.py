@@ -1,1 +1,0 @@
-"""Network modules: arrays in, arrays out."""
