@@ -12,10 +12,11 @@ import pytest
 
 from purejax_simba.agents import registry
 from purejax_simba.agents.agent import Agent, Batch, HyperParameters, Noise
-from purejax_simba.agents.observed import look
+from purejax_simba.agents.observed import Observed, look
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.diagnostics import diagnose, network_metrics, rank_metrics, value_metrics
+from purejax_simba.program import Program
 from purejax_simba.run_state import Counters
 from purejax_simba.training import make_program
 from tests.helpers import linear, tiny
@@ -33,7 +34,8 @@ CONFIG = Config(
 
 @functools.cache
 def numbers() -> HyperParameters:
-    return make_program(CONFIG).hyperparameters()
+    with jax.ensure_compile_time_eval():  # who asks first may be tracing
+        return make_program(CONFIG).hyperparameters()
 
 
 def _draw(seed: int) -> tuple[Batch, Noise]:
@@ -296,7 +298,7 @@ def _look_at_two(network: Any, params: Any, *inputs: Any, per_module: bool) -> l
     return [{name: value[run] for name, value in metrics.items()} for run in (0, 1)]
 
 
-def _params(agent: Agent, name: str) -> Any:
+def _params(program: Program, name: str) -> Any:
     """Of the actors or first critics of two runs, whose vectors are not as they began.
 
     Some of their neurons are dormant.
@@ -309,7 +311,8 @@ def _params(agent: Agent, name: str) -> Any:
             return leaf.at[..., :3].set(0.0)
         return leaf.at[..., :3].set(1e-3) if path[-1].key == "scaler" else leaf
 
-    state = jax.vmap(agent.init, (0, None))(jax.random.split(jax.random.key(5), 2), numbers())
+    keys = jax.random.split(jax.random.key(5), 2)
+    state = jax.vmap(program.agent.init, (0, None))(keys, program.hyperparameters())
     params = getattr(state, name)
     if name == "critic":
         params = jax.tree.map(lambda leaf: leaf[:, 0], params)
@@ -325,8 +328,9 @@ def _inputs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_features_neurons_vectors_and_values_of_simba_v2():
-    agent = make_program(CONFIG).agent
-    params, (observations, actions) = _params(agent, "critic"), _inputs()
+    program = make_program(CONFIG)
+    agent = program.agent
+    params, (observations, actions) = _params(program, "critic"), _inputs()
     found = _look_at_two(agent.actor_critic.critic, params, observations, actions, per_module=True)
     for run, metrics in enumerate(found):
         x = np.concatenate([observations[run], actions[run]], -1)
@@ -345,8 +349,9 @@ def test_features_neurons_vectors_and_values_of_simba_v2():
 
 
 def test_both_heads_of_an_actor_count():
-    agent = make_program(CONFIG).agent
-    params, (observations, _) = _params(agent, "actor"), _inputs()
+    program = make_program(CONFIG)
+    agent = program.agent
+    params, (observations, _) = _params(program, "actor"), _inputs()
     for run, metrics in enumerate(
         _look_at_two(agent.actor_critic.actor, params, observations, per_module=False)
     ):
@@ -358,14 +363,36 @@ def test_both_heads_of_an_actor_count():
 def test_features_and_neurons_of_simba():
     sizes = {"actor_hidden_dim": 8, "critic_hidden_dim": 8, "critic_num_blocks": 1}
     settings = agent_settings("simba", **sizes, num_critics=2)
-    agent = make_program(dataclasses.replace(CONFIG, agent=settings)).agent
-    params, (observations, actions) = _params(agent, "critic"), _inputs()
+    program = make_program(dataclasses.replace(CONFIG, agent=settings))
+    agent = program.agent
+    params, (observations, actions) = _params(program, "critic"), _inputs()
     found = _look_at_two(agent.actor_critic.critic, params, observations, actions, per_module=True)
     for run, metrics in enumerate(found):
         x = np.concatenate([observations[run], actions[run]], -1)
         _check(metrics, _simba(_numpy(params, run), x))
         assert metrics["dormant_ratio"] > 0
         assert not any("scaler" in name for name in metrics)
+
+
+def test_neurons_of_a_layer_that_is_dead_are_all_dormant():
+    dead = Observed("activation", "layer", jnp.zeros((BATCH, 6)))
+    alive = Observed("activation", "layer", jnp.ones((BATCH, 2)))
+    metrics = network_metrics({}, {}, [dead, alive], per_module=False)
+    assert metrics["dormant_ratio"] == 6 / 8
+
+
+def test_the_denominator_of_rewards_follows_from_the_bound_of_returns():
+    with linear.agents():
+        program = make_program(CONFIG)
+    state = jax.jit(program.init)(jax.random.key(0), program.hyperparameters())
+    scale = state.reward_scale.replace(largest=jnp.float32(70.0))
+    state, diagnose_run = state.replace(reward_scale=scale), jax.jit(program.diagnose)
+    # Without a transition there is nothing to say. The prior of returns has a deviation of 1.
+    counters = Counters.create().replace(interactions=jnp.int32(1))
+    for bound, expected in ((7.0, 10.0), (np.inf, 1.0)):
+        bounded = program.hyperparameters().replace(return_bound=jnp.float32(bound))
+        metrics = diagnose_run(counters, state, bounded)
+        np.testing.assert_allclose(metrics["reward_denominator"], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, 0.0])

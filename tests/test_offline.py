@@ -125,9 +125,8 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
     (transitions,) = jax.tree.map(jnp.asarray, program.data)
     numbers = program.hyperparameters()
     before = jax.jit(program.init)(jax.random.key(0), numbers, transitions)
-    counters, after = jax.jit(program.advance)(
-        Counters.create(), before, numbers, jnp.int32(1), transitions
-    )
+    advance = jax.jit(program.advance)
+    counters, after = advance(Counters.create(), before, numbers, jnp.int32(1), transitions)
     assert (counters.interactions, counters.updates, after.agent.updates) == (1, 1, 1)
 
     key = jax.random.fold_in(jax.random.fold_in(before.key, 0), 0)
@@ -163,6 +162,11 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
     )
     assert_close(after.agent, expected, 1e-4)
     assert_close(after.progress.update_sums, metrics, 1e-4)
+    # What is reported is of the updates since the last evaluation.
+    interval, state = SIZE // BATCH, after
+    for count, summed in ((interval - 1, interval), (1, 1), (interval - 1, interval)):
+        counters, state = advance(counters, state, numbers, jnp.int32(count), transitions)
+        assert int(state.progress.updates) == summed
 
 
 def test_a_published_dataset_is_read_and_normalised_as_published(tmp_path, linear_agents):
@@ -272,12 +276,13 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
     dataset, linear_agents, monkeypatch, tmp_path
 ):
     straight = experiment.train(_config(dataset, output=str(tmp_path / "straight")))
-    show, stops = session.Session._show, [1]
+    # In between two evaluations, and at one.
+    show, stops = session.Session._show, [1, SIZE // BATCH]
 
     def stop(self, *arguments) -> None:
         show(self, *arguments)
-        if stops:
-            stops.pop()
+        if stops and self.interactions >= stops[0]:
+            stops.pop(0)
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(session.Session, "_show", stop)
@@ -285,6 +290,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
         experiment.train(_config(dataset, output=str(tmp_path / "stopped")))
     assert stopped.value.code == 128 + signal.SIGTERM
     directory = tmp_path / "stopped" / "simba_v2" / TASK
+    with pytest.raises(SystemExit):
+        experiment.resume(directory)
+    assert read_newest(directory / STATE_DIRECTORY).env_step == SIZE // BATCH
     experiment.resume(directory)
     assert _rows(directory) == _rows(straight)
     ours, theirs = (read_newest(d / STATE_DIRECTORY).arrays for d in (directory, straight))

@@ -239,11 +239,16 @@ def test_more_steps_keep_the_priorities_so_far():
 
 def test_without_the_replay_only_new_transitions_are_drawn(capsys):
     first = _begin(SHORT)
-    first.advance(80)
+    first.advance(75)  # in the middle of an episode
     updates = _state(first)[0].updates[0]
     runs = _go_on(LONG, _checkpoint(first, with_replay=False))
     assert "resumed, with new episodes" in capsys.readouterr().out
     assert not _stored(runs).any()
+    # Nothing of the episodes that were under way goes on.
+    assert first.get(lambda state: state.reward_scale.discounted_return).all()
+    assert first.get(lambda state: state.progress.episode_return).all()
+    assert not runs.get(lambda state: state.reward_scale.discounted_return).any()
+    assert not runs.get(lambda state: state.progress.episode_return).any()
     runs.advance(60)
-    assert [set(np.flatnonzero(run)) for run in _stored(runs)] == [set(range(80, 140))] * 2
+    assert [set(np.flatnonzero(run)) for run in _stored(runs)] == [set(range(75, 135))] * 2
     assert _state(runs)[0].updates.tolist() == [updates + 11] * 2
