@@ -21,6 +21,7 @@ from benchmarks.gymnasium_loop import NUM_ACTIONS
 from benchmarks.originals import available, in_a_loop, in_envpool
 from benchmarks.table import Table
 from envs.cores import count_cores
+from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.runs.devices import (
     PER_RUN,
     SHARED,
@@ -201,16 +202,9 @@ def main() -> int:
         print("error: --environments must be one or more numbers above 0", file=sys.stderr)
         return 2
     use_all_cores(num_runs=1)
-    try:
-        with envs.clear_errors():
-            measure_all(arguments)
-    except envs.TaskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except envs.HostEnvironmentError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    with one_line_errors("measure again") as outcome, envs.clear_errors():
+        measure_all(arguments)
+    return outcome.status
 
 
 if __name__ == "__main__":

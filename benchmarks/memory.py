@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import tyro
 
-import envs
 from benchmarks.common import print_json, program_bytes_per_run
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.config import Config
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import use_all_cores
 from purejax_simba.runs.memory import bytes_per_run
@@ -56,13 +56,10 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     arguments = tyro.cli(Arguments)
     use_all_cores(num_runs=1)
-    try:
+    with one_line_errors("measure again") as outcome:
         for task in arguments.tasks:
             print_json({"task": task}, measure(task, arguments))
-    except (ConfigError, envs.TaskError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return outcome.status
 
 
 if __name__ == "__main__":

@@ -16,16 +16,16 @@ from typing import Any
 import jax
 import tyro
 
-import envs
 from benchmarks.common import print_json
 from envs.cores import count_cores
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.config import Config
 from purejax_simba.runs import experiment
 from purejax_simba.runs.devices import use_all_cores
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
-from purejax_simba.sweep.running import SweepError, run_sweep
+from purejax_simba.sweep.running import run_sweep
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,11 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     arguments = tyro.cli(Arguments)
     use_all_cores(count_cores())
-    try:
+    with one_line_errors("measure again") as outcome:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
             results = run(arguments)
         print_json(dataclasses.asdict(arguments), results)
-    except (ConfigError, envs.TaskError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (SweepError, envs.HostEnvironmentError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return outcome.status
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from benchmarks.common import (
     repeat,
 )
 from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.program import Program
 from purejax_simba.runs.compiling import Compiler
@@ -168,16 +169,9 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     arguments = tyro.cli(Arguments)
     use_all_cores(arguments.runs)
-    try:
-        with envs.clear_errors():
-            print_json(asdict(arguments), run(arguments))
-    except (ConfigError, envs.TaskError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except envs.HostEnvironmentError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    with one_line_errors("measure again") as outcome, envs.clear_errors():
+        print_json(asdict(arguments), run(arguments))
+    return outcome.status
 
 
 if __name__ == "__main__":
