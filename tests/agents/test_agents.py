@@ -125,6 +125,16 @@ def test_defaults_fill_in_every_setting_that_shapes_the_agent(name):
     assert resolve(config) == config
 
 
+@pytest.mark.parametrize("name", [name for name in registry.AGENTS if name != "random"])
+def test_there_are_as_many_critics_as_given(name):
+    config = Config(task="gymnax/Pendulum-v1", agent=agent_settings(name, num_critics=3))
+    config = resolve(config)
+    agent = registry.make(OBSERVATION, ACTION, config.agent)
+    numbers = hyperparameters(config, ACTION)
+    state = jax.eval_shape(agent.init, jax.random.key(0), numbers)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(state.critic)} == {3}
+
+
 @pytest.fixture(scope="module")
 def td3() -> Trace:
     return _updates(*_make(name="td3"), 2)
