@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax._src import dispatch
-from jax._src.callback import _callback_op_sharding
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
+
+from envs import jax_internals
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -63,8 +63,7 @@ def _batch(rows: Any, axes: Any, **parameters: Any) -> tuple[jax.Array, int]:
 
 
 def _lower(context: Any, row: Any, *, function: Function, size: int, dtype: np.dtype) -> Any:
-    # Inside `shard_map` a call per device for its rows, elsewhere one for all.
-    sharding = _callback_op_sharding(context.module_context.axis_context, None, context.avals_out)
+    sharding = jax_internals.call_sharding(context)
     results, _, _ = mlir.emit_python_callback(
         context,
         partial(_call_in_program, function, size),
@@ -115,6 +114,5 @@ def clear_errors() -> Iterator[None]:
             raise
         error = _raised[0]
         _raised.clear()
-        # JAX would raise the error again at exit.
-        dispatch.runtime_tokens.clear()
+        jax_internals.forget_failed_calls()
         raise error from None

@@ -5,6 +5,8 @@ Imports inside functions and for type checkers count as any other.
 
 import ast
 import graphlib
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,7 @@ FLOORS = {
     ),
     "agents and data": ("purejax_simba.agents", "purejax_simba.data"),
     "envs": ("envs",),
-    "physics": ("envs.physics", "envs.host_call", "envs.cores"),
+    "physics": ("envs.physics", "envs.host_call", "envs.cores", "envs.jax_internals"),
     "base": (
         "purejax_simba.aggregates",
         "purejax_simba.drawing",
@@ -145,6 +147,19 @@ def test_training_imports_nothing_of_sweeps_and_reports():
         waiting += IMPORTS[module] - reached
     assert [name for name in reached if name.startswith(("purejax_simba.sweep", "sweep"))] == []
     assert [name for name in reached if name.startswith("purejax_simba.report")] == []
+
+
+def test_no_module_has_the_name_of_one_of_python():
+    names = {name.rpartition(".")[2] for name in MODULES} - {"__main__"}
+    assert names & sys.stdlib_module_names == set()
+
+
+def test_what_is_private_to_libraries_stands_in_one_room_each():
+    rooms = {"jax": "envs.jax_internals", "mujoco.mjx": "envs.physics.corrections"}
+    for name, file in MODULES.items():
+        for library, room in rooms.items():
+            is_used = re.search(rf"\b{re.escape(library)}(\._src| import _src)\b", file.read_text())
+            assert not is_used or name.startswith(room), (name, library)
 
 
 @pytest.mark.parametrize(

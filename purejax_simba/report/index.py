@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from purejax_simba.config import ConfigError
-from purejax_simba.report.html import UNKNOWN, seeds_of
 from purejax_simba.report.methods import Experiment
 from purejax_simba.report.published import RETURN
 from purejax_simba.report.reading import Run, read
+from purejax_simba.report.sections import UNKNOWN, seeds_of
 from purejax_simba.report.tables import results
 from purejax_simba.runs.result_files import CONFIG_FILE, CURVE_FILE, METRICS_FILE, replace_text
 from purejax_simba.runs.session_record import RECORD_FILE

@@ -17,10 +17,10 @@ import plotly.offline
 from purejax_simba.config import ConfigError
 from purejax_simba.report import figures, tables
 from purejax_simba.report.charts import Figure, Panel, Series, chart
-from purejax_simba.report.html import Charts, Section, cards, details, note, table
 from purejax_simba.report.methods import Methods, is_ambiguous
 from purejax_simba.report.published import normalized_metric
 from purejax_simba.report.reading import Collection, Run, read, result_files
+from purejax_simba.report.sections import Charts, Section, cards, details, note, table
 from purejax_simba.report.sessions import overview, sessions_of, troubles_of
 from purejax_simba.report.style import looks
 from purejax_simba.report.sweeps import sweep_section

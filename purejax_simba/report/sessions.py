@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from purejax_simba.report.html import UNKNOWN
 from purejax_simba.report.reading import Run
+from purejax_simba.report.sections import UNKNOWN
 from purejax_simba.runs.session_record import FINISHED, RUNNING
 
 _NUMBERS = ["first_env_step", "env_step", "updates", "seconds", "startup_seconds"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba.report.charts import Chart, Series, axes, errors, numbers
-from purejax_simba.report.html import Charts, Section, cards, note, table
+from purejax_simba.report.sections import Charts, Section, cards, note, table
 from purejax_simba.report.style import BLUE, Look
 from purejax_simba.sweep.results import Results, Row, read_results
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src import xla_bridge
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from envs import jax_internals
 from envs.cores import count_cores
 from purejax_simba.config import ConfigError
 from purejax_simba.division import DEVICE_AXIS
@@ -43,18 +43,13 @@ def use_all_cores(num_runs: int, devices_per_run: int = 1) -> None:
     accelerators are in use, it does nothing.
     """
     platforms = os.environ.get("JAX_PLATFORMS", "")
-    if platforms not in ("", "cpu") or jax_is_initialised():
+    if platforms not in ("", "cpu") or jax_internals.is_initialised():
         return
     # Numbers below one, and too many devices per run, are refused later, with advice.
     cores, devices_per_run = count_cores(), max(devices_per_run, 1)
     side_by_side = _devices_for(max(num_runs, 1), max(cores // devices_per_run, 1))
     os.environ["XLA_FLAGS"] = f"{CPU_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
     jax.config.update("jax_num_cpu_devices", min(side_by_side * devices_per_run, cores))
-
-
-def jax_is_initialised() -> bool:
-    """Whether JAX has chosen its devices already."""
-    return xla_bridge.backends_are_initialized()
 
 
 def use_compilation_cache() -> None:
