@@ -12,12 +12,7 @@ def is_initialised() -> bool:
 
 
 def call_sharding(context: Any) -> Any:
-    """Where a call to the host is made: inside `shard_map` on every device for its rows, elsewhere
-    on one for all.
-
-    Args:
-      context: of a rule that lowers a primitive.
-    """
+    """Inside `shard_map` a call to the host per device, elsewhere one; `context` is mlir's."""
     return _callback_op_sharding(context.module_context.axis_context, None, context.avals_out)
 
 

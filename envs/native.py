@@ -1,7 +1,8 @@
-"""What the folders of native tasks do to register theirs."""
+"""What the folders of native tasks have in common: how tasks are registered, and find files."""
 
-import importlib
+import importlib.util
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from envs.base import Environment
@@ -49,3 +50,15 @@ def _build(module: str, task: str, install: str, physics: str | None) -> Environ
         definition = importlib.import_module(module).TASKS[task]()
     environment = TaskEnvironment(definition, physics)
     return RescaleAction(environment, environment.action_low, environment.action_high)
+
+
+def package_file(package: str, *parts: str) -> str:
+    """Path of a file of a package, which is not imported: some take seconds for that.
+
+    Raises:
+      ModuleNotFoundError: where the package is not installed.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"no package {package}", name=package)
+    return str(Path(found.origin).parent.joinpath(*parts))

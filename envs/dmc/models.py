@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from envs.assets import package_file
+from envs.native import package_file
 
 
 def load_model(

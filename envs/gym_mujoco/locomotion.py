@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
-from envs.assets import package_file
+from envs.native import package_file
 from envs.task import Task
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from envs.assets import package_file
 from envs.humanoid_bench import PACKAGE
+from envs.native import package_file
 
 MESH, BOX = mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_BOX
 CYLINDER, SPHERE = mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_SPHERE
