@@ -164,7 +164,7 @@ def make_table(path: Path | None) -> Table:
         [
             "Env steps/s of all environments together, without action repeat; random actions. "
             "MyoSuite and the loop of HumanoidBench run in interpreters of their own "
-            "(`--host-python`), with the MuJoCo that these packages ask for.",
+            "(`--host-python`), with the MuJoCo that these packages ask for."
         ],
         dict(COLUMNS.values()) | {title: aim for title, (_, _, aim) in RATIOS.items()},
         name="task, environments",

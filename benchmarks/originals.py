@@ -50,11 +50,7 @@ class GymnasiumLoop:
           TaskError: if it raises.
         """
         assert self._process.stdin is not None
-        print(
-            json.dumps({"command": command, **arguments}),
-            file=self._process.stdin,
-            flush=True,
-        )
+        print(json.dumps({"command": command, **arguments}), file=self._process.stdin, flush=True)
         return self._receive()
 
     def _receive(self) -> Any:

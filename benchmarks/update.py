@@ -9,12 +9,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks.common import (
-    Learner,
-    measure_update,
-    peak_memory_bytes,
-    print_json,
-)
+from benchmarks.common import Learner, measure_update, peak_memory_bytes, print_json
 from benchmarks.flops import flops_per_update
 from purejax_simba.agents import registry
 from purejax_simba.config import Config, ReplayConfig

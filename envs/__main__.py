@@ -95,10 +95,7 @@ def render(arguments: argparse.Namespace) -> None:
         config = trained.config
         if config.task != arguments.task:
             raise envs.TaskError(f"{arguments.policy} was trained on {config.task}: draw that")
-        options = {
-            "action_repeat": config.action_repeat,
-            "episode_length": config.episode_length,
-        }
+        options = {"action_repeat": config.action_repeat, "episode_length": config.episode_length}
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
             return trained(observation)

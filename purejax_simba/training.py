@@ -38,9 +38,7 @@ class Report(NamedTuple):
     diagnostics: Metrics
 
 
-def make_train(
-    config: Config,
-) -> Callable[[jax.Array, HyperParameters], tuple[RunState, Report]]:
+def make_train(config: Config) -> Callable[[jax.Array, HyperParameters], tuple[RunState, Report]]:
     """A whole run as one pure function.
 
     Returns:

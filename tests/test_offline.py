@@ -412,14 +412,7 @@ def test_a_dataset_of_our_own_policy_trains_to_its_return(monkeypatch, tmp_path)
     )
     directory = experiment.train(online)
     monkeypatch.setattr(
-        sys,
-        "argv",
-        [
-            "datasets",
-            str(directory),
-            "--output",
-            "minari/pendulum/mine",
-        ],
+        sys, "argv", ["datasets", str(directory), "--output", "minari/pendulum/mine"]
     )
     assert record_command.main() == 0
     origin = minari_format.read("minari/pendulum/mine-v0").origin

@@ -11,12 +11,7 @@ import train
 from purejax_simba.agents import registry
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.config import (
-    Config,
-    ConfigError,
-    OfflineConfig,
-    TemperatureConfig,
-)
+from purejax_simba.config import Config, ConfigError, OfflineConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, make_environment, not_in_recipe, resolve
 from purejax_simba.runs import result_files, session
 from purejax_simba.sweep.axes import parse_axis

@@ -22,10 +22,7 @@ SUITES = {
         "reacher": ("easy", "hard"),
         "walker": ("run", "stand", "walk"),
     },
-    "dmc_hard": {
-        "dog": ("run", "stand", "trot", "walk"),
-        "humanoid": ("run", "stand", "walk"),
-    },
+    "dmc_hard": {"dog": ("run", "stand", "trot", "walk"), "humanoid": ("run", "stand", "walk")},
 }
 
 for _suite, _domains in SUITES.items():

@@ -60,11 +60,8 @@ class Humanoid(Task):
 
     def reward(self, data: Any, variables: Any) -> jax.Array:
         """Standing upright with little effort, times staying (mostly: moving) at the speed."""
-        standing = tolerance(
-            data.xpos[self._head, 2],
-            bounds=(STAND_HEIGHT, float("inf")),
-            margin=STAND_HEIGHT / 4,
-        )
+        height = data.xpos[self._head, 2]
+        standing = tolerance(height, (STAND_HEIGHT, jnp.inf), STAND_HEIGHT / 4)
         upright = at_least(data.xmat[self._torso, 2, 2], 0.9, 1.9)
         small_control = tolerance(data.ctrl, margin=1, value_at_margin=0, sigmoid="quadratic")
         stand_reward = standing * upright * (4 + small_control.mean()) / 5

@@ -41,11 +41,8 @@ class Walker(Task):
 
     def reward(self, data: Any, variables: Any) -> jax.Array:
         """Standing upright, times (mostly) the forward speed where one is asked for."""
-        standing = tolerance(
-            data.xpos[self._torso, 2],
-            bounds=(STAND_HEIGHT, float("inf")),
-            margin=STAND_HEIGHT / 2,
-        )
+        height = data.xpos[self._torso, 2]
+        standing = tolerance(height, (STAND_HEIGHT, jnp.inf), STAND_HEIGHT / 2)
         upright = (1 + data.xmat[self._torso, 2, 2]) / 2
         stand_reward = (3 * standing + upright) / 4
         if self._move_speed == 0:

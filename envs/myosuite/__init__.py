@@ -14,10 +14,7 @@ from envs.registry import HostOptions, TaskError, register, spec
 
 
 def _build(
-    task_id: str,
-    physics: str | None,
-    episode_length: int | None,
-    options: HostOptions,
+    task_id: str, physics: str | None, episode_length: int | None, options: HostOptions
 ) -> Environment:
     known = spec(task_id)
     if missing := known.missing(options.python):

@@ -13,12 +13,7 @@ from scipy.stats import t as student
 
 from purejax_simba import aggregates as statistics
 from purejax_simba.aggregates import CONFIDENCE, Statistic, bootstrap_interval
-from purejax_simba.report.methods import (
-    Experiment,
-    Published,
-    common_counterparts,
-    counterparts,
-)
+from purejax_simba.report.methods import Experiment, Published, common_counterparts, counterparts
 from purejax_simba.report.published import RETURN, normalized_metric, suites_of
 
 STATISTICS: dict[str, Statistic] = {

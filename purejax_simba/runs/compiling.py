@@ -74,11 +74,7 @@ def compile_program(
     counters, interactions = Counters.create(), jnp.int32(0)
     init = map_runs(program.init, mesh, (PER_RUN, PER_RUN, *data), specs)
     advance = map_runs(
-        program.advance,
-        mesh,
-        (SHARED, specs, PER_RUN, SHARED, *data),
-        (SHARED, specs),
-        donate=(1,),
+        program.advance, mesh, (SHARED, specs, PER_RUN, SHARED, *data), (SHARED, specs), donate=(1,)
     )
     evaluate_all = map_runs(program.evaluate, mesh, (SHARED, specs, PER_RUN))
     diagnose_all = map_runs(program.diagnose, mesh, (SHARED, specs, PER_RUN, *data))

@@ -189,11 +189,7 @@ def _set_up(compiler: Compiler, jobs: Sequence[Job], until: int | None = None) -
     loggers.check(config)
     placement = Placement.choose(program, [job.config for job in jobs])
     memory = check_memory(
-        program,
-        placement.mesh.size,
-        placement.at_a_time,
-        placement.count,
-        placement.num_processes,
+        program, placement.mesh.size, placement.at_a_time, placement.count, placement.num_processes
     )
     end = (config.steps if until is None else until) // config.steps_per_interaction
     return Setup(compiler, jobs, placement, memory, end)

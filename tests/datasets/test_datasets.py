@@ -18,13 +18,7 @@ from envs import TimeLimit
 from purejax_simba.config import Config, ConfigError, OfflineConfig
 from purejax_simba.data.transitions import Transitions
 from purejax_simba.datasets import d4rl, loading, minari_format
-from purejax_simba.datasets.dataset import (
-    Dataset,
-    Origin,
-    check_spaces,
-    describe,
-    observations_of,
-)
+from purejax_simba.datasets.dataset import Dataset, Origin, check_spaces, describe, observations_of
 from purejax_simba.runs import compiling
 from tests.helpers import tiny
 from tests.helpers.counter import Counter

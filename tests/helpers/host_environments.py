@@ -158,11 +158,7 @@ class Named(Counting):
 
     def observe(self):
         steps = np.array([self.steps, -self.steps], np.float32)
-        return {
-            "target": steps,
-            "noise": steps / 8,
-            "hand": {"palm": steps / 2, "tip": steps / 4},
-        }
+        return {"target": steps, "noise": steps / 8, "hand": {"palm": steps / 2, "tip": steps / 4}}
 
 
 class Wide(Named):

@@ -11,10 +11,7 @@ import wandb
 
 from purejax_simba import loggers
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.runs.result_files import (
-    read_config,
-    read_metrics,
-)
+from purejax_simba.runs.result_files import read_config, read_metrics
 from tests.helpers import tiny
 from tests.helpers.logged import LoggedRun, in_metrics, in_tensorboard
 

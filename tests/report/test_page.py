@@ -208,12 +208,7 @@ def test_a_watched_page_follows_the_runs(tmp_path, capsys):
     pages.append(output.read_text())
     assert [
         "77777.0" in page[page.index("<header>") : page.index("<script>")] for page in pages
-    ] == [
-        False,
-        False,
-        True,
-        True,
-    ]
+    ] == [False, False, True, True]
     assert ['http-equiv="refresh" content="7"' in page for page in pages] == [True] * 3 + [False]
     assert capsys.readouterr().out.count("\n") == 3
 

@@ -405,11 +405,7 @@ def test_published_results_are_points_without_a_line(tmp_path):
     assert shown[1].get_xdata().tolist() == [0, 50_000, 100_000]
     assert len({line.get_marker() for line in shown[1:]}) == 2
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == [
-        "SimbaV2 (UTD 2), published",
-        "SimbaV2 (UTD 4), published",
-        "mine",
-    ]
+    assert labels == ["SimbaV2 (UTD 2), published", "SimbaV2 (UTD 4), published", "mine"]
     many = pd.DataFrame({"mean": range(201)}, index=range(0, 1_005_000, 5_000))
     few = up_to(many, 1_000_000)
     assert len(few) <= 25 and few.index[-1] == 1_000_000 and few.index.is_monotonic_increasing

@@ -47,10 +47,7 @@ def _said(files: JobFiles, env_step: int, diverged_at: list[int]) -> list[str]:
 def test_results_end_where_a_seed_diverged_which_is_said_once(tmp_path):
     jobs = [
         Job(config, tmp_path / config.experiment, config)
-        for config in (
-            dataclasses.replace(CONFIG, num_seeds=1, seed=0, experiment="other"),
-            CONFIG,
-        )
+        for config in (dataclasses.replace(CONFIG, num_seeds=1, seed=0, experiment="other"), CONFIG)
     ]
     for job in jobs:
         job.directory.mkdir()

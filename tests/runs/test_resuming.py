@@ -17,12 +17,7 @@ from purejax_simba.data.replay import TRUNCATED
 from purejax_simba.defaults import resolve
 from purejax_simba.names import replace_values
 from purejax_simba.runs import compiling, experiment
-from purejax_simba.runs.checkpoint import (
-    STATE_DIRECTORY,
-    Checkpoint,
-    named_leaves,
-    read_newest,
-)
+from purejax_simba.runs.checkpoint import STATE_DIRECTORY, Checkpoint, named_leaves, read_newest
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.result_files import (
     METRICS_FILE,

@@ -63,10 +63,7 @@ def train(task: str, output: Path) -> tuple[subprocess.CompletedProcess[str], li
     )
     command = [sys.executable, str(ROOT / "train.py"), "--task", task, *sizes.split()]
     result = subprocess.run(
-        [*command, "--output", str(output)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        [*command, "--output", str(output)], cwd=ROOT, capture_output=True, text=True
     )
     with (output / "tiny" / task / "metrics.csv").open(newline="") as file:
         return result, list(csv.DictReader(file))

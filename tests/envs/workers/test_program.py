@@ -76,11 +76,7 @@ class Pool:
 
     def _observe(self, indices):
         steps = np.stack([self.steps[indices], -self.steps[indices]], 1)
-        return {
-            "target": steps,
-            "noise": steps / 8,
-            "hand": {"tip": steps / 4, "palm": steps / 2},
-        }
+        return {"target": steps, "noise": steps / 8, "hand": {"tip": steps / 4, "palm": steps / 2}}
 
 
 @pytest.fixture
@@ -149,10 +145,7 @@ def test_what_counts_as_success(made, case, key):
 
 REFUSED = {
     "text": ({"info": {"success": "False"}}, r"'False' as info\['success'\]: a number is"),
-    "empty": (
-        {"info": {"solved": []}},
-        r"info\['solved'\] of shape \(0,\): one number is needed",
-    ),
+    "empty": ({"info": {"solved": []}}, r"info\['solved'\] of shape \(0,\): one number is needed"),
     "several": ({"info": {"is_success": [1, 0]}}, r"info\['is_success'\] of shape \(2,\)"),
     "no info": ({"info": None}, r"no \(observation, reward, terminated, truncated, info\)"),
     "flags": ({"terminated": np.array([True, False])}, r"returned terminated of shape \(2,\)"),

@@ -43,10 +43,7 @@ def test_quaternions_are_those_of_the_c_engine(_):
     for ours, theirs in (
         (algebra.quat_mul(u, v), of_c(mujoco.mju_mulQuat, 4, u, v)),
         (algebra.rotate(vector, u), of_c(mujoco.mju_rotVecQuat, 3, vector, u)),
-        (
-            algebra.axis_angle_to_quat(axis, angle),
-            of_c(mujoco.mju_axisAngle2Quat, 4, axis, angle),
-        ),
+        (algebra.axis_angle_to_quat(axis, angle), of_c(mujoco.mju_axisAngle2Quat, 4, axis, angle)),
     ):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
