@@ -168,7 +168,7 @@ def test_number_of_updates(ratio, environments, n_step):
     ("resets", "before", "since"),
     # Updates begin with interaction 50; a reset comes after the evaluation at its env step.
     [
-        ({"reset_env_steps": (60,)}, 60, 10),
+        pytest.param({"reset_env_steps": (60,)}, 60, 10, marks=pytest.mark.slow),
         pytest.param({"reset_updates": (3, 8)}, 52, 13, marks=pytest.mark.slow),
     ],
 )

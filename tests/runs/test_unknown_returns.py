@@ -31,6 +31,7 @@ def _written(output: Path, *returns: dict[int, float], experiment: str = "mine")
     return directory
 
 
+@pytest.mark.slow
 def test_a_run_writes_it_in_its_place_and_says_so(monkeypatch, tmp_path, capsys):
     evaluate = Runs.evaluate
 

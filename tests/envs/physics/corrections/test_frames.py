@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+import pytest
 from mujoco import mjx
 
 from envs.physics import mjx as mjx_physics
@@ -52,6 +53,7 @@ def largest_difference(model: mujoco.MjModel, read: mujoco.MjModel) -> float:
     )
 
 
+@pytest.mark.slow
 def test_frames_are_equal():
     model = mujoco.MjModel.from_xml_string(BODY)
     kinds = {*model.geom_sameframe, *model.site_sameframe, *model.body_sameframe}
