@@ -3,8 +3,6 @@
 import re
 import tomllib
 
-import pytest
-
 from tests.helpers.pages import ROOT, commands
 
 
@@ -36,10 +34,8 @@ def test_the_front_door_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("directory", ["envs", "purejax_simba"])
-def test_floors_are_not_imported_upwards(directory: str) -> None:
-    above = {"envs": ("purejax_simba", "train"), "purejax_simba": ("train",)}[directory]
-    commands = {ROOT / directory / "__main__.py"}  # they stand above all floors
-    for path in set((ROOT / directory).rglob("*.py")) - commands:
-        for module in re.findall(r"^\s*(?:from|import) ([\w.]+)", path.read_text(), re.MULTILINE):
-            assert module.split(".")[0] not in above, f"{path} imports {module}"
+def test_no_test_imports_another() -> None:
+    """What they share is in `tests/helpers`."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        imported = re.findall(r"^\s*(?:from|import) +tests\b.*\btest_\w+", path.read_text(), re.M)
+        assert imported == [], path
