@@ -237,6 +237,7 @@ def test_more_steps_keep_the_priorities_so_far():
     assert (_stored(runs) > 0.0).sum(1).tolist() == [160, 160]
 
 
+@pytest.mark.slow
 def test_without_the_replay_only_new_transitions_are_drawn(capsys):
     first = _begin(SHORT)
     first.advance(75)  # in the middle of an episode

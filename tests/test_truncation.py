@@ -128,7 +128,7 @@ def _draw(counters: Counters, replay: Replay, size: int = 20_000) -> Batch:
 
 
 @pytest.mark.parametrize("prioritized", [False, True], ids=["alike", "by_priority"])
-@pytest.mark.parametrize("n_step", [1, 3, 5])
+@pytest.mark.parametrize("n_step", [1, pytest.param(3, marks=pytest.mark.slow), 5])
 def test_every_successor_is_of_its_own_episode(n_step, prioritized):
     """Truncations are ten times as frequent as the time limit alone would have them."""
     metrics, counters, replay = _collect("test/tagged", n_step, prioritized)
