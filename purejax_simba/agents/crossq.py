@@ -203,11 +203,7 @@ def make(observation_size: int, action_size: int, settings: CrossQ) -> Agent:
             state, loss, (figures, statistics) = sac.update_network(
                 "actor", actor_loss, OPTIMIZER, state, *data
             )
-            temperature = jnp.exp(state.log_temperature)
-            state, temperature_loss = sac.update_temperature(
-                sac.ADAM, state, figures.entropy, hyperparameters
-            )
-            metrics = sac.PolicyMetrics(loss, temperature_loss, temperature, *figures)
+            state, metrics = sac.update_temperature(sac.ADAM, state, loss, figures, hyperparameters)
             return state.replace(actor=state.actor | statistics), metrics
 
         state, policy = sac.when_due(update_policy, state, number, settings.policy_delay)

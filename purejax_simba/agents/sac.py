@@ -370,23 +370,6 @@ def update_network(
     return state.replace(**{name: params, f"{name}_optimizer": optimizer_state}), value, rest
 
 
-def update_temperature(
-    optimizer: optax.GradientTransformation,
-    state: AgentState,
-    entropy: jax.Array,
-    hyperparameters: HyperParameters,
-) -> tuple[AgentState, jax.Array]:
-    """One step of the temperature towards the target entropy; returns its loss before."""
-    loss = jnp.exp(state.log_temperature) * (entropy - hyperparameters.target_entropy)
-    rate = hyperparameters.learning_rate_at(state.updates)
-    # The derivative of exp(x) c with respect to x is exp(x) c itself.
-    log_temperature, optimizer_state = step(
-        optimizer, loss, state.log_temperature, state.temperature_optimizer, rate
-    )
-    state = state.replace(log_temperature=log_temperature, temperature_optimizer=optimizer_state)
-    return state, loss
-
-
 class PolicyMetrics(NamedTuple):
     """What an update of the policy reports, `()` each."""
 
@@ -395,6 +378,35 @@ class PolicyMetrics(NamedTuple):
     temperature: jax.Array
     entropy: jax.Array
     mean_action: jax.Array
+
+
+def update_temperature(
+    optimizer: optax.GradientTransformation,
+    state: AgentState,
+    actor_loss: jax.Array,
+    figures: PolicyFigures,
+    hyperparameters: HyperParameters,
+) -> tuple[AgentState, PolicyMetrics]:
+    """One step of the temperature towards the target entropy, after that of the actor.
+
+    Args:
+      optimizer: gives the direction.
+      state: with the actor updated.
+      actor_loss, figures: what the actor's loss was and told before.
+      hyperparameters: of the update.
+
+    Returns:
+      The new state, and what the update of the policy reports.
+    """
+    temperature = jnp.exp(state.log_temperature)
+    loss = temperature * (figures.entropy - hyperparameters.target_entropy)
+    rate = hyperparameters.learning_rate_at(state.updates)
+    # The derivative of exp(x) c with respect to x is exp(x) c itself.
+    log_temperature, optimizer_state = step(
+        optimizer, loss, state.log_temperature, state.temperature_optimizer, rate
+    )
+    state = state.replace(log_temperature=log_temperature, temperature_optimizer=optimizer_state)
+    return state, PolicyMetrics(actor_loss, loss, temperature, *figures)
 
 
 def update_policy(
@@ -409,11 +421,8 @@ def update_policy(
     """One step of the actor and one of the temperature, the latter by the entropy before."""
     data = (batch, noise, hyperparameters)
     state, value, figures = update_network("actor", loss, optimizer, state, *data)
-    temperature = jnp.exp(state.log_temperature)
-    state, temperature_loss = update_temperature(
-        temperature_optimizer or optimizer, state, figures.entropy, hyperparameters
-    )
-    return state, PolicyMetrics(value, temperature_loss, temperature, *figures)
+    optimizer = temperature_optimizer or optimizer
+    return update_temperature(optimizer, state, value, figures, hyperparameters)
 
 
 def when_due(
