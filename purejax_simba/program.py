@@ -2,6 +2,7 @@
 
 import abc
 import copy
+import functools
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -66,6 +67,12 @@ class Program(abc.ABC):
     def init(self, key: jax.Array, hyperparameters: HyperParameters, *data: Any) -> RunState:
         """A run before its first interaction."""
 
+    @functools.cached_property
+    def state_shapes(self) -> RunState:
+        """Shapes of the state of a run, once for all who ask: tracing `init` can take seconds."""
+        key, numbers = jax.random.key(0), self.hyperparameters()
+        return jax.eval_shape(self.init, key, numbers, *self.data)
+
     def advance(
         self,
         counters: Counters,
@@ -75,7 +82,6 @@ class Program(abc.ABC):
         *data: Any,
     ) -> tuple[Counters, RunState]:
         """Goes on by so many interactions, `()` int32, which may be traced."""
-
         program = self._with_data(data)
 
         def body(_: jax.Array, carry: tuple[Counters, RunState]) -> tuple[Counters, RunState]:

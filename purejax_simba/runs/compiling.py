@@ -18,7 +18,7 @@ from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState, environment_axes
 from purejax_simba.runs import processes
-from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs
+from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs, shapes_of_runs
 from purejax_simba.runs.placement import Placement
 from purejax_simba.waiting import still
 
@@ -58,18 +58,12 @@ class CompiledProgram(NamedTuple):
     diagnose: Callable[..., Metrics]
 
 
-def state_shapes(program: Program, keys: jax.Array, hyperparameters: HyperParameters) -> RunState:
-    """Shapes of the state of the runs of `keys` and `hyperparameters`."""
-    init = jax.vmap(program.init, in_axes=(0, 0, *(None for _ in program.data)))
-    return jax.eval_shape(init, keys, hyperparameters, *program.data)
-
-
 def compile_program(
     program: Program, mesh: jax.sharding.Mesh, keys: jax.Array, hyperparameters: HyperParameters
 ) -> CompiledProgram:
     """Compiles a program for the runs of `keys` and `hyperparameters`, once and for all chunks."""
     data = (SHARED,) * len(program.data)
-    state = state_shapes(program, keys, hyperparameters)
+    state = shapes_of_runs(program.state_shapes, len(keys))
     specs = divided_runs(environment_axes(state), mesh)
     counters, interactions = Counters.create(), jnp.int32(0)
     init = map_runs(program.init, mesh, (PER_RUN, PER_RUN, *data), specs)

@@ -175,6 +175,11 @@ def map_runs(
     )
 
 
+def shapes_of_runs(shapes: Any, count: int) -> Any:
+    """Shapes of arrays of so many runs, from those of one run."""
+    return jax.tree.map(lambda leaf: leaf.update(shape=(count, *leaf.shape)), shapes)
+
+
 def divided_runs(axes: Any, mesh: Mesh) -> Any:
     """Specifications of arrays of runs that are divided among the devices of each run, if several.
 

@@ -35,9 +35,8 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     counted generously; the sum was within 10% of XLA's own figure at critic widths 128 and 512.
     `checkpoint` is the copy from which one is written, where that is in the memory of the runs.
     """
-    numbers = program.hyperparameters()
-    state = jax.eval_shape(program.init, jax.random.key(0), numbers, *program.data)
-    agent, config = state.agent, program.config
+    state, config = program.state_shapes, program.config
+    agent = state.agent
     optimizer = tree_bytes([x for name, x in vars(agent).items() if name.endswith("_optimizer")])
     parameters = tree_bytes(agent) - optimizer
     trained = tree_bytes((agent.actor, getattr(agent, "critic", ())))

@@ -17,7 +17,14 @@ from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
 from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, read_tree, save_tree, tree_of
-from purejax_simba.runs.devices import PER_RUN, join_runs, make_mesh, map_runs, split_runs
+from purejax_simba.runs.devices import (
+    PER_RUN,
+    join_runs,
+    make_mesh,
+    map_runs,
+    shapes_of_runs,
+    split_runs,
+)
 from purejax_simba.runs.result_files import read_config
 from purejax_simba.training import make_program
 
@@ -71,9 +78,12 @@ def read_policies(directory: Path, program: Program) -> Policy:
         raise ConfigError(
             f"{directory} holds no trained policy: its run did not finish (--resume goes on)"
         )
-    numbers = program.hyperparameters()
-    agent = jax.eval_shape(program.agent.init, jax.random.key(0), numbers)
-    moments = RunningMoments.create(program.environment.observation_size)
+
+    def of_one() -> Policy:
+        numbers = program.hyperparameters()
+        agent = program.agent.init(jax.random.key(0), numbers)
+        moments = RunningMoments.create(program.environment.observation_size)
+        return Policy(agent.actor, moments, numbers)
 
     def refuse(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
         found = "nothing" if array is None else f"{array.dtype}{array.shape}"
@@ -82,11 +92,7 @@ def read_policies(directory: Path, program: Program) -> Policy:
             f"{shape.dtype}{shape.shape} is needed"
         )
 
-    count = program.config.num_seeds
-    shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype),
-        Policy(agent.actor, moments, numbers),
-    )
+    shapes = shapes_of_runs(jax.eval_shape(of_one), program.config.num_seeds)
     return tree_of(named_leaves(read_tree(path)), shapes, refuse)
 
 

@@ -12,9 +12,16 @@ from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState, environment_axes
 from purejax_simba.runs.checkpoint import leaf_name, named_leaves
-from purejax_simba.runs.compiling import CompiledProgram, Compiler, state_shapes
-from purejax_simba.runs.devices import SHARED, divided_runs, fetch, map_runs, shard_runs
-from purejax_simba.runs.placement import Inputs, Placement
+from purejax_simba.runs.compiling import CompiledProgram, Compiler
+from purejax_simba.runs.devices import (
+    SHARED,
+    divided_runs,
+    fetch,
+    map_runs,
+    shapes_of_runs,
+    shard_runs,
+)
+from purejax_simba.runs.placement import Placement
 
 
 class Snapshot(NamedTuple):
@@ -55,7 +62,7 @@ class Runs:
             self._states = [init(*inputs, *self._data) for inputs in placement.groups]
             self.counters = shard_runs(Counters.create(), mesh, SHARED)
         else:
-            shapes = state_shapes(compiler.program, *placement.inputs)
+            shapes = shapes_of_runs(compiler.program.state_shapes, placement.count)
             state = _words_as_keys(snapshot.state, shapes)
             self._states = placement.split(state, divided_runs(environment_axes(shapes), mesh))
             self.counters = shard_runs(snapshot.counters, mesh, SHARED)
@@ -149,7 +156,7 @@ def _words_as_keys(tree: Any, shapes: Any) -> Any:
     return jax.tree.map(key, tree, shapes)
 
 
-def snapshot_shapes(program: Program, inputs: Inputs) -> Snapshot:
-    """Shapes of the arrays of a snapshot of these runs."""
-    state = jax.eval_shape(_keys_as_words, state_shapes(program, *inputs))
+def snapshot_shapes(program: Program, count: int) -> Snapshot:
+    """Shapes of the arrays of a snapshot of so many runs."""
+    state = jax.eval_shape(_keys_as_words, shapes_of_runs(program.state_shapes, count))
     return Snapshot(jax.eval_shape(Counters.create), state)

@@ -80,7 +80,7 @@ class Start(NamedTuple):
         for message in checkpoint.damaged:
             say(message)
         program = compiler.program
-        snapshot = snapshot_of(checkpoint, snapshot_shapes(program, placement.inputs))
+        snapshot = snapshot_of(checkpoint, snapshot_shapes(program, placement.count))
         runs = Runs(compiler, placement, snapshot)
         env_step = self.interactions * program.config.steps_per_interaction
         line = f"{env_step:>9,} {program.config.step_name}: resumed"
@@ -157,7 +157,7 @@ def from_earlier_run(
     prefixes += tuple(f"state.{name}" for name in _NORMALIZERS) if start.normalizers else ()
     places = np.concatenate([job.places for job in jobs])
     rows = places % sum(checkpoint.notes["num_seeds"])
-    shapes = named_leaves(snapshot_shapes(program, placement.inputs))
+    shapes = named_leaves(snapshot_shapes(program, placement.count))
     chosen: dict[str, np.ndarray] = {}
     for name, shape in _chosen(shapes, prefixes).items():
         array = checkpoint.arrays.get(name)

@@ -256,7 +256,7 @@ def test_a_longer_replay_goes_on_with_all_that_the_shorter_one_held():
 
     def snapshot(steps: int) -> tuple[Snapshot, dict[str, np.ndarray]]:
         program = make_program(dataclasses.replace(CONFIG, total_env_steps=steps))
-        shapes = snapshot_shapes(program, Placement.choose(program).inputs)
+        shapes = snapshot_shapes(program, Placement.choose(program).count)
         numbers = np.random.default_rng(0)
         arrays = {
             name: numbers.integers(1, 100, leaf.shape).astype(leaf.dtype)

@@ -85,7 +85,7 @@ def test_an_actor_comes_with_what_belongs_to_it(tmp_path, name, own):
     agent = agent_settings(name, actor_hidden_dim=8, critic_hidden_dim=8)
     config = dataclasses.replace(CONFIG, agent=agent)
     program = make_program(config)
-    shapes = named_leaves(snapshot_shapes(program, Placement.choose(program).inputs))
+    shapes = named_leaves(snapshot_shapes(program, Placement.choose(program).count))
     arrays = {leaf: np.zeros(shape.shape, shape.dtype) for leaf, shape in shapes.items()}
     with CheckpointWriter(tmp_path / STATE_DIRECTORY, keep=1) as writer:
         writer.save(40, arrays, {"num_seeds": [2]})
