@@ -29,7 +29,7 @@ from purejax_simba.runs.compiling import CompiledProgram, Compiler
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.sweep.grouping import group, resolve_all
-from tests.helpers import linear, tiny
+from tests.helpers import in_process, linear, tiny
 from tests.helpers.reference_runs import assert_close
 
 TASK = "gymnax/Pendulum-v1"
@@ -310,20 +310,9 @@ def test_members_of_a_sweep_that_differ_in_numbers_share_a_program(dataset):
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Runs the command line in this process: arguments -> exit status, stderr."""
-
-    def fail(*_: object) -> None:
-        raise AssertionError("compiled what cannot run")
-
-    monkeypatch.setattr("purejax_simba.runs.devices.use_compilation_cache", lambda: None)
-    monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", fail)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        status = train.main()
-        return status, capsys.readouterr().err
-
-    return run
+    """Runs the command line, which compiles nothing: arguments -> exit status, stdout, stderr."""
+    in_process.refuse_compilation(monkeypatch)
+    return in_process.runner("train.py", train.main, monkeypatch, capsys)
 
 
 BAD = {
@@ -344,7 +333,7 @@ BAD = {
 @pytest.mark.parametrize("arguments", BAD)
 def test_what_cannot_be_trained_is_refused_in_one_line(command, dataset, tmp_path, arguments):
     words = ["--offline", str(dataset), *arguments.split(), "--output", str(tmp_path)]
-    status, error = command(*words)
+    status, _, error = command(*words)
     assert status == 2
     first, line = error.splitlines()
     assert first.endswith("loading ...")
@@ -357,7 +346,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(command, dataset, tmp_pat
 def test_a_dataset_that_does_not_name_its_environment_needs_a_task(command, dataset, tmp_path):
     nameless = dataclasses.replace(d4rl.read(dataset), origin=Origin())
     d4rl.write(tmp_path / "data.hdf5", nameless)
-    status, error = command("--offline", str(tmp_path / "data.hdf5"))
+    status, _, error = command("--offline", str(tmp_path / "data.hdf5"))
     assert status == 2
     assert "does not name its environment: give --task" in error
 

@@ -1,8 +1,5 @@
 """The example of `docs/agents.md` is complete, short, and learns."""
 
-import importlib
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +11,7 @@ from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.run_state import Counters
 from purejax_simba.training import make_program, make_train
 from tests.helpers import updates
+from tests.helpers.in_process import forgetting
 from tests.helpers.pages import file_block
 
 
@@ -22,10 +20,8 @@ def ddpg(tmp_path, monkeypatch):
     """Its module can be found, and is forgotten afterwards."""
     (tmp_path / "ddpg.py").write_text(file_block("ddpg.py"))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "AGENTS", dict(registry.AGENTS))
-    yield
-    sys.modules.pop("ddpg", None)
-    importlib.invalidate_caches()
+    with forgetting("ddpg"):
+        yield
 
 
 def test_the_example_has_fewer_than_120_lines():

@@ -12,10 +12,10 @@ import jax
 import pytest
 
 import train
-from purejax_simba import waiting
 from purejax_simba.runs import session
 from purejax_simba.runs.result_files import read_returns
 from purejax_simba.runs.session_record import read_sessions
+from tests.helpers import in_process
 
 ROOT = Path(train.__file__).parent
 TASK = "gymnax/Pendulum-v1"
@@ -30,28 +30,13 @@ TINY = (
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
-
-    monkeypatch.setattr(waiting, "SECONDS", 600.0)  # a slow machine says no more than a fast one
-    # It would outlive the test.
-    monkeypatch.setattr("purejax_simba.runs.devices.use_compilation_cache", lambda: None)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        status = train.main()
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return in_process.runner("train.py", train.main, monkeypatch, capsys)
 
 
 @pytest.fixture
 def no_compilation(monkeypatch):
     """Fails where compilation would begin."""
-
-    def fail(*_: object) -> None:
-        raise AssertionError("compiled what cannot run")
-
-    monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", fail)
+    in_process.refuse_compilation(monkeypatch)
 
 
 def _is_one_line_of_advice(error: str, *parts: str) -> None:

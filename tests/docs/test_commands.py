@@ -26,6 +26,7 @@ from purejax_simba.agents import registry
 from purejax_simba.config import Config
 from purejax_simba.runs.result_files import CONFIG_FILE, write_config
 from purejax_simba.training import make_program
+from tests.helpers.in_process import forgetting
 from tests.helpers.pages import PAGES, ROOT, blocks, commands, file_block, prose, spans, words
 
 ALL_PAGES = [*PAGES, *sorted((ROOT / "results").glob("*.md"))]
@@ -79,6 +80,7 @@ def run_program(program: list[str]) -> None:
     """Runs `<file>.py ...` or `-m <module> ...` in this process."""
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
+        stack.enter_context(forgetting("ball", "ddpg"))
         if program[0] == "-m":
             patch.setattr(sys, "argv", program[1:])
             runpy.run_module(program[1], run_name="__main__", alter_sys=True)

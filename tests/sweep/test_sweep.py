@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 
 import envs
 import sweep as command_line
-from purejax_simba import waiting
 from purejax_simba.agents import registry
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SimbaV2
@@ -38,7 +36,7 @@ from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep, read_file
 from purejax_simba.sweep.side_by_side import divide_devices, shard_of
 from purejax_simba.training import make_program
-from tests.helpers import tiny
+from tests.helpers import in_process, tiny
 
 TASK = "gymnax/Pendulum-v1"
 CONFIG = Config(
@@ -59,25 +57,14 @@ SHIFTS = Axis("agent.shift", "uniform", (1.0, 5.0))
 
 @pytest.fixture(autouse=True)
 def no_compilation(monkeypatch):
-    def fail(*_: object) -> None:
-        raise AssertionError("nothing here is to be compiled")
-
-    monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", fail)
+    """Nothing here is to be compiled."""
+    in_process.refuse_compilation(monkeypatch)
 
 
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs the command line in this process: arguments -> exit status, stdout, stderr."""
-    monkeypatch.setattr(waiting, "SECONDS", 600.0)  # a slow machine says no more than a fast one
-    monkeypatch.setattr("purejax_simba.runs.devices.use_compilation_cache", lambda: None)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
-        status = command_line.main()
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return in_process.runner("sweep.py", command_line.main, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
