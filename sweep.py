@@ -11,7 +11,7 @@ import tyro
 from purejax_simba.commands import command_line
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError, ProcessOptions
-from purejax_simba.sweep.options import SweepOptions, make_sweep, read_file
+from purejax_simba.sweep.options import LauncherOptions, SweepOptions, make_sweep, read_file
 from purejax_simba.waiting import still
 
 
@@ -20,20 +20,16 @@ class Arguments:
     """Train many configurations of SimbaV2. Those that differ only in traced numbers (learning
     rates, temperature, discount and the like) train as one program, with all their seeds.
 
-    The same command goes on with a sweep that was interrupted.
+    The same command goes on with a sweep that was interrupted, with any launcher.
     """
 
     options: Annotated[SweepOptions, tyro.conf.arg(name="")] = field(default_factory=SweepOptions)
     file: Path | None = None
     """Read the sweep from a YAML file, or from a Python file that defines `sweep`; other options
     change what it says, axes are added."""
-    shard: str | None = None
-    """Train only a part of the groups: 2/4 on the second of four machines."""
-    groups_at_a_time: int = 1
-    """Train so many groups side by side, each in a process with its part of the GPUs (or cores)."""
-    merge: tuple[Path, ...] = ()
-    """Train nothing: make the tables of a sweep from these directories, <output>/<experiment> of
-    each machine, and write them below --output."""
+    launcher: Annotated[LauncherOptions, tyro.conf.arg(name="")] = field(
+        default_factory=LauncherOptions
+    )
     processes: Annotated[ProcessOptions, tyro.conf.arg(name="")] = field(
         default_factory=ProcessOptions
     )
@@ -66,26 +62,19 @@ def main() -> int:
             from purejax_simba.runs.devices import use_all_cores, use_compilation_cache
             from purejax_simba.runs.processes import join
 
-            use_all_cores(count_cores(), arguments.options.config.devices_per_run)
-            use_compilation_cache()
+            if arguments.launcher.launcher is None:
+                use_all_cores(count_cores(), arguments.options.config.devices_per_run)
+                use_compilation_cache()
+            elif arguments.processes.distributed:
+                raise ConfigError("--launcher and --distributed exclude each other: drop one")
             join(arguments.processes)
             from purejax_simba.sweep import commands
 
-        at_a_time = arguments.groups_at_a_time
-        if at_a_time < 1 or (at_a_time > 1 and arguments.processes.distributed):
-            raise ConfigError(
-                f"--groups-at-a-time is {at_a_time}: give 1 or more, and 1 with --distributed"
-            )
-        if arguments.merge:
-            commands.merge(arguments.merge, Path(arguments.options.config.output))
-        elif arguments.dry_run:
-            commands.show(make_sweep(arguments.options), arguments.shard)
-        elif at_a_time > 1:
-            command = [sys.executable, *sys.argv, "--groups-at-a-time", "1"]
-            sweep = make_sweep(arguments.options)
-            commands.train_side_by_side(sweep, arguments.shard, at_a_time, command)
+        sweep = make_sweep(arguments.options)
+        if arguments.dry_run:
+            commands.show(sweep)
         else:
-            commands.train(make_sweep(arguments.options), arguments.shard)
+            commands.train(sweep, arguments.launcher)
     return outcome.status
 
 

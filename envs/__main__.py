@@ -9,6 +9,7 @@ A command: it stands above all floors, so it may ask `purejax_simba` for a train
 """
 
 import argparse
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -42,14 +43,20 @@ def list_tasks(suite: str | None, host_python: str) -> None:
             continue
         print(_COLUMNS.format("task", "observation", "action", "steps", "repeat", "physics"))
         for task in new:
-            print(_describe(task, host_python), flush=True)
+            print(_fill(_describe(task, host_python)), flush=True)
     print("\nAlso ids beyond these of:", ", ".join(envs.families()))
 
 
 def _list_names(suite: str, tasks: list[str]) -> None:
-    print(textwrap.fill(" ".join(tasks), 100, break_on_hyphens=False))
+    print(_fill(" ".join(tasks), 100))
     missing = {envs.spec(task).missing() for task in tasks} - {""}
     print(*missing or [f"Sizes: python -m envs {suite}"], sep="\n")
+
+
+def _fill(text: str, most: int = sys.maxsize) -> str:
+    """The text in lines that fit the terminal, of so many letters at most."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else most
+    return textwrap.fill(text, min(width, most), break_on_hyphens=False)
 
 
 def _describe(task: str, host_python: str) -> str:

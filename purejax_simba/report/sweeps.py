@@ -24,7 +24,7 @@ def sweep_section(directory: Path, number: int, charts: Charts) -> Section:
     """The ranking of a sweep and its hyperparameters; or why there is none."""
     name, title = f"sweep-{number}", f"Sweep {directory.name}"
     try:
-        results = read_results([directory])
+        results = read_results(directory)
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         return Section(name, title, note(f"{directory} cannot be read as a sweep: {error}"))
     rows = list({row.name: row for row in results.rows}.values())

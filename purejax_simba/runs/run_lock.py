@@ -27,9 +27,14 @@ STALE_SECONDS = 120.0
 class RunLock:
     """As a context: a directory is this process's own. Of several processes the first has it."""
 
-    def __init__(self, directory: Path):
-        """Takes nothing yet."""
-        self._directory = directory
+    def __init__(self, directory: Path, patience: float = 0.0):
+        """Takes nothing yet.
+
+        Args:
+          directory: see there.
+          patience: seconds to wait for a process that has it, where that is about to end.
+        """
+        self._directory, self._patience = directory, patience
         self._path = directory / LOCK_FILE
         self._own = _identity() | {"begun": utc_now()}
         self._is_over = threading.Event()
@@ -58,8 +63,11 @@ class RunLock:
     def _take(self) -> None:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            if not self._create():
-                self._take_over()
+            end = time.monotonic() + self._patience
+            while not self._create() and (owner := self._take_over()) is not None:
+                if time.monotonic() >= end:
+                    raise self._refusal(owner)
+                time.sleep(1.0)
         except OSError as error:
             raise ConfigError(
                 f"cannot write to {self._directory} ({error.strerror}): give another --output"
@@ -74,14 +82,14 @@ class RunLock:
             return False
         return True
 
-    def _take_over(self) -> None:
-        """Takes what a process that is no more has left."""
+    def _take_over(self) -> dict[str, Any] | None:
+        """Takes what a process that is no more has left; the owner, if there is one."""
         found = _read(self._path)
         is_alive = _is_alive(found)
         if is_alive is None:
             is_alive = self._is_renewed(found)
         if is_alive:
-            raise self._refusal(found)
+            return found
         # Others may be at it too. A file can be moved only once, and it must have been that one.
         aside = self._aside()
         with contextlib.suppress(FileNotFoundError):
@@ -90,8 +98,7 @@ class RunLock:
                 aside.rename(self._path)
             else:
                 aside.unlink()
-        if not self._create():
-            raise self._refusal(_read(self._path))
+        return None if self._create() else _read(self._path)
 
     def _is_renewed(self, owner: dict[str, Any]) -> bool:
         """Watches for as long as it takes to see, if it was renewed not long ago."""

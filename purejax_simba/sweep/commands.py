@@ -1,8 +1,9 @@
 """What `sweep.py` does."""
 
 import contextlib
+import shutil
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
@@ -11,77 +12,71 @@ from purejax_simba.names import is_traced
 from purejax_simba.runs import processes
 from purejax_simba.runs.compiling import make_program
 from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
+from purejax_simba.runs.result_files import run_directory
+from purejax_simba.settings import declarations
+from purejax_simba.sweep import on_ray, on_slurm
 from purejax_simba.sweep.definition import Sweep
-from purejax_simba.sweep.grouping import Group, choose_shard, divide, make_groups
+from purejax_simba.sweep.grouping import Group, divide, make_groups
 from purejax_simba.sweep.halving import rungs_of
+from purejax_simba.sweep.options import LauncherOptions
 from purejax_simba.sweep.plots import draw_plots
-from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, write_results
-from purejax_simba.sweep.running import SweepError, begin_sweep, count_of, run_sweep
-from purejax_simba.sweep.side_by_side import divide_devices, run_shards
+from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, short, write_results
+from purejax_simba.sweep.running import Launcher, SweepError, count_of, run_sweep
 from purejax_simba.waiting import still
 
 _NO_LIMIT = 1_000_000
 
 
-def train(sweep: Sweep, shard: str | None = None) -> None:
+def train(sweep: Sweep, options: LauncherOptions | None = None) -> None:
     """Trains what is left of a sweep, writes its tables and prints the ranking.
-
-    Raises:
-      What `run_sweep` raises.
-    """
-    try:
-        run_sweep(sweep, shard)
-    except (SweepError, SystemExit):
-        # What failed or was stopped has left results all the same.
-        with contextlib.suppress(ConfigError):
-            _report([sweep.directory], sweep.directory)
-        raise
-    _report([sweep.directory], sweep.directory)
-
-
-def train_side_by_side(
-    sweep: Sweep, shard: str | None, groups_at_a_time: int, command: Sequence[str]
-) -> None:
-    """Trains what is left of a sweep, several groups at a time, and prints the ranking.
 
     Args:
       sweep: what to train.
-      shard: of it, see `run_sweep`.
-      groups_at_a_time: processes, each with its part of the devices of this machine.
-      command: that trains the sweep in one process.
+      options: where; default: in this process.
 
     Raises:
-      ConfigError, envs.TaskError: before anything is started, for what cannot work.
-      SweepError: if a process has failed; it has said why.
-      SystemExit: after a signal.
+      ConfigError: for options that cannot work.
+      And what `run_sweep` raises.
     """
+    options = options or LauncherOptions()
+    try:
+        run_sweep(sweep, _launcher(options, sweep), options.batches_at_a_time)
+    except (SweepError, SystemExit):
+        # What failed or was stopped has left results all the same.
+        with contextlib.suppress(ConfigError):
+            _report(sweep)
+        raise
+    _report(sweep)
+
+
+def _launcher(options: LauncherOptions, sweep: Sweep) -> Launcher | None:
+    for name, declared in declarations(LauncherOptions).items():
+        declared.check(name, getattr(options, name))
+    if options.batches_at_a_time != 1 and not (sweep.is_adaptive and options.launcher):
+        raise ConfigError("--batches-at-a-time is of no use without --sampler tpe and --launcher")
+    if options.launcher is None:
+        return None
     # Devices are for those that train.
     jax.config.update("jax_platforms", "cpu")
-    groups = make_groups(sweep)
-    devices = divide_devices(min(groups_at_a_time, len(choose_shard(groups, shard))))
-    begin_sweep(sweep, groups)
-    statuses = [status for status in run_shards(command, shard, devices) if status]
-    with contextlib.suppress(ConfigError):
-        _report([sweep.directory], sweep.directory)
-    for status in statuses:
-        if status > 128:
-            raise SystemExit(status)
-    if statuses:
-        raise SweepError(f"{len(statuses)} of {len(devices)} processes failed: see above")
+    return (on_ray if options.launcher == "ray" else on_slurm).launcher(options)
 
 
-def show(sweep: Sweep, shard: str | None = None) -> None:
+def show(sweep: Sweep) -> None:
     """Prints the groups of a sweep, without compiling anything.
 
     Raises:
       ConfigError, envs.TaskError: for what cannot be trained.
     """
-    print(describe(choose_shard(make_groups(sweep), shard), sweep))
+    print(describe(make_groups(sweep), sweep))
 
 
 def describe(groups: Sequence[Group], sweep: Sweep) -> str:
-    """The groups as text: configurations, runs, memory, and what of it fits at a time."""
+    """The groups as text: configurations, runs, memory, and what of it fits at a time.
+
+    Below each are the directories of its configurations, with the values that differ.
+    """
     lines = []
+    traced = [axis.name for axis in sweep.all_axes if is_traced(axis.name)]
     programs = trials = 0
     for each in groups:
         program, seeds = make_program(each.config), each.config.num_seeds
@@ -93,7 +88,7 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
         trials += sweep.samples if sweep.is_adaptive else len(each.trials)
         # Values of static axes, but for those left to the agent or the task.
         values = each.trials[0].values.items()
-        static = "".join(f", {n}={v}" for n, v in values if not is_traced(n) and v is not None)
+        static = "".join(f", {n}={v}" for n, v in values if n not in traced and v is not None)
         samples = f"{sweep.samples} samples in batches of " if sweep.is_adaptive else ""
         fitting = "any number of runs fits" if fit == _NO_LIMIT else f"{fit:,} fit at a time"
         turns = f", the {seeds} seeds of a configuration take turns" if 0 < fit < seeds else ""
@@ -106,6 +101,13 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
             f"{each.runs * per_run / GIB:.2f} GiB ({per_run / GIB:.3f} GiB per run), "
             f"{fitting}{turns}{parts}{compared}"
         )
+        if sweep.is_adaptive:
+            place = sweep.directory / "<sample>" / each.config.task
+            lines.append("  ".join(["", str(place), *map(str, sweep.sampled_axes)]))
+            continue
+        for trial in each.trials:
+            numbers = [f"{name}={short(trial.values[name])}" for name in traced]
+            lines.append("  ".join(["", str(run_directory(trial.config)), *numbers]))
     lines.append(
         f"{count_of(len(groups), 'group')}, {count_of(programs, 'compiled program')}, "
         f"{count_of(trials, 'configuration')}, "
@@ -114,25 +116,13 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
     return "\n".join(lines)
 
 
-def merge(directories: Sequence[Path], output: Path) -> None:
-    """Makes the tables of a sweep that was trained in several directories.
-
-    Args:
-      directories: `<output>/<experiment>` of each machine.
-      output: the tables go to `<output>/<experiment>`.
-
-    Raises:
-      ConfigError: if they hold different sweeps.
-    """
-    _report(directories, output / read_results(directories).config.experiment)
-
-
-def _report(directories: Sequence[Path], target: Path) -> None:
+def _report(sweep: Sweep) -> None:
     if not processes.is_first():
         return
     with still("writing tables and plots"):
-        results = read_results(directories)
-        write_results(results, target)
-        draw_plots(results, target)
-    print(ranking(results))
-    print(f"tables and plots are in {target}, the best configuration in {BEST_FILE} there")
+        results = read_results(sweep.directory)
+        write_results(results, sweep.directory)
+        draw_plots(results, sweep.directory)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(ranking(results, width))
+    print(f"tables and plots are in {sweep.directory}, the best configuration in {BEST_FILE} there")

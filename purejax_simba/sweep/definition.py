@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from purejax_simba.sweep.axes import Axis, Sampler, sample_positions
 from purejax_simba.sweep.halving import Halving
 
 DEFINITION_FILE = "sweep.json"
+# What one command takes; more are not looked through by anyone.
+MOST_CONFIGURATIONS = 10_000
 # What may be another when a sweep goes on, because no number of the results depends on it.
 _HARMLESS = (
     "output",
@@ -107,6 +110,11 @@ class Sweep:
             raise ConfigError(f"--sampler-seed is {self.sampler_seed}: give 0 or more")
         if self.trials_per_batch < 1:
             raise ConfigError(f"--trials-per-batch is {self.trials_per_batch}: give 1 or more")
+        if self.count > MOST_CONFIGURATIONS:
+            raise ConfigError(
+                f"that is {self.count:,} configurations: give fewer --samples or values of --grid, "
+                f"for {MOST_CONFIGURATIONS:,} at most"
+            )
 
     @property
     def is_adaptive(self) -> bool:
@@ -129,6 +137,14 @@ class Sweep:
         return [
             axis for axis in self.axes if axis.kind != "grid" or (adaptive and is_traced(axis.name))
         ]
+
+    @property
+    def count(self) -> int:
+        """How many configurations are trained, on all tasks."""
+        sampled = self.sampled_axes
+        grids = [len(axis.values) for axis in self.axes if axis not in sampled]
+        choices = (len(self.configurations), self.samples)
+        return math.prod([len(self.tasks), *grids, *(max(count, 1) for count in choices)])
 
     def combinations(self) -> list[dict[str, Any]]:
         """Every combination of configurations and values of the axes that are not sampled."""

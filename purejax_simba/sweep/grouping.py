@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import Config
 from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import make_environment, resolve, with_recipe
 from purejax_simba.names import replace_values, settings_of
@@ -132,20 +132,6 @@ def _stand_ins(sweep: Sweep, fixed: dict[str, Any]) -> list[Trial]:
         trials.append(sweep.sampled(index, fixed | values))
     # Where the extremes can be run, so can what lies between.
     return resolved(trials)[:size]
-
-
-def choose_shard(groups: Sequence[Group], shard: str | None) -> list[Group]:
-    """Every n-th group, for `i/n` with i from 1 to n; all for None.
-
-    Raises:
-      ConfigError: for anything else.
-    """
-    if shard is None:
-        return list(groups)
-    index, _, count = shard.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise ConfigError(f"--shard {shard}: give 1/4, for example, up to 4/4")
-    return list(groups[int(index) - 1 :: int(count)])
 
 
 def parts_of(group: Group) -> list[list[Job]]:

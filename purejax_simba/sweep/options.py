@@ -1,12 +1,14 @@
 """A sweep as it is written: on the command line, or in a file of YAML or Python."""
 
 import dataclasses
+import itertools
+import math
 import runpy
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 import yaml
@@ -15,13 +17,16 @@ import envs
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
 from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.names import all_settings, dotted, find_name, flatten, near, replace_values
-from purejax_simba.settings import declarations
+from purejax_simba.settings import declarations, setting
 from purejax_simba.sweep.axes import Axis, Kind, Sampler, check_varies, parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.presets import PRESETS, PresetName
+from purejax_simba.waiting import say
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
+# Of a file, in which a few lines can stand for billions of values.
+_MOST_VALUES = 100_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class SweepOptions:
     config: Annotated[BaseConfig, tyro.conf.arg(name="")] = field(default_factory=BaseConfig)
     suite: str | None = None
     """Train on all tasks of this suite; `all` is the published benchmark."""
+    skip_missing: bool = False
+    """Leave out tasks whose package is not installed."""
     preset: PresetName | None = None
     """A comparison of the SimbaV2 paper: the design study's 13 ablations beside the unchanged
     agent, widths of the critic, update-to-data ratios, or resets."""
@@ -56,14 +63,38 @@ class SweepOptions:
     sampler_seed: int = 0
     """Random seed of the samples."""
     storage: str | None = None
-    """With tpe: a database that several machines share, any storage URL of Optuna. Default: an
-    SQLite file in the directory of the sweep."""
+    """With tpe: a database that several nodes share, any storage URL of Optuna. Default: an SQLite
+    file in the directory of the sweep."""
     trials_per_batch: int = 8
     """With tpe: how many samples are chosen, and train, at the same time."""
     halving: float | None = None
     """Stop the worst configurations early: at every rung one in so many goes on."""
     rungs: tuple[int, ...] = ()
     """Environment steps of the rungs. Default: total-env-steps divided by --halving, repeatedly."""
+
+
+@dataclass(frozen=True)
+class LauncherOptions:
+    """Where the groups of a sweep train."""
+
+    launcher: Literal["ray", "slurm"] | None = None
+    """Train each program as a task of Ray or as a job of SLURM, on nodes that share this directory.
+    Default: one after the other in this process."""
+    gpus: int = setting(1, at_least=0)
+    """With a launcher: GPUs for each program; 0 for CPUs."""
+    cpus: int | None = setting(at_least=1)
+    """With a launcher: CPUs for each program. Default: with Ray one, or all of a node if there are
+    no GPUs; with SLURM its own."""
+    batches_at_a_time: int = setting(1, at_least=1)
+    """With a launcher and tpe: batches of each study that train at the same time."""
+    ray_address: str | None = None
+    """Of a Ray cluster that runs. Default: one of its own on this machine."""
+    slurm_partition: str | None = None
+    """Where jobs are queued. Default: SLURM's."""
+    slurm_minutes: int = setting(1440, at_least=1)
+    """Time limit of a job, which is queued again when it is over, to go on."""
+    slurm_options: tuple[str, ...] = ()
+    """What else sbatch is to be told: account=mine qos=long mem=64G."""
 
 
 def make_sweep(options: SweepOptions) -> Sweep:
@@ -79,6 +110,7 @@ def make_sweep(options: SweepOptions) -> Sweep:
         raise ConfigError("--rungs is of no use without --halving")
     if options.suite:
         tasks = envs.tasks(options.suite)
+    tasks = _installed(tasks, options)
     shared = {f.name: getattr(options.config, f.name) for f in dataclasses.fields(Config)}
     shared["task"] = tasks[0] if tasks else ("" if options.config.is_offline else DEFAULT_TASK)
     shared["experiment"] = options.config.experiment or options.preset or ""
@@ -107,6 +139,27 @@ def make_sweep(options: SweepOptions) -> Sweep:
         _complete(common, configurations),
         labels,
     )
+
+
+def _installed(tasks: tuple[str, ...], options: SweepOptions) -> tuple[str, ...]:
+    """Those of the tasks that can be made here, if the others may be left out.
+
+    Raises:
+      ConfigError: if one is missing and may not be, or all are.
+    """
+    missing = {task: envs.spec(task).missing(options.config.host_python) for task in tasks}
+    found = tuple(task for task in tasks if not missing[task])
+    if len(found) == len(tasks) or len(tasks) == 1:
+        return tasks
+    what = "; ".join(
+        f"{reason} ({', '.join(task for task in tasks if missing[task] == reason)})"
+        for reason in dict.fromkeys(filter(None, missing.values()))
+    )
+    if not (options.skip_missing and found):
+        advice = ", or leave them out: --skip-missing" if found else ""
+        raise ConfigError(f"{len(tasks) - len(found)} of {len(tasks)} tasks: {what}{advice}")
+    say(f"left out {len(tasks) - len(found)} of {len(tasks)} tasks: {what}")
+    return found
 
 
 def _complete(
@@ -154,16 +207,33 @@ def read_file(path: Path) -> SweepOptions:
 
 def _load_yaml(path: Path, text: str) -> Any:
     try:
+        if _count(yaml.compose(text, yaml.SafeLoader), {}) > _MOST_VALUES:
+            raise ConfigError(f"--file {path} has more than {_MOST_VALUES:,} values: give fewer")
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--file {path} is no YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"--file {path}: values are nested too deeply") from error
+
+
+def _count(node: yaml.Node | None, counted: dict[int, float]) -> float:
+    """How many values there are when all that `*name` stands for is written out."""
+    if node is None:
+        return 0
+    if id(node) not in counted:
+        counted[id(node)] = math.inf  # as long as it is not known: what contains itself has no end
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            inner = itertools.chain.from_iterable(inner)
+        counted[id(node)] = 1 + sum(_count(each, counted) for each in inner)
+    return counted[id(node)]
 
 
 def _run_python(path: Path) -> Any:
     try:
         sweep = runpy.run_path(str(path)).get("sweep")
         content = sweep() if callable(sweep) else sweep
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)

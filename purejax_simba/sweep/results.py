@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from purejax_simba.runs.result_files import (
     write_json,
 )
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
-from purejax_simba.sweep.definition import differences, read_description
+from purejax_simba.sweep.definition import read_description
 
 TABLE_FILE, BEST_FILE = "sweep.csv", "best.json"
 
@@ -134,38 +135,19 @@ class Results:
         return replace_values(self.config, values | self.best.values)
 
 
-def read_results(directories: Sequence[Path]) -> Results:
-    """Reads the runs of a sweep that one machine has trained, or several in a directory each.
+def read_results(directory: Path) -> Results:
+    """Reads the runs of the sweep in a directory.
 
     Raises:
-      ConfigError: if they hold different sweeps, or nothing was evaluated yet.
+      ConfigError: if there is none, or nothing was evaluated yet.
     """
-    description = _read_same(directories)
-    config = from_nested(description["config"])
+    description = read_description(directory)
     axes = tuple(_read_axis(text) for text in description["axes"])
-    rows: dict[tuple[str, str], Row] = {}
-    for directory in directories:
-        for task in description["task"]:
-            for row in _read_rows(directory, task, axes):
-                # A run that several directories hold counts once, where it is furthest.
-                known = rows.get((row.name, task))
-                if known is None or row.score.env_step > known.score.env_step:
-                    rows[row.name, task] = row
+    rows = [row for task in description["task"] for row in _read_rows(directory, task, axes)]
     if not rows:
-        names = ", ".join(map(str, directories))
-        raise ConfigError(f"{names}: nothing was evaluated yet")
-    ranked = _rank(list(rows.values()))
-    return Results(config, tuple(description["task"]), axes, tuple(ranked))
-
-
-def _read_same(directories: Sequence[Path]) -> dict[str, Any]:
-    first, *others = directories
-    description = read_description(first)
-    for other in others:
-        found = differences(description, read_description(other))
-        if found:
-            raise ConfigError(f"{first} and {other} hold different sweeps: {found}")
-    return description
+        raise ConfigError(f"{directory}: nothing was evaluated yet")
+    config = from_nested(description["config"])
+    return Results(config, tuple(description["task"]), axes, tuple(_rank(rows)))
 
 
 def _read_axis(text: str) -> Axis:
@@ -234,16 +216,29 @@ def _table(results: Results) -> str:
     return text.getvalue()
 
 
-def ranking(results: Results) -> str:
-    """The table for people, from the best to the worst."""
-    cells = [_cells(row, len(results.tasks) > 1) for row in results.rows]
-    lines = [list(cells[0]), *(list(row.values()) for row in cells)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = [map(str.ljust, line, widths) for line in lines]
-    return "\n".join("  ".join(line).rstrip() for line in padded)
+def ranking(results: Results, width: int | None = None) -> str:
+    """The table for people, from the best to the worst.
+
+    Args:
+      results: see there.
+      width: of a terminal, in letters, from which columns of values are left out that have no room.
+    """
+    names = [axis.name for axis in results.axes]
+    while True:
+        cells = [_cells(row, names, len(results.tasks) > 1) for row in results.rows]
+        lines = [list(cells[0]), *(list(row.values()) for row in cells)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = ["  ".join(map(str.ljust, line, widths)).rstrip()[:width] for line in lines]
+        if width is None or not names or sum(widths) + 2 * len(widths) - 2 <= width:
+            break
+        names.pop()
+    left_out = ", ".join(axis.name for axis in results.axes if axis.name not in names)
+    if left_out:
+        table.append(textwrap.fill(f"In {TABLE_FILE} besides: {left_out}", width or 0))
+    return "\n".join(table)
 
 
-def _cells(row: Row, several_tasks: bool) -> dict[str, str]:
+def _cells(row: Row, names: Sequence[str], several_tasks: bool) -> dict[str, str]:
     score = row.score
     low, high = score.interval()
     cells = {"mean rank": f"{row.mean_rank:.2f}"} if several_tasks and row.values else {}
@@ -251,7 +246,7 @@ def _cells(row: Row, several_tasks: bool) -> dict[str, str]:
         cells["configuration"] = row.name
     return {
         **cells,
-        **{name: _short(value) for name, value in row.values.items()},
+        **{name: short(row.values[name]) for name in names},
         "task": row.task,
         "env step": f"{score.env_step:,}",
         "return": f"{score.mean:.1f}",
@@ -260,5 +255,6 @@ def _cells(row: Row, several_tasks: bool) -> dict[str, str]:
     }
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value of an axis, for people."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -4,8 +4,9 @@ import functools
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
@@ -29,10 +30,10 @@ from purejax_simba.sweep.definition import (
     check_same,
     read_description,
 )
-from purejax_simba.sweep.grouping import Group, choose_shard, make_groups, parts_of, resolved
+from purejax_simba.sweep.grouping import Group, make_groups, parts_of, resolved
 from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.results import score_of
-from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, Study, batch_directory
+from purejax_simba.sweep.study import Sample, Study, batch_directory, open_storage
 
 _FINISHED = "finished"
 _say = processes.say
@@ -42,14 +43,61 @@ class SweepError(FailedError):
     """Some groups could not be trained; the message is one line."""
 
 
-def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
+class Assignment(NamedTuple):
+    """A group that a process trains: this one, or one that a launcher starts.
+
+    Attributes:
+      sweep: that it belongs to.
+      group: which; of those whose samples Optuna chooses, some of the batches.
+      groups: how many the sweep has.
+    """
+
+    sweep: Sweep
+    group: Group
+    groups: int
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"group {self.group.number} of {self.groups}"
+
+    def train(self, patience: float = 0.0) -> str:
+        """Trains what is left of it.
+
+        Args:
+          patience: see `RunLock`.
+
+        Returns:
+          Why it failed; empty if it did not.
+
+        Raises:
+          ConfigError: if another process trains it.
+          SystemExit, CheckpointError, ResultsError: as `experiment.train`.
+        """
+        # A second process with the same groups ends here, before it overtakes the first.
+        with RunLock(self.group.directory, patience):
+            try:
+                _run_group(self)
+            except (ConfigError, envs.HostEnvironmentError) as error:
+                if isinstance(error, envs.HostEnvironmentError) and jax.process_count() > 1:
+                    raise  # the other processes do not know of it
+                return str(error)
+        return ""
+
+
+# Trains assignments somewhere, in any order; gives each with why it failed, empty if it did not.
+Launcher = Callable[[Sequence[Assignment]], Iterator[tuple[Assignment, str]]]
+
+
+def run_sweep(sweep: Sweep, launcher: Launcher | None = None, batches_at_a_time: int = 1) -> None:
     """Trains what is left to train of a sweep.
 
     SIGINT and SIGTERM end it as they end `experiment.train`; the same call goes on.
 
     Args:
       sweep: what to train.
-      shard: `i/n` for the i-th of every n groups.
+      launcher: of other processes; default: one group after the other in this one.
+      batches_at_a_time: of every study.
 
     Raises:
       ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
@@ -57,44 +105,61 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
       SystemExit, CheckpointError, ResultsError: as `experiment.train`.
     """
     loggers.check(sweep.config)
-    processes.check_agreement(sweep.description() | {"shard": shard, "samples": sweep.samples})
+    processes.check_agreement(sweep.description() | {"samples": sweep.samples})
     groups = make_groups(sweep)
-    make_mesh(1, sweep.config.devices_per_run)  # which refuses what no group could have
-    chosen = choose_shard(groups, shard)
-    storage = processes.first_does(lambda: begin_sweep(sweep, groups))
+    if launcher is None:
+        make_mesh(1, sweep.config.devices_per_run)  # which refuses what no group could have
+    assignments = list(_assignments(sweep, groups, batches_at_a_time))
+    if launcher is not None:
+        if sweep.is_adaptive and sweep.storage is None and len(assignments) > 1:
+            raise ConfigError(
+                f"--launcher has {len(assignments)} processes that sample: give a database that "
+                "all reach, --storage postgresql://..., or sqlite:////<file> on one machine"
+            )
+        assignments = [each for each in assignments if not _is_finished(each.group.directory)]
+        _say(f"{count_of(len(assignments), 'program')} to train")
+    processes.first_does(lambda: begin_sweep(sweep, groups))
     failures = []
-    for each in chosen:
-        name = f"group {each.number} of {len(groups)}"
-        # A second process with the same groups ends here, before it overtakes the first.
-        with RunLock(each.directory):
-            try:
-                _run_group(name, _batches(each, sweep, storage, len(groups) > 1), sweep.halving)
-            except (ConfigError, envs.HostEnvironmentError) as error:
-                if isinstance(error, envs.HostEnvironmentError) and jax.process_count() > 1:
-                    raise  # the other processes do not know of it
-                _say(f"{name} failed: {error}")
-                failures.append(f"{name} ({error})")
-        jax.clear_caches()  # the next group has another program
+    for each, reason in (launcher or _in_turn)(assignments) if assignments else ():
+        if reason:
+            _say(f"{each.name} failed: {reason}")
+            failures.append(f"{each.name} ({reason})")
     if failures:
         raise SweepError(f"{'; '.join(failures)}: the same command tries again")
 
 
-def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> Storage | None:
-    """Makes the directory of a sweep, unless it was begun before; returns where its studies are.
+def _assignments(
+    sweep: Sweep, groups: Sequence[Group], batches_at_a_time: int
+) -> Iterator[Assignment]:
+    """One for each group, and others beside it that train batches of the same study."""
+    for each in groups:
+        yield Assignment(sweep, each, len(groups))
+        beside = {each.directory / f"beside-{number}" for number in range(1, batches_at_a_time)}
+        for directory in sorted(beside.union(each.directory.glob("beside-*"))):
+            yield Assignment(sweep, each._replace(directory=directory), len(groups))
+
+
+def _in_turn(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, str]]:
+    for each in assignments:
+        yield each, each.train()
+        jax.clear_caches()  # the next group has another program
+
+
+def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> None:
+    """Makes the directory of a sweep, unless it was begun before.
 
     Raises:
       ConfigError: if the directory holds something else, or the storage cannot be used.
     """
-    storage = Storage(sweep.storage, is_shared=True) if sweep.storage is not None else None
+    if sweep.storage is not None:
+        open_storage(sweep)
     if (sweep.directory / DEFINITION_FILE).exists():
         before = read_description(sweep.directory)
         check_same(sweep, before, str(sweep.directory), "--experiment or --output")
     else:
         _make_directory(sweep, groups)
-    if sweep.is_adaptive and storage is None:
-        url = f"sqlite:///{sweep.directory.absolute() / STUDY_FILE}"
-        storage = Storage(url, is_shared=False)
-    return storage
+    if sweep.storage is None and sweep.is_adaptive:
+        open_storage(sweep)
 
 
 def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
@@ -115,32 +180,31 @@ def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
         ) from error
 
 
-def _run_group(name: str, batches: Iterable[tuple[Group, str]], halving: Halving | None) -> None:
+def _run_group(assignment: Assignment) -> None:
     """Trains what is left of a group, batch after batch, with one program."""
     compiler = None
-    for batch, what in batches:
+    for batch, what in _batches(assignment):
         if not _is_finished(batch.directory):
-            _say(f"{name}{what}")
+            _say(f"{assignment.name}{what}")
             compiler = compiler or Compiler(make_program(batch.config))
-            _run_batch(batch, halving, compiler)
+            _run_batch(batch, assignment.sweep.halving, compiler)
     if compiler is None:
-        _say(f"{name} was finished before")
+        _say(f"{assignment.name} was finished before")
 
 
-def _batches(
-    group: Group, sweep: Sweep, storage: Storage | None, is_one_of_several: bool
-) -> Iterator[tuple[Group, str]]:
+def _batches(assignment: Assignment) -> Iterator[tuple[Group, str]]:
     """What of a group trains until results are needed to go on, and what is said of it.
 
     That is all of it, or what a study asks for until it has enough samples. The next one is asked
     for when the one before has been trained.
     """
+    sweep, group, groups = assignment
     if group.fixed is None:
         yield group, f": {count_of(len(group.trials), 'configuration')}"
         return
-    fixed, prefix = group.fixed, f"{group.number}-" if is_one_of_several else ""
-    # Only the first process has the storage, and the study.
-    study = Study(sweep, fixed, group.directory, storage) if storage else None
+    fixed, prefix = group.fixed, f"{group.number}-" if groups > 1 else ""
+    # Only the first process has the study.
+    study = processes.first_does(lambda: Study(sweep, fixed, group.directory))
     for number in itertools.count():
         asked = processes.first_says(functools.partial(_ask, study, number))
         if not asked:

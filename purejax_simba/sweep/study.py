@@ -1,8 +1,9 @@
-"""Optuna chooses what is tried next: studies, and the trials of this machine in them."""
+"""Optuna chooses what is tried next: studies, and the trials of a process in them."""
 
 import contextlib
 import math
 import socket
+import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejax_simba.config import ConfigError
+from purejax_simba.runs.result_files import read_json, write_json
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep, check_same
 from purejax_simba.sweep.results import Score
 
 STUDY_FILE = "study.db"
+# Directories have names that no other has: the same path may be another one elsewhere.
+_NAME_FILE = "study-name.json"
 # Where databases listen unless the URL says so.
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 _SECONDS_TO_ANSWER = 10.0
@@ -27,7 +31,7 @@ class Sample(NamedTuple):
     """What Optuna wants to know.
 
     Attributes:
-      number: of the trial in its study, among those of all machines.
+      number: of the trial in its study, among those of all processes.
       values: dotted name -> value, of the axes that are sampled.
     """
 
@@ -40,7 +44,7 @@ class Storage:
 
     Attributes:
       name: without its password.
-      is_shared: whether other machines may have trials in it too.
+      is_shared: whether other processes may have trials in it too.
       optuna: Optuna's own.
     """
 
@@ -100,6 +104,17 @@ class Storage:
             raise ConfigError(message) from error
 
 
+def open_storage(sweep: Sweep) -> Storage:
+    """That of a sweep: the one it names, or a file in its directory.
+
+    Raises:
+      ConfigError: if it cannot be used, or Optuna is not there.
+    """
+    if sweep.storage is not None:
+        return Storage(sweep.storage, is_shared=True)
+    return Storage(f"sqlite:///{sweep.directory.absolute() / STUDY_FILE}", is_shared=False)
+
+
 def batch_directory(directory: Path, number: int) -> Path:
     """Where a batch is trained of a study below a directory."""
     return directory / f"batch-{number:03d}"
@@ -108,18 +123,18 @@ def batch_directory(directory: Path, number: int) -> Path:
 class Study:
     """A study of a sweep, and the trials in it that are trained below a directory.
 
-    Several machines may take part; each asks for batches of its own. What it has asked for stands
-    in the study with the place where it is trained, so that nothing else is needed to go on.
+    Several processes may take part; each asks for batches of its own. What it has asked for stands
+    in the study with the name of its directory, so that nothing else is needed to go on, on this
+    machine or on another one.
     """
 
-    def __init__(self, sweep: Sweep, fixed: dict[str, Any], directory: Path, storage: Storage):
+    def __init__(self, sweep: Sweep, fixed: dict[str, Any], directory: Path):
         """Opens or makes the study.
 
         Args:
           sweep: that it belongs to.
           fixed: values of the axes that are not sampled.
           directory: batches are trained in `<directory>/batch-000` and so on.
-          storage: of the study.
 
         Raises:
           ConfigError: if the study of this name is of another sweep, or the storage does not
@@ -127,7 +142,11 @@ class Study:
         """
         import optuna
 
-        self._sweep, self._directory, self._storage = sweep, directory, storage
+        self._sweep, self._directory = sweep, directory
+        self._storage = storage = open_storage(sweep)
+        if not (directory / _NAME_FILE).exists():
+            write_json(directory / _NAME_FILE, uuid.uuid4().hex)
+        self._label = read_json(directory / _NAME_FILE, None)
         name = ", ".join([sweep.config.experiment, *(f"{n}={v}" for n, v in fixed.items())])
         with storage.clear_errors():
             self._study = optuna.create_study(
@@ -150,9 +169,8 @@ class Study:
         """
         import optuna
 
-        place = batch_directory(self._directory, number).absolute()
-        begun = place.exists()
-        label = f"{socket.gethostname()}:{place}"
+        place = batch_directory(self._directory, number)
+        begun, label = place.exists(), f"{self._label}/{number}"
         with self._storage.clear_errors():
             own = []
             for trial in self._study.get_trials(deepcopy=False):
@@ -181,7 +199,7 @@ class Study:
         if len(self._study.get_trials(deepcopy=False)) >= self._sweep.samples:
             return None
         trial = self._study.ask()
-        if trial.number >= self._sweep.samples:  # another machine was faster
+        if trial.number >= self._sweep.samples:  # another process was faster
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return None
         return trial._trial_id

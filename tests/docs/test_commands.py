@@ -45,7 +45,7 @@ NOT_RUN = {
     r"\benvpool/": "EnvPool comes with an extra; tests/envs/test_host.py does it",
     r"--watch|\btensorboard --logdir": "goes on until Ctrl-C",
     r"benchmarks\.(update|train|sweep|memory|envs|host)": "tests/benchmarks does it at small sizes",
-    r"--shard|--merge": "needs two machines; tests/sweep does it with two directories",
+    r"--launcher": "needs machines; tests/sweep/test_launching.py does it with processes",
 }
 OTHER_PROGRAMS = ("python3 -m venv", "docker", "conda", "tensorboard", "python -m pytest")
 

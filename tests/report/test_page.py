@@ -169,7 +169,7 @@ def write_sweep(output: Path) -> Path:
 
 def test_a_sweep_tells_what_matters(tmp_path):
     directory = write_sweep(tmp_path)
-    results = read_results([directory])
+    results = read_results(directory)
     rows = list({row.name: row for row in results.rows}.values())
     score, _ = scores_of(results, rows)
     shares = importances(results, rows, score)

@@ -151,28 +151,6 @@ def test_two_processes_share_a_sweep(tmp_path):
 
 
 @pytest.mark.slow
-def test_groups_train_side_by_side(tmp_path):
-    words = [*TINY, "--num-seeds", "1", "--grid", "agent.num-bins=11,13", "--output", "."]
-    command = [sys.executable, str(ROOT / "sweep.py"), *words, "--groups-at-a-time", "2"]
-    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    environment |= {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-
-    def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env=environment
-        )
-
-    result = run()
-    assert result.returncode == 0, result.stderr
-    for number in (0, 1):
-        assert f"[{number + 1}/2] group {number} of 2" in result.stderr
-        assert _values(tmp_path, f"tiny/{number:03d}")
-    assert (tmp_path / "tiny" / "sweep.csv").read_text().count("\n") == 3
-    assert result.stdout.count("tables and plots are in tiny") == 1
-    assert run().stderr.count("was finished before") == 2
-
-
-@pytest.mark.slow
 def test_a_process_that_dies_ends_the_other_and_both_go_on_later(together, tmp_path):
     messages = _train_until_one_dies(tmp_path, *TINY, "--output", ".", kill_at="130")
     assert "another process of this run has ended" in messages

@@ -1,11 +1,12 @@
-"""Sweeps under way: one program per group, interruptions, shards, halving, tables."""
+"""Sweeps under way: one program per group, interruptions, launchers, halving, tables."""
 
 import contextlib
 import csv
 import dataclasses
+import pickle
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,6 +27,7 @@ from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.results import read_results
+from purejax_simba.sweep.running import Assignment
 from purejax_simba.training import make_program
 from tests.helpers import linear, tiny
 
@@ -156,7 +158,7 @@ def test_batches_of_a_study_are_one_program(programs, tmp_path):
     sweep = _sweep(tmp_path, rates, samples=6, sampler="tpe", trials_per_batch=3)
     commands.train(sweep)
     assert len(programs) == 1
-    rows = read_results([sweep.directory]).rows
+    rows = read_results(sweep.directory).rows
     assert sorted(row.name for row in rows) == [f"{number:03d}" for number in range(6)]
     assert len({row.values["agent.learning_rate"] for row in rows}) == 6
     assert {row.score.env_step for row in rows} == {STEPS}
@@ -208,7 +210,7 @@ def test_the_tables(finished, capsys):
 
 def test_the_best_configuration_can_be_trained(finished):
     best = train.parse(["--config", str(finished.directory / "best.json"), "--num-seeds", "5"])
-    row = read_results([finished.directory]).best
+    row = read_results(finished.directory).best
     assert best.config.agent.learning_rate == row.values["agent.learning_rate"]
     assert best.config.agent.num_bins == row.values["agent.num_bins"]
     expected = dataclasses.replace(
@@ -314,7 +316,7 @@ def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, in
     policies = [read_policies(each, program) for each in (directory, whole)]
     for ours, theirs in zip(*map(jax.tree.leaves, policies), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
-    (row,) = read_results([sweep.directory]).rows
+    (row,) = read_results(sweep.directory).rows
     assert list(row.score.returns) == [0, 1, 2]
 
 
@@ -325,23 +327,29 @@ def test_halving_is_refused_without_room_for_all_seeds(tmp_path, monkeypatch, pr
     assert not programs
 
 
-@pytest.mark.slow
-def test_shards_are_merged(finished, tmp_path, capsys):
-    parts = [_sweep(tmp_path / str(shard), RATES, BINS) for shard in (1, 2)]
-    for shard, sweep in enumerate(parts, start=1):
-        commands.train(sweep, f"{shard}/2")
-        assert len(read_results([sweep.directory]).rows) == 3
-    commands.merge([sweep.directory for sweep in parts], tmp_path / "merged")
+def _elsewhere(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, str]]:
+    """A launcher that begins with the last."""
+    for each in reversed(assignments):
+        yield each, pickle.loads(pickle.dumps(each)).train()
 
-    def table(path: Path) -> list[dict[str, str]]:
-        with (path / "sweep.csv").open(newline="") as file:
-            return [row | {"directory": ""} for row in csv.DictReader(file)]
 
-    assert table(tmp_path / "merged" / "sweep") == table(finished.directory)
-    with pytest.raises(ConfigError, match="different sweeps: num-seeds was 3 and is 2"):
-        other = _sweep(tmp_path / "other", RATES, BINS, num_seeds=2)
-        running.begin_sweep(other, [])
-        commands.merge([parts[0].directory, other.directory], tmp_path / "merged")
+def test_a_launcher_trains_the_same(finished, tmp_path, programs, capsys):
+    sweep = _sweep(tmp_path, RATES, BINS)
+    running.run_sweep(sweep, _elsewhere)
+    assert [bins for bins, _ in programs] == [13, 11]
+    assert _files(sweep.directory) == _files(finished.directory)
+    # Groups that were finished are not given to it.
+    running.run_sweep(sweep, lambda assignments: iter([(each, "again") for each in assignments]))
+
+
+def test_what_fails_elsewhere_is_said(tmp_path, capsys):
+    def fail(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, str]]:
+        for each in assignments:
+            yield each, "its node is gone" if each.group.number else ""
+
+    with pytest.raises(running.SweepError, match=r"^group 1 of 2 \(its node is gone\): the same"):
+        running.run_sweep(_sweep(tmp_path, RATES, BINS), fail)
+    assert "group 1 of 2 failed: its node is gone" in capsys.readouterr().err
 
 
 def test_a_group_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
@@ -355,7 +363,7 @@ def test_a_group_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(running, "run_together", fail_once)
     with pytest.raises(running.SweepError, match=r"group 0 of 2 \(no luck\)"):
         commands.train(_sweep(tmp_path, RATES, BINS))
-    assert len(read_results([tmp_path / "sweep"]).rows) == 3
+    assert len(read_results(tmp_path / "sweep").rows) == 3
     assert "agent.learning_rate" in capsys.readouterr().out
 
 
@@ -363,7 +371,7 @@ def test_a_configuration_that_diverges_comes_last(tmp_path, capsys):
     """A learning rate of infinity is refused by none, and survived by none."""
     rates = Axis("agent.learning_rate", "grid", (1e30, 1e-3, 1e-2))
     commands.train(_sweep(tmp_path, rates))
-    rows = read_results([tmp_path / "sweep"]).rows
+    rows = read_results(tmp_path / "sweep").rows
     assert rows[-1].values["agent.learning_rate"] == 1e30
     assert [row.score.env_step for row in rows] == [STEPS, STEPS, 0]
     assert [row.score.diverged for row in rows] == [0, 0, 3]
@@ -383,7 +391,7 @@ def test_a_group_without_survivors_is_finished(tmp_path, programs):
 def test_tasks_are_ranked_each_and_together(tmp_path, capsys):
     tasks = (TASK, "gymnax/MountainCarContinuous-v0")
     commands.train(_sweep(tmp_path, RATES, tasks=tasks))
-    results = read_results([tmp_path / "sweep"])
+    results = read_results(tmp_path / "sweep")
     assert len(results.rows) == 6
     for task in tasks:
         ranks = sorted(row.rank for row in results.rows if row.task == task)
@@ -401,7 +409,7 @@ def test_tasks_without_axes_are_single_runs(tmp_path, capsys):
     tasks = (TASK, "gymnax/MountainCarContinuous-v0")
     commands.train(_sweep(tmp_path, tasks=tasks, num_seeds=9))
     assert [*_files(tmp_path)] == [f"sweep/{task}/metrics.csv" for task in sorted(tasks)]
-    assert len(read_results([tmp_path / "sweep"]).rows) == 2
+    assert len(read_results(tmp_path / "sweep").rows) == 2
 
 
 @pytest.mark.slow
@@ -436,7 +444,7 @@ def test_halving_keeps_the_best(finished, programs, tmp_path, monkeypatch, capsy
             for seed, points in returns.items():
                 assert points[-1][0] == end
                 np.testing.assert_allclose(points, expected[seed][: len(points)], rtol=1e-4)
-    rows = read_results([sweep.directory]).rows
+    rows = read_results(sweep.directory).rows
     assert [row.score.env_step for row in rows] == [120, 120, 80, 80, 40, 40]
 
 

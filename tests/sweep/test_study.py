@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.results import read_results
+from purejax_simba.sweep.running import Assignment
 from tests.helpers import tiny
 
 TASK = "gymnax/Pendulum-v1"
@@ -48,6 +50,10 @@ def _return(config: Config) -> float:
 
 class Killed(BaseException):
     """What nothing catches."""
+
+
+def _kill(*_: object) -> None:
+    raise Killed
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +101,7 @@ def test_every_result_is_told(tmp_path, trained):
     sweep = _sweep(tmp_path, RATES, TAUS)
     commands.train(sweep)
     assert trained == [[f"{n:03d}" for n in range(first, first + 4)] for first in (0, 4, 8)]
-    rows = {row.name: row for row in read_results([sweep.directory]).rows}
+    rows = {row.name: row for row in read_results(sweep.directory).rows}
     trials = _trials(sweep)
     assert len(rows) == len(trials) == 12
     for trial in trials:
@@ -172,36 +178,55 @@ def test_a_killed_sweep_goes_on(tmp_path, trained, monkeypatch, owner, name, cal
     assert [(t.number, t.params, t.value) for t in _trials(sweep)] == _uninterrupted
 
 
-def test_machines_share_a_study(tmp_path, trained, monkeypatch):
-    storage = f"sqlite:///{tmp_path}/shared.db"
-    first, second = (_sweep(tmp_path / name, RATES, storage=storage) for name in ("a", "b"))
+def _elsewhere(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, str]]:
+    """A launcher of which the first process does not begin before the others have ended."""
+    for each in reversed(assignments):
+        yield each, each.train()
 
-    def kill(*_: object) -> None:
-        raise Killed
 
+def test_processes_share_a_study(tmp_path, trained, monkeypatch):
+    """Three at a time, of which two find that there is nothing left to sample."""
+    sweep = _sweep(tmp_path, RATES, storage=f"sqlite:///{tmp_path}/shared.db")
     with monkeypatch.context() as patch:
-        patch.setattr(running, "run_together", kill)
+        patch.setattr(running, "run_together", _kill)
         with pytest.raises(Killed):
-            running.run_sweep(first)
-    running.run_sweep(second)
-    assert trained == [[f"{n:03d}" for n in range(begin, begin + 4)] for begin in (4, 8)]
-    assert [t.number for t in _trials(first) if t.state == RUNNING] == [0, 1, 2, 3]
-    running.run_sweep(first)
-    assert trained[2:] == [["000", "001", "002", "003"]]
-    running.run_sweep(second)
-    assert len(trained) == 3
-    commands.merge([first.directory, second.directory], tmp_path / "merged")
-    assert len(read_results([first.directory, second.directory]).rows) == 12
-    other = _sweep(tmp_path / "c", RATES, storage=storage, halving=Halving(2))
+            running.run_sweep(sweep, _elsewhere, batches_at_a_time=3)
+    assert [t.number for t in _trials(sweep) if t.state == RUNNING] == [0, 1, 2, 3]
+    # Whoever goes on, all that was begun is finished: here one process, on another machine.
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    running.run_sweep(sweep)
+    assert sorted(trained) == [[f"{n:03d}" for n in range(i, i + 4)] for i in (0, 4, 8)]
+    assert [t.state for t in _trials(sweep)] == [COMPLETE] * 12
+    assert len(read_results(sweep.directory).rows) == 12
+    other = _sweep(tmp_path / "c", RATES, storage=sweep.storage, halving=Halving(2))
     with pytest.raises(running.SweepError, match=r"shared\.db holds another sweep.*halving was"):
         running.run_sweep(other)
-    moved = _sweep(tmp_path / "a", RATES, storage=f"sqlite:///{tmp_path}/other.db")
+    moved = _sweep(tmp_path, RATES, storage=f"sqlite:///{tmp_path}/other.db")
     with pytest.raises(running.SweepError, match=r"trained for another study.*same --storage"):
         running.run_sweep(moved)
 
 
+@pytest.mark.parametrize(("axes", "at_a_time"), [((RATES, BINS), 1), ((RATES,), 2)])
+def test_processes_that_share_studies_need_a_storage(tmp_path, axes, at_a_time):
+    sweep = _sweep(tmp_path, *axes)
+    with pytest.raises(ConfigError, match=r"2 processes that sample: .* --storage postgresql://"):
+        running.run_sweep(sweep, _elsewhere, at_a_time)
+    assert not list(tmp_path.iterdir())
+
+
+def test_directories_of_one_study_do_not_mix(tmp_path, trained):
+    """Each trains what it has asked for; their paths may be the same on two machines."""
+    storage = f"sqlite:///{tmp_path}/shared.db"
+    first, second = (_sweep(tmp_path / name, RATES, storage=storage) for name in ("a", "b"))
+    running.run_sweep(dataclasses.replace(first, samples=4))
+    running.run_sweep(second)
+    assert trained == [[f"{n:03d}" for n in range(i, i + 4)] for i in (0, 4, 8)]
+    assert len(read_results(first.directory).rows) == 4
+    assert len(read_results(second.directory).rows) == 8
+
+
 def test_a_sample_too_many_is_not_trained(tmp_path, trained, monkeypatch):
-    """Two machines see one sample left, and both ask."""
+    """Two processes see one sample left, and both ask."""
     sweep = _sweep(tmp_path, RATES, samples=4, storage=f"sqlite:///{tmp_path}/shared.db")
     ask = optuna.study.Study.ask
 
@@ -219,7 +244,7 @@ def test_static_axes_have_a_study_each(tmp_path, trained):
     sweep = _sweep(tmp_path, RATES, BINS, samples=4)
     commands.train(sweep)
     assert trained == [[f"{group}-{n:03d}" for n in range(4)] for group in (0, 1)]
-    rows = read_results([sweep.directory]).rows
+    rows = read_results(sweep.directory).rows
     assert sorted(row.values["agent.num_bins"] for row in rows) == [11] * 4 + [13] * 4
     for bins in (11, 13):
         assert len(_trials(sweep, f"sweep, agent.num_bins={bins}")) == 4

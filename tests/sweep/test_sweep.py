@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +25,6 @@ from purejax_simba.sweep import commands
 from purejax_simba.sweep.axes import Axis, parse_axis, sample_positions
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import (
-    choose_shard,
     divide,
     group,
     make_groups,
@@ -34,7 +34,7 @@ from purejax_simba.sweep.grouping import (
 )
 from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep, read_file
-from purejax_simba.sweep.side_by_side import divide_devices, shard_of
+from purejax_simba.sweep.results import Results, Row, Score, ranking
 from purejax_simba.training import make_program
 from tests.helpers import in_process, tiny
 
@@ -145,12 +145,15 @@ BAD = {
     "--sampler tpe --uniform agent.shift=1,5 --samples 2 --storage oracle://me@localhost/x": [
         "needs a driver: pip install"
     ],
-    "--shard 3/2": ["--shard 3/2", "1/4"],
-    "--shard 0/2": ["--shard 0/2"],
-    "--shard two": ["--shard two"],
-    "--groups-at-a-time 0": ["--groups-at-a-time is 0", "1 or more"],
+    "--launcher ray --gpus -1": ["--gpus is -1", "0 or more"],
+    "--launcher ray --cpus 0": ["--cpus is 0", "1 or more"],
+    "--launcher slurm --slurm-minutes 0": ["--slurm-minutes is 0", "1 or more"],
+    "--launcher slurm --slurm-options long": ["--slurm-options long", "qos=long"],
+    "--launcher ray --distributed": ["--launcher and --distributed exclude each other"],
+    "--batches-at-a-time 2": ["--batches-at-a-time is of no use"],
     "--file missing.yaml": ["missing.yaml", "No such file"],
-    "--merge missing": ["missing holds no sweep"],
+    "--uniform agent.shift=1,5 --samples 1000000000": ["1,000,000,000 configurations", "10,000"],
+    "--uniform agent.tau=0.1,1 --sampler tpe --samples 1000000000": ["1,000,000,000 config"],
     "--num-seeds 0": ["--num-seeds is 0"],
     "--seed 4294967296": ["--seed is 4294967296", "the same again"],
     "--uniform agent.shift=1,5 --samples 2 --sampler-seed -1": ["--sampler-seed is -1"],
@@ -287,6 +290,9 @@ def sweep():
         ("sweep = {", "sweep.py fails: SyntaxError: '{' was never closed (sweep.py, line 1)"),
         ("import math\nmath.sqrt(-1)", "sweep.py, line 2 fails: ValueError: math domain error"),
         ("def sweep():\n  return 1 / 0", "sweep.py, line 2 fails: ZeroDivisionError"),
+        ("\nexit(7)", "sweep.py, line 2 fails: SystemExit: 7"),
+        ("def sweep():\n  raise SystemExit", "sweep.py, line 2 fails: SystemExit"),
+        ("sweep = {'grid': {'agent.tau': range(10**9)}}", "agent.tau"),
         ("swep = {}", "defines no sweep: write `sweep = {...}`"),
         ("sweep = 3", "is no mapping"),
         ("sweep = {'gird': {}}", "did you mean grid"),
@@ -309,6 +315,13 @@ def test_a_python_file_that_is_no_sweep_is_refused(command, tmp_path, text, advi
     assert advice in error
 
 
+# Nine lines that stand for a billion numbers.
+BOMB = "a: &a [1]\n" + "".join(
+    f"{letter}: &{letter} [{', '.join(9 * [f'*{before}'])}]\n"
+    for before, letter in zip("abcdefghi", "bcdefghiz", strict=True)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
@@ -321,6 +334,10 @@ def test_a_python_file_that_is_no_sweep_is_refused(command, tmp_path, text, advi
         ("config: 3", "write a mapping"),
         ("grid: 3", "write a mapping"),
         ("samples: many", "samples is 'many'"),
+        (BOMB + "grid: {agent.tau: *z}", "more than 100,000 values"),
+        (BOMB + "grid: {agent.tau: [1], <<: [*z]}", "more than 100,000 values"),
+        ("grid: &a {agent.tau: [*a]}", "more than 100,000 values"),
+        ("grid: " + "[" * 10_000 + "]" * 10_000, "nested too deeply"),
         ("sampler: dice", "choose from random, latin-hypercube, sobol, tpe"),
     ],
 )
@@ -392,40 +409,6 @@ def test_configurations_are_grouped_by_what_is_static():
     assert envs.spec(TASK).terminates is False
 
 
-def test_shards_share_the_groups():
-    sweep = Sweep(CONFIG, (TASK,), (Axis("agent.num_bins", "grid", (11, 13, 15, 17, 19)),))
-    groups = make_groups(sweep)
-    shards = [choose_shard(groups, f"{i}/3") for i in (1, 2, 3)]
-    assert [[each.number for each in shard] for shard in shards] == [[0, 3], [1, 4], [2]]
-
-
-@pytest.mark.parametrize("shard", [None, "1/3", "2/3"])
-def test_processes_share_a_shard(shard):
-    groups = list(range(23))
-    parts = [choose_shard(groups, shard_of(shard, index, 4)) for index in range(4)]
-    assert sorted(each for part in parts for each in part) == choose_shard(groups, shard)
-    assert all(parts)
-
-
-def test_processes_share_the_devices(monkeypatch, command, tmp_path):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 4, 5, 6})
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert [each.cores for each in divide_devices(2)] == [{0, 4, 6}, {1, 5}]
-    words = f"--task {TASK} --grid agent.num-bins=11,13,15,17,19,21 --output {tmp_path}".split()
-    status, _, error = command(*words, "--groups-at-a-time", "6")
-    assert (status, error) == (
-        2,
-        "error: --groups-at-a-time is 6 and there are 5 cores: give 5 or less\n",
-    )
-    assert not list(tmp_path.iterdir())
-    monkeypatch.delenv("JAX_PLATFORMS")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
-    environments = [each.environment for each in divide_devices(2)]
-    assert environments == [{"CUDA_VISIBLE_DEVICES": "3,7"}, {"CUDA_VISIBLE_DEVICES": "5"}]
-    with pytest.raises(ConfigError, match="there are 3 GPUs"):
-        divide_devices(4)
-
-
 def _sweep_of(count: int, output) -> Sweep:
     config = dataclasses.replace(CONFIG, output=str(output))
     return Sweep(config, (TASK,), (SHIFTS,), samples=count)
@@ -491,15 +474,23 @@ def test_runs_that_fit(monkeypatch):
 def test_a_dry_run_says_what_would_be_done(command, monkeypatch):
     monkeypatch.setattr(memory, "_available_bytes", lambda: 2**40)
     words = "--grid agent.num-bins=11,13 --uniform agent.shift=1,5 --samples 4 --num-seeds 3"
-    status, out, error = command(*f"--task {TASK} --dry-run {words}".split())
+    words = f"--task {TASK} --dry-run {words} --output there"
+    status, out, error = command(*words.split())
     assert (status, error) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith(f"group 0: {TASK}, agent.num_bins=11, 4 configurations, 12 runs, ")
     assert "GiB per run" in lines[0]
     assert lines[-1] == "2 groups, 2 compiled programs, 8 configurations, 24 runs"
-    status, out, _ = command(*f"--task {TASK} --dry-run {words} --sampler tpe".split())
+    # The directory of each, and what was sampled for it.
+    trials = make_sweep(command_line.parse(words.split()).options).trials()
+    shown = [line.split() for line in lines if line.startswith(" ")]
+    for trial, (place, shift) in zip(trials, shown, strict=True):
+        assert place == f"there/simba_v2/{trial.name}/{TASK}"
+        assert shift == f"agent.shift={trial.values['agent.shift']:.4g}"
+    status, out, _ = command(*words.split(), "--sampler", "tpe")
     assert status == 0
     assert "agent.num_bins=11, 4 samples in batches of 4 configurations, 12 runs" in out
+    assert f"  there/simba_v2/<sample>/{TASK}  --uniform agent.shift=1.0,5.0\n" in out
     assert out.splitlines()[-1] == "2 groups, 2 compiled programs, 8 configurations, 24 runs"
 
 
@@ -508,10 +499,62 @@ def test_a_dry_run_names_what_is_given_only(command, tmp_path):
     choices = "[{agent.name: random}, {agent.name: sac, agent.actor_hidden_dim: 8}]"
     file.write_text(f"task: {TASK}\nconfigurations: {choices}\n")
     status, out, _ = command("--file", str(file), "--dry-run")
-    first, second, _ = out.splitlines()
+    first, _, second, *_ = out.splitlines()
     assert status == 0
     assert f"{TASK}, agent.name=random, 1 configuration, " in first
     assert f"{TASK}, agent.name=sac, agent.actor_hidden_dim=8, 1 configuration, " in second
+
+
+def test_tasks_without_their_package_can_be_left_out(command, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "brax" else find_spec(name)
+    )
+    words = f"--task {TASK} brax/ant brax/halfcheetah --dry-run".split()
+    status, _, error = command(*words)
+    assert status == 2
+    assert error.startswith("error: 2 of 3 tasks: brax is not installed: pip install ")
+    assert error.endswith(" (brax/ant, brax/halfcheetah), or leave them out: --skip-missing\n")
+    status, out, error = command(*words, "--skip-missing")
+    assert status == 0
+    assert error.startswith("left out 2 of 3 tasks: brax is not installed: pip install ")
+    assert "(brax/ant, brax/halfcheetah)" in error
+    assert [line.split()[2] for line in out.splitlines()[:1]] == [f"{TASK},"]
+    assert out.splitlines()[-1].startswith("1 group, ")
+    # What is left of nothing is nothing to train.
+    status, _, error = command("--task", "brax/ant", "brax/halfcheetah", "--skip-missing")
+    assert status == 2
+    assert error.startswith("error: 2 of 2 tasks: brax is not installed")
+    assert "--skip-missing" not in error
+
+
+def _results(count: int) -> Results:
+    """A sweep over so many axes with long names."""
+    axes = [Axis(f"agent.hyperparameter_{i:02d}", "grid", (0.125, 0.25)) for i in range(count)]
+    score = Score(1000, {0: 1.0, 1: 2.0}, 0)
+    rows = [
+        Row(f"00{i}-label", TASK, {a.name: a.values[i] for a in axes}, Path(), score)
+        for i in (0, 1)
+    ]
+    return Results(CONFIG, (TASK,), tuple(axes), tuple(rows))
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_the_ranking_fits_the_terminal(width):
+    results = _results(14)
+    whole = ranking(results).splitlines()
+    assert len(whole) == 3 and len(whole[0]) > 300
+    lines = ranking(results, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[1].startswith("000-label")
+    names = {axis.name for axis in results.axes}
+    assert names == {name for name in names if name in lines[0]} ^ {
+        name for name in names if name in " ".join(lines[3:])
+    }
+    assert lines[0].endswith("diverged") or width == 40
+    if width > 40:
+        assert lines[3].startswith("In sweep.csv besides: agent.hyperparameter_")
+    assert ranking(results, 1000) == ranking(results)
 
 
 def test_rungs():
