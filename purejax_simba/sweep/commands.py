@@ -1,6 +1,7 @@
 """What `sweep.py` does."""
 
 import contextlib
+import functools
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,11 +15,10 @@ from purejax_simba.runs.compiling import make_program
 from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
 from purejax_simba.runs.result_files import run_directory
 from purejax_simba.settings import declarations
-from purejax_simba.sweep import on_ray, on_slurm
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import Group, divide, make_groups
 from purejax_simba.sweep.halving import rungs_of
-from purejax_simba.sweep.options import LauncherOptions
+from purejax_simba.sweep.options import LauncherOptions, slurm_parameters
 from purejax_simba.sweep.plots import draw_plots
 from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, short, write_results
 from purejax_simba.sweep.running import Launcher, SweepError, count_of, run_sweep
@@ -56,9 +56,20 @@ def _launcher(options: LauncherOptions, sweep: Sweep) -> Launcher | None:
         raise ConfigError("--batches-at-a-time is of no use without --sampler tpe and --launcher")
     if options.launcher is None:
         return None
+    slurm_parameters(options)
     # Devices are for those that train.
     jax.config.update("jax_platforms", "cpu")
-    return (on_ray if options.launcher == "ray" else on_slurm).launcher(options)
+    try:
+        if options.launcher == "ray":
+            from purejax_simba.sweep.on_ray import launch
+        else:
+            from purejax_simba.sweep.on_slurm import launch
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--launcher {options.launcher} needs {error.name}: pip install "
+            f"'purejax_simba[{options.launcher}]'"
+        ) from error
+    return functools.partial(launch, options)
 
 
 def show(sweep: Sweep) -> None:

@@ -1,6 +1,5 @@
-"""What launchers have in common: groups of a sweep that processes on other machines train."""
+"""What launchers have in common: what the processes do that they start."""
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -15,17 +14,6 @@ from purejax_simba.sweep.running import Assignment
 
 # What a machine that is gone was training is free after so long at most, twice over.
 _PATIENCE = 2.0 * STALE_SECONDS
-
-
-def check_package(package: str) -> None:
-    """Makes sure that a launcher has its package, which is also the name of its extra's.
-
-    Raises:
-      ConfigError: with the command that installs it.
-    """
-    extra = {"submitit": "slurm"}.get(package, package)
-    if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"--launcher {extra} needs it: pip install 'purejax_simba[{extra}]'")
 
 
 def work(assignment: Assignment, directory: Path, words: list[str]) -> str:
@@ -44,11 +32,13 @@ def work(assignment: Assignment, directory: Path, words: list[str]) -> str:
     """
     try:
         os.chdir(directory)
-        sys.argv = words
-        use_all_cores(count_cores(), assignment.sweep.config.devices_per_run)
-        use_compilation_cache()
+    except OSError as error:
+        node = os.uname().nodename
+        return f"{node} cannot use {directory} ({error.strerror}): start where all nodes share it"
+    sys.argv = words
+    use_all_cores(count_cores(), assignment.sweep.config.devices_per_run)
+    use_compilation_cache()
+    try:
         return assignment.train(_PATIENCE)
-    except FileNotFoundError:
-        return f"{os.uname().nodename} has no {directory}: start the sweep where all nodes share it"
     except (ConfigError, FailedError, envs.TaskError) as error:
         return str(error)

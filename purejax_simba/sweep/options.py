@@ -97,6 +97,18 @@ class LauncherOptions:
     """What else sbatch is to be told: account=mine qos=long mem=64G."""
 
 
+def slurm_parameters(options: LauncherOptions) -> dict[str, str]:
+    """What else sbatch is to be told, by name.
+
+    Raises:
+      ConfigError: for what has no value.
+    """
+    for option in options.slurm_options:
+        if "=" not in option:
+            raise ConfigError(f"--slurm-options {option}: give names and values, qos=long")
+    return dict(option.split("=", 1) for option in options.slurm_options)
+
+
 def make_sweep(options: SweepOptions) -> Sweep:
     """The sweep that was asked for.
 

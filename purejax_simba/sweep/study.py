@@ -3,7 +3,6 @@
 import contextlib
 import math
 import socket
-import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +17,12 @@ from purejax_simba.sweep.definition import Sweep, check_same
 from purejax_simba.sweep.results import Score
 
 STUDY_FILE = "study.db"
-# Directories have names that no other has: the same path may be another one elsewhere.
-_NAME_FILE = "study-name.json"
+_SAMPLES_FILE = "samples.json"
 # Where databases listen unless the URL says so.
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 _SECONDS_TO_ANSWER = 10.0
-# Names of what is kept with studies and trials.
-_SWEEP, _PLACE = "sweep", "trained in"
+# Name of what is kept with studies.
+_SWEEP = "sweep"
 
 
 class Sample(NamedTuple):
@@ -124,8 +122,7 @@ class Study:
     """A study of a sweep, and the trials in it that are trained below a directory.
 
     Several processes may take part; each asks for batches of its own. What it has asked for stands
-    in the study with the name of its directory, so that nothing else is needed to go on, on this
-    machine or on another one.
+    in the directory of the batch, so that it goes on on any machine.
     """
 
     def __init__(self, sweep: Sweep, fixed: dict[str, Any], directory: Path):
@@ -144,9 +141,6 @@ class Study:
 
         self._sweep, self._directory = sweep, directory
         self._storage = storage = open_storage(sweep)
-        if not (directory / _NAME_FILE).exists():
-            write_json(directory / _NAME_FILE, uuid.uuid4().hex)
-        self._label = read_json(directory / _NAME_FILE, None)
         name = ", ".join([sweep.config.experiment, *(f"{n}={v}" for n, v in fixed.items())])
         with storage.clear_errors():
             self._study = optuna.create_study(
@@ -167,49 +161,45 @@ class Study:
           ConfigError: if it was trained for another study, or the storage does not answer any
             more.
         """
-        import optuna
-
-        place = batch_directory(self._directory, number)
-        begun, label = place.exists(), f"{self._label}/{number}"
+        file = batch_directory(self._directory, number) / _SAMPLES_FILE
         with self._storage.clear_errors():
-            own = []
-            for trial in self._study.get_trials(deepcopy=False):
-                found = trial.user_attrs.get(_PLACE)
-                if trial.state == optuna.trial.TrialState.RUNNING and found is None:
-                    # It was asked for by a process that was killed before it could say so.
-                    found = None if begun or self._storage.is_shared else label
-                if found == label:
-                    own.append(trial._trial_id)
-            if begun and not own:
-                raise ConfigError(
-                    f"{place} was trained for another study than {self._storage.name} holds: give "
-                    "the same --storage, or another --experiment"
-                )
-            while not begun and len(own) < self._sweep.trials_per_batch:
-                trial_id = self._ask()
-                if trial_id is None:
-                    break
-                own.append(trial_id)
-            return [self._suggest(trial_id, label) for trial_id in own]
+            if not file.exists():
+                samples = [self._suggest(trial) for trial in self._ask()]
+                if samples:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(file, samples)
+                return samples
+            known = {trial.number: trial.params for trial in self._study.get_trials(deepcopy=False)}
+        samples = [Sample(*each) for each in read_json(file, [])]
+        if any(known.get(sample.number) != sample.values for sample in samples):
+            raise ConfigError(
+                f"{file.parent} was trained for another study than {self._storage.name} holds: "
+                "give the same --storage, or another --experiment"
+            )
+        return samples
 
-    def _ask(self) -> int | None:
-        """A new trial; None if there are enough."""
+    def _ask(self) -> list[Any]:
+        """Trials for a new batch, fewer where there are enough."""
         import optuna
 
-        if len(self._study.get_trials(deepcopy=False)) >= self._sweep.samples:
-            return None
-        trial = self._study.ask()
-        if trial.number >= self._sweep.samples:  # another process was faster
-            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            return None
-        return trial._trial_id
+        asked = []
+        if not self._storage.is_shared:
+            # They were asked for by a process that was killed before it could say so.
+            for known in self._study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+                asked.append(optuna.trial.Trial(self._study, known._trial_id))
+        while len(asked) < self._sweep.trials_per_batch:
+            if len(self._study.get_trials(deepcopy=False)) >= self._sweep.samples:
+                break
+            trial = self._study.ask()
+            if trial.number >= self._sweep.samples:  # another process was faster
+                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                break
+            asked.append(trial)
+        return asked
 
-    def _suggest(self, trial_id: int, label: str) -> Sample:
+    def _suggest(self, trial: Any) -> Sample:
         import optuna
 
-        trial = optuna.trial.Trial(self._study, trial_id)
-        if _PLACE not in trial.user_attrs:
-            trial.set_user_attr(_PLACE, label)
         seeds = np.random.SeedSequence([self._sweep.sampler_seed, trial.number])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

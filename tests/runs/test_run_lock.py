@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -89,6 +90,15 @@ def test_what_a_killed_process_left_is_taken_over_at_once(hold, tmp_path, capsys
         assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
     assert time.monotonic() - begin < 1.0 and not capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_is_patient_waits_until_the_first_ends(hold, tmp_path):
+    first = hold(tmp_path)
+    with pytest.raises(ConfigError, match=f"process {first.pid} on"), RunLock(tmp_path, 0.1):
+        pass
+    threading.Timer(0.5, first.kill).start()
+    with RunLock(tmp_path, 60.0):
+        assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
 
 
 def test_a_process_number_that_was_given_again_is_another_process(hold, tmp_path):

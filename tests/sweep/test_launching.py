@@ -22,17 +22,17 @@ from purejax_simba.sweep import commands, on_slurm, running
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import make_groups
+from purejax_simba.sweep.launching import work
 from purejax_simba.sweep.options import LauncherOptions
 from tests.helpers import tiny
 
 TASK = "gymnax/Pendulum-v1"
-# Two groups of two configurations.
+# Two groups of two configurations, of which nothing is learned: they compile in seconds.
 TINY = (
     f"--task {TASK} --num-seeds 2 --total-env-steps 1200 --evaluation-interval 400 "
     "--num-evaluation-episodes 2 --episode-length 50 --learning-starts 40 --experiment tiny "
-    "--agent.actor-hidden-dim 8 --agent.critic-hidden-dim 8 --agent.critic-num-blocks 1 "
-    "--agent.num-critics 1 --replay.batch-size 16 --checkpoint.interval 40 --output . "
-    "--grid agent.num-bins=11,13 --grid agent.tau=0.1,0.2 --gpus 0"
+    "--agent.name random --checkpoint.interval 40 --output . --gpus 0 "
+    "--grid num-environments=1,2 --grid discount=0.9,0.99"
 ).split()
 SECONDS = 300.0
 # The command line with another executor of submitit, which is the one that needs no SLURM.
@@ -185,6 +185,13 @@ def test_ctrl_c_stops_the_tasks_of_ray_with_a_checkpoint(start, tmp_path, expect
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port", "127.0.0.1"])
+def test_a_cluster_that_is_not_there_is_one_line(tmp_path, address):
+    with pytest.raises(ConfigError, match=f"^there is no Ray cluster at --ray-address {address}: "):
+        commands.train(_sweep(tmp_path), LauncherOptions("ray", ray_address=address, gpus=0))
+
+
+@pytest.mark.slow
 def test_a_job_goes_on_after_its_time_is_over(start, tmp_path, expected):
     process = start("--launcher", "slurm", local=True)
     group = _checkpoint(process, tmp_path)
@@ -225,6 +232,12 @@ def test_assignments_travel(tmp_path):
         assert pickle.loads(pickle.dumps(each)) == each
 
 
+def test_a_node_that_does_not_see_the_directory_says_so(tmp_path):
+    (first, _) = _assignments(tmp_path)
+    reason = work(first, tmp_path / "elsewhere", [])
+    assert f"cannot use {tmp_path}/elsewhere (No such file or directory): start where" in reason
+
+
 SBATCH = """#!/bin/sh
 cp "$1" "$(dirname "$0")/submitted"
 echo "Submitted batch job 17"
@@ -254,8 +267,7 @@ def test_jobs_are_submitted_once_with_what_was_asked_for(slurm, tmp_path):
         slurm_minutes=90,
         slurm_options=("account=mine", "mem=64G"),
     )
-    parameters = on_slurm.launcher(options).args[0]
-    jobs = on_slurm.submit(parameters, assignments)
+    jobs = on_slurm.submit(options, assignments)
     assert {job.job_id: each for job, each in jobs.items()} == {
         "17_0": assignments[0],
         "17_1": assignments[1],
@@ -266,19 +278,19 @@ def test_jobs_are_submitted_once_with_what_was_asked_for(slurm, tmp_path):
     for line in ("account=mine", "mem=64G", "signal=USR2@90", "open-mode=append", "array=0-1%2"):
         assert f"#SBATCH --{line}\n" in asked
     (slurm / "submitted").unlink()
-    again = on_slurm.submit(parameters, assignments)
+    again = on_slurm.submit(options, assignments)
     assert [job.job_id for job in again] == ["17_0", "17_1"]
     assert not (slurm / "submitted").exists()
     # Once they are over, others take their place.
     (slurm / "squeue").write_text("#!/bin/sh\nexit 1\n")
-    on_slurm.submit(parameters, assignments)
+    on_slurm.submit(options, assignments)
     assert (slurm / "submitted").exists()
 
 
 def test_what_sbatch_says_is_one_line(slurm, tmp_path):
     (slurm / "sbatch").write_text("#!/bin/sh\necho 'invalid partition: long' >&2\nexit 1\n")
     with pytest.raises(ConfigError, match=r"sbatch refuses the jobs: .*invalid partition") as error:
-        list(on_slurm.launcher(LauncherOptions("slurm"))(_assignments(tmp_path)))
+        on_slurm.submit(LauncherOptions("slurm"), _assignments(tmp_path))
     assert "\n" not in str(error.value)
 
 
@@ -288,8 +300,11 @@ def test_without_slurm_it_is_said(tmp_path, monkeypatch):
         commands.train(_sweep(tmp_path), LauncherOptions("slurm"))
 
 
-@pytest.mark.parametrize("launcher", ["ray", "slurm"])
-def test_a_launcher_that_is_not_installed_says_how_it_is(tmp_path, monkeypatch, launcher):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=rf"pip install 'purejax_simba\[{launcher}\]'"):
+@pytest.mark.parametrize(("launcher", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_launcher_that_is_not_installed_says_how_it_is(tmp_path, monkeypatch, launcher, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"purejax_simba.sweep.on_{launcher}", raising=False)
+    advice = rf"needs {package}: pip install 'purejax_simba\[{launcher}\]'"
+    with pytest.raises(ConfigError, match=advice):
         commands.train(_sweep(tmp_path), LauncherOptions(launcher))
+    assert not list(tmp_path.iterdir())

@@ -146,8 +146,8 @@ _uninterrupted: list[Any] = []
     ("owner", "name", "call"),
     [
         (optuna.study.Study, "ask", 4),  # in the middle of the second batch
-        (optuna.trial.Trial, "set_user_attr", 4),  # a trial that does not say whose it is
         (optuna.trial.Trial, "suggest_float", 4),
+        (study, "write_json", 2),  # what was asked for is noted nowhere
         (running, "run_together", 2),
         (optuna.study.Study, "tell", 4),  # trained, and not told
     ],
