@@ -91,8 +91,7 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
     drawn.set_layout_engine("none")  # once is enough for all formats
     paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
     for path in paths:
-        drawn.savefig(path)
-    drawing.pyplot().close(drawn)
+        drawing.save(drawn, path, dpi=None)
     return paths
 
 

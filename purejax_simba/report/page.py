@@ -15,6 +15,7 @@ import pandas as pd
 import plotly.offline
 
 from purejax_simba.config import ConfigError
+from purejax_simba.files import replace_text
 from purejax_simba.report import figures, tables
 from purejax_simba.report.charts import Figure, Panel, Series, chart
 from purejax_simba.report.methods import Methods, is_ambiguous
@@ -24,7 +25,6 @@ from purejax_simba.report.sections import Charts, Section, cards, details, note,
 from purejax_simba.report.sessions import overview, sessions_of, troubles_of
 from purejax_simba.report.style import looks
 from purejax_simba.report.sweeps import sweep_section
-from purejax_simba.runs.result_files import replace_text
 from purejax_simba.waiting import still
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -294,4 +294,4 @@ def _link(path: Path, place: Path) -> str:
 
 
 def _relative(path: Path, place: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), place)).as_posix()
+    return Path(os.path.relpath(os.path.realpath(path), place)).as_posix()

@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from purejax_simba.config import ConfigError
+from purejax_simba.files import read_json
 from purejax_simba.runs import processes
 from purejax_simba.runs.session_record import utc_now
 
@@ -22,6 +23,16 @@ LOCK_FILE = "running.lock"
 RENEWAL_SECONDS = 20.0
 # Network file systems may show what others write a minute late.
 STALE_SECONDS = 120.0
+
+
+class Owner(TypedDict):
+    """What the file says of a process; `machine` is its boot and its own numbering of processes."""
+
+    host: str
+    machine: list[str]
+    pid: int
+    started: str
+    begun: str
 
 
 class RunLock:
@@ -168,10 +179,9 @@ def _started(pid: int) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """What a lock says; nothing if it is not there or not written yet."""
     try:
-        values = json.loads(_text(path))
-    except ValueError:
+        return {**read_json(path, Owner)}
+    except ConfigError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _text(path: Path | str) -> str:

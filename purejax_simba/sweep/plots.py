@@ -28,8 +28,7 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
         figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
         _draw(axes, axis, results)
         path = place / f"{axis.name}.png"
-        figure.savefig(path, dpi=150)
-        pyplot.close(figure)
+        drawing.save(figure, path)
         paths.append(path)
     return paths
 
