@@ -183,6 +183,33 @@ def _below(name: str, key: Any) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
+def make_directory(path: Path) -> None:
+    """Makes a directory, where there is none.
+
+    Raises:
+      ConfigError: if it cannot be, or nothing can be written into it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {path} ({error.strerror}): give another --output"
+        ) from error
+
+
+def check_output(path: Path) -> None:
+    """Makes sure that a file can be written, or replaced, before it takes long to make it.
+
+    Raises:
+      ConfigError: if not. A device is no file, and would be gone.
+    """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is there and no file: give another --output")
+    make_directory(path.parent)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to be written in place of another, which stays as it was until this one is complete.
@@ -209,16 +236,29 @@ def replace_text(path: Path, text: str) -> None:
 
 def replace_json(path: Path, values: Any) -> None:
     """The same with values as JSON."""
-    replace_text(path, json.dumps(values, indent=2) + "\n")
+    replace_text(path, _json(values))
 
 
-def write_json(path: Path, values: Any) -> None:
-    """The same for results.
+def write_text(path: Path, text: str) -> None:
+    """The same as `replace_text` for results.
 
     Raises:
       WriteError: if it cannot be written.
     """
     try:
-        replace_json(path, values)
+        replace_text(path, text)
     except OSError as error:
         raise WriteError(f"cannot write to {path}: {error.strerror}") from error
+
+
+def write_json(path: Path, values: Any) -> None:
+    """The same as `replace_json` for results.
+
+    Raises:
+      WriteError: if it cannot be written.
+    """
+    write_text(path, _json(values))
+
+
+def _json(values: Any) -> str:
+    return json.dumps(values, indent=2) + "\n"

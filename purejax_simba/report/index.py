@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from purejax_simba.config import ConfigError
-from purejax_simba.files import read_bytes, reading, replace_text
+from purejax_simba.files import check_output, read_bytes, reading, write_text
 from purejax_simba.report.methods import Experiment
 from purejax_simba.report.published import RETURN
 from purejax_simba.report.reading import Run, read
@@ -41,18 +41,16 @@ def write_index(directory: Path) -> str:
     commands = [f"- {', '.join(of_runs)}: `{command}`" for command, of_runs in places.items()]
     text = "\n".join([BEGIN, "", *table, "", *commands, *([""] if commands else []), END])
     known = "# Results\n"
+    check_output(path)
     if path.exists():
         with reading(path):
             known = read_bytes(path).decode()
-    try:
-        if BEGIN in known and END in known:
-            before, _, rest = known.partition(BEGIN)
-            text = before + text + rest.partition(END)[2]
-        else:
-            text = f"{known.rstrip()}\n\n{text}\n"
-        replace_text(path, text)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    if BEGIN in known and END in known:
+        before, _, rest = known.partition(BEGIN)
+        text = before + text + rest.partition(END)[2]
+    else:
+        text = f"{known.rstrip()}\n\n{text}\n"
+    write_text(path, text)
     return f"{path}: {len(runs)} runs"
 
 

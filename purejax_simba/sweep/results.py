@@ -14,7 +14,7 @@ import numpy as np
 from purejax_simba.aggregates import bootstrap_interval, interquartile_mean
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import shown
-from purejax_simba.files import UnreadableError, reading, replace_text, write_json
+from purejax_simba.files import UnreadableError, make_directory, reading, write_json, write_text
 from purejax_simba.names import all_settings, flatten, from_nested, replace_values
 from purejax_simba.runs.result_files import CONFIG_FILE, read_config, read_diverged, read_returns
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
@@ -228,9 +228,13 @@ def _rank(rows: list[Row]) -> list[Row]:
 
 
 def write_results(results: Results, directory: Path) -> None:
-    """Writes `sweep.csv` and `best.json`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    replace_text(directory / TABLE_FILE, _table(results))
+    """Writes `sweep.csv` and `best.json`.
+
+    Raises:
+      ConfigError, WriteError: if they cannot be written.
+    """
+    make_directory(directory)
+    write_text(directory / TABLE_FILE, _table(results))
     write_json(directory / BEST_FILE, dataclasses.asdict(results.best_config()))
 
 
