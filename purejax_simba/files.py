@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 _WORDS: dict[Any, str] = {**WORDS, list: "a list", tuple: "a list"}
 _ADVICE = "restore it from a copy, or remove it"
 # Beyond what any of these files has, and soon reached by a few letters of YAML or JSON.
-_DEEPEST, _MOST_PARTS = 20, 1_000_000
+_DEEPEST, _MOST_PARTS = 20, 300_000
 _LARGEST = 2**63
 _LONGEST = 300  # letters of a reason that a library gives
 

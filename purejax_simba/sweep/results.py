@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +203,7 @@ def _read_rows(
     for place in sorted(directory.glob("[0-9]*")) if axes else [directory]:
         run = place / task
         try:
-            score = score_of(run) if (run / CONFIG_FILE).exists() else None
+            score = score_of(run) if os.path.lexists(run / CONFIG_FILE) else None
             known = flatten(read_config(run)) if score is not None else {}
         except ConfigError as error:
             left_out.append(str(error))
