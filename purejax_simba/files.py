@@ -228,37 +228,20 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file; see `replacing`."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(text)
-
-
-def replace_json(path: Path, values: Any) -> None:
-    """The same with values as JSON."""
-    replace_text(path, _json(values))
-
-
 def write_text(path: Path, text: str) -> None:
-    """The same as `replace_text` for results.
+    """Writes a file; see `replacing`.
 
     Raises:
       WriteError: if it cannot be written.
     """
     try:
-        replace_text(path, text)
+        with replacing(path) as unfinished:
+            # Names of files may have bytes that are no letters.
+            unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise WriteError(f"cannot write to {path}: {error.strerror}") from error
 
 
 def write_json(path: Path, values: Any) -> None:
-    """The same as `replace_json` for results.
-
-    Raises:
-      WriteError: if it cannot be written.
-    """
-    write_text(path, _json(values))
-
-
-def _json(values: Any) -> str:
-    return json.dumps(values, indent=2) + "\n"
+    """The same with values as JSON."""
+    write_text(path, json.dumps(values, indent=2) + "\n")

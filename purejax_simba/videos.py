@@ -21,7 +21,7 @@ from envs import rendering
 from purejax_simba import drawing
 from purejax_simba.config import ConfigError
 from purejax_simba.evaluation import evaluation_policy
-from purejax_simba.files import replace_json
+from purejax_simba.files import write_json
 from purejax_simba.program import Program
 from purejax_simba.runs.policies import Policy, read_policies
 from purejax_simba.runs.result_files import read_config, read_returns
@@ -83,7 +83,7 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Pa
     try:
         target.mkdir(exist_ok=True)
         files = _film(target, scene, episodes) if scene else _plot(target, episodes)
-        replace_json(target / INDEX_FILE, _index(directory, episodes, files))
+        write_json(target / INDEX_FILE, _index(directory, episodes, files))
     except OSError as error:
         raise ConfigError(f"cannot write to {target} ({error.strerror}): make room") from error
     return files

@@ -7,14 +7,7 @@ import pytest
 
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import WriteError
-from purejax_simba.files import (
-    check_output,
-    checked,
-    read_json,
-    replace_text,
-    replacing,
-    write_json,
-)
+from purejax_simba.files import check_output, checked, read_json, replacing, write_json, write_text
 from tests.helpers import damage
 
 
@@ -97,7 +90,7 @@ def test_where_there_is_no_file_there_may_be_a_default(tmp_path):
 
 def test_a_file_stays_as_it_was_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "file"
-    replace_text(path, "before")
+    write_text(path, "before")
     with pytest.raises(ZeroDivisionError), replacing(path) as unfinished:
         unfinished.write_text("half")
         raise ZeroDivisionError

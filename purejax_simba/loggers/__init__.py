@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.files import read_json, replace_json
+from purejax_simba.files import read_json, write_json
 from purejax_simba.runs.result_files import LOGGER_PROGRESS_FILE, METRICS_FILE, read_metrics
 from purejax_simba.waiting import say
 
@@ -151,7 +151,7 @@ class Loggers:
 
     def _note(self, name: str, run: str, env_step: int) -> None:
         self._last.setdefault(name, {})[run] = env_step
-        replace_json(self._directory / LOGGER_PROGRESS_FILE, self._last)
+        write_json(self._directory / LOGGER_PROGRESS_FILE, self._last)
 
     def _runs(self, values: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
         if not self._together:

@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 
 import wandb
 
-from purejax_simba.files import read_json, replace_json
+from purejax_simba.files import read_json, write_json
 from purejax_simba.runs.result_files import WANDB_IDS_FILE
 from purejax_simba.waiting import say
 
@@ -79,7 +79,7 @@ class WandbLogger:
         ids = read_json(path, dict[str, str], {})
         if run not in ids:
             ids[run] = secrets.token_hex(4)
-            replace_json(path, ids)
+            write_json(path, ids)
         return ids[run]
 
     def _go_offline(self, reason: str) -> None:

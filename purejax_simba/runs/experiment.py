@@ -8,7 +8,7 @@ from typing import NamedTuple
 from purejax_simba import loggers
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.defaults import with_agent_defaults
-from purejax_simba.files import read_json, replace_json
+from purejax_simba.files import read_json, write_json
 from purejax_simba.names import flatten
 from purejax_simba.runs import processes, result_files
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint, read_newest
@@ -169,7 +169,7 @@ def _begin(jobs: Sequence[Job], directory: Path) -> Sequence[int | None]:
     # Those of the first time count, before a process was killed perhaps.
     path = directory / "metrics_bytes.json"
     if not path.exists():
-        replace_json(path, sizes)
+        write_json(path, sizes)
     known = read_json(path, list[int])
     if len(known) != len(jobs):
         raise ConfigError(f"{path} is of {len(known)} jobs and not of {len(jobs)}: remove it")

@@ -12,7 +12,7 @@ from typing import Any
 from purejax_simba import drawing
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import WriteError
-from purejax_simba.files import read_bytes, read_json, reading, replace_json, write_json
+from purejax_simba.files import read_bytes, read_json, reading, write_json
 from purejax_simba.names import from_nested
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
@@ -60,7 +60,7 @@ def create_run_directory(config: Config, again: bool = False) -> Path:
 
 def write_config(directory: Path, config: Config) -> None:
     """Writes `config.json`."""
-    replace_json(directory / CONFIG_FILE, dataclasses.asdict(config))
+    write_json(directory / CONFIG_FILE, dataclasses.asdict(config))
 
 
 def metrics_size(directory: Path) -> int:
@@ -148,7 +148,7 @@ class MetricsFile:
 
     def _append(self, rows: Iterable[tuple]) -> None:
         try:
-            with self._path.open("a", newline="") as file:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows(rows)
                 file.flush()
                 os.fsync(file.fileno())

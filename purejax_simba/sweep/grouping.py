@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import make_environment, resolve, with_recipe
-from purejax_simba.files import read_json, replace_json
+from purejax_simba.files import read_json, write_json
 from purejax_simba.names import replace_values, settings_of
 from purejax_simba.runs import processes
 from purejax_simba.runs.compiling import make_program
@@ -163,7 +163,7 @@ def _divide_once(group: Group) -> list[list[tuple[int, int, int]]]:
     fit = runs_that_fit(make_program(group.config), group.runs)
     parts = divide(group, fit)
     group.directory.mkdir(parents=True, exist_ok=True)
-    replace_json(path, parts)
+    write_json(path, parts)
     return parts
 
 

@@ -12,7 +12,7 @@ import envs
 from purejax_simba import loggers
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError, WriteError
-from purejax_simba.files import replace_json, replace_text
+from purejax_simba.files import make_directory, write_json, write_text
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY
 from purejax_simba.runs.compiling import Compiler, make_program
@@ -106,13 +106,8 @@ def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
             )
-    try:
-        sweep.directory.mkdir(parents=True, exist_ok=True)
-        replace_json(sweep.directory / DEFINITION_FILE, sweep.description())
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {sweep.directory} ({error.strerror}): give another --output"
-        ) from error
+    make_directory(sweep.directory)
+    write_json(sweep.directory / DEFINITION_FILE, sweep.description())
 
 
 def _run_group(name: str, batches: Iterable[tuple[Group, str]], halving: Halving | None) -> None:
@@ -222,7 +217,7 @@ def _is_finished(directory: Path) -> bool:
 def _mark_finished(directory: Path) -> None:
     if processes.is_first():
         directory.mkdir(parents=True, exist_ok=True)
-        replace_text(directory / _FINISHED, "")
+        write_text(directory / _FINISHED, "")
 
 
 def _remove_checkpoints(directory: Path) -> None:
