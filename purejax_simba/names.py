@@ -119,20 +119,13 @@ def from_nested(values: Mapping[str, Any]) -> Config:
       ConfigError: for a name that there is not, a setting that the agent does not have, or a value
         that cannot be.
     """
-    config = replace_values(Config(), parse_all(dotted(values)))
+    known, plain = all_settings(), {}
+    for given, value in dotted(values).items():
+        name = given if given in known else find_name(given)
+        plain[name] = known[name].parse(name, value)
+    config = replace_values(Config(), plain)
     check_values(config)
     return config
-
-
-def parse_all(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as files have them: dotted name -> value.
-
-    Raises:
-      ConfigError: for a name that there is not, or a value of another type.
-    """
-    known = all_settings()
-    names = {given: given if given in known else find_name(given) for given in values}
-    return {name: known[name].parse(name, values[given]) for given, name in names.items()}
 
 
 def check_values(config: Config) -> None:

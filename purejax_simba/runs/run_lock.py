@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from purejax_simba.config import ConfigError
 from purejax_simba.files import read_json
@@ -23,16 +23,6 @@ LOCK_FILE = "running.lock"
 RENEWAL_SECONDS = 20.0
 # Network file systems may show what others write a minute late.
 STALE_SECONDS = 120.0
-
-
-class Owner(TypedDict):
-    """What the file says of a process; `machine` is its boot and its own numbering of processes."""
-
-    host: str
-    machine: list[str]
-    pid: int
-    started: str
-    begun: str
 
 
 class RunLock:
@@ -161,7 +151,7 @@ def _is_alive(owner: dict[str, Any]) -> bool | None:
     own = _identity()
     if any(owner.get(key) != own[key] for key in ("host", "machine")) or not own["started"]:
         return None
-    return _started(owner["pid"]) == owner["started"]
+    return _started(owner.get("pid")) == owner.get("started")
 
 
 def _name(owner: dict[str, Any]) -> str:
@@ -169,7 +159,7 @@ def _name(owner: dict[str, Any]) -> str:
     return f"process {pid} on {host}, begun {begun}"
 
 
-def _started(pid: int) -> str:
+def _started(pid: Any) -> str:
     """When a process began, in ticks since the machine did; empty if there is none."""
     state, *fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split() or [""]
     is_dead = state in ("", "Z", "X")  # killed, and its parent has not asked yet
@@ -179,7 +169,7 @@ def _started(pid: int) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """What a lock says; nothing if it is not there or not written yet."""
     try:
-        return {**read_json(path, Owner)}
+        return read_json(path, dict[str, Any])
     except ConfigError:
         return {}
 

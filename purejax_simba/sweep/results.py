@@ -154,14 +154,14 @@ def read_results(directories: Sequence[Path]) -> Results:
             left_out.append(str(error))
     if not found:
         raise ConfigError("; ".join(left_out))
-    first, definition = next(iter(found.items()))
-    for other, others in found.items():
-        if different := differences(definition.description, others.description):
+    first, (description, config, axes) = next(iter(found.items()))
+    for other, (others, *_) in found.items():
+        if different := differences(description, others):
             raise ConfigError(f"{first} and {other} hold different sweeps: {different}")
     rows: dict[tuple[str, str], Row] = {}
     for directory in found:
-        for task in definition.description["task"]:
-            for row in _read_rows(directory, task, definition.axes, left_out):
+        for task in description["task"]:
+            for row in _read_rows(directory, task, axes, left_out):
                 # A run that several directories hold counts once, where it is furthest.
                 known = rows.get((row.name, task))
                 if known is None or row.score.env_step > known.score.env_step:
@@ -169,24 +169,17 @@ def read_results(directories: Sequence[Path]) -> Results:
     if not rows:
         names = ", ".join(map(str, directories))
         raise ConfigError("; ".join([f"{names}: nothing was evaluated yet", *left_out]))
-    tasks, ranked = tuple(definition.description["task"]), tuple(_rank(list(rows.values())))
-    return Results(definition.config, tasks, definition.axes, ranked, tuple(left_out))
+    ranked = _rank(list(rows.values()))
+    return Results(config, tuple(description["task"]), axes, tuple(ranked), tuple(left_out))
 
 
-class _Definition(NamedTuple):
+def _read_definition(directory: Path) -> tuple[Description, Config, tuple[Axis, ...]]:
     """What a directory says of its sweep."""
-
-    description: Description
-    config: Config
-    axes: tuple[Axis, ...]
-
-
-def _read_definition(directory: Path) -> _Definition:
     description = read_description(directory)
     with reading(directory / DEFINITION_FILE):
         all_settings()["task"].check("task", tuple(description["task"]))
         axes = tuple(_read_axis(text) for text in description["axes"])
-        return _Definition(description, from_nested(description["config"]), axes)
+        return description, from_nested(description["config"]), axes
 
 
 def _read_axis(text: str) -> Axis:
