@@ -22,7 +22,7 @@ from purejax_simba.sweep.options import LauncherOptions, slurm_parameters
 from purejax_simba.sweep.plots import draw_plots
 from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, short, write_results
 from purejax_simba.sweep.running import Launcher, SweepError, count_of, run_sweep
-from purejax_simba.waiting import still
+from purejax_simba.waiting import say, still
 
 _NO_LIMIT = 1_000_000
 
@@ -134,6 +134,8 @@ def _report(sweep: Sweep) -> None:
         results = read_results(sweep.directory)
         write_results(results, sweep.directory)
         draw_plots(results, sweep.directory)
+    for line in results.left_out:
+        say(f"left out: {line}")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(ranking(results, width))
     print(f"tables and plots are in {sweep.directory}, the best configuration in {BEST_FILE} there")

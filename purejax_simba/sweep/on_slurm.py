@@ -15,7 +15,7 @@ from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import FailedJobError
 
 from purejax_simba.config import ConfigError
-from purejax_simba.runs.result_files import read_json, write_json
+from purejax_simba.files import make_directory, read_json, write_json
 from purejax_simba.runs.session import stop_requests
 from purejax_simba.sweep.launching import work
 from purejax_simba.sweep.options import LauncherOptions, slurm_parameters
@@ -100,7 +100,7 @@ def submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> dict[
     jobs: dict[Any, Assignment] = {}
     new: list[Assignment] = []
     for each in assignments:
-        known = read_json(each.group.directory / _JOB_FILE, "")
+        known = read_json(each.group.directory / _JOB_FILE, str, "")
         if known and CLUSTER == "slurm" and _is_queued(known):
             jobs[submitit.SlurmJob(executor.folder, known)] = each
         else:
@@ -111,7 +111,7 @@ def submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> dict[
     except FailedJobError as error:
         raise ConfigError(f"sbatch refuses the jobs: {' '.join(str(error).split())}") from error
     for job, each in zip(submitted, new, strict=True):
-        each.group.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(each.group.directory)
         write_json(each.group.directory / _JOB_FILE, job.job_id)
         jobs[job] = each
     for job, each in jobs.items():

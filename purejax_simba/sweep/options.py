@@ -1,8 +1,6 @@
 """A sweep as it is written: on the command line, or in a file of YAML or Python."""
 
 import dataclasses
-import itertools
-import math
 import runpy
 import traceback
 from collections.abc import Mapping, Sequence
@@ -16,6 +14,8 @@ import yaml
 import envs
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
 from purejax_simba.defaults import with_agent_defaults
+from purejax_simba.errors import shown
+from purejax_simba.files import check_parts, read_bytes, reading
 from purejax_simba.names import all_settings, dotted, find_name, flatten, near, replace_values
 from purejax_simba.settings import declarations, setting
 from purejax_simba.sweep.axes import Axis, Kind, Sampler, check_varies, parse_axis
@@ -25,8 +25,8 @@ from purejax_simba.sweep.presets import PRESETS, PresetName
 from purejax_simba.waiting import say
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
-# Of a file, in which a few lines can stand for billions of values.
-_MOST_VALUES = 100_000
+# Of a mapping in a file, in which a few lines can stand for billions of values.
+_MOST_VALUES = 10_000
 
 
 @dataclass(frozen=True)
@@ -203,12 +203,12 @@ def read_file(path: Path) -> SweepOptions:
     Raises:
       ConfigError: if there is none, or something in it is unknown.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
-        raise ConfigError(f"--file {path}: {reason}") from error
-    content = _run_python(path) if path.suffix == ".py" else _load_yaml(path, text)
+    with reading(path, yaml.YAMLError, advice="give a file of YAML, or of Python"):
+        text = read_bytes(path).decode()
+        content = None if path.suffix == ".py" else yaml.load(text, _Loader)
+        check_parts(content)
+    if path.suffix == ".py":
+        content = _run_python(path)
     if not isinstance(content, dict):
         raise ConfigError(f"--file {path} is no mapping: write `config:`, `task:`, `grid:` ...")
     try:
@@ -217,28 +217,13 @@ def read_file(path: Path) -> SweepOptions:
         raise ConfigError(f"--file {path}: {error}") from error
 
 
-def _load_yaml(path: Path, text: str) -> Any:
-    try:
-        if _count(yaml.compose(text, yaml.SafeLoader), {}) > _MOST_VALUES:
-            raise ConfigError(f"--file {path} has more than {_MOST_VALUES:,} values: give fewer")
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--file {path} is no YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise ConfigError(f"--file {path}: values are nested too deeply") from error
+class _Loader(yaml.SafeLoader):
+    """Refuses to write out mappings that are merged with others again and again."""
 
-
-def _count(node: yaml.Node | None, counted: dict[int, float]) -> float:
-    """How many values there are when all that `*name` stands for is written out."""
-    if node is None:
-        return 0
-    if id(node) not in counted:
-        counted[id(node)] = math.inf  # as long as it is not known: what contains itself has no end
-        inner = node.value if isinstance(node, yaml.CollectionNode) else []
-        if isinstance(node, yaml.MappingNode):
-            inner = itertools.chain.from_iterable(inner)
-        counted[id(node)] = 1 + sum(_count(each, counted) for each in inner)
-    return counted[id(node)]
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_VALUES:
+            raise yaml.YAMLError("it is nested too deeply, or too long")
 
 
 def _run_python(path: Path) -> Any:
@@ -301,7 +286,7 @@ def _values(key: str, content: Any) -> dict[str, Any]:
 
 def _mapping(name: str, value: Any) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise ConfigError(f"{name} is {value!r}: write a mapping from names to values")
+        raise ConfigError(f"{name} is {shown(value)}: write a mapping from names to values")
     return value
 
 

@@ -4,27 +4,23 @@ import csv
 import dataclasses
 import io
 import math
+import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 
 from purejax_simba.aggregates import bootstrap_interval, interquartile_mean
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.names import flatten, from_nested, replace_values
-from purejax_simba.runs.result_files import (
-    CONFIG_FILE,
-    read_config,
-    read_diverged,
-    read_returns,
-    replace_text,
-    write_json,
-)
+from purejax_simba.errors import shown
+from purejax_simba.files import make_directory, reading, write_json, write_text
+from purejax_simba.names import all_settings, flatten, from_nested, replace_values
+from purejax_simba.runs.result_files import CONFIG_FILE, read_config, read_diverged, read_returns
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
-from purejax_simba.sweep.definition import read_description
+from purejax_simba.sweep.definition import DEFINITION_FILE, read_description
 
 TABLE_FILE, BEST_FILE = "sweep.csv", "best.json"
 
@@ -117,12 +113,14 @@ class Results:
       tasks: task ids.
       axes: what was varied.
       rows: from the best to the worst: by their mean rank, then by task.
+      left_out: a line for everything that is damaged, and is not among the rows.
     """
 
     config: Config
     tasks: tuple[str, ...]
     axes: tuple[Axis, ...]
     rows: tuple[Row, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def best(self) -> Row:
@@ -138,29 +136,44 @@ class Results:
 def read_results(directory: Path) -> Results:
     """Reads the runs of the sweep in a directory.
 
+    What is damaged is left out.
+
     Raises:
-      ConfigError: if there is none, or nothing was evaluated yet.
+      ConfigError: if there is none, or it has nothing that was evaluated.
     """
     description = read_description(directory)
-    axes = tuple(_read_axis(text) for text in description["axes"])
-    rows = [row for task in description["task"] for row in _read_rows(directory, task, axes)]
+    tasks = tuple(description["task"])
+    with reading(directory / DEFINITION_FILE):
+        all_settings()["task"].check("task", tasks)
+        axes = tuple(_read_axis(text) for text in description["axes"])
+        config = from_nested(description["config"])
+    left_out: list[str] = []
+    rows = [row for task in tasks for row in _read_rows(directory, task, axes, left_out)]
     if not rows:
-        raise ConfigError(f"{directory}: nothing was evaluated yet")
-    config = from_nested(description["config"])
-    return Results(config, tuple(description["task"]), axes, tuple(_rank(rows)))
+        raise ConfigError("; ".join([f"{directory}: nothing was evaluated yet", *left_out]))
+    return Results(config, tasks, axes, tuple(_rank(rows)), tuple(left_out))
 
 
 def _read_axis(text: str) -> Axis:
     flag, _, axis = text.partition(" ")
-    return parse_axis(cast(Kind, flag.removeprefix("--").replace("-", "_")), axis)
+    kind = flag.removeprefix("--").replace("-", "_")
+    if kind not in get_args(Kind):
+        raise ConfigError(f"{shown(text)} is no axis")
+    return parse_axis(cast(Kind, kind), axis)
 
 
-def _read_rows(directory: Path, task: str, axes: Sequence[Axis]) -> Iterator[Row]:
+def _read_rows(
+    directory: Path, task: str, axes: Sequence[Axis], left_out: list[str]
+) -> Iterator[Row]:
     for place in sorted(directory.glob("[0-9]*")) if axes else [directory]:
         run = place / task
-        score = score_of(run) if (run / CONFIG_FILE).exists() else None
+        try:
+            score = score_of(run) if os.path.lexists(run / CONFIG_FILE) else None
+            known = flatten(read_config(run)) if score is not None else {}
+        except ConfigError as error:
+            left_out.append(str(error))
+            continue
         if score is not None:
-            known = flatten(read_config(run))
             values = {axis.name: known.get(axis.name) for axis in axes}
             yield Row(place.name if axes else "", task, values, run, score)
 
@@ -181,9 +194,13 @@ def _rank(rows: list[Row]) -> list[Row]:
 
 
 def write_results(results: Results, directory: Path) -> None:
-    """Writes `sweep.csv` and `best.json`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    replace_text(directory / TABLE_FILE, _table(results))
+    """Writes `sweep.csv` and `best.json`.
+
+    Raises:
+      ConfigError, WriteError: if they cannot be written.
+    """
+    make_directory(directory)
+    write_text(directory / TABLE_FILE, _table(results))
     write_json(directory / BEST_FILE, dataclasses.asdict(results.best_config()))
 
 

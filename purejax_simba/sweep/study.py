@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejax_simba.config import ConfigError
-from purejax_simba.runs.result_files import read_json, write_json
+from purejax_simba.files import checked, make_directory, read_json, write_json
 from purejax_simba.sweep.axes import Axis
-from purejax_simba.sweep.definition import Sweep, check_same
+from purejax_simba.sweep.definition import Description, Sweep, check_same
 from purejax_simba.sweep.results import Score
 
 STUDY_FILE = "study.db"
@@ -150,6 +150,7 @@ class Study:
             if before is None:
                 self._study.set_user_attr(_SWEEP, sweep.description())
         if before is not None:
+            before = checked(before, Description, f"the sweep in {storage.name}")
             check_same(sweep, before, storage.name, "--experiment or --storage")
 
     def batch(self, number: int) -> list[Sample]:
@@ -166,11 +167,11 @@ class Study:
             if not file.exists():
                 samples = [self._suggest(trial) for trial in self._ask()]
                 if samples:
-                    file.parent.mkdir(parents=True, exist_ok=True)
+                    make_directory(file.parent)
                     write_json(file, samples)
                 return samples
             known = {trial.number: trial.params for trial in self._study.get_trials(deepcopy=False)}
-        samples = [Sample(*each) for each in read_json(file, [])]
+        samples = [Sample(*each) for each in read_json(file, list[tuple[int, dict[str, Any]]])]
         if any(known.get(sample.number) != sample.values for sample in samples):
             raise ConfigError(
                 f"{file.parent} was trained for another study than {self._storage.name} holds: "

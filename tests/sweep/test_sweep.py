@@ -315,9 +315,9 @@ def test_a_python_file_that_is_no_sweep_is_refused(command, tmp_path, text, advi
     assert advice in error
 
 
-# Nine lines that stand for a billion numbers.
-BOMB = "a: &a [1]\n" + "".join(
-    f"{letter}: &{letter} [{', '.join(9 * [f'*{before}'])}]\n"
+# Nine lines that stand for a billion names.
+BOMB = "a: &a {agent.tau: 1}\n" + "".join(
+    f"{letter}: &{letter} {{<<: [{', '.join(9 * [f'*{before}'])}]}}\n"
     for before, letter in zip("abcdefghi", "bcdefghiz", strict=True)
 )
 
@@ -325,7 +325,7 @@ BOMB = "a: &a [1]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("grid: [", "no YAML"),
+        ("grid: [", "give a file of YAML"),
         ("- 1", "no mapping"),
         ("gird: {}", "did you mean grid"),
         ("config: {agent: {tua: 1}}", "agent.tau"),
@@ -334,10 +334,7 @@ BOMB = "a: &a [1]\n" + "".join(
         ("config: 3", "write a mapping"),
         ("grid: 3", "write a mapping"),
         ("samples: many", "samples is 'many'"),
-        (BOMB + "grid: {agent.tau: *z}", "more than 100,000 values"),
-        (BOMB + "grid: {agent.tau: [1], <<: [*z]}", "more than 100,000 values"),
-        ("grid: &a {agent.tau: [*a]}", "more than 100,000 values"),
-        ("grid: " + "[" * 10_000 + "]" * 10_000, "nested too deeply"),
+        (BOMB + "grid: *z", "nested too deeply, or too long"),
         ("sampler: dice", "choose from random, latin-hypercube, sobol, tpe"),
     ],
 )
