@@ -14,7 +14,7 @@ from purejax_simba.runs import processes
 from purejax_simba.runs.compiling import make_program
 from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
 from purejax_simba.runs.result_files import run_directory
-from purejax_simba.settings import declarations
+from purejax_simba.settings import declarations, flag
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import Group, divide, make_groups
 from purejax_simba.sweep.halving import rungs_of
@@ -51,9 +51,16 @@ def train(sweep: Sweep, options: LauncherOptions | None = None) -> None:
 
 def _launcher(options: LauncherOptions, sweep: Sweep) -> Launcher | None:
     for name, declared in declarations(LauncherOptions).items():
-        declared.check(name, getattr(options, name))
-    if options.batches_at_a_time != 1 and not (sweep.is_adaptive and options.launcher):
-        raise ConfigError("--batches-at-a-time is of no use without --sampler tpe and --launcher")
+        value = getattr(options, name)
+        declared.check(name, value)
+        for_all = ("ray", "slurm")
+        engines = [engine for engine in for_all if name.startswith(engine)] or for_all
+        if value != declared.default and options.launcher not in engines:
+            raise ConfigError(
+                f"{flag(name)} is of no use without --launcher {' or '.join(engines)}"
+            )
+    if options.batches_at_a_time != 1 and not sweep.is_adaptive:
+        raise ConfigError("--batches-at-a-time is of no use without --sampler tpe")
     if options.launcher is None:
         return None
     slurm_parameters(options)

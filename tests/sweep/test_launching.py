@@ -31,7 +31,7 @@ TASK = "gymnax/Pendulum-v1"
 TINY = (
     f"--task {TASK} --num-seeds 2 --total-env-steps 1200 --evaluation-interval 400 "
     "--num-evaluation-episodes 2 --episode-length 50 --learning-starts 40 --experiment tiny "
-    "--agent.name random --checkpoint.interval 40 --output . --gpus 0 "
+    "--agent.name random --checkpoint.interval 40 --output . "
     "--grid num-environments=1,2 --grid discount=0.9,0.99"
 ).split()
 SECONDS = 300.0
@@ -64,6 +64,7 @@ def start(tmp_path, environment):
     started: list[subprocess.Popen] = []
 
     def start(*words: str, local: bool = False) -> subprocess.Popen:
+        words += ("--gpus", "0") if words else ()
         program = ["-c", LOCAL] if local else [str(tiny.ROOT / "sweep.py")]
         process = subprocess.Popen(
             [sys.executable, *program, *TINY, *words],
