@@ -126,7 +126,7 @@ def import_for(task_id: str, module: str) -> None:
             f"{task_id}: no module {error.name!r} here: install it, or put its directory on "
             "PYTHONPATH"
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TaskError(f"{task_id}: importing {module} raised {one_line(error)}") from error
 
 
@@ -295,6 +295,6 @@ def advice_on_missing_packages(command: str) -> Iterator[None]:
         raise TaskError(f"{error.name} is not installed: {command}") from error
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Type and text of somebody else's exception, as part of a message."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -183,19 +183,17 @@ class Study:
         """Trials for a new batch, fewer where there are enough."""
         import optuna
 
-        asked = []
-        if not self._storage.is_shared:
-            # They were asked for by a process that was killed before it could say so.
-            for known in self._study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-                asked.append(optuna.trial.Trial(self._study, known._trial_id))
+        running = self._study.get_trials(states=[optuna.trial.TrialState.RUNNING])
+        # They were asked for by a process that was killed before it could say so.
+        left = [] if self._storage.is_shared else running
+        asked = [optuna.trial.Trial(self._study, trial._trial_id) for trial in left]
         while len(asked) < self._sweep.trials_per_batch:
             if len(self._study.get_trials(deepcopy=False)) >= self._sweep.samples:
                 break
-            trial = self._study.ask()
-            if trial.number >= self._sweep.samples:  # another process was faster
-                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            asked.append(self._study.ask())
+            if asked[-1].number >= self._sweep.samples:  # another process was faster
+                self._study.tell(asked.pop(), state=optuna.trial.TrialState.FAIL)
                 break
-            asked.append(trial)
         return asked
 
     def _suggest(self, trial: Any) -> Sample:

@@ -91,6 +91,13 @@ def test_errors_are_one_line_of_advice(arguments, advice):
     assert "\n" not in str(error.value)
 
 
+def test_a_module_that_ends_the_program_does_not(tmp_path, monkeypatch):
+    (tmp_path / "leaving.py").write_text("raise SystemExit(7)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TaskError, match="importing leaving raised SystemExit: 7"):
+        envs.make("leaving:mine/task")
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnax", None)
     with pytest.raises(TaskError, match="pip install gymnax"):
