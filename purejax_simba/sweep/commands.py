@@ -4,6 +4,7 @@ import contextlib
 import functools
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import jax
@@ -85,7 +86,14 @@ def show(sweep: Sweep) -> None:
     Raises:
       ConfigError, envs.TaskError: for what cannot be trained.
     """
-    print(describe(make_groups(sweep), sweep))
+    text, width = describe(make_groups(sweep), sweep), _width()
+    for line in text.splitlines():
+        print(textwrap.fill(line, width, subsequent_indent="    ") if width else line)
+
+
+def _width() -> int | None:
+    """Of the terminal, in letters; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def describe(groups: Sequence[Group], sweep: Sweep) -> str:
@@ -143,6 +151,5 @@ def _report(sweep: Sweep) -> None:
         draw_plots(results, sweep.directory)
     for line in results.left_out:
         say(f"left out: {line}")
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(ranking(results, width))
+    print(ranking(results, _width()))
     print(f"tables and plots are in {sweep.directory}, the best configuration in {BEST_FILE} there")

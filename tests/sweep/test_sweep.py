@@ -493,6 +493,11 @@ def test_a_dry_run_says_what_would_be_done(command, monkeypatch):
     assert "agent.num_bins=11, 4 samples in batches of 4 configurations, 12 runs" in out
     assert f"  there/simba_v2/<sample>/{TASK}  --uniform agent.shift=1.0,5.0\n" in out
     assert out.splitlines()[-1] == "2 groups, 2 compiled programs, 8 configurations, 24 runs"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    status, narrow, _ = command(*words.split(), "--sampler", "tpe")
+    assert max(map(len, narrow.splitlines())) <= 50
+    assert narrow.split() == out.split()
 
 
 def test_a_dry_run_names_what_is_given_only(command, tmp_path):
