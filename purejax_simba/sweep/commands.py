@@ -132,7 +132,8 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
             lines.append("  ".join(["", str(place), *map(str, sweep.sampled_axes)]))
             continue
         for trial in each.trials:
-            numbers = [f"{name}={short(trial.values[name])}" for name in traced]
+            known = {n: v for n, v in trial.values.items() if n in traced and v is not None}
+            numbers = [f"{name}={short(value)}" for name, value in known.items()]
             lines.append("  ".join(["", str(run_directory(trial.config)), *numbers]))
     lines.append(
         f"{count_of(len(groups), 'group')}, {count_of(programs, 'compiled program')}, "
