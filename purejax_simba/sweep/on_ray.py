@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+# Read when Ray is imported: nobody is told of what is trained here, and the user is told all of it.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+os.environ.setdefault("RAY_COLOR_PREFIX", str(int(sys.stderr.isatty())))
+
 import ray
 
 from purejax_simba.config import ConfigError
@@ -67,9 +72,6 @@ def _outcome(task: Any) -> str:
 @contextlib.contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
     """Inside, Ray is connected to a cluster, or to one of its own on this machine."""
-    # Nobody is told of what is trained here, unless that is asked for.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_COLOR_PREFIX", str(int(sys.stderr.isatty())))
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     place = urlsplit(f"//{(address or '').rpartition('//')[2]}")
     try:
