@@ -14,8 +14,8 @@ import tyro
 
 from purejax_simba.agents.registry import AGENTS, refuse
 from purejax_simba.agents.settings import AgentSettings
-from purejax_simba.config import Config, ConfigError, ProcessOptions
-from purejax_simba.names import all_settings, replace_values
+from purejax_simba.config import SCHEDULE, Config, ConfigError, ProcessOptions
+from purejax_simba.names import all_settings, fill, replace_values
 from purejax_simba.settings import Settings, declarations
 
 _Arguments = TypeVar("_Arguments")
@@ -93,7 +93,7 @@ def with_agent(config: _Config, words: Sequence[str]) -> _Config:
     from purejax_simba.defaults import with_agent_defaults  # which imports the environments
 
     try:
-        return with_agent_defaults(replace_values(config, given))
+        return fill(with_agent_defaults(replace_values(config, given)), SCHEDULE)
     except ConfigError:
         return config  # what is wrong is said when it is read
 

@@ -45,8 +45,8 @@ def resolve_all(configs: Sequence[Config]) -> list[Config]:
     """
     resolved = []
     key, environment = None, None
-    for config in map(with_recipe, map(fill_in, configs)):
-        wanted = _environment_options(config)
+    for config in map(fill_in, configs):
+        wanted = _environment_options(with_recipe(config))
         if environment is None or wanted != key:
             key, environment = wanted, make_environment(config)
         resolved.append(resolve(config, environment))

@@ -65,7 +65,7 @@ BAD = {
     "--episode-length 4 --replay.n-step 3": ["2 interactions", "--replay.n-step 3", "smaller"],
     "--total-env-steps 5000 --evaluation-interval 1501": ["--evaluation-interval 1501", "1500"],
     "--total-env-steps 5000 --evaluation-interval 2000": ["--total-env-steps 5000", "4000"],
-    "--total-env-steps 4000 --evaluation-interval 2000": ["--learning-starts 5000", "2000"],
+    "--total-env-steps 8000 --learning-starts 5000": ["--learning-starts 5000", "4000"],
     "--learning-starts 300 --replay.capacity 256": ["--learning-starts 300", "never come"],
     "--replay.capacity 1000000 --num-environments 3": ["no multiple of --num-environments 3"],
     "--replay.priority-exponent 0.5": ["--replay.priority-exponent 0.5", "--replay.prioritized"],
