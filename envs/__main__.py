@@ -12,6 +12,7 @@ import argparse
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -81,9 +82,11 @@ def render(arguments: argparse.Namespace) -> None:
     check_seeds("seed", arguments.seed)
     rendering.check_output(arguments.output)
     rendering.check_sizes(arguments.width, arguments.height, arguments.steps)
-    rendering.choose_backend()
-    physics = "mujoco" if envs.spec(arguments.task).physics else "auto"
-    options: dict = {}
+    physics: str = "auto"
+    options: dict[str, Any] = {}
+    if envs.spec(arguments.task).physics:
+        rendering.choose_backend()
+        physics = "mujoco"
     if arguments.policy == "random":
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
@@ -101,6 +104,9 @@ def render(arguments: argparse.Namespace) -> None:
             return trained(observation)
 
     environment = envs.make(arguments.task, physics, **options)
+    if not rendering.can_draw(environment):
+        _plot(environment, policy, arguments)
+        return
     steps = rendering.render(
         environment,
         policy,
@@ -112,6 +118,22 @@ def render(arguments: argparse.Namespace) -> None:
         arguments.height,
     )
     print(f"{arguments.output}: {steps} steps of {arguments.task}")
+
+
+def _plot(
+    environment: envs.Environment, policy: rendering.Policy, arguments: argparse.Namespace
+) -> None:
+    """What is observed and done, where there is nothing else to be seen."""
+    if arguments.output.suffix != ".png":
+        raise envs.TaskError(
+            f"{arguments.task} has no MuJoCo model to draw: give --output x.png, and what is "
+            "observed and done is plotted"
+        )
+    from purejax_simba.videos import draw_states
+
+    episode = rendering.play_one(environment, policy, arguments.seed, arguments.steps)
+    draw_states(arguments.output, {arguments.seed: episode})
+    print(f"{arguments.output}: {episode.length} steps of {arguments.task}, as plots")
 
 
 def main() -> int:

@@ -49,6 +49,8 @@ def check_output(output: Path) -> None:
         raise TaskError(f"{output} has an unknown format: choose from {', '.join(FORMATS)}")
     if not output.parent.is_dir():
         raise TaskError(f"{output.parent} is no directory: make it first")
+    if not os.access(output if output.exists() else output.parent, os.W_OK) or output.is_dir():
+        raise TaskError(f"{output} cannot be written: give another --output")
     if output.suffix == ".mp4":
         try:
             import imageio_ffmpeg  # noqa: F401
@@ -119,6 +121,15 @@ def play(environment: Environment, policy: Policy, key: jax.Array, steps: int) -
     return Episode(states, observations, actions, rewards, length)
 
 
+def play_one(
+    environment: Environment, policy: Policy, seed: int, steps: int | None = None
+) -> Episode:
+    """Plays one episode of at most so many steps, as numpy arrays."""
+    steps = steps_of(environment, steps)
+    played = jax.jit(lambda key: play(environment, policy, key, steps))(jax.random.key(seed))
+    return jax.device_get(played)
+
+
 def steps_of(environment: Environment, most: int | None = None) -> int:
     """Steps of an episode, but at most so many."""
     length = environment.episode_length or 1000
@@ -154,9 +165,7 @@ def render(
     """
     check_output(output)
     scene = Scene(environment, camera, width, height)
-    steps = steps_of(environment, steps)
-    episode = jax.jit(lambda key: play(environment, policy, key, steps))(jax.random.key(seed))
-    episode = jax.device_get(episode)
+    episode = play_one(environment, policy, seed, steps)
     if output.suffix == ".png":
         count = min(FRAMES_OF_STRIP, int(episode.length) + 1)
         chosen = np.linspace(0, episode.length, count).astype(int)

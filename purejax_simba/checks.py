@@ -108,6 +108,8 @@ def check_seeds(flag: str, first: int, count: int = 1) -> None:
     Raises:
       ConfigError: if not; a key has 32 bits of a seed.
     """
+    if count > NUM_SEEDS:
+        raise ConfigError(f"--num-seeds is {count}: there are {NUM_SEEDS} seeds, give fewer")
     if not 0 <= first <= NUM_SEEDS - count:
         of_several = f", with the {count - 1} that follow it" if count > 1 else ""
         raise ConfigError(

@@ -60,7 +60,7 @@ class ReplayConfig:
 class CheckpointConfig:
     """What is kept of a run so that `--resume` can go on with it."""
 
-    interval: int | None = None
+    interval: int | None = setting(at_least=0)
     """Environment steps between checkpoints; 0 for none. Default: the evaluation interval."""
     keep: int = setting(2, at_least=1)
     """Checkpoints to keep; older ones are removed."""
@@ -142,7 +142,7 @@ class Config:
     """Environment steps per action. Default: the suite's."""
     episode_length: int | None = None
     """Time limit in environment steps. Default: the task's."""
-    host_time_limit: float = 300.0
+    host_time_limit: float = setting(300.0, above=0)
     """Seconds after which a gymnasium or EnvPool environment that does not answer has hung."""
     host_python: str = ""
     """Another Python interpreter, with its own packages, for environments in worker processes."""

@@ -101,6 +101,8 @@ class Setting:
             if self.choices and one not in self.choices:
                 choices = ", ".join(self.choices)
                 raise ConfigError(f"{flag(name)} is {one!r}: choose from {choices}")
+            if isinstance(one, int) and abs(one) >= 2**63:
+                raise ConfigError(f"{flag(name)} is {one}: give a number that a computer can count")
             if not self._is_within(one):
                 raise ConfigError(f"{flag(name)} is {one}: give {self._bounds}")
 

@@ -165,13 +165,13 @@ def _plot(target: Path, episodes: dict[int, rendering.Episode]) -> list[Path]:
     files = []
     for seed, episode in episodes.items():
         files.append(target / f"seed-{seed}.png")
-        _draw_states(files[-1], {seed: episode})
+        draw_states(files[-1], {seed: episode})
     files.append(target / "mosaic.png")
-    _draw_states(files[-1], episodes)
+    draw_states(files[-1], episodes)
     return files
 
 
-def _draw_states(output: Path, episodes: dict[int, rendering.Episode]) -> None:
+def draw_states(output: Path, episodes: dict[int, rendering.Episode]) -> None:
     """A column per seed: observation, action and reward over the steps of the episode."""
     pyplot = drawing.pyplot()
     count = len(episodes)

@@ -61,32 +61,6 @@ def test_what_is_shown_is_where_the_suite_puts_it(task_id, fields):
         assert not np.allclose(ours, getattr(native.task.model, field))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "advice"),
-    [
-        (("dmc/cheetah-rum", "--output", "x.png"), "did you mean dmc/cheetah-run"),
-        (("dmc/cheetah-run", "--output", "x.avi"), "choose from .mp4, .gif, .png"),
-        (("dmc/cheetah-run", "--output", "nowhere/x.gif"), "make it first"),
-        (("dmc/cheetah-run", "--output", "x.png", "--policy", "nowhere"), "holds no run"),
-        (("gymnax/Pendulum-v1", "--output", "x.png"), "no MuJoCo model"),
-        (("dmc/cheetah-run", "--output", "x.png", "--camera", "moon"), "no camera moon"),
-        (("dmc/cheetah-run", "--output", "x.png", "--seed", "-1"), "--seed is -1"),
-        (("dmc/cheetah-run", "--output", "x.png", "--steps", "-3"), "--steps is -3: give 1 or"),
-        (("dmc/cheetah-run", "--output", "x.png", "--width", "0"), "--width is 0: give 1 to 4096"),
-        (("dmc/cheetah-run", "--output", "x.png", "--height", "99999"), "--height is 99999: give"),
-    ],
-)
-def test_errors_are_one_line_of_advice(arguments, advice, monkeypatch, capsys):
-    from envs.__main__ import main
-
-    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
-    monkeypatch.setattr(sys, "argv", ["envs", "render", *arguments])
-    assert main() == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
-    assert advice in error
-
-
 def test_a_machine_that_cannot_draw_is_told_what_to_install(monkeypatch):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")

@@ -260,24 +260,6 @@ def test_a_figure_is_vector_and_picture(tmp_path):
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    ("words", "advice"),
-    [
-        (["nowhere"], "nowhere does not exist"),
-        (["figures", "nowhere", "--output", "x"], "nowhere does not exist"),
-        (["index", "."], "no results in"),
-        ([".", "--watch", "--interval", "0"], "--interval is 0.0"),
-    ],
-)
-def test_bad_input_is_one_line(words, advice, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert command_line.main(words) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert advice in error
-    assert error.count("\n") == 1
-
-
 def test_a_missing_package_is_named_with_its_command(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert command_line.main(["results"]) == 2
