@@ -3,6 +3,11 @@
 from typing import Any
 
 
+def plain(text: Any) -> str:
+    """Words that users choose, in which a dollar is a dollar and begins no mathematics."""
+    return str(text).replace("$", r"\$")
+
+
 def pyplot() -> Any:
     """matplotlib's pyplot, which needs no screen."""
     import matplotlib

@@ -20,7 +20,7 @@ from purejax_simba.report.charts import Figure, Panel, Series, chart
 from purejax_simba.report.methods import Methods, is_ambiguous
 from purejax_simba.report.published import normalized_metric
 from purejax_simba.report.reading import Collection, Run, read, result_files
-from purejax_simba.report.sections import Charts, Section, cards, details, note, table
+from purejax_simba.report.sections import Charts, Section, cards, details, legend, note, table
 from purejax_simba.report.sessions import overview, sessions_of, troubles_of
 from purejax_simba.report.style import looks
 from purejax_simba.report.sweeps import sweep_section
@@ -58,9 +58,11 @@ _NORMALISED = (
     "intervals."
 )
 _CURVES = (
-    "Mean over seeds with its 95% interval; thin lines are seeds, markers published means. Click "
-    "on a name to hide it, drag to zoom, double-click to go back."
+    "Mean over seeds with its 95% interval; thin lines are seeds, markers published means. Drag to "
+    "zoom, double-click to go back."
 )
+_CLICK = " Click on a name to hide it."
+_KEY = " There are too many names for a legend in every chart; point at a line to see its name."
 
 
 @still("reading and drawing")
@@ -187,11 +189,14 @@ def _results(methods: Methods) -> Section:
 
 def _curves(methods: Methods, charts: Charts) -> Section:
     figure = figures.learning_curves(methods, with_seeds=_with_seeds(methods))
-    places = [
-        charts.card(f"curves/{task}", f"{task}: {normalized_metric(task)}", chart(panel))
-        for task, panel in zip(methods.tasks, figure.panels, strict=True)
-    ]
-    return Section("curves", "Learning curves", note(_CURVES) + cards(places))
+    places, has_legend = [], []
+    for task, panel in zip(methods.tasks, figure.panels, strict=True):
+        drawn = chart(panel)
+        has_legend.append(drawn["layout"]["showlegend"])
+        places.append(charts.card(f"curves/{task}", f"{task}: {normalized_metric(task)}", drawn))
+    words = note(_CURVES + _CLICK * any(has_legend) + _KEY * (not all(has_legend)))
+    key = "" if all(has_legend) else legend([s for p in figure.panels for s in p.series])
+    return Section("curves", "Learning curves", words + key + cards(places))
 
 
 def _summaries(methods: Methods, charts: Charts) -> Section:

@@ -230,7 +230,7 @@ def draw_curve(directory: Path, config: Config) -> None:
     label = f"mean of {count} seed{'s' if len(returns) > 1 else ''}"
     axes.plot(steps, means, color="tab:blue", linewidth=2, label=label)
     axes.set(
-        title=config.task,
+        title=drawing.plain(config.task),
         xlabel="updates" if config.is_offline else "environment steps",
         ylabel="return",
     )

@@ -1,6 +1,7 @@
 """The page, the figures, and the commands that make them."""
 
 import base64
+import html
 import importlib.util
 import json
 import re
@@ -22,6 +23,7 @@ from purejax_simba.report.reading import read
 from purejax_simba.report.scaling import point
 from purejax_simba.report.style import Look
 from purejax_simba.report.sweeps import importances, scores_of
+from purejax_simba.runs.result_files import draw_curve
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.results import read_results
@@ -250,6 +252,47 @@ def test_means_that_are_given_are_shown_beside(tmp_path):
     figure = charts.draw(learning_curves(Methods(read([tmp_path]))))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["SimbaV2 (UTD 2), published", "theirs, published", "mine"]
+
+
+def test_what_users_name_is_neither_mathematics_nor_markup(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(charts, "FORMATS", (".svg",))
+    names = [r"$\frac{$", "<i>b</i> $x$"]
+    for name in names:
+        write_run(tmp_path, name, "dmc/dog-run", [500, 600], metrics=NORMS)
+    place = tmp_path / "figures"
+    assert command_line.main(["figures", str(tmp_path), "--output", str(place)]) == 0
+    for figure in ("learning_curves", "aggregate_scores", "norms"):
+        text = (place / f"{figure}.svg").read_text()
+        assert all(f">{html.escape(name)}</text>" in text for name in names)
+    write_page([tmp_path], tmp_path / "report.html")
+    specs = charts_of((tmp_path / "report.html").read_text())
+    shown = [trace.get("name") for trace in specs["curves/dmc/dog-run"]["data"]]
+    assert {html.escape(name) for name in names} <= set(shown)
+    rows = specs["aggregate_scores/mean"]["data"]
+    assert [row["y"] for row in rows] == [[html.escape(name)] for name in names]
+    directory = tmp_path / names[0] / "dmc" / "dog-run"
+    draw_curve(directory, Config(task=f"own/{names[0]}"))
+    assert (directory / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_experiments_have_one_legend_and_rows_of_their_own(tmp_path):
+    for number in range(14):
+        write_run(tmp_path, f"run-{number}", "dmc/dog-run", [100 * number, 100 * number + 9])
+    write_page([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    specs = charts_of(page)
+    assert not specs["curves/dmc/dog-run"]["layout"]["showlegend"]
+    assert "Click on a name" not in page[page.index("<header>") : page.index("<script")]
+    (key,) = re.findall(r'<p class="legend">(.*?)</p>', page)
+    assert re.findall(r"</svg> (run-\d+)</span>", key) == [
+        f"run-{i}" for i in sorted(range(14), key=str)
+    ]
+    # The best with each of the others, and none without its label.
+    pairs = specs["probability_of_improvement/"]
+    assert [row["y"][0] for row in pairs["data"]][:2] == ["run-13 &gt; run-0", "run-13 &gt; run-1"]
+    assert len(pairs["data"]) == 13
+    assert pairs["layout"]["height"] > 13 * 20
+    assert f'style="height: {pairs["layout"]["height"]}px"' in page
 
 
 def test_a_figure_is_vector_and_picture(tmp_path):
