@@ -13,7 +13,7 @@ import envs
 from envs import episodes
 from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError, known
-from purejax_simba.datasets.dataset import Dataset, Origin, join, observations_of
+from purejax_simba.datasets.dataset import Dataset, Origin, check_room, join, observations_of
 from purejax_simba.runs.policies import load_policy
 
 # Observations `(n, O)` and a PRNG key to actions `(n, A)`.
@@ -111,6 +111,9 @@ def record_run(
     check_seeds("seed", seed)
     policy = load_policy(directory, run_seed)
     environment, config = policy.environment, policy.config
+
+    per_step = 2 * environment.observation_size + environment.action_size + 3
+    check_room(name, num_episodes * known(environment.episode_length) * per_step)
 
     def random(observation: jax.Array, key: jax.Array) -> jax.Array:
         shape = (*observation.shape[:-1], environment.action_size)

@@ -29,6 +29,8 @@ from tests.helpers.bad_input import (
     change,
     cut,
     damage,
+    fifo,
+    link,
     read_only,
     remove,
     row,
@@ -208,23 +210,49 @@ OFFLINE = [
         "not name its environment: give --task",
         attributes(DATA, task=None),
     ),
-    row("train.py --offline nowhere.hdf5", "nowhere.hdf5: no such file"),
+    *(
+        row(
+            f"train.py --offline {DATA}",
+            f"{DATA} cannot be read",
+            attributes(DATA, **{name: value}),
+        )
+        for name, value in {
+            "task": 3,
+            "action_repeat": "two",
+            "episode_length": [1, 2],
+            "random_return": "low",
+            "observations": b"\xff",
+        }.items()
+    ),
+    row("train.py --offline nowhere.hdf5", "nowhere.hdf5 cannot be read (No such file"),
     row("train.py --offline nowhere", "unknown dataset 'nowhere': give minari/<id>, or a file"),
-    row("train.py --offline text.hdf5", "cannot be read as HDF5", write("text.hdf5", "words")),
-    row("train.py --offline empty.hdf5", "cannot be read as HDF5", write("empty.hdf5", "")),
-    row(f"train.py --offline {DATA}", "cannot be read as HDF5", cut(DATA, 2000)),
+    row(
+        "train.py --offline text.hdf5",
+        "hdf5 cannot be read...: give a HDF5 file in D4RL's layout",
+        write("text.hdf5", "words"),
+    ),
+    row(
+        "train.py --offline empty.hdf5",
+        "hdf5 cannot be read...: give a HDF5 file in D4RL's layout",
+        write("empty.hdf5", ""),
+    ),
+    row(
+        f"train.py --offline {DATA}",
+        "hdf5 cannot be read...: give a HDF5 file in D4RL's layout",
+        cut(DATA, 2000),
+    ),
     row("train.py --offline runs.hdf5", "runs.hdf5", read_only("runs.hdf5")),
     row("train.py --offline 'minari/a b'", "is no id of Minari's"),
     row("train.py --offline minari/no/such-v0", "minari/no/such-v0", writes=("minari",)),
 ]
 
 RUNS = [
-    row("train.py --resume nowhere", "nowhere holds no run: config.json No such file"),
+    row("train.py --resume nowhere", "nowhere holds no run: there is no config.json in it"),
     row("train.py --evaluate nowhere", "nowhere holds no run"),
     row("train.py --video nowhere", "nowhere holds no run"),
     row(f"train.py --evaluate {DATA}", f"{DATA} holds no run"),
-    row("train.py --config nowhere.json", "--config nowhere.json: No such file"),
-    row("train.py --config runs", "--config runs: Is a directory"),
+    row("train.py --config nowhere.json", "nowhere.json cannot be read (No such file"),
+    row("train.py --config runs", "runs cannot be read (it is no regular file)"),
     row("train.py --start.run nowhere", "nowhere/checkpoints/state holds nothing to go on from"),
     row(f"train.py --task {TASK} --start.run {RUN} --agent.critic-hidden-dim 16", "fewer --start"),
     row(f"train.py --resume {RUN} --agent.tau 0.01", "--agent.tau was 0.005 and is 0.01"),
@@ -232,20 +260,20 @@ RUNS = [
     row(f"train.py --resume {RUN} --total-env-steps 50", "50 is no multiple of 20"),
     row(f"train.py --resume {RUN} --reset actor", "is trained to its end: with --reset give more"),
     row(f"train.py --resume {RUN} --output locked", "Permission denied", read_only("locked")),
-    row(f"train.py --evaluate {RUN}", "not a configuration", write(CONFIG, "words")),
-    row(f"train.py --evaluate {RUN}", "not a configuration", write(CONFIG, "")),
-    row(f"train.py --evaluate {RUN}", "not a configuration", write(CONFIG, b"\xff\xfe\x00")),
+    row(f"train.py --evaluate {RUN}", "config.json cannot be read", write(CONFIG, "words")),
+    row(f"train.py --evaluate {RUN}", "config.json cannot be read", write(CONFIG, "")),
+    row(f"train.py --evaluate {RUN}", "config.json cannot be read", write(CONFIG, b"\xff\xfe\x00")),
     row(
         f"train.py --evaluate {RUN}",
         "unknown name 'tusk': did you mean task",
         change(CONFIG, tusk=1),
     ),
     row(f"train.py --resume {RUN}", "unknown task 'a/b'", change(CONFIG, task="a/b")),
-    row(f"train.py --resume {RUN}", "holds no run: config.json No such", remove(CONFIG)),
+    row(f"train.py --resume {RUN}", "holds no run: there is no config.json in it", remove(CONFIG)),
     row(f"train.py --resume {RUN}", "to go on from: no checkpoint was written", remove(STATE)),
     row(
         f"train.py --resume {RUN}",
-        "is damaged (its files",
+        "is damaged (arrays/...is not as it was written)",
         remove(f"{STATE}/20"),
         damage(f"{STATE}/40/arrays/**/*"),
     ),
@@ -272,6 +300,67 @@ RUNS = [
     ),
     row(f"train.py --video {RUN}", "holds no trained policy: its run did not fin", remove(POLICY)),
     row(f"train.py --evaluate {RUN}", "does not fit...config.json", change(CONFIG, num_seeds=2)),
+]
+
+DEEP = "[" * 100_000
+RUNS += [
+    *(
+        row(f"train.py --evaluate {RUN}", "config.json cannot be read", write(CONFIG, text))
+        for text in ("null", "7", '"two"', DEEP, '{"seed": NaN', '{"task": "\\u0000"}')
+    ),
+    *(
+        row(f"train.py --resume {RUN}", f"{name} is", change(CONFIG, **{name: value}))
+        for name, value in {"seed": "two", "num_seeds": [3], "total_env_steps": 1.5}.items()
+    ),
+    row(f"train.py --resume {RUN}", "experiment is", change(CONFIG, experiment="/elsewhere")),
+    row(f"train.py --resume {RUN}", "unknown task '3'", change(CONFIG, task=3)),
+    row(f"train.py --resume {RUN}", "unknown name 'agent'", change(CONFIG, agent=None)),
+    row(f"train.py --resume {RUN}", "unknown name 'loggers.a'", change(CONFIG, loggers={"a": 1})),
+    row(
+        f"train.py --resume {RUN}",
+        "capacity is 'x': give",
+        change(CONFIG, replay={"capacity": "x"}),
+    ),
+    row(
+        f"train.py --resume {RUN} --output x", "experiment is", change(CONFIG, experiment="../../x")
+    ),
+    row(f"train.py {TINY} --experiment ../../x", "--experiment is '../../x': give one or more na"),
+    row(f"train.py {TINY} --experiment /elsewhere", "--experiment is '/elsewhere': give one or"),
+    row(f"train.py {TINY} --experiment 'a\nb'", "--experiment is...give letters that can be pri"),
+    row(
+        f"train.py --resume {RUN}",
+        "notes.json",
+        remove(f"{STATE}/20"),
+        write(f"{STATE}/40/notes.json", "[]"),
+    ),
+    row(
+        f"train.py --resume {RUN}",
+        "checksums.json",
+        remove(f"{STATE}/20"),
+        write(f"{STATE}/40/checksums.json", "3"),
+    ),
+    row(f"train.py --evaluate {RUN}", "is not as it was written", damage(f"{POLICY}/**/*")),
+    row(f"train.py --evaluate {RUN}", "policy", remove(f"{POLICY}/**/manifest*")),
+    row(f"train.py --evaluate {RUN}", "policy", remove(f"{POLICY}/**/_METADATA")),
+    row(f"train.py --evaluate {RUN}", "it is no regular file", fifo(CONFIG)),
+    row("train.py --config pipe", "pipe cannot be read (it is no regular file)", fifo("pipe")),
+    row("train.py --offline pipe.hdf5", "it is no regular file", fifo("pipe.hdf5")),
+    row("sweep.py --file pipe.yaml", "it is no regular file", fifo("pipe.yaml")),
+    row("sweep.py --file pipe.py", "it is no regular file", fifo("pipe.py")),
+    row(
+        f"train.py --evaluate {RUN}", "policy is a symbolic link out of", link(POLICY, "elsewhere")
+    ),
+    row(f"train.py --resume {RUN}", "state is a symbolic link out of", link(STATE, "elsewhere")),
+    row(
+        f"train.py --resume {RUN}",
+        "is a symbolic link out of",
+        link(f"{STATE}/40/arrays/_METADATA", "else/where"),
+    ),
+    row(
+        f"train.py --resume {RUN}",
+        "metrics.csv is a symbolic link out",
+        link(f"{RUN}/metrics.csv", "elsewhere"),
+    ),
 ]
 
 SWEEPS = [
@@ -369,7 +458,7 @@ for text, line in {
         )
     )
 for text, line in {
-    "grid: [": "x.yaml is no YAML",
+    "grid: [": "x.yaml cannot be read (while parsing...give a file of YAML",
     "- 1": "is no mapping",
     "": "is no mapping",
     "gird: {}": "did you mean grid",
@@ -383,12 +472,37 @@ for text, line in {
 }.items():
     SWEEPS.append(row("sweep.py --file x.yaml", line, write("x.yaml", text)))
 SWEEPS += [
-    row("sweep.py --file nowhere.yaml", "--file nowhere.yaml: No such file"),
-    row("sweep.py --file runs", "--file runs: Is a directory"),
-    row("sweep.py --file x.yaml", "--file x.yaml: no text", write("x.yaml", b"\xff\xfe\x00")),
+    row("sweep.py --file nowhere.yaml", "nowhere.yaml cannot be read (No such file"),
+    row("sweep.py --file runs", "runs cannot be read (it is no regular file)"),
+    row(
+        "sweep.py --file x.yaml",
+        "x.yaml cannot be read...invalid start byte",
+        write("x.yaml", b"\xff\xfe\x00"),
+    ),
 ]
 
+BOMB = (
+    "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    + "".join(
+        f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
+        for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    + "grid: {agent.tau: *i}\n"
+)
 RENDER = "envs render dmc/cheetah-run --output"
+SWEEPS += [
+    row("sweep.py --file x.yaml", "it is nested too deeply, or too long", write("x.yaml", BOMB)),
+    row(
+        "sweep.py --file x.yaml",
+        "it is nested too deeply",
+        write("x.yaml", f"grid: {{a: {'[' * 5000}"),
+    ),
+    row(f"sweep.py --task {TASK} --experiment ../x", "--experiment is '../x': give one or more"),
+    *(
+        row("sweep.py --merge x", "x/sweep.json", write("x/sweep.json", text))
+        for text in ("[]", "null", "3", "{", DEEP, '{"axes": 3}', '{"tasks": [1]}')
+    ),
+]
 ENVS = [
     row("envs mujoko", "unknown suite 'mujoko': choose from"),
     row("envs --steps 3", "unrecognized arguments: --steps"),
@@ -408,7 +522,7 @@ ENVS = [
     row(f"{RENDER} x.png", "MUJOCO_GL is bogus: set it to egl, osmesa", MUJOCO_GL="bogus"),
     row("train.py --task dmc/dog-run", "MUJOCO_GL is bogus: set it to", MUJOCO_GL="bogus"),
     row(f"envs render {TASK} --output x.gif", "no MuJoCo model to draw: give --output x.png"),
-    row(f"{RENDER} x.png", "x.png cannot be written: give another --output", read_only("x.png")),
+    row(f"{RENDER} x.png", "x.png is there and no file: give another --output", read_only("x.png")),
 ]
 
 REPORTS = [
@@ -416,6 +530,56 @@ REPORTS = [
     row("report nowhere", "nowhere does not exist: give run directories or what is above them"),
     row("report runs --output nowhere/x/page.html --page", "unrecognized arguments: --page"),
     row("report runs --output locked/page.html", "Permission denied", read_only("locked")),
+    row("report runs --output runs", "runs is there and no file: give another --output"),
+    row(f"report runs --output {DATA}/page.html", f"cannot write to {DATA} (File exists)"),
+    row(f"report figures runs --output {DATA}", f"cannot write to {DATA}"),
+    row("report figures runs --output locked", "Permission denied", read_only("locked")),
+    row("report runs --output /dev/full", "/dev/full is there and no file"),
+    row("report runs/pipe.csv --output x.html", "pipe", fifo("runs/pipe.csv")),
+    # What is damaged is left out, and the rest is there.
+    *(
+        row(
+            "report runs --output page.html",
+            "page.html: 1 run, 1 things left out",
+            write(f"{RUN}/{name}", text),
+            status=0,
+            writes=("page.html",),
+        )
+        for name, text in {
+            "run.json": "[{",
+            "diverged.json": "[1]",
+            "config.json": '{"seed": [1, 2]}',
+            "other.json": "3",
+        }.items()
+    ),
+    row(
+        "report runs --output page.html",
+        "page.html: 1 run, 1 things left out",
+        cut(f"{RUN}/metrics.csv", 3),
+        status=0,
+        writes=("page.html",),
+    ),
+    row(
+        "report 'a b/日本' --output 'a b/Bericht ü.html'",
+        "a b/Bericht ü.html: 1 run",
+        link("runs", "a b/日本"),
+        status=0,
+        writes=("a b",),
+    ),
+    row(
+        "report runs --output page.html",
+        "page.html: 1 run,",
+        status=0,
+        writes=("page.html",),
+        HOME=None,
+    ),
+    row(
+        "report runs --output page.html",
+        "page.html: 1 run,",
+        status=0,
+        writes=("page.html",),
+        HOME="/proc",
+    ),
     row("report runs --watch --interval 0", "--interval is 0.0: give seconds above 0"),
     row("report runs --watch --interval nan", "--interval is nan: give seconds above 0"),
     row("report figures nowhere --output x", "nowhere does not exist"),
@@ -437,6 +601,21 @@ DATASETS = [
     row("datasets nowhere --output x.hdf5", "nowhere holds no run"),
     row(f"{RECORD} x.txt", "--output x.txt: give minari/<id>, or a file that ends in .hdf5"),
     row(f"{RECORD} {DATA}", f"{DATA} exists already: give another --output, or remove it"),
+    row(f"{RECORD} {DATA}/x.hdf5", f"cannot write to {DATA} (File exists)"),
+    row(f"{RECORD} locked/x.hdf5", "Permission denied", read_only("locked")),
+    row(f"{RECORD} x.hdf5 --episodes {HUGE}", "GiB are free: give a smaller dataset"),
+    row(
+        f"{RECORD} minari/mine",
+        "cannot write to...locked/minari: set MINARI_DATASETS_PATH",
+        read_only("locked"),
+        MINARI_DATASETS_PATH="locked/minari",
+    ),
+    row(
+        f"{RECORD} minari/mine",
+        "cannot write to /proc/home/.minari/datasets: set MINARI_DATASETS_PATH",
+        HOME="/proc/home",
+        MINARI_DATASETS_PATH=None,
+    ),
     row(f"{RECORD} 'minari/a b'", "is no id of Minari's"),
     row(f"{RECORD} x.hdf5 --episodes 0", "--episodes is 0: give 1 or more"),
     row(f"{RECORD} x.hdf5 --noise nan", "--noise is nan: give a number of at least 0"),
