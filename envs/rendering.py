@@ -52,7 +52,7 @@ def check_output(output: Path) -> None:
         raise TaskError(f"{output} is there and no file: give another --output")
     if not output.parent.is_dir():
         raise TaskError(f"{output.parent} is no directory: make it first")
-    if not os.access(output if output.exists() else output.parent, os.W_OK) or output.is_dir():
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
         raise TaskError(f"{output} cannot be written: give another --output")
     if output.suffix == ".mp4":
         try:

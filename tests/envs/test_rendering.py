@@ -61,6 +61,18 @@ def test_what_is_shown_is_where_the_suite_puts_it(task_id, fields):
         assert not np.allclose(ours, getattr(native.task.model, field))
 
 
+def test_what_has_no_model_is_plotted(tmp_path, monkeypatch, capsys):
+    from envs.__main__ import main
+
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)  # nor is it needed
+    output = tmp_path / "x.png"
+    words = ["envs", "render", "gymnax/Pendulum-v1", "--steps", "3", "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", words)
+    assert main() == 0, capsys.readouterr().err
+    assert capsys.readouterr().out == f"{output}: 3 steps of gymnax/Pendulum-v1, as plots\n"
+    assert output.read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_machine_that_cannot_draw_is_told_what_to_install(monkeypatch):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
