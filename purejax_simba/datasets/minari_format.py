@@ -222,7 +222,7 @@ def check_new(name: str) -> str:
     if not own_id.rpartition("-v")[2].isdecimal():
         own_id += "-v0"
     _check_id(minari, name, own_id)
-    place = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+    place = Path(os.environ.get("MINARI_DATASETS_PATH") or os.path.expanduser("~/.minari/datasets"))
     try:
         make_directory(place)
     except ConfigError as error:

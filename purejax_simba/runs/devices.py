@@ -56,13 +56,15 @@ def use_compilation_cache() -> None:
     """Lets JAX keep its compiled programs below `$XDG_CACHE_HOME` (or `~/.cache`).
 
     A directory that the user has chosen (`JAX_COMPILATION_CACHE_DIR`) is left as it is. JAX never
-    keeps programs with host callbacks, such as those that train in C MuJoCo.
+    keeps programs with host callbacks, such as those that train in C MuJoCo. Nor does a user whom
+    the system does not know, in a container for example, keep any: there is no home.
     """
     chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    if chosen is not None:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if chosen is not None or home.startswith("~"):
         return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(home / "purejax_simba" / _machine()))
+    place = Path(home) / "purejax_simba" / _machine()
+    jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _SECONDS_WORTH_KEEPING)
 
 
