@@ -71,7 +71,7 @@ def test_a_schedule_fits_what_is_given(given, schedule):
         ({"total_env_steps": 6_001, "action_repeat": 2}, "6001 is no multiple of 2: give 6000"),
         ({"total_env_steps": 1_000_003}, "1000003 cannot be divided .*: give 1000000"),
         ({"total_env_steps": 10**12}, "total-env-steps makes more than 2,147,483,647"),
-        ({"total_env_steps": 10**30}, r"total-env-steps is 1000.*: give a number in \(0, 1e\+13\]"),
+        ({"total_env_steps": 10**30}, "total-env-steps is 1000.*: give a number that a"),
         ({"offline": OfflineConfig("x.hdf5", epochs=10**30, transitions=9)}, "epochs is 1000"),
         ({"num_environments": 3, "replay": ReplayConfig(capacity=1000)}, "no multiple of --num-en"),
     ],
