@@ -52,6 +52,7 @@ FLOORS = {
         "purejax_simba.drawing",
         "purejax_simba.errors",
         "purejax_simba.settings",
+        "purejax_simba.stopping",
         "purejax_simba.waiting",
     ),
 }

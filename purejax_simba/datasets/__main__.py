@@ -4,6 +4,11 @@ python -m purejax_simba.datasets <run directory> --episodes 100 --output minari/
 python -m purejax_simba.datasets <run directory> --noise 0.3 --output pendulum.hdf5
 """
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +20,7 @@ from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
-from purejax_simba.waiting import still
+from purejax_simba.waiting import count_of
 
 
 @dataclass(frozen=True)
@@ -54,22 +59,22 @@ def record(arguments: Arguments) -> None:
         )
     elif Path(output).exists():
         raise ConfigError(f"{output} exists already: give another --output, or remove it")
-    with still("playing"):
-        dataset = record_run(
-            arguments.directory,
-            arguments.episodes,
-            arguments.noise,
-            arguments.run_seed,
-            arguments.seed,
-            output,
-        )
+    dataset = record_run(
+        arguments.directory,
+        arguments.episodes,
+        arguments.noise,
+        arguments.run_seed,
+        arguments.seed,
+        output,
+    )
     if to_minari:
         description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
         minari_format.write(own_id, dataset, description)
     else:
         d4rl.write(Path(output), dataset)
     print(
-        f"{output}: {dataset.size:,} transitions of {dataset.ended.sum():,} episodes, mean return "
+        f"{output}: {count_of(dataset.size, 'transition')} of "
+        f"{count_of(dataset.ended.sum(), 'episode')}, mean return "
         f"{dataset.mean_return():.1f} (without noise {dataset.origin.expert_return:.1f}, random "
         f"{dataset.origin.random_return:.1f})"
     )

@@ -1,7 +1,11 @@
 """From a configuration to its program, compiled for as many runs as are advanced at a time."""
 
+import contextlib
+import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +24,7 @@ from purejax_simba.run_state import Counters, RunState, environment_axes
 from purejax_simba.runs import processes
 from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs, shapes_of_runs
 from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.result_files import replace_json
 from purejax_simba.waiting import still
 
 
@@ -78,8 +83,11 @@ def compile_program(
         evaluate_all.lower(counters, state, hyperparameters),
         diagnose_all.lower(counters, state, hyperparameters, *program.data),
     )
-    with ThreadPoolExecutor() as pool:
+    pool = ThreadPoolExecutor()
+    try:
         return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
+    finally:
+        pool.shutdown(wait=False)  # a signal does not wait for what nobody needs any more
 
 
 class Compiler:
@@ -92,16 +100,52 @@ class Compiler:
     def __init__(self, program: Program):
         self.program = program
         self._compiled: dict[tuple[jax.sharding.Mesh, int], CompiledProgram] = {}
+        config = program.config
+        self._name = f"{config.agent.name} on {config.task}, physics {config.physics}"
 
     def has_compiled(self, placement: Placement) -> bool:
         """Whether nothing is left to compile for these runs."""
         return (placement.mesh, placement.at_a_time) in self._compiled
 
+    def expectation(self, placement: Placement) -> str:
+        """What compiling for these runs takes, for the user."""
+        if self.has_compiled(placement):
+            return "compiled before"
+        again = " again, for another number of runs" if self._compiled else ""
+        seconds = _read_seconds().get(self._name)
+        how_long = f"took up to {seconds:.0f} s before" if seconds else "may take minutes"
+        return f"compiling{again}, which {how_long} ..."
+
     def compile(self, placement: Placement) -> CompiledProgram:
         """The program for a group of these runs, compiled now or before."""
         size = (placement.mesh, placement.at_a_time)
         if size not in self._compiled:
+            begin = time.monotonic()
             self._compiled[size] = compile_program(
                 self.program, placement.mesh, *placement.groups[0]
             )
+            if processes.is_first():
+                _remember_seconds(self._name, time.monotonic() - begin)
         return self._compiled[size]
+
+
+def _remember_seconds(name: str, seconds: float) -> None:
+    """Notes the longest time, beside the compiled programs that JAX keeps."""
+    if (path := _seconds_file()) is not None:
+        known = _read_seconds()
+        with contextlib.suppress(OSError):
+            replace_json(path, known | {name: max(seconds, known.get(name, 0.0))})
+
+
+def _read_seconds() -> dict[str, float]:
+    try:
+        known = json.loads(path.read_text()) if (path := _seconds_file()) else {}
+    except (OSError, ValueError):
+        return {}
+    items = known.items() if isinstance(known, dict) else ()
+    return {name: value for name, value in items if isinstance(value, float)}
+
+
+def _seconds_file() -> Path | None:
+    place: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    return Path(place) / "seconds.json" if place and "://" not in place else None

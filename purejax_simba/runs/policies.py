@@ -1,6 +1,6 @@
 """The trained policies of a run: saving, reading, playing, and giving them to users."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,16 +17,10 @@ from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
 from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, read_tree, save_tree, tree_of
-from purejax_simba.runs.devices import (
-    PER_RUN,
-    join_runs,
-    make_mesh,
-    map_runs,
-    shapes_of_runs,
-    split_runs,
-)
+from purejax_simba.runs.devices import PER_RUN, make_mesh, map_runs, shapes_of_runs, split_runs
 from purejax_simba.runs.result_files import read_config
 from purejax_simba.training import make_program
+from purejax_simba.waiting import count_of, still
 
 POLICY_DIRECTORY = Path("checkpoints") / "policy"
 
@@ -111,6 +105,13 @@ def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int
       ConfigError: if the directory holds no finished run.
       envs.HostEnvironmentError: if an environment fails.
     """
+    return dict(evaluate_in_turn(directory, num_episodes))
+
+
+def evaluate_in_turn(
+    directory: Path | str, num_episodes: int | None = None
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """What `evaluate` returns, seed by seed as they are played, as many at a time as devices."""
     directory = Path(directory)
     config = replace(read_config(directory), devices_per_run=1)
     if num_episodes is not None:
@@ -127,15 +128,16 @@ def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int
     seeds = config.seeds
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
     mesh = make_mesh(config.num_seeds)
-    play_all = map_runs(play, mesh, (PER_RUN, PER_RUN))
-    with envs.clear_errors():
-        groups = split_runs((keys, policy), mesh.size, mesh)
-        played = [jax.device_get(play_all(*group)) for group in groups]
-    metrics = join_runs(played, config.num_seeds)
-    return {
-        seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
-        for index, seed in enumerate(seeds)
-    }
+    groups = split_runs((keys, policy), mesh.size, mesh)
+    with still("compiling the evaluation"):
+        play_all = map_runs(play, mesh, (PER_RUN, PER_RUN)).lower(*groups[0]).compile()
+    for number, group in enumerate(groups):
+        first = number * mesh.size
+        with envs.clear_errors(), still("playing") as note:
+            note(f"{first} of {count_of(len(seeds), 'seed')}, {count_of(episodes, 'episode')} each")
+            metrics = jax.device_get(play_all(*group))._asdict()
+        for index, seed in enumerate(seeds[first : first + mesh.size]):
+            yield seed, {name: float(value[index]) for name, value in metrics.items()}
 
 
 class TrainedPolicy:

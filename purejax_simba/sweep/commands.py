@@ -16,9 +16,9 @@ from purejax_simba.sweep.grouping import Group, choose_shard, divide, make_group
 from purejax_simba.sweep.halving import rungs_of
 from purejax_simba.sweep.plots import draw_plots
 from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, write_results
-from purejax_simba.sweep.running import SweepError, begin_sweep, count_of, run_sweep
+from purejax_simba.sweep.running import SweepError, begin_sweep, run_sweep
 from purejax_simba.sweep.side_by_side import divide_devices, run_shards
-from purejax_simba.waiting import still
+from purejax_simba.waiting import count_of, still
 
 _NO_LIMIT = 1_000_000
 
