@@ -2,8 +2,12 @@
 
 import contextlib
 import json
+import os
+import re
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +29,10 @@ from purejax_simba.runs import processes
 from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs, shapes_of_runs
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.result_files import replace_json
+from purejax_simba.stopping import in_any_case
 from purejax_simba.waiting import still
+
+_ALARM = re.compile(rb"[^\n]*slow_operation_alarm\.cc:\d+\][^\n]*\n+\*{9,}\n.*?\n\*{9,}\n", re.S)
 
 
 @still("making the environment", processes.say)
@@ -85,9 +92,43 @@ def compile_program(
     )
     pool = ThreadPoolExecutor()
     try:
-        return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
+        with without_alarms():
+            return CompiledProgram(*pool.map(lambda stage: stage.compile(), lowered))
     finally:
         pool.shutdown(wait=False)  # a signal does not wait for what nobody needs any more
+
+
+@contextlib.contextmanager
+def without_alarms() -> Iterator[None]:
+    """Drops what XLA writes where it takes minutes, lines that ask to report a bug; nothing else.
+
+    There is no flag for it. `still` says that it goes on, in a line.
+    """
+    reader, writer = os.pipe()
+    screen = os.dup(2)
+    os.dup2(writer, 2)
+    os.close(writer)
+
+    def pass_on() -> None:
+        while words := os.read(reader, 2**16):
+            try:
+                os.write(screen, _ALARM.sub(b"", words))
+            except BrokenPipeError:
+                signal.raise_signal(signal.SIGTERM)  # as `waiting.say` does
+            except OSError:
+                pass
+        os.close(reader)
+        os.close(screen)
+
+    passing_on = threading.Thread(target=pass_on, name="words of XLA", daemon=True)
+    passing_on.start()
+
+    def restore() -> None:
+        os.dup2(screen, 2)
+        passing_on.join(1.0)  # a process that was started meanwhile may still write
+
+    with in_any_case(restore):
+        yield
 
 
 class Compiler:

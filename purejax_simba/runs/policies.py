@@ -17,6 +17,7 @@ from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
 from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, read_tree, save_tree, tree_of
+from purejax_simba.runs.compiling import without_alarms
 from purejax_simba.runs.devices import PER_RUN, make_mesh, map_runs, shapes_of_runs, split_runs
 from purejax_simba.runs.result_files import read_config
 from purejax_simba.training import make_program
@@ -129,7 +130,7 @@ def evaluate_in_turn(
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
     mesh = make_mesh(config.num_seeds)
     groups = split_runs((keys, policy), mesh.size, mesh)
-    with still("compiling the evaluation"):
+    with still("compiling the evaluation"), without_alarms():
         play_all = map_runs(play, mesh, (PER_RUN, PER_RUN)).lower(*groups[0]).compile()
     for number, group in enumerate(groups):
         first = number * mesh.size
