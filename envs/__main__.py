@@ -23,6 +23,7 @@ import jax
 import envs
 from envs import rendering
 from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.waiting import count_of
 
 _COLUMNS = "{:34} {:>11} {:>6} {:>5} {:>6}  {}"
 
@@ -39,7 +40,7 @@ def list_tasks(suite: str | None, host_python: str) -> None:
     for name, tasks in chosen.items():
         new = [task for task in tasks if task not in shown]
         if not new:
-            print(f"\n{name}: {len(tasks)} tasks, listed above")
+            print(f"\n{name}: {count_of(len(tasks), 'task')}, listed above")
             continue
         shown.update(new)
         print(f"\n{name}")
@@ -117,7 +118,7 @@ def render(arguments: argparse.Namespace) -> None:
         arguments.width,
         arguments.height,
     )
-    print(f"{arguments.output}: {steps} steps of {arguments.task}")
+    print(f"{arguments.output}: {count_of(steps, 'step')} of {arguments.task}")
 
 
 def main() -> int:

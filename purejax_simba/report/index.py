@@ -10,6 +10,7 @@ from purejax_simba.report.sections import UNKNOWN, seeds_of
 from purejax_simba.report.tables import results
 from purejax_simba.runs.result_files import CONFIG_FILE, CURVE_FILE, METRICS_FILE, replace_text
 from purejax_simba.runs.session_record import RECORD_FILE
+from purejax_simba.waiting import count_of
 
 BEGIN, END = "<!-- index of runs: begin -->", "<!-- index of runs: end -->"
 INDEX_FILE = "README.md"
@@ -49,7 +50,7 @@ def write_index(directory: Path) -> str:
         replace_text(path, text)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-    return f"{path}: {len(runs)} runs"
+    return f"{path}: {count_of(len(runs), 'run')}"
 
 
 def _cells(run: Run, directory: Path) -> list[str]:

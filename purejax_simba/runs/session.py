@@ -293,10 +293,11 @@ class Session:
         most = int(np.max(diagnostics.get(WITHHELD, 0)))
         if most and not self._has_reported_withheld:
             self._has_reported_withheld = True
+            interval = self.config.replay.truncation_interval
             self.display.say(
-                f"{most:,} transitions of a seed are in the replay and are not drawn: episodes are "
-                f"truncated more often than every {self.config.replay.truncation_interval} steps; "
-                "give a smaller --replay.truncation-interval"
+                f"{count_of(most, 'transition')} of a seed are in the replay and are not drawn: "
+                f"episodes are truncated more often than every {interval} steps; give a smaller "
+                "--replay.truncation-interval"
             )
 
 

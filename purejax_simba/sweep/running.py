@@ -151,7 +151,7 @@ def _batches(
         directory = batch_directory(group.directory, number)
         batch = group._replace(trials=resolved(trials), directory=directory)
         count, last = count_of(len(samples), "configuration"), samples[-1].number
-        yield batch, f", batch {number}: {count}, {last + 1} of {sweep.samples} samples"
+        yield batch, f", batch {number}: {count}, {last + 1} of {count_of(sweep.samples, 'sample')}"
         processes.first_does(functools.partial(_tell, study, samples, batch.trials))
 
 
