@@ -23,7 +23,7 @@ import jax
 import envs
 from envs import rendering
 from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.waiting import count_of
+from purejax_simba.waiting import count_of, still
 
 _COLUMNS = "{:34} {:>11} {:>6} {:>5} {:>6}  {}"
 
@@ -108,16 +108,17 @@ def render(arguments: argparse.Namespace) -> None:
             return trained(observation)
 
     environment = envs.make(arguments.task, physics, **options)
-    steps = rendering.render(
-        environment,
-        policy,
-        arguments.output,
-        arguments.seed,
-        arguments.steps,
-        arguments.camera,
-        arguments.width,
-        arguments.height,
-    )
+    with still(f"playing and drawing {arguments.task}"):
+        steps = rendering.render(
+            environment,
+            policy,
+            arguments.output,
+            arguments.seed,
+            arguments.steps,
+            arguments.camera,
+            arguments.width,
+            arguments.height,
+        )
     print(f"{arguments.output}: {count_of(steps, 'step')} of {arguments.task}")
 
 

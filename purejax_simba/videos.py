@@ -22,9 +22,8 @@ from purejax_simba import drawing
 from purejax_simba.config import ConfigError
 from purejax_simba.evaluation import evaluation_policy
 from purejax_simba.program import Program
-from purejax_simba.runs.policies import Policy, read_policies
+from purejax_simba.runs.policies import Policy, load_policies
 from purejax_simba.runs.result_files import read_config, read_returns, replace_json
-from purejax_simba.training import make_program
 from purejax_simba.waiting import count_of, still
 
 VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"
@@ -56,8 +55,7 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> Iterato
     if envs.spec(config.task).physics:
         rendering.choose_backend()
         config = replace(config, physics="mujoco")  # which can be drawn
-    program = make_program(config)
-    policies = read_policies(directory, program)
+    program, policies = load_policies(directory, config)
     scene = None
     if rendering.can_draw(program.environment):
         scene = rendering.Scene(program.environment, None, width, height)

@@ -11,7 +11,7 @@ import numpy as np
 
 import envs
 from purejax_simba.agents.agent import HyperParameters, Params
-from purejax_simba.config import ConfigError, known
+from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
@@ -60,6 +60,17 @@ def _with_rows(array: np.ndarray, rows: Sequence[int], values: np.ndarray) -> np
     changed[: len(array)] = array
     changed[list(rows)] = values
     return changed
+
+
+@still("loading the policies")
+def load_policies(directory: Path, config: Config) -> tuple[Program, Policy]:
+    """The program of a configuration, and the policies of a run directory that fit it.
+
+    Raises:
+      ConfigError, envs.TaskError: if there are none, or the program cannot be made here.
+    """
+    program = make_program(config)
+    return program, read_policies(directory, program)
 
 
 def read_policies(directory: Path, program: Program) -> Policy:
@@ -117,8 +128,7 @@ def evaluate_in_turn(
     config = replace(read_config(directory), devices_per_run=1)
     if num_episodes is not None:
         config = replace(config, num_evaluation_episodes=num_episodes)
-    program = make_program(config)
-    policy = read_policies(directory, program)
+    program, policy = load_policies(directory, config)
     episodes = known(program.config.num_evaluation_episodes)
 
     def play(key: jax.Array, policy: Policy) -> EvaluationMetrics:
@@ -208,6 +218,5 @@ def load_policy(directory: Path | str, seed: int | None = None) -> TrainedPolicy
         raise ConfigError(
             f"no seed {seed}: {directory} has seeds {config.seed} to {config.seeds[-1]}"
         )
-    program = make_program(config)
-    policy = _of_run(read_policies(directory, program), seed - config.seed)
-    return TrainedPolicy(program, policy, seed)
+    program, policies = load_policies(directory, config)
+    return TrainedPolicy(program, _of_run(policies, seed - config.seed), seed)
