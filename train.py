@@ -92,7 +92,7 @@ def parse(words: list[str]) -> Arguments:
     given = files.parse_known_args(words)[0]
     config = Config()
     if given.config is not None:
-        config = read_config_file(given.config, f"--config {given.config}:")
+        config = read_config_file(given.config)
     elif given.resume is not None:
         # Flags that are not given again are as they were.
         config = read_config(given.resume)

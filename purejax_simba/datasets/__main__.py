@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
     stopping.hear()  # while the rest is imported, too
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
+from purejax_simba.files import make_directory
 from purejax_simba.waiting import count_of
 
 
@@ -57,8 +59,10 @@ def record(arguments: Arguments) -> None:
             f"--output {output}: give {minari_format.PREFIX}<id>, or a file that ends in "
             f"{' or '.join(d4rl.SUFFIXES)}"
         )
-    elif Path(output).exists():
+    elif os.path.lexists(output):
         raise ConfigError(f"{output} exists already: give another --output, or remove it")
+    else:
+        make_directory(Path(output).parent)
     dataset = record_run(
         arguments.directory,
         arguments.episodes,

@@ -1,7 +1,6 @@
 """From a configuration to its program, compiled for as many runs as are advanced at a time."""
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -22,13 +21,14 @@ from purejax_simba.data.transitions import Transitions
 from purejax_simba.datasets.dataset import check_spaces
 from purejax_simba.datasets.loading import fill_in, load
 from purejax_simba.diagnostics import Metrics
+from purejax_simba.errors import ConfigError, WriteError
 from purejax_simba.evaluation import EvaluationMetrics
+from purejax_simba.files import read_json, write_json
 from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, RunState, environment_axes
 from purejax_simba.runs import processes
 from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs, shapes_of_runs
 from purejax_simba.runs.placement import Placement
-from purejax_simba.runs.result_files import replace_json
 from purejax_simba.stopping import in_any_case
 from purejax_simba.waiting import still
 
@@ -174,17 +174,15 @@ def _remember_seconds(name: str, seconds: float) -> None:
     """Notes the longest time, beside the compiled programs that JAX keeps."""
     if (path := _seconds_file()) is not None:
         known = _read_seconds()
-        with contextlib.suppress(OSError):
-            replace_json(path, known | {name: max(seconds, known.get(name, 0.0))})
+        with contextlib.suppress(WriteError):
+            write_json(path, known | {name: max(seconds, known.get(name, 0.0))})
 
 
 def _read_seconds() -> dict[str, float]:
-    try:
-        known = json.loads(path.read_text()) if (path := _seconds_file()) else {}
-    except (OSError, ValueError):
-        return {}
-    items = known.items() if isinstance(known, dict) else ()
-    return {name: value for name, value in items if isinstance(value, float)}
+    with contextlib.suppress(ConfigError):
+        if path := _seconds_file():
+            return read_json(path, dict[str, float], {})
+    return {}
 
 
 def _seconds_file() -> Path | None:

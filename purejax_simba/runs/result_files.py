@@ -2,17 +2,17 @@
 
 import csv
 import dataclasses
-import itertools
-import json
+import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from purejax_simba import drawing
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import WriteError
+from purejax_simba.files import read_bytes, read_json, reading, write_json
 from purejax_simba.names import from_nested
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
@@ -22,10 +22,6 @@ DIVERGED_FILE = "diverged.json"
 # How far each logger is, and what W&B calls the runs.
 LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.json"
 TENSORBOARD_DIRECTORY = "tensorboard"
-
-
-class ResultsError(WriteError):
-    """A result file could not be written; the message is one line."""
 
 
 def run_directory(config: Config) -> Path:
@@ -86,31 +82,14 @@ def holds_results(directory: Path, config: Config, copied: bytes = HEADER) -> bo
         return True
     found = metrics.read_bytes() if metrics.exists() else b""
     rows = found.removeprefix(HEADER).split(b"\n")[:-1]
-    is_untrained = found.startswith(HEADER) and all(row.split(b",")[-2] == b"0" for row in rows)
+    at_start = all(row.split(b",")[-2:-1] == [b"0"] for row in rows)
+    is_untrained = found.startswith(HEADER) and at_start
     return not copied.startswith(found) and not (is_untrained and saved == config)
 
 
 def write_config(directory: Path, config: Config) -> None:
     """Writes `config.json`."""
-    replace_json(directory / CONFIG_FILE, dataclasses.asdict(config))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file; the one before stays as it was until this one is complete."""
-    # Several processes may write the tables of a sweep.
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(text)
-    unfinished.rename(path)
-
-
-def replace_json(path: Path, values: Any) -> None:
-    """The same with values as JSON."""
-    replace_text(path, json.dumps(values, indent=2) + "\n")
-
-
-def read_json(path: Path, default: Any) -> Any:
-    """What is in a file, or a default where there is none."""
-    return json.loads(path.read_text()) if path.exists() else default
+    write_json(directory / CONFIG_FILE, dataclasses.asdict(config))
 
 
 def metrics_size(directory: Path) -> int:
@@ -125,7 +104,7 @@ def copy_run(directory: Path, config: Config, size: int | None) -> None:
       ConfigError: as `create_run_directory`.
     """
     metrics = directory / METRICS_FILE
-    copied = metrics.read_bytes()[:size] if metrics.exists() else b""
+    copied = read_bytes(metrics)[:size] if metrics.exists() else b""
     target = create_run_directory(config, copied=copied)
     (target / METRICS_FILE).write_bytes(copied)
 
@@ -134,23 +113,40 @@ def read_config(directory: Path) -> Config:
     """The configuration of the run in a directory.
 
     Raises:
-      ConfigError: if there is none, or it does not fit this version.
+      ConfigError: if there is none, it does not fit this version, or the directory has symbolic
+        links out of it.
     """
-    return read_config_file(directory / CONFIG_FILE, f"{directory} holds no run: {CONFIG_FILE}")
+    path = directory / CONFIG_FILE
+    if not os.path.lexists(path):
+        raise ConfigError(f"{directory} holds no run: there is no {CONFIG_FILE} in it")
+    config = read_config_file(path)
+    check_links(directory)
+    return config
 
 
-def read_config_file(path: Path, what: str) -> Config:
-    """A configuration as `write_config` writes it; `what` says what is missing if there is none.
+def read_config_file(path: Path) -> Config:
+    """A configuration as `write_config` writes it.
 
     Raises:
       ConfigError: if there is none, or it does not fit this version.
     """
-    try:
-        return from_nested(json.loads(path.read_text()))
-    except OSError as error:
-        raise ConfigError(f"{what} {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is not a configuration of this version: {error}") from error
+    with reading(path):
+        return from_nested(read_json(path, dict[str, Any]))
+
+
+def check_links(directory: Path) -> None:
+    """Makes sure that what is read and written below a directory is there, and nowhere else.
+
+    Raises:
+      ConfigError: for a symbolic link out of it, and for what is no file.
+    """
+    whole = os.path.realpath(directory)
+    for place, directories, files in os.walk(directory):
+        for path in (Path(place) / name for name in directories + files):
+            is_own = os.path.commonpath([whole, os.path.realpath(path)]) == whole
+            if not is_own or not (path.is_symlink() or path.is_file() or path.is_dir()):
+                what = "no file" if is_own else f"a symbolic link out of {directory}"
+                raise ConfigError(f"{path} is {what}: put the file there, or remove it")
 
 
 class MetricsFile:
@@ -160,7 +156,7 @@ class MetricsFile:
         """Creates the file with its header, or keeps so much of the one that is there.
 
         Raises:
-          ConfigError: if there is less of it.
+          ConfigError: if there is less of it, or it is damaged.
         """
         self._path = directory / METRICS_FILE
         self._experiment = config.experiment
@@ -168,12 +164,7 @@ class MetricsFile:
         if keep_bytes is None:
             self._append([METRIC_COLUMNS])
             return
-        present = self._path.stat().st_size if self._path.exists() else 0
-        if present < keep_bytes:
-            raise ConfigError(
-                f"{self._path} has {present} bytes and had {keep_bytes} at the checkpoint: "
-                "restore it from a copy"
-            )
+        read_metrics(directory, keep_bytes)
         os.truncate(self._path, keep_bytes)
 
     def size(self) -> int:
@@ -193,50 +184,67 @@ class MetricsFile:
 
     def _append(self, rows: Iterable[tuple]) -> None:
         try:
-            with self._path.open("a", newline="") as file:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows(rows)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise ResultsError(f"cannot write to {self._path}: {error.strerror}") from error
+            raise WriteError(f"cannot write to {self._path}: {error.strerror}") from error
 
 
 def write_diverged(directory: Path, env_steps: dict[int, int]) -> None:
     """Writes `diverged.json`: seed -> env step of the first non-finite update.
 
     Raises:
-      ResultsError: if it cannot be written.
+      WriteError: if it cannot be written.
     """
     write_json(directory / DIVERGED_FILE, env_steps)
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Writes a result file; the one before stays as it was until this one is complete.
+def read_diverged(directory: Path) -> dict[int, int]:
+    """What `write_diverged` wrote; empty if no seed diverged.
 
     Raises:
-      ResultsError: if it cannot be written.
+      ConfigError: if it is damaged.
     """
-    try:
-        replace_json(path, values)
-    except OSError as error:
-        raise ResultsError(f"cannot write to {path}: {error.strerror}") from error
+    return read_json(directory / DIVERGED_FILE, dict[int, int], {})
 
 
-def read_diverged(directory: Path) -> dict[int, int]:
-    """What `write_diverged` wrote; empty if no seed diverged."""
-    found = read_json(directory / DIVERGED_FILE, {})
-    return {int(seed): env_step for seed, env_step in found.items()}
+def read_metrics(
+    directory: Path, size: int | None = None
+) -> list[tuple[int, dict[int, dict[str, float]]]]:
+    """Every evaluation of the run in a directory: env step, and seed -> metric -> value.
 
+    Args:
+      directory: of the run.
+      size: bytes that were there at a checkpoint; what came after them is left out.
 
-def read_metrics(directory: Path) -> Iterator[tuple[int, dict[int, dict[str, float]]]]:
-    """Every evaluation of the run in a directory: env step, and seed -> metric -> value."""
-    with (directory / METRICS_FILE).open(newline="") as file:
-        rows = csv.DictReader(file)
-        for env_step, evaluation in itertools.groupby(rows, lambda row: int(row["env_step"])):
-            values: dict[int, dict[str, float]] = {}
-            for row in evaluation:
-                values.setdefault(int(row["seed"]), {})[row["metric"]] = float(row["value"])
-            yield env_step, values
+    Raises:
+      ConfigError: if it is damaged. The last line may have no end: a process was killed.
+    """
+    path = directory / METRICS_FILE
+    found: list[tuple[int, dict[int, dict[str, float]]]] = []
+    with reading(path, csv.Error):
+        data = read_bytes(path)
+        if size is not None and len(data) < size:
+            raise ConfigError(f"it has {len(data)} bytes and had {size} at the checkpoint")
+        text = data[:size].decode()
+        whole = text[: text.rfind("\n") + 1]
+        if size is not None and whole != text:
+            raise ConfigError("it was changed since the checkpoint")
+        rows = csv.DictReader(io.StringIO(whole))
+        missing = [name for name in METRIC_COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise ConfigError(f"it has no column {missing[0]}")
+        for row in rows:
+            try:
+                env_step, seed, value = int(row["env_step"]), int(row["seed"]), float(row["value"])
+            except (TypeError, ValueError):
+                raise ConfigError(f"line {rows.line_num} is damaged") from None
+            if not found or found[-1][0] != env_step:
+                found.append((env_step, {}))
+            found[-1][1].setdefault(seed, {})[row["metric"]] = value
+    return found
 
 
 def read_returns(directory: Path) -> dict[int, list[tuple[int, float]]]:
@@ -271,5 +279,4 @@ def draw_curve(directory: Path, config: Config) -> None:
     )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    figure.savefig(directory / CURVE_FILE, dpi=150)
-    pyplot.close(figure)
+    drawing.save(figure, directory / CURVE_FILE)

@@ -14,6 +14,8 @@ import yaml
 import envs
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
 from purejax_simba.defaults import with_agent_defaults
+from purejax_simba.errors import shown
+from purejax_simba.files import check_parts, read_bytes, reading
 from purejax_simba.names import all_settings, dotted, find_name, flatten, near, replace_values
 from purejax_simba.settings import declarations
 from purejax_simba.sweep.axes import Axis, Kind, Sampler, check_varies, parse_axis
@@ -138,25 +140,18 @@ def read_file(path: Path) -> SweepOptions:
     Raises:
       ConfigError: if there is none, or something in it is unknown.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
-        raise ConfigError(f"--file {path}: {reason}") from error
-    content = _run_python(path) if path.suffix == ".py" else _load_yaml(path, text)
+    with reading(path, yaml.YAMLError, advice="give a file of YAML, or of Python"):
+        text = read_bytes(path).decode()
+        content = None if path.suffix == ".py" else yaml.safe_load(text)
+        check_parts(content)
+    if path.suffix == ".py":
+        content = _run_python(path)
     if not isinstance(content, dict):
         raise ConfigError(f"--file {path} is no mapping: write `config:`, `task:`, `grid:` ...")
     try:
         return _read(content)
     except ConfigError as error:
         raise ConfigError(f"--file {path}: {error}") from error
-
-
-def _load_yaml(path: Path, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--file {path} is no YAML: {' '.join(str(error).split())}") from error
 
 
 def _run_python(path: Path) -> Any:
@@ -219,7 +214,7 @@ def _values(key: str, content: Any) -> dict[str, Any]:
 
 def _mapping(name: str, value: Any) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise ConfigError(f"{name} is {value!r}: write a mapping from names to values")
+        raise ConfigError(f"{name} is {shown(value)}: write a mapping from names to values")
     return value
 
 
