@@ -22,7 +22,8 @@ from purejax_simba.config import ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
 from purejax_simba.files import make_directory
-from purejax_simba.waiting import count_of
+from purejax_simba.stopping import stop_requests
+from purejax_simba.waiting import count_of, still
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,12 @@ def record(arguments: Arguments) -> None:
         arguments.seed,
         output,
     )
-    if to_minari:
-        description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
-        minari_format.write(own_id, dataset, description)
-    else:
-        d4rl.write(Path(output), dataset)
+    with stop_requests("writing the dataset") as request, still("writing the dataset"):
+        if to_minari:
+            description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
+            minari_format.write(own_id, dataset, description)
+        else:
+            d4rl.write(Path(output), dataset)
     print(
         f"{output}: {count_of(dataset.size, 'transition')} of "
         f"{count_of(dataset.ended.sum(), 'episode')}, mean return "
@@ -83,6 +85,8 @@ def record(arguments: Arguments) -> None:
         f"{dataset.origin.random_return:.1f})"
     )
     print(f"to train on it: python train.py --offline {output}")
+    if request.signal:
+        raise SystemExit(128 + request.signal)
 
 
 def main() -> int:
