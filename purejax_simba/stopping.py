@@ -36,7 +36,7 @@ class StopRequest:
       signal: which; None until then.
     """
 
-    def __init__(self, after: str = ""):
+    def __init__(self, after: str):
         """`after` says what is done before."""
         self.signal: signal.Signals | None = None
         self._after = after
@@ -79,8 +79,12 @@ class _Hearing:
         self._bell.setblocking(False)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
         self._usual_bell = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+        self._usual = self.take()
+
+    def take(self) -> dict[int, Any]:
+        """Takes the signals, also from a library that has since; returns how they were handled."""
         is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        self._usual = {
+        return {
             number: signal.signal(number, self._handle)
             for number in _NUMBERS
             if number is not signal.SIGHUP or not is_nohup
@@ -88,13 +92,9 @@ class _Hearing:
 
     def close(self) -> None:
         """Signals act as they did."""
-        self._restore()
+        _give_back(self._usual)
         signal.set_wakeup_fd(self._usual_bell)
         self._bell.close()
-
-    def _restore(self) -> None:
-        for number, handler in self._usual.items():
-            signal.signal(number, handler)
 
     def _handle(self, number: int, _: Any) -> None:
         self._num_handled += 1
@@ -109,7 +109,7 @@ class _Hearing:
             self.ended_by = self.ended_by or signal.Signals(number)
             raise Interrupted
         if not self._is_of_program:
-            self._restore()
+            _give_back(self._usual)
 
     def _listen(self) -> None:
         while word := self._ear.recv(1):
@@ -126,6 +126,11 @@ class _Hearing:
                 select.select([self._ear], [], [], PATIENCE)  # a further signal ends it now
                 _leave(heard)
         self._ear.close()
+
+
+def _give_back(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 _hearing: _Hearing | None = None
@@ -160,7 +165,7 @@ def is_interrupted() -> bool:
 
 
 @contextlib.contextmanager
-def stop_requests(after: str) -> Iterator[StopRequest]:
+def stop_requests(after: str = "what is under way") -> Iterator[StopRequest]:
     """Turns the first signal into a request; the second acts as usual.
 
     Outside the main thread, where Python takes no signals, nothing is ever requested.
@@ -173,11 +178,13 @@ def stop_requests(after: str) -> Iterator[StopRequest]:
         yield request
         return
     hearing = _hearing or _Hearing(is_of_program=False)
+    before = hearing.take() if hearing is _hearing else {}
     hearing.request = request
     try:
         yield request
     finally:
         hearing.request = None
+        _give_back(before)
         if hearing is not _hearing:
             hearing.close()
 

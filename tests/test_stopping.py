@@ -160,6 +160,12 @@ def test_a_wait_ends_with_a_signal(capsys):
     assert not StopRequest("").wait(0.01)
 
 
+def test_a_request_is_heard_where_a_library_has_taken_the_signal():
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + REQUESTED
+    status, words, _ = _stopped(code.replace("MILLIONS", "0.001"), signal.SIGTERM)
+    assert (status, words) == (143, f"SIGTERM: {SAID}")
+
+
 def test_ignored_hangups_stay_ignored():
     """As with `nohup`."""
     with _start("ready(); time.sleep(0.5)", preexec_fn=_ignore_hangups) as process:
