@@ -24,6 +24,8 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # For things to be put in order; then the program ends wherever it is.
 PATIENCE = 1.0
 
+_duties: list[Callable[[], object]] = []
+
 
 class Interrupted(KeyboardInterrupt):
     """A signal ends the program."""
@@ -44,9 +46,9 @@ class StopRequest:
 
     def hear(self, heard: signal.Signals) -> bool:
         """Says so, of the first signal; False for further ones."""
-        if self.signal is not None:
+        if self._is_said.is_set():
             return False
-        self.signal = heard
+        self.signal = self.signal or heard
         now = f" ({doing})" if (doing := waiting.doing()) else ""
         ends = "a second signal ends it at once"
         waiting.say(f"{heard.name}: stopping after {self._after}{now}; {ends}")
@@ -98,18 +100,32 @@ class _Hearing:
 
     def _handle(self, number: int, _: Any) -> None:
         self._num_handled += 1
-        own, request = self._num_handled, self.request
-        is_first = request is not None and request is not self._met
+        request = self.request
+        is_first = request is not self._met
         self._met = request
-        # What is under way now is what is to be said, and which signal was first.
-        deadline = time.monotonic() + PATIENCE
-        while self._num_said < own and time.monotonic() < deadline:
-            time.sleep(0.001)
-        if not is_first:
+        # What is under way now is what is to be said, and the listener knows what came first. It
+        # cannot say it where this thread was saying something.
+        self.wait_until_said(0.1)
+        if request is None or not is_first:
             self.ended_by = self.ended_by or signal.Signals(number)
             raise Interrupted
+        request.signal = request.signal or signal.Signals(number)
         if not self._is_of_program:
             _give_back(self._usual)
+
+    def leave(self, number: int) -> NoReturn:
+        """Ends the program, without waiting for what other threads compile."""
+        self.wait_until_said(PATIENCE)
+        for duty in reversed(_duties):
+            with contextlib.suppress(Exception):
+                duty()
+        os._exit(128 + number)
+
+    def wait_until_said(self, seconds: float) -> None:
+        """Returns when the listener has been told of all that the handler was."""
+        deadline = time.monotonic() + seconds
+        while self._num_said < self._num_handled and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _listen(self) -> None:
         while word := self._ear.recv(1):
@@ -124,7 +140,7 @@ class _Hearing:
             self._num_said += 1
             if ends:
                 select.select([self._ear], [], [], PATIENCE)  # a further signal ends it now
-                _leave(heard)
+                self.leave(heard)
         self._ear.close()
 
 
@@ -134,7 +150,6 @@ def _give_back(handlers: dict[int, Any]) -> None:
 
 
 _hearing: _Hearing | None = None
-_duties: list[Callable[[], object]] = []
 
 
 def hear() -> None:
@@ -148,12 +163,12 @@ def hear() -> None:
 
     def end_or_raise(*error: Any) -> None:
         if hearing.ended_by:
-            _leave(hearing.ended_by)
+            hearing.leave(hearing.ended_by)
         usual(*error)
 
     def end_or_show(lost: Any) -> None:
         if isinstance(lost.exc_value, Interrupted) and hearing.ended_by:
-            _leave(hearing.ended_by)
+            hearing.leave(hearing.ended_by)
         usual_unraisable(lost)
 
     sys.excepthook, sys.unraisablehook = end_or_raise, end_or_show
@@ -183,6 +198,7 @@ def stop_requests(after: str = "what is under way") -> Iterator[StopRequest]:
     try:
         yield request
     finally:
+        hearing.wait_until_said(PATIENCE)
         hearing.request = None
         _give_back(before)
         if hearing is not _hearing:
@@ -198,11 +214,3 @@ def in_any_case(duty: Callable[[], object]) -> Iterator[None]:
     finally:
         _duties.remove(duty)
         duty()
-
-
-def _leave(number: int) -> NoReturn:
-    """Ends the program, without waiting for what other threads compile."""
-    for duty in reversed(_duties):
-        with contextlib.suppress(Exception):
-            duty()
-    os._exit(128 + number)

@@ -88,6 +88,21 @@ in_c(300)
     assert _stopped(code, signal.SIGINT)[:2] == (130, "SIGINT: interrupted while compiling\n")
 
 
+def test_what_was_being_said_does_not_keep_it_from_being_said():
+    code = """
+class Slow:
+    def write(self, words):
+        if words == "a line":
+            ready()
+            while True: pass
+        sys.__stderr__.write(words)
+    def flush(self): sys.__stderr__.flush()
+sys.stderr = Slow()
+with still("compiling"): say("a line")
+"""
+    assert _stopped(code, signal.SIGTERM)[:2] == (143, "SIGTERM: interrupted while compiling\n")
+
+
 def test_what_others_make_of_the_interruption_is_not_an_error():
     code = """
 from purejax_simba.commands.outcome import one_line_errors

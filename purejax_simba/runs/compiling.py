@@ -106,8 +106,6 @@ def without_alarms() -> Iterator[None]:
     """
     reader, writer = os.pipe()
     screen = os.dup(2)
-    os.dup2(writer, 2)
-    os.close(writer)
 
     def pass_on() -> None:
         while words := os.read(reader, 2**16):
@@ -128,6 +126,8 @@ def without_alarms() -> Iterator[None]:
         passing_on.join(1.0)  # a process that was started meanwhile may still write
 
     with in_any_case(restore):
+        os.dup2(writer, 2)
+        os.close(writer)
         yield
 
 
