@@ -99,7 +99,7 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
             request = in_order.enter_context(stop_requests("the chunk under way"))
             runs = start.begin(setup.compiler, setup.placement, display.say)
             session = Session(setup, runs, files, checkpoints, record, display)
-            session.run(request)
+            session.run(request, is_new=start.checkpoint is None)
             seconds = time.monotonic() - begin
             session.complete()
         _save_policies(runs, files)
@@ -168,11 +168,11 @@ class Session:
         self.interactions = int(runs.counters.interactions)
         self._has_reported_withheld = self._has_saved = False
 
-    def run(self, request: StopRequest) -> None:
-        """Trains to the end, or until a signal."""
+    def run(self, request: StopRequest, is_new: bool) -> None:
+        """Trains to the end, or until a signal; what is new is evaluated before."""
         chunk, updates = FIRST_CHUNK, self._updates()
         self.record.training_begins(updates)
-        if not self.interactions:
+        if is_new:
             self._evaluate()
         _, stopped_by = _agree(0.0, request)
         while self.interactions < self.end and stopped_by is None:

@@ -349,12 +349,18 @@ def test_what_is_stopped_before_it_trains_goes_on_from_there(compiled_once, tmp_
 
     def evaluate_and_stop(self) -> None:
         evaluate(self)
-        signal.raise_signal(signal.SIGTERM)
+        if not self.interactions:
+            signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(session.Session, "_evaluate", evaluate_and_stop)
     with pytest.raises(SystemExit):
         experiment.train(config(tmp_path))
-    assert read_newest(run_directory(config(tmp_path)) / STATE_DIRECTORY).env_step == 0
+    directory = run_directory(config(tmp_path))
+    assert read_newest(directory / STATE_DIRECTORY).env_step == 0
+    # Which is not evaluated again.
+    experiment.resume(directory)
+    steps = [[step for step, _ in points] for points in read_returns(directory).values()]
+    assert steps == [list(range(0, STEPS + 1, INTERVAL))] * CONFIG.num_seeds
 
 
 KILLED = """
