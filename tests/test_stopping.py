@@ -122,17 +122,16 @@ REQUESTED = """
 with stopping.stop_requests("the chunk under way") as request:
     with still("training"):
         ready()
-        in_c(1)
+        in_c(MILLIONS)
         while request.signal is None: time.sleep(0.01)
     print("in order", flush=True)
-    in_c(MILLIONS)
 sys.exit(128 + request.signal)
 """
 SAID = "stopping after the chunk under way (training); a second signal ends it at once\n"
 
 
 def test_a_request_is_said_at_once_and_met_in_order():
-    status, words, _ = _stopped(REQUESTED.replace("MILLIONS", "0.001"), signal.SIGTERM)
+    status, words, _ = _stopped(REQUESTED.replace("MILLIONS", "1"), signal.SIGTERM)
     assert (status, words) == (143, f"SIGTERM: {SAID}")
 
 
@@ -177,7 +176,7 @@ def test_a_wait_ends_with_a_signal(capsys):
 
 def test_a_request_is_heard_where_a_library_has_taken_the_signal():
     code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + REQUESTED
-    status, words, _ = _stopped(code.replace("MILLIONS", "0.001"), signal.SIGTERM)
+    status, words, _ = _stopped(code.replace("MILLIONS", "1"), signal.SIGTERM)
     assert (status, words) == (143, f"SIGTERM: {SAID}")
 
 
@@ -266,5 +265,14 @@ def test_a_list_that_finds_no_room_says_so_in_one_line():
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
 def test_words_that_find_no_room_are_no_reason_to_end():
-    with Path("/dev/full").open("w") as full, _start("say('a'); ready()", stderr=full) as process:
+    code = """
+from purejax_simba.commands.outcome import one_line_errors
+with one_line_errors("do it again") as outcome:
+    say("a")
+    ready()
+sys.exit(outcome.status)
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full, _start(code, stderr=full, env=environment) as process:
         assert process.stdout.read() == "ready\n"
+        assert process.wait(60) == 0

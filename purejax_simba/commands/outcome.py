@@ -45,6 +45,11 @@ def one_line_errors(advice: str) -> Iterator[Outcome]:
         outcome.status = _status(error, advice)
         if outcome.status == 0:
             raise
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:  # words that find no room do not change how it ended
+            silence(sys.stderr)
 
 
 def _status(error: Exception, advice: str) -> int:
