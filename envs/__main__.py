@@ -8,6 +8,11 @@
 A command: it stands above all floors, so it may ask `purejax_simba` for a trained policy.
 """
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import argparse
 import sys
 import textwrap
@@ -18,6 +23,8 @@ import jax
 
 import envs
 from envs import rendering
+from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.waiting import count_of, still
 
 _COLUMNS = "{:34} {:>11} {:>6} {:>5} {:>6}  {}"
 
@@ -34,7 +41,7 @@ def list_tasks(suite: str | None, host_python: str) -> None:
     for name, tasks in chosen.items():
         new = [task for task in tasks if task not in shown]
         if not new:
-            print(f"\n{name}: {len(tasks)} tasks, listed above")
+            print(f"\n{name}: {count_of(len(tasks), 'task')}, listed above")
             continue
         shown.update(new)
         print(f"\n{name}")
@@ -107,17 +114,18 @@ def render(arguments: argparse.Namespace) -> None:
     if not rendering.can_draw(environment):
         _plot(environment, policy, arguments)
         return
-    steps = rendering.render(
-        environment,
-        policy,
-        arguments.output,
-        arguments.seed,
-        arguments.steps,
-        arguments.camera,
-        arguments.width,
-        arguments.height,
-    )
-    print(f"{arguments.output}: {steps} steps of {arguments.task}")
+    with still(f"playing and drawing {arguments.task}"):
+        steps = rendering.render(
+            environment,
+            policy,
+            arguments.output,
+            arguments.seed,
+            arguments.steps,
+            arguments.camera,
+            arguments.width,
+            arguments.height,
+        )
+    print(f"{arguments.output}: {count_of(steps, 'step')} of {arguments.task}")
 
 
 def _plot(
@@ -131,14 +139,16 @@ def _plot(
         )
     from purejax_simba.videos import draw_states
 
-    episode = rendering.play_one(environment, policy, arguments.seed, arguments.steps)
-    draw_states(arguments.output, {arguments.seed: episode})
-    print(f"{arguments.output}: {episode.length} steps of {arguments.task}, as plots")
+    with still(f"playing and drawing {arguments.task}"):
+        episode = rendering.play_one(environment, policy, arguments.seed, arguments.steps)
+        draw_states(arguments.output, {arguments.seed: episode})
+    steps = count_of(int(episode.length), "step")
+    print(f"{arguments.output}: {steps} of {arguments.task}, as plots")
 
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    try:
+    with one_line_errors("give the same command again") as outcome:
         if sys.argv[1:2] == ["render"]:
             render(_render_parser().parse_args(sys.argv[2:]))
         else:
@@ -149,10 +159,7 @@ def main() -> int:
             parser.add_argument("--host-python", default="", help="interpreter that has MyoSuite")
             arguments = parser.parse_args()
             list_tasks(arguments.suite, arguments.host_python)
-    except ValueError as error:  # of envs and of purejax_simba alike
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return outcome.status
 
 
 def _render_parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from purejax_simba.errors import FailedError
 from purejax_simba.program import Program
 from purejax_simba.runs.devices import make_mesh, runs_at_a_time
 from purejax_simba.settings import declarations, flag
+from purejax_simba.waiting import count_of
 
 GIB = 2**30
 # Settings of agents on which their memory depends.
@@ -137,7 +138,8 @@ def check_memory(
         what, name = largest(program)
         advice = f"--num-seeds {fits} or " if fits else ""
         raise ConfigError(
-            f"{runs} seeds need {(needed(own_runs) - data) / GIB:,.1f} GiB "
+            f"{count_of(runs, 'seed')} need{'s' if runs == 1 else ''} "
+            f"{(needed(own_runs) - data) / GIB:,.1f} GiB "
             f"({need.kept / GIB:,.2f} GiB each for good, most of it {what}) and "
             f"{(available - data) / GIB:.1f} GiB are free: give {advice}a smaller {name}"
         )
@@ -180,8 +182,8 @@ def clear_memory_errors(program: Program, num_runs: int) -> Iterator[None]:
         # What is in use now are these runs; some other program may have taken the rest.
         fits = runs_that_fit(program, num_runs - 1, statistics.get("bytes_limit"))
         raise OutOfMemoryError(
-            f"a device ran out of memory with {num_runs} runs: train {fits} at a time at most, or "
-            f"give a smaller {largest(program)[1]}"
+            f"a device ran out of memory with {count_of(num_runs, 'run')}: train {fits} at a time "
+            f"at most, or give a smaller {largest(program)[1]}"
         ) from error
 
 

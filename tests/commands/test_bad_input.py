@@ -164,7 +164,11 @@ VALUES = [
     row("train.py --distributed --process-id 0", "give all of --coordinator-address, --num-proc"),
 ]
 
+FULL = "cannot write to standard output: No space left on device"
 OUTPUTS = [
+    row("train.py --list-tasks", FULL, status=1, stdout="/dev/full"),
+    row(f"sweep.py --task {TASK} --dry-run", FULL, status=1, stdout="/dev/full"),
+    row("report index runs", FULL, status=1, stdout="/dev/full", writes=("runs",)),
     row(f"train.py {TINY} --output {DATA}", f"cannot write to {DATA}/mine/{TASK}...another --out"),
     row(f"train.py {TINY} --output {DATA}/x", "Not a directory): give another --output"),
     row(f"train.py {TINY} --output /dev/null", "Not a directory): give another --output"),
@@ -499,11 +503,16 @@ SWEEPS += [
     ),
     row(f"sweep.py --task {TASK} --experiment ../x", "--experiment is '../x': give one or more"),
     *(
-        row("sweep.py --merge x", "x/sweep.json", write("x/sweep.json", text))
+        row(
+            f"sweep.py --task {TASK} --experiment x --output .",
+            "x/sweep.json",
+            write("x/sweep.json", text),
+        )
         for text in ("[]", "null", "3", "{", DEEP, '{"axes": 3}', '{"tasks": [1]}')
     ),
 ]
 ENVS = [
+    row("envs", "cannot write to standard output: No space", status=1, stdout="/dev/full"),
     row("envs mujoko", "unknown suite 'mujoko': choose from"),
     row("envs --steps 3", "unrecognized arguments: --steps"),
     row("envs render dmc/cheetah-run", "the following arguments are required: --output"),

@@ -448,7 +448,7 @@ def test_the_index_has_what_others_have_too(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
     write_run(tmp_path / "scratch", "tried", "dmc/dog-run", [100, 200])
     line = write_index(tmp_path)
-    assert line == f"{tmp_path / 'README.md'}: 1 runs, without 1 that git ignores"
+    assert line == f"{tmp_path / 'README.md'}: 1 run, without 1 that git ignores"
     text = (tmp_path / "README.md").read_text()
     assert "mine" in text
     assert "tried" not in text
