@@ -436,7 +436,6 @@ SWEEPS = [
     row("sweep.py --num-seeds 0", "--num-seeds is 0"),
     row("sweep.py --seed 4294967296", "--seed is 4294967296...the same again"),
     row("sweep.py --preset paper", "invalid choice 'paper'...'design-study'"),
-    row("sweep.py --merge nowhere", "nowhere holds no sweep"),
     row(f"sweep.py --task {TASK} --output locked", "Permission denied", read_only("locked")),
     row(f"sweep.py --task {TASK} --output {DATA}", "cannot write"),
 ]
@@ -521,7 +520,7 @@ ENVS = [
     row(f"{RENDER} nowhere/x.gif", "nowhere is no directory: make it first"),
     row(f"{RENDER} locked/x.gif", "locked/x.gif cannot be written", read_only("locked")),
     row(f"{RENDER} x.png --policy nowhere", "nowhere holds no run"),
-    row(f"{RENDER} x.png --policy {RUN}", "was trained on gymnax/Pendulum-v1: draw that"),
+    row(f"{RENDER} x.png --policy {RUN}", "was trained on gymnax/Pendulum-v1"),
     row(f"{RENDER} x.png --camera moon", "no camera moon"),
     row(f"{RENDER} x.png --seed -1", "--seed is -1"),
     row(f"{RENDER} x.png --seed two", "argument --seed: invalid int value: 'two'"),
