@@ -6,7 +6,7 @@ Where a task has no picture, plots of what was observed and done take their plac
 import importlib.util
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,17 @@ from purejax_simba import drawing
 from purejax_simba.config import ConfigError
 from purejax_simba.evaluation import evaluation_policy
 from purejax_simba.program import Program
-from purejax_simba.runs.policies import Policy, read_policies
-from purejax_simba.runs.result_files import read_config, read_returns, replace_json
+from purejax_simba.runs.policies import Policy, finished_run, read_policies
+from purejax_simba.runs.result_files import read_returns, replace_json
 from purejax_simba.training import make_program
 
 VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"
 _MOSAIC_WIDTH = 1440  # at most, in pixels
 
 
-def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Path]:
+def make_videos(
+    directory: Path, width: int = 480, height: int = 360, given: Mapping[str, Any] | None = None
+) -> list[Path]:
     """Plays one episode with the final policy of every seed, and draws it.
 
     Writes `<run directory>/videos/`: `seed-<number>` and `mosaic`, each as mp4 (gif where
@@ -44,6 +46,7 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Pa
     Args:
       directory: of a finished run.
       width, height: of a seed's video in pixels, even numbers.
+      given: see `policies.load_policy`.
 
     Returns:
       The files.
@@ -51,10 +54,10 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Pa
     Raises:
       ConfigError, envs.TaskError: if there is no finished run, or nothing draws here.
     """
-    config = read_config(directory)
+    config = finished_run(directory, given)
     if envs.spec(config.task).physics:
         rendering.choose_backend()
-        config = replace(config, physics="mujoco")  # which can be drawn
+        config = replace(config, physics="mujoco", host_python="")  # which can be drawn
     program = make_program(config)
     policies = read_policies(directory, program)
     scene = None

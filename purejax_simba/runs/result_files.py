@@ -6,18 +6,18 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from purejax_simba import drawing
+from purejax_simba import drawing, trust
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import WriteError
-from purejax_simba.names import from_nested
+from purejax_simba.names import dotted, from_nested, plain_name, replace_values
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
-DIVERGED_FILE = "diverged.json"
+DIVERGED_FILE, RECORD_FILE = "diverged.json", "run.json"
 # How far each logger is, and what W&B calls the runs.
 LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.json"
 TENSORBOARD_DIRECTORY = "tensorboard"
@@ -95,27 +95,54 @@ def copy_metrics(directory: Path, target: Path, size: int | None) -> None:
     (target / METRICS_FILE).write_bytes((directory / METRICS_FILE).read_bytes()[:size])
 
 
-def read_config(directory: Path) -> Config:
-    """The configuration of the run in a directory.
+def read_config(directory: Path, given: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of the run in a directory, from which a program may be made.
+
+    Args:
+      directory: of the run.
+      given: what the user says about the code to run, see `trust.check`. His interpreter and
+        loggers are in the place of those in the file.
 
     Raises:
-      ConfigError: if there is none, or it does not fit this version.
+      ConfigError: if there is none, or it does not fit this version, or names code that is not
+        here.
     """
-    return read_config_file(directory / CONFIG_FILE, f"{directory} holds no run: {CONFIG_FILE}")
+    what = f"{directory} holds no run: {CONFIG_FILE}"
+    return read_config_file(directory / CONFIG_FILE, what, given)
 
 
-def read_config_file(path: Path, what: str) -> Config:
+def read_config_file(path: Path, what: str, given: Mapping[str, Any] | None = None) -> Config:
     """A configuration as `write_config` writes it; `what` says what is missing if there is none.
 
     Raises:
-      ConfigError: if there is none, or it does not fit this version.
+      ConfigError: as `read_config`.
     """
+    misfit = f"{path} is not a configuration of this version"
     try:
-        return from_nested(json.loads(path.read_text()))
+        values = dotted(json.loads(path.read_text()))
+        named = {plain_name(name): value for name, value in values.items()}
     except OSError as error:
         raise ConfigError(f"{what} {error.strerror}") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is not a configuration of this version: {error}") from error
+        raise ConfigError(f"{misfit}: {error}") from error
+    given = given or {}
+    trust.check(named, path, given, _registered_by(path.parent))
+    chosen = {name: given[name] for name in ("host_python", "loggers") if name in given}
+    try:
+        return replace_values(from_nested(values), chosen)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{misfit}: {error}") from error
+
+
+def _registered_by(directory: Path) -> trust.Modules:
+    """What the last session of a run says of it, if it can be read."""
+    try:
+        said = read_json(directory / RECORD_FILE, [{}])[-1].get("modules", {})
+        return {
+            name: {key: str(of[key]) for key in ("module", "file")} for name, of in said.items()
+        }
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return {}
 
 
 class MetricsFile:

@@ -29,6 +29,7 @@ from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.session_record import SessionRecord
 from purejax_simba.runs.starting import Start
 from purejax_simba.training import WITHHELD, Report
+from purejax_simba.trust import modules
 from purejax_simba.waiting import still
 
 CHUNK_SECONDS = 1.0
@@ -83,7 +84,7 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
     directories = [job.directory for job in setup.jobs]
     first_step = start.interactions * config.steps_per_interaction
     with (
-        SessionRecord(directories, num_runs, first_step) as record,
+        SessionRecord(directories, num_runs, first_step, modules(config)) as record,
         processes.clear_errors(spans_processes(config.devices_per_run)),
         envs.clear_errors(),
         clear_memory_errors(setup.compiler.program, num_runs),

@@ -21,9 +21,9 @@ from typing import Any
 import jax
 
 from purejax_simba.runs import processes
-from purejax_simba.runs.result_files import ResultsError, write_json
+from purejax_simba.runs.result_files import RECORD_FILE, ResultsError, write_json
+from purejax_simba.trust import Modules
 
-RECORD_FILE = "run.json"
 _PACKAGES = ("purejax_simba", "jax", "jaxlib", "numpy", "mujoco", "mujoco-mjx", "gymnax", "brax")
 RUNNING, FINISHED = "running", "finished"
 
@@ -34,13 +34,16 @@ class SessionRecord:
     As a context it notes how the session ended. Of several processes only the first writes.
     """
 
-    def __init__(self, directories: Sequence[Path], runs: int, env_step: int):
+    def __init__(
+        self, directories: Sequence[Path], runs: int, env_step: int, modules: Modules | None = None
+    ):
         """Begins a session.
 
         Args:
           directories: of the runs.
           runs: seeds of all configurations that train together.
           env_step: environment steps that each had taken before.
+          modules: that register what they train, if these are not our own.
 
         Raises:
           ResultsError: if it cannot be written.
@@ -56,6 +59,7 @@ class SessionRecord:
             "updated": now,
             "status": RUNNING,
             "versions": _versions(),
+            "modules": modules or {},
             "machine": _machine(),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "runs_together": runs,

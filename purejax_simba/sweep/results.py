@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from purejax_simba import trust
 from purejax_simba.aggregates import bootstrap_interval, interquartile_mean
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import flatten, from_nested, replace_values
@@ -23,7 +24,7 @@ from purejax_simba.runs.result_files import (
     write_json,
 )
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
-from purejax_simba.sweep.definition import differences, read_description
+from purejax_simba.sweep.definition import DEFINITION_FILE, differences, read_description
 
 TABLE_FILE, BEST_FILE = "sweep.csv", "best.json"
 
@@ -141,6 +142,7 @@ def read_results(directories: Sequence[Path]) -> Results:
       ConfigError: if they hold different sweeps, or nothing was evaluated yet.
     """
     description = _read_same(directories)
+    trust.check(description["config"], directories[0] / DEFINITION_FILE, trust.NOT_RUN)
     config = from_nested(description["config"])
     axes = tuple(_read_axis(text) for text in description["axes"])
     rows: dict[tuple[str, str], Row] = {}
@@ -178,7 +180,7 @@ def _read_rows(directory: Path, task: str, axes: Sequence[Axis]) -> Iterator[Row
         run = place / task
         score = score_of(run) if (run / CONFIG_FILE).exists() else None
         if score is not None:
-            known = flatten(read_config(run))
+            known = flatten(read_config(run, trust.NOT_RUN))
             values = {axis.name: known.get(axis.name) for axis in axes}
             yield Row(place.name if axes else "", task, values, run, score)
 

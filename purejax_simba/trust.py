@@ -1,0 +1,264 @@
+"""Code that files name: it is run only if it is here already, or at the user's own word.
+
+A run, a sweep or a dataset may come from somebody else. Their files name a task, an agent, loggers
+and an interpreter. What is registered here, or imported by the user's own process, may be named by
+anybody. A module that would have to be imported, and an interpreter that would be started, count
+only from the command line or from the caller, or after a yes at a terminal.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from purejax_simba.agents import registry
+from purejax_simba.config import Config, ConfigError
+
+# Modules that nobody needs to name: none, and those of our own packages.
+_OURS = ("", "envs", "purejax_simba")
+_ROOT = Path(__file__).parent.parent
+# Given to `check` where nothing is run: only the agent, whose settings are read, has to be known.
+NOT_RUN: Mapping[str, Any] = {"task": "", "host_python": "", "loggers": ()}
+# What the user said yes to in this process.
+_agreed: set["_Needed"] = set()
+
+# Setting -> the module that registers what it names, and its file, as `run.json` has them.
+Modules = Mapping[str, Mapping[str, str]]
+
+
+class _Needed(NamedTuple):
+    """Code that a file names and that is not here.
+
+    Attributes:
+      what: the module or the interpreter, in words.
+      flag: by which the user names it; empty if there is none.
+      module: that would be imported; empty for none in this process.
+      is_found: whether that can be done from here.
+      place: the directory of the module, where it cannot but is known.
+    """
+
+    what: str
+    flag: str
+    module: str = ""
+    is_found: bool = True
+    place: str = ""
+
+
+def check(
+    values: Mapping[str, Any],
+    source: Path | str,
+    given: Mapping[str, Any] | None = None,
+    recorded: Modules | None = None,
+) -> None:
+    """Makes sure that a file names no code but what is here.
+
+    Args:
+      values: of the file, by dotted name: `task`, `agent.name`, `host_python` and `loggers` count.
+      source: the file, or what it is called.
+      given: what the user says in place of them, likewise. Its modules are imported.
+      recorded: what is known of where they were registered.
+
+    Raises:
+      ConfigError: with the flags by which the user can name it.
+    """
+    given, recorded = given or {}, recorded or {}
+    from_file = {name: value for name, value in values.items() if name not in given}
+    python = {**values, **given}.get("host_python")
+    _use(given, python)
+    needed = [
+        *_agent(values.get("agent.name"), recorded.get("agent.name", {})),
+        *_task(from_file.get("task"), recorded.get("task", {}), python),
+        *_loggers(from_file.get("loggers")),
+        *_interpreter(from_file.get("host_python")),
+    ]
+    needed = [each for each in needed if each not in _agreed]
+    if not needed:
+        return
+    names = f"{source} names {' and '.join(each.what for each in needed)}"
+    if all(each.is_found for each in needed) and _says_yes(f"{names}: run that?"):
+        _agreed.update(needed)
+        for each in needed:
+            if each.module:
+                _import(each.module, f"{source}")
+        return
+    flags = " ".join(dict.fromkeys(each.flag for each in needed if each.flag))
+    places = os.pathsep.join(dict.fromkeys(each.place for each in needed if each.place))
+    words = [f"give {flags}"] if flags else []
+    if any(each.module for each in needed):
+        words.append("import it first in Python")
+    raise ConfigError(
+        f"{names}, and nothing is run because a file says so: if you trust it, "
+        + " or ".join(words)
+        + (f", with {places} on PYTHONPATH" if places else "")
+    )
+
+
+def _use(given: Mapping[str, Any], python: Any) -> None:
+    """Imports the modules that the user names, so that what they register is known."""
+    if "agent.name" in given:
+        registry.load(given["agent.name"])
+    task = given.get("task", "")
+    if ":" in task:
+        import envs
+
+        envs.spec(task)
+        module, own_id = envs.split_id(task)
+        if module and own_id not in envs.tasks() and not python:  # of a library, and made here
+            _import(module, task)
+
+
+def _import(module: str, named_by: str) -> None:
+    from envs.registry import import_for
+
+    import_for(named_by, module)
+
+
+def _task(task: Any, recorded: Mapping[str, str], python: Any) -> Iterator[_Needed]:
+    if not isinstance(task, str) or not (":" in task or recorded):
+        return
+    import envs
+
+    module, own_id = envs.split_id(task)
+    known = envs.spec(own_id).module if own_id in envs.tasks() else None
+    if not module and known is None:
+        module = recorded.get("module", "")
+    flag = f"--task {_shown(_with_module(module, own_id))}"
+    if module and python and task.startswith("gymnasium/"):  # for workers of that interpreter
+        yield _Needed(f"the module {_shown(module)}", flag)
+    elif module and module != known and module not in sys.modules:
+        yield _module(module, flag, recorded)
+
+
+def _agent(name: Any, recorded: Mapping[str, str]) -> Iterator[_Needed]:
+    if not isinstance(name, str) or name in registry.AGENTS:
+        return
+    module = recorded.get("module", name)
+    if recorded or (name.isidentifier() and _find(name)):  # or else it is misspelt
+        yield _module(module, f"--agent.name {_shown(name)}" if module == name else "", recorded)
+
+
+def _loggers(names: Any) -> Iterator[_Needed]:
+    names = [name for name in names or () if isinstance(name, str)]
+    for name in names:
+        module, colon, attribute = name.partition(":")
+        found = getattr(sys.modules.get(module), attribute, None) if colon else None
+        # Functions would do whatever they do, with a directory from others.
+        is_logger = isinstance(found, type) and hasattr(found, "write") and hasattr(found, "close")
+        if colon and not is_logger:
+            yield _module(module, f"--loggers {' '.join(map(_shown, names))}")
+
+
+def _interpreter(python: Any) -> Iterator[_Needed]:
+    if python:
+        shown = _shown(str(python))
+        yield _Needed(f"the interpreter {shown}", f"--host-python {shown}")
+
+
+def _module(module: str, flag: str, recorded: Mapping[str, str] | None = None) -> _Needed:
+    found, noted = _find(module), recorded or {}
+    file = noted.get("file", "") if noted.get("module") == module else ""
+    where = f" ({_shown(found or file)})" if found or file else ""
+    place = "" if found or not file else _shown(_path_for(module, file))
+    return _Needed(f"the module {_shown(module)}{where}", flag, module, bool(found), place)
+
+
+def _find(module: str) -> str:
+    """The file that would be imported from here, of the outermost package; empty if none."""
+    with contextlib.suppress(ImportError, ValueError):
+        found = importlib.util.find_spec(module.partition(".")[0])
+        if found is not None:
+            return found.origin or str(*(found.submodule_search_locations or ("",)))
+    return ""
+
+
+def _path_for(module: str, file: str) -> str:
+    """The directory from where Python finds a module that has this file."""
+    parts = module.split(".")
+    levels = len(parts) + (Path(file).stem == "__init__")
+    return str(Path(*Path(file).parts[:-levels]))
+
+
+def _shown(text: str) -> str:
+    """Text from a file as a word of a shell, on one line."""
+    return shlex.quote(text if text.isprintable() else ascii(text))
+
+
+def _says_yes(question: str) -> bool:
+    """Whether there is a terminal, and somebody at it who agrees."""
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def is_same_task(one: str, other: str) -> bool:
+    """Whether two ids are of one task, with the module that registers it or without."""
+    import envs
+
+    return one == other or envs.split_id(one)[1] == envs.split_id(other)[1]
+
+
+def _with_module(module: str, own_id: str) -> str:
+    family = "gymnasium/" if own_id.startswith("gymnasium/") else ""
+    return f"{family}{module}:{own_id.removeprefix(family)}"
+
+
+def full_id(task: str) -> str:
+    """The id of a task with the module that registers it, if that is not our own."""
+    import envs
+
+    module, own_id = envs.split_id(task)
+    module = module or envs.spec(task).module
+    return _with_module(module, own_id) if module.partition(".")[0] not in _OURS else task
+
+
+def modules(config: Config) -> dict[str, dict[str, str]]:
+    """The modules that register the task and the agent, but for our own; see `Modules`."""
+    import envs
+
+    agent = registry.AGENTS[config.agent.name].settings.__module__
+    names = {"task": envs.split_id(full_id(config.task))[0], "agent.name": envs.module_name(agent)}
+    return {
+        setting: {"module": name, "file": _file_of(name)}
+        for setting, name in names.items()
+        if name.partition(".")[0] not in _OURS
+    }
+
+
+def _file_of(module: str) -> str:
+    import envs
+
+    name = "__main__" if module == envs.module_name("__main__") else module
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return os.path.abspath(file) if file else ""
+
+
+def command(words: str, config: Config) -> str:
+    """A command about a run, with what the user has to say because files may not."""
+    known = modules(config)
+    flags, files = [], {each["module"]: each["file"] for each in known.values()}
+    if "task" in known:
+        flags += ["--task", full_id(config.task)]
+    if config.agent.name in known.get("agent.name", {}).values():
+        flags += ["--agent.name", config.agent.name]
+    if config.host_python:
+        flags += ["--host-python", config.host_python]
+    if own := [name.partition(":")[0] for name in config.loggers if ":" in name]:
+        flags += ["--loggers", *config.loggers]
+        files |= {module: _file_of(module) for module in own}
+    set_already = os.environ.get("PYTHONPATH", "")
+    known_paths = [_ROOT, *map(Path, set_already.split(os.pathsep))]
+    paths = {
+        place: None
+        for place in (_path_for(module, file) for module, file in files.items() if file)
+        if Path(place) not in known_paths and not Path(place).is_relative_to(sys.prefix)
+    }
+    prefix = ""
+    if paths:
+        prefix = f"PYTHONPATH={shlex.quote(os.pathsep.join(filter(None, [*paths, set_already])))} "
+    return prefix + " ".join([words, *map(shlex.quote, flags)])
