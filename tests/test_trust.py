@@ -19,6 +19,7 @@ import sweep
 import train
 from envs import __main__ as tasks
 from purejax_simba import evaluate, load_policy, resume, trust
+from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import __main__ as datasets
 from purejax_simba.datasets import loading, minari_format
@@ -199,11 +200,7 @@ def test_a_sweep_in_yaml_is_refused_with_the_flag(mark, run, tmp_path, name):
 @pytest.mark.parametrize("words", ["--file FILE.py", "--grid agent.name=hostile,random"])
 def test_what_the_user_writes_himself_is_his_word(mark, run, tmp_path, words):
     """A sweep in Python, or a grid on the command line."""
-    (tmp_path / "hostile" / "hostile.py").write_text(
-        "from purejax_simba.agents import random_actions, registry\n"
-        "class Own(random_actions.Random):\n    name = 'hostile'\n"
-        "registry.register(Own, random_actions.make)\n"
-    )
+    (tmp_path / "hostile" / "hostile.py").write_text(OWN_AGENT.replace("own_agent", "hostile"))
     (tmp_path / "file.py").write_text('sweep = {"grid": {"agent.name": ["hostile", "random"]}}')
     words = words.replace("FILE", str(tmp_path / "file"))
     config = f"--task {TASK} --output {tmp_path}/runs --total-env-steps 100000"
@@ -303,6 +300,33 @@ def test_a_run_remembers_the_module_of_its_task(run, tmp_path, monkeypatch):
         assert status == 2 and "holds no trained policy" in error
         status, _, error = run("train", "--evaluate", directory, "--task", TASK)
         assert status == 2 and "was trained on mine/still" in error
+
+
+OWN_AGENT = """
+from purejax_simba.agents import random_actions, registry
+
+class Own(random_actions.Random):
+    name = "own_agent"
+
+registry.register(Own, random_actions.make)
+"""
+
+
+def test_an_agent_of_ones_own_is_named_again(run, tmp_path, monkeypatch):
+    (tmp_path / "own_agent.py").write_text(OWN_AGENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    with forgetting("own_agent"):
+        config = Config(TASK, agent=agent_settings("own_agent"))
+        found = trust.modules(config)
+        advice = trust.command("X", config)
+    assert found == {"agent.name": {"module": "own_agent", "file": f"{tmp_path}/own_agent.py"}}
+    assert advice.endswith("X --agent.name own_agent")
+    directory = _directory(tmp_path / "runs", agent="own_agent")
+    with forgetting("own_agent"):
+        status, _, error = run("train", "--evaluate", directory)
+        assert status == 2 and "give --agent.name own_agent" in error
+        status, _, error = run("train", "--evaluate", directory, "--agent.name", "own_agent")
+        assert status == 2 and "holds no trained policy" in error
 
 
 @pytest.mark.slow
