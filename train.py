@@ -89,7 +89,7 @@ def parse(words: list[str]) -> Arguments:
     file, given = files.parse_known_args(words)[0], command_line.code(words)
     config = Config()
     if file.config is not None:
-        config = read_config_file(file.config, f"--config {file.config}:", given)
+        config = read_config_file(file.config, given)
     elif file.resume is not None:
         # Flags that are not given again are as they were.
         config = read_config(file.resume, given)

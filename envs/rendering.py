@@ -43,10 +43,13 @@ def check_output(output: Path) -> None:
     """Finds out before an episode is played whether its pictures can be written.
 
     Raises:
-      TaskError: for an unknown format, a missing directory or a missing package.
+      TaskError: for an unknown format, a missing directory or a missing package, or what is no
+        file.
     """
     if output.suffix not in FORMATS:
         raise TaskError(f"{output} has an unknown format: choose from {', '.join(FORMATS)}")
+    if output.exists() and not output.is_file():
+        raise TaskError(f"{output} is there and no file: give another --output")
     if not output.parent.is_dir():
         raise TaskError(f"{output.parent} is no directory: make it first")
     if output.suffix == ".mp4":

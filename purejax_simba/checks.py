@@ -1,21 +1,10 @@
 """What a configuration must fulfil before anything is compiled."""
 
 from purejax_simba.config import LEARNING_STARTS, Config, ConfigError, known
-from purejax_simba.names import flatten, settings_of
+from purejax_simba.names import check_values, flatten
 from purejax_simba.settings import flag
 
 NUM_SEEDS = 2**32
-
-
-def check_values(config: Config) -> None:
-    """Refuses values that are out of their own bounds, or none of the choices, whatever the others.
-
-    Raises:
-      ConfigError: for the first such value.
-    """
-    values = flatten(config)
-    for name, setting in settings_of(config).items():
-        setting.check(name, values[name])
 
 
 def check(config: Config, episode_length: int) -> None:

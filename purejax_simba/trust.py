@@ -14,11 +14,13 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from purejax_simba.agents import registry
 from purejax_simba.config import Config, ConfigError
 
+# Where settings say which code runs, by dotted name.
+NAMES = ("task", "agent.name", "host_python", "loggers")
 # Modules that nobody needs to name: none, and those of our own packages.
 _OURS = ("", "envs", "purejax_simba")
 _ROOT = Path(__file__).parent.parent
@@ -27,8 +29,16 @@ NOT_RUN: Mapping[str, Any] = {"task": "", "host_python": "", "loggers": ()}
 # What the user said yes to in this process.
 _agreed: set["_Needed"] = set()
 
-# Setting -> the module that registers what it names, and its file, as `run.json` has them.
-Modules = Mapping[str, Mapping[str, str]]
+
+class Module(TypedDict):
+    """A module that registers a task or an agent, and its file; empty if unknown."""
+
+    module: str
+    file: str
+
+
+# Of the settings `task` and `agent.name`, if their modules are not our own; `run.json` has them.
+Modules = dict[str, Module]
 
 
 class _Needed(NamedTuple):
@@ -58,7 +68,7 @@ def check(
     """Makes sure that a file names no code but what is here.
 
     Args:
-      values: of the file, by dotted name: `task`, `agent.name`, `host_python` and `loggers` count.
+      values: of the file, by dotted name; those of `NAMES` count.
       source: the file, or what it is called.
       given: what the user says in place of them, likewise. Its modules are imported.
       recorded: what is known of where they were registered.
@@ -71,8 +81,8 @@ def check(
     python = {**values, **given}.get("host_python")
     _use(given, python)
     needed = [
-        *_agent(values.get("agent.name"), recorded.get("agent.name", {})),
-        *_task(from_file.get("task"), recorded.get("task", {}), python),
+        *_agent(values.get("agent.name"), recorded.get("agent.name")),
+        *_task(from_file.get("task"), recorded.get("task"), python),
         *_loggers(from_file.get("loggers")),
         *_interpreter(from_file.get("host_python")),
     ]
@@ -118,28 +128,28 @@ def _import(module: str, named_by: str) -> None:
     import_for(named_by, module)
 
 
-def _task(task: Any, recorded: Mapping[str, str], python: Any) -> Iterator[_Needed]:
-    if not isinstance(task, str) or not (":" in task or recorded):
+def _task(task: Any, noted: Module | None, python: Any) -> Iterator[_Needed]:
+    if not isinstance(task, str) or not (":" in task or noted):
         return
     import envs
 
     module, own_id = envs.split_id(task)
     known = envs.spec(own_id).module if own_id in envs.tasks() else None
-    if not module and known is None:
-        module = recorded.get("module", "")
+    if not module and known is None and noted:
+        module = noted["module"]
     flag = f"--task {_shown(_with_module(module, own_id))}"
     if module and python and task.startswith("gymnasium/"):  # for workers of that interpreter
         yield _Needed(f"the module {_shown(module)}", flag)
     elif module and module != known and module not in sys.modules:
-        yield _module(module, flag, recorded)
+        yield _module(module, flag, noted)
 
 
-def _agent(name: Any, recorded: Mapping[str, str]) -> Iterator[_Needed]:
+def _agent(name: Any, noted: Module | None) -> Iterator[_Needed]:
     if not isinstance(name, str) or name in registry.AGENTS:
         return
-    module = recorded.get("module", name)
-    if recorded or (name.isidentifier() and _find(name)):  # or else it is misspelt
-        yield _module(module, f"--agent.name {_shown(name)}" if module == name else "", recorded)
+    module = noted["module"] if noted else name
+    if noted or (name.isidentifier() and _find(name)):  # or else it is misspelt
+        yield _module(module, f"--agent.name {_shown(name)}" if module == name else "", noted)
 
 
 def _loggers(names: Any) -> Iterator[_Needed]:
@@ -159,9 +169,9 @@ def _interpreter(python: Any) -> Iterator[_Needed]:
         yield _Needed(f"the interpreter {shown}", f"--host-python {shown}")
 
 
-def _module(module: str, flag: str, recorded: Mapping[str, str] | None = None) -> _Needed:
-    found, noted = _find(module), recorded or {}
-    file = noted.get("file", "") if noted.get("module") == module else ""
+def _module(module: str, flag: str, noted: Module | None = None) -> _Needed:
+    found = _find(module)
+    file = noted["file"] if noted and noted["module"] == module else ""
     where = f" ({_shown(found or file)})" if found or file else ""
     place = "" if found or not file else _shown(_path_for(module, file))
     return _Needed(f"the module {_shown(module)}{where}", flag, module, bool(found), place)
@@ -217,7 +227,7 @@ def full_id(task: str) -> str:
     return _with_module(module, own_id) if module.partition(".")[0] not in _OURS else task
 
 
-def modules(config: Config) -> dict[str, dict[str, str]]:
+def modules(config: Config) -> Modules:
     """The modules that register the task and the agent, but for our own; see `Modules`."""
     import envs
 
@@ -244,7 +254,7 @@ def command(words: str, config: Config) -> str:
     flags, files = [], {each["module"]: each["file"] for each in known.values()}
     if "task" in known:
         flags += ["--task", full_id(config.task)]
-    if config.agent.name in known.get("agent.name", {}).values():
+    if "agent.name" in known and known["agent.name"]["module"] == config.agent.name:
         flags += ["--agent.name", config.agent.name]
     if config.host_python:
         flags += ["--host-python", config.host_python]

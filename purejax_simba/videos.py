@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,25 @@ from envs import rendering
 from purejax_simba import drawing
 from purejax_simba.config import ConfigError
 from purejax_simba.evaluation import evaluation_policy
+from purejax_simba.files import write_json
 from purejax_simba.program import Program
 from purejax_simba.runs.policies import Policy, finished_run, read_policies
-from purejax_simba.runs.result_files import read_returns, replace_json
+from purejax_simba.runs.result_files import read_returns
 from purejax_simba.training import make_program
 
 VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"
 _MOSAIC_WIDTH = 1440  # at most, in pixels
+
+
+# A video, and all of them; see `make_videos`.
+Film = TypedDict("Film", {"file": str, "return": float})
+
+
+class Index(TypedDict):
+    best: int | None
+    median: int | None
+    mosaic: str
+    seeds: dict[str, Film]
 
 
 def make_videos(
@@ -74,7 +86,7 @@ def make_videos(
     try:
         target.mkdir(exist_ok=True)
         files = _film(target, scene, episodes) if scene else _plot(target, episodes)
-        replace_json(target / INDEX_FILE, _index(directory, episodes, files))
+        write_json(target / INDEX_FILE, _index(directory, episodes, files))
     except OSError as error:
         raise ConfigError(f"cannot write to {target} ({error.strerror}): make room") from error
     return files
@@ -97,9 +109,7 @@ def _return(episode: rendering.Episode) -> float:
     return float(episode.rewards[: int(episode.length)].sum())
 
 
-def _index(
-    directory: Path, episodes: dict[int, rendering.Episode], files: Sequence[Path]
-) -> dict[str, Any]:
+def _index(directory: Path, episodes: dict[int, rendering.Episode], files: Sequence[Path]) -> Index:
     final = {seed: points[-1][1] for seed, points in read_returns(directory).items()}
     # What is NaN is worse than anything.
     rank = {seed: math.inf if math.isnan(value) else -value for seed, value in final.items()}
@@ -192,5 +202,4 @@ def _draw_states(output: Path, episodes: dict[int, rendering.Episode]) -> None:
         column[-1].set_xlabel("step")
     for axis, name in zip(axes[:, 0], ("observation", "action", "reward"), strict=True):
         axis.set_ylabel(name)
-    figure.savefig(output, dpi=100)
-    pyplot.close(figure)
+    drawing.save(figure, output, dpi=100)

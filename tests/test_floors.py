@@ -52,6 +52,7 @@ FLOORS = {
         "purejax_simba.aggregates",
         "purejax_simba.drawing",
         "purejax_simba.errors",
+        "purejax_simba.files",
         "purejax_simba.settings",
         "purejax_simba.waiting",
     ),

@@ -123,6 +123,8 @@ HOSTILE = {
 LOGGERS = {
     "logger": ({"loggers": ["tensorboard", "hostile:Lines"]}, "--loggers tensorboard hostile:"),
     "function": ({"loggers": ["runpy:run_path"]}, "--loggers runpy:run_path"),
+    "words": ({"loggers": "tensorboard hostile:Lines"}, "--loggers tensorboard hostile:Lines"),
+    "spaces": ({"task": "  hostile:mine/x "}, "--task hostile:mine/x"),
 }
 READERS = {
     "evaluate": "train --evaluate RUN",

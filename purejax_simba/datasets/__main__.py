@@ -4,6 +4,7 @@ python -m purejax_simba.datasets <run directory> --episodes 100 --output minari/
 python -m purejax_simba.datasets <run directory> --noise 0.3 --output pendulum.hdf5
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
+from purejax_simba.files import make_directory
 from purejax_simba.waiting import still
 
 
@@ -59,8 +61,10 @@ def record(arguments: Arguments) -> None:
             f"--output {output}: give {minari_format.PREFIX}<id>, or a file that ends in "
             f"{' or '.join(d4rl.SUFFIXES)}"
         )
-    elif Path(output).exists():
+    elif os.path.lexists(output):
         raise ConfigError(f"{output} exists already: give another --output, or remove it")
+    else:
+        make_directory(Path(output).parent)
     own = {
         "task": arguments.task,
         "agent.name": arguments.agent,

@@ -14,7 +14,7 @@ from string import Template
 import pandas as pd
 import plotly.offline
 
-from purejax_simba.config import ConfigError
+from purejax_simba.files import check_output, write_text
 from purejax_simba.report import figures, tables
 from purejax_simba.report.charts import Figure, Panel, Series, chart
 from purejax_simba.report.methods import Methods, is_ambiguous
@@ -24,7 +24,6 @@ from purejax_simba.report.sections import Charts, Section, cards, details, note,
 from purejax_simba.report.sessions import overview, sessions_of, troubles_of
 from purejax_simba.report.style import looks
 from purejax_simba.report.sweeps import sweep_section
-from purejax_simba.runs.result_files import replace_text
 from purejax_simba.waiting import still
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -78,6 +77,7 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
     Raises:
       ConfigError: if a path does not exist, or the page cannot be written.
     """
+    check_output(output)
     collection = read(paths)
     methods, runs = Methods(collection), collection.runs
     charts = Charts()
@@ -107,11 +107,7 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
         plotly=plotly.offline.get_plotlyjs(),
         script=(_ASSETS / "page.js").read_text(),
     )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(output, page)
-    except OSError as error:
-        raise ConfigError(f"cannot write {output}: {error.strerror}") from error
+    write_text(output, page)
     size = os.path.getsize(output) / 1e6
     omitted = f", {len(collection.left_out)} things left out" if collection.left_out else ""
     return f"{output}: {count}{omitted}, {size:.1f} MB"
@@ -294,4 +290,4 @@ def _link(path: Path, place: Path) -> str:
 
 
 def _relative(path: Path, place: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), place)).as_posix()
+    return Path(os.path.relpath(os.path.realpath(path), place)).as_posix()

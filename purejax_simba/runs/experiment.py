@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from purejax_simba import loggers, trust
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.defaults import with_agent_defaults
+from purejax_simba.files import read_json, write_json
 from purejax_simba.names import flatten
 from purejax_simba.runs import processes, result_files
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint, read_newest
@@ -62,7 +63,7 @@ def train(config: Config) -> Path:
       ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
       SystemExit: after a signal, with the status that shells give it (130, 143).
       envs.HostEnvironmentError: if an environment fails; the results so far are in the files.
-      CheckpointError, ResultsError: if files cannot be written; likewise.
+      CheckpointError, WriteError: if files cannot be written; likewise.
       OutOfMemoryError: if a device has less memory than it said; likewise.
     """
     compiler = Compiler(make_program(config))
@@ -111,7 +112,7 @@ def resume(
     setup = _set_up(compiler, [job])
     check_differences(with_agent_defaults(saved), config)
     with RunLock(job.directory):
-        start = Start.at(read_newest(directory / STATE_DIRECTORY), reset)
+        start = Start.at(read_newest(directory / STATE_DIRECTORY), [job], reset)
         if reset and start.interactions >= setup.end:
             raise ConfigError(
                 f"{directory} is trained to its end: with --reset give more env steps"
@@ -127,6 +128,7 @@ def _advice(job: Job) -> str:
 
 def _take_over(directory: Path, job: Job, metrics_bytes: int | None) -> None:
     """Makes a directory that of a job which goes on, with the results so far."""
+    result_files.read_metrics(directory, metrics_bytes)  # which refuses what is damaged
     if job.directory == directory:
         result_files.write_config(directory, job.config)
     else:
@@ -158,10 +160,10 @@ def run_together(
     """
     setup = _set_up(compiler, jobs, until)
     if has_checkpoint(directory / STATE_DIRECTORY):
-        start = Start.at(read_newest(directory / STATE_DIRECTORY))
+        start = Start.at(read_newest(directory / STATE_DIRECTORY), jobs)
     elif survivors is not None:
         checkpoint = read_newest(survivors.directory / STATE_DIRECTORY)
-        start = Start.at(checkpoint.of_jobs(survivors.jobs))
+        start = Start.at(checkpoint.of_jobs(survivors.jobs), jobs)
     else:
         arrays = from_earlier_run(compiler.program, setup.placement, jobs)
         sizes = processes.first_does(lambda: _begin(jobs, directory))
@@ -181,8 +183,11 @@ def _begin(jobs: Sequence[Job], directory: Path) -> Sequence[int | None]:
     # Those of the first time count, before a process was killed perhaps.
     path = directory / "metrics_bytes.json"
     if not path.exists():
-        result_files.replace_json(path, sizes)
-    return result_files.read_json(path, sizes)
+        write_json(path, sizes)
+    known = read_json(path, list[int])
+    if len(known) != len(jobs):
+        raise ConfigError(f"{path} is of {len(known)} jobs and not of {len(jobs)}: remove it")
+    return known
 
 
 @still("finding the memory that it takes", processes.say)

@@ -54,7 +54,11 @@ class JobFiles:
     """
 
     def __init__(self, job: Job, first_run: int, metrics_bytes: int | None):
-        """Opens `metrics.csv`, and keeps so many bytes of it; None for a new file."""
+        """Opens `metrics.csv`, and keeps so many bytes of it; None for a new file.
+
+        Raises:
+          ConfigError: if one of the files is damaged.
+        """
         self.job = job
         self.runs = slice(first_run, first_run + job.config.num_seeds)
         self._metrics: result_files.MetricsFile | None = None
@@ -62,6 +66,7 @@ class JobFiles:
         if processes.is_first():
             self._metrics = result_files.MetricsFile(job.directory, job.config, metrics_bytes)
             self._loggers = Loggers(job.directory, job.config)
+            result_files.read_diverged(job.directory)  # damage is said before it takes long
 
     def write(self, env_step: int, report: Report) -> dict[int, float]:
         """Appends an evaluation to the file, but for diverged runs; returns seed -> return.

@@ -17,7 +17,7 @@ from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
 from purejax_simba.program import Program
-from purejax_simba.runs.checkpoint import named_leaves, read_tree, save_tree, tree_of
+from purejax_simba.runs.checkpoint import named_leaves, read_arrays, tree_of, write_arrays
 from purejax_simba.runs.devices import (
     PER_RUN,
     join_runs,
@@ -47,13 +47,16 @@ def save_policies(directory: Path, policy: Policy, places: Sequence[int] | None 
       directory: of the run.
       policy: of the runs.
       places: where these belong among those that are there; default: in place of all.
+
+    Raises:
+      CheckpointError: if they cannot be written.
     """
     policy = jax.device_get(policy)
     path = directory / POLICY_DIRECTORY
     if places is not None and path.exists():
-        known = tree_of(named_leaves(read_tree(path)), policy, lambda _, array, __: array)
+        known = tree_of(read_arrays(path), policy, lambda _, array, __: array)
         policy = jax.tree.map(lambda old, new: _with_rows(old, places, new), known, policy)
-    save_tree(path, policy, force=True)
+    write_arrays(path, named_leaves(policy))
 
 
 def _of_run(policy: Policy, index: int) -> Policy:
@@ -72,7 +75,8 @@ def read_policies(directory: Path, program: Program) -> Policy:
     """The policies that `save_policies` wrote, of all seeds.
 
     Raises:
-      ConfigError: if there are none, or they do not fit the configuration.
+      ConfigError: if there are none, they are not as they were written, or they do not fit the
+        configuration.
     """
     path = directory / POLICY_DIRECTORY
     if not path.exists():
@@ -94,7 +98,8 @@ def read_policies(directory: Path, program: Program) -> Policy:
         )
 
     shapes = shapes_of_runs(jax.eval_shape(of_one), program.config.num_seeds)
-    return tree_of(named_leaves(read_tree(path)), shapes, refuse)
+    advice = f"restore it from a copy, or write it anew: python train.py --resume {directory}"
+    return tree_of(read_arrays(path, advice), shapes, refuse)
 
 
 def finished_run(directory: Path, given: Mapping[str, Any] | None = None) -> Config:

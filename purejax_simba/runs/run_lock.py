@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from purejax_simba.config import ConfigError
+from purejax_simba.files import read_json
 from purejax_simba.runs import processes
 from purejax_simba.runs.session_record import utc_now
 
@@ -150,7 +151,7 @@ def _is_alive(owner: dict[str, Any]) -> bool | None:
     own = _identity()
     if any(owner.get(key) != own[key] for key in ("host", "machine")) or not own["started"]:
         return None
-    return _started(owner["pid"]) == owner["started"]
+    return _started(owner.get("pid")) == owner.get("started")
 
 
 def _name(owner: dict[str, Any]) -> str:
@@ -158,7 +159,7 @@ def _name(owner: dict[str, Any]) -> str:
     return f"process {pid} on {host}, begun {begun}"
 
 
-def _started(pid: int) -> str:
+def _started(pid: Any) -> str:
     """When a process began, in ticks since the machine did; empty if there is none."""
     state, *fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split() or [""]
     is_dead = state in ("", "Z", "X")  # killed, and its parent has not asked yet
@@ -168,10 +169,9 @@ def _started(pid: int) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """What a lock says; nothing if it is not there or not written yet."""
     try:
-        values = json.loads(_text(path))
-    except ValueError:
+        return read_json(path, dict[str, Any])
+    except ConfigError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _text(path: Path | str) -> str:

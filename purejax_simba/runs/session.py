@@ -17,7 +17,7 @@ from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.defaults import not_in_recipe
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.runs import processes
-from purejax_simba.runs.checkpoint import STATE_DIRECTORY, CheckpointWriter
+from purejax_simba.runs.checkpoint import STATE_DIRECTORY, CheckpointWriter, Notes
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import spans_processes
 from purejax_simba.runs.jobs import Job, JobFiles, open_files
@@ -279,7 +279,7 @@ class Session:
         snapshot = self.runs.snapshot(with_replay)
         if not processes.is_first():
             return
-        notes = {
+        notes: Notes = {
             "interactions": self.interactions,
             "replay": with_replay,
             "metrics_bytes": [each.metrics_bytes() for each in self.files],

@@ -18,7 +18,7 @@ from purejax_simba.sweep.plots import draw_plots
 from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, write_results
 from purejax_simba.sweep.running import SweepError, begin_sweep, count_of, run_sweep
 from purejax_simba.sweep.side_by_side import divide_devices, run_shards
-from purejax_simba.waiting import still
+from purejax_simba.waiting import say, still
 
 _NO_LIMIT = 1_000_000
 
@@ -134,5 +134,7 @@ def _report(directories: Sequence[Path], target: Path) -> None:
         results = read_results(directories)
         write_results(results, target)
         draw_plots(results, target)
+    for line in results.left_out:
+        say(f"left out: {line}")
     print(ranking(results))
     print(f"tables and plots are in {target}, the best configuration in {BEST_FILE} there")

@@ -16,6 +16,8 @@ from purejax_simba import trust
 from purejax_simba.agents import registry
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
 from purejax_simba.defaults import with_agent_defaults
+from purejax_simba.errors import shown
+from purejax_simba.files import check_parts, read_bytes, reading
 from purejax_simba.names import (
     all_settings,
     dotted,
@@ -150,13 +152,13 @@ def read_file(path: Path, given: Mapping[str, Any] | None = None) -> SweepOption
       ConfigError: if there is none, or something in it is unknown, or YAML names code that is not
         here.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
-        raise ConfigError(f"--file {path}: {reason}") from error
     is_code = path.suffix == ".py"
-    content = _run_python(path) if is_code else _load_yaml(path, text)
+    with reading(path, yaml.YAMLError, advice="give a file of YAML, or of Python"):
+        text = read_bytes(path).decode()
+        content = None if is_code else yaml.safe_load(text)
+        check_parts(content)
+    if is_code:
+        content = _run_python(path)
     if not isinstance(content, dict):
         raise ConfigError(f"--file {path} is no mapping: write `config:`, `task:`, `grid:` ...")
     for agent in _agents(content):
@@ -184,13 +186,6 @@ def _agents(content: dict[Any, Any]) -> Iterator[str]:
         for name, value in dotted(group).items() if isinstance(group, dict) else ():
             if plain_name(name) == "agent.name":
                 yield from (agent for agent in _list(value) if isinstance(agent, str))
-
-
-def _load_yaml(path: Path, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--file {path} is no YAML: {' '.join(str(error).split())}") from error
 
 
 def _run_python(path: Path) -> Any:
@@ -253,7 +248,7 @@ def _values(key: str, content: Any) -> dict[str, Any]:
 
 def _mapping(name: str, value: Any) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise ConfigError(f"{name} is {value!r}: write a mapping from names to values")
+        raise ConfigError(f"{name} is {shown(value)}: write a mapping from names to values")
     return value
 
 

@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_shown(tmp_path):
         "unconfigured/dmc/dog-run/config.json is missing",
         "garbled/dmc/dog-run/config.json cannot be read",
         "garbled/dmc/dog-run/diverged.json cannot be read",
-        "garbled/dmc/dog-run/run.json is damaged",
+        "garbled/dmc/dog-run/run.json cannot be read",
         "cut/dmc/dog-run/metrics.csv 1 of its lines are damaged",
         "binary/dmc/dog-run/metrics.csv is no result file",
         "unevaluated/dmc/dog-run has no metrics.csv",
