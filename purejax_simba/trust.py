@@ -12,15 +12,16 @@ import importlib.util
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from purejax_simba.agents import registry
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.names import all_settings, plain_name
 
 # Where settings say which code runs, by dotted name.
-NAMES = ("task", "agent.name", "host_python", "loggers")
+_NAMES = ("task", "agent.name", "host_python", "loggers")
 # Modules that nobody needs to name: none, and those of our own packages.
 _OURS = ("", "envs", "purejax_simba")
 _ROOT = Path(__file__).parent.parent
@@ -68,7 +69,7 @@ def check(
     """Makes sure that a file names no code but what is here.
 
     Args:
-      values: of the file, by dotted name; those of `NAMES` count.
+      values: of the file, as `said` has them.
       source: the file, or what it is called.
       given: what the user says in place of them, likewise. Its modules are imported.
       recorded: what is known of where they were registered.
@@ -77,14 +78,15 @@ def check(
       ConfigError: with the flags by which the user can name it.
     """
     given, recorded = given or {}, recorded or {}
-    from_file = {name: value for name, value in values.items() if name not in given}
-    python = {**values, **given}.get("host_python")
+    python, task = {**values, **given}.get("host_python"), values.get("task", "")
     _use(given, python)
+    if "task" in given and (given["task"] == task or not is_same_task(given["task"], task)):
+        task = ""  # that of the file does not count; another name for the same does
     needed = [
         *_agent(values.get("agent.name"), recorded.get("agent.name")),
-        *_task(from_file.get("task"), recorded.get("task"), python),
-        *_loggers(from_file.get("loggers")),
-        *_interpreter(from_file.get("host_python")),
+        *_task(task, recorded.get("task"), python),
+        *_loggers(values.get("loggers", ()) if "loggers" not in given else ()),
+        *_interpreter(values.get("host_python", "") if "host_python" not in given else ""),
     ]
     needed = [each for each in needed if each not in _agreed]
     if not needed:
@@ -108,6 +110,16 @@ def check(
     )
 
 
+def said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the values of a file, by dotted name, say of code: for `check`.
+
+    Raises:
+      ConfigError: for a value of another type.
+    """
+    known, named = all_settings(), {plain_name(name): value for name, value in values.items()}
+    return {name: known[name].parse(name, named[name]) for name in _NAMES if name in named}
+
+
 def _use(given: Mapping[str, Any], python: Any) -> None:
     """Imports the modules that the user names, so that what they register is known."""
     if "agent.name" in given:
@@ -128,8 +140,8 @@ def _import(module: str, named_by: str) -> None:
     import_for(named_by, module)
 
 
-def _task(task: Any, noted: Module | None, python: Any) -> Iterator[_Needed]:
-    if not isinstance(task, str) or not (":" in task or noted):
+def _task(task: str, noted: Module | None, python: Any) -> Iterator[_Needed]:
+    if not task or not (":" in task or noted):
         return
     import envs
 
@@ -144,16 +156,15 @@ def _task(task: Any, noted: Module | None, python: Any) -> Iterator[_Needed]:
         yield _module(module, flag, noted)
 
 
-def _agent(name: Any, noted: Module | None) -> Iterator[_Needed]:
-    if not isinstance(name, str) or name in registry.AGENTS:
+def _agent(name: str | None, noted: Module | None) -> Iterator[_Needed]:
+    if name is None or name in registry.AGENTS:
         return
     module = noted["module"] if noted else name
     if noted or (name.isidentifier() and _find(name)):  # or else it is misspelt
         yield _module(module, f"--agent.name {_shown(name)}" if module == name else "", noted)
 
 
-def _loggers(names: Any) -> Iterator[_Needed]:
-    names = [name for name in names or () if isinstance(name, str)]
+def _loggers(names: Sequence[str]) -> Iterator[_Needed]:
     for name in names:
         module, colon, attribute = name.partition(":")
         found = getattr(sys.modules.get(module), attribute, None) if colon else None
@@ -163,9 +174,9 @@ def _loggers(names: Any) -> Iterator[_Needed]:
             yield _module(module, f"--loggers {' '.join(map(_shown, names))}")
 
 
-def _interpreter(python: Any) -> Iterator[_Needed]:
+def _interpreter(python: str) -> Iterator[_Needed]:
     if python:
-        shown = _shown(str(python))
+        shown = _shown(python)
         yield _Needed(f"the interpreter {shown}", f"--host-python {shown}")
 
 

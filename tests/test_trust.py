@@ -331,6 +331,17 @@ def test_an_agent_of_ones_own_is_named_again(run, tmp_path, monkeypatch):
         assert status == 2 and "holds no trained policy" in error
 
 
+@pytest.mark.parametrize("reader", ["evaluate", "resume"])
+def test_another_module_of_the_same_task_is_another_word(mark, run, tmp_path, monkeypatch, reader):
+    (tmp_path / "own_still.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    directory = _directory(tmp_path / "runs", task="hostile:mine/still")
+    with forgetting("own_still"):
+        status, _, error = run("train", f"--{reader}", directory, *GIVEN)
+    assert not mark.exists()
+    assert status == 2 and "give --task hostile:mine/still" in error
+
+
 @pytest.mark.slow
 def test_whatever_is_done_with_it_takes_the_module(run, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)

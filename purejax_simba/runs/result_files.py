@@ -14,7 +14,7 @@ from purejax_simba import drawing, trust
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import WriteError
 from purejax_simba.files import read_bytes, read_json, reading, write_json
-from purejax_simba.names import all_settings, dotted, from_nested, plain_name, replace_values
+from purejax_simba.names import dotted, from_nested, replace_values
 from purejax_simba.runs.session_record import read_sessions
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
@@ -104,8 +104,7 @@ def read_config_file(path: Path, given: Mapping[str, Any] | None = None) -> Conf
     given = given or {}
     with reading(path):
         values = dotted(read_json(path, dict[str, Any]))
-        named, known = {plain_name(name): each for name, each in values.items()}, all_settings()
-        code = {n: known[n].parse(n, named[n]) for n in trust.NAMES if n in named}
+        code = trust.said(values)
     trust.check(code, path, given, _modules(path.parent))
     with reading(path):
         config = from_nested(values)

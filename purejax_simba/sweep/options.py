@@ -173,7 +173,8 @@ def read_file(path: Path, given: Mapping[str, Any] | None = None) -> SweepOption
     if not is_code:
         config = options.config
         named = {"host_python": config.host_python, "loggers": config.loggers}
-        for task in config.task or ("",):
+        tasks = () if given and "task" in given else config.task
+        for task in tasks or ("",):
             trust.check(named | {"task": task}, path, given)
     return options
 

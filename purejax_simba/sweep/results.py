@@ -176,9 +176,11 @@ def read_results(directories: Sequence[Path]) -> Results:
 
 def _read_definition(directory: Path) -> tuple[Description, Config, tuple[Axis, ...]]:
     """What a directory says of its sweep."""
-    description = read_description(directory)
-    trust.check(description["config"], directory / DEFINITION_FILE, trust.NOT_RUN)
-    with reading(directory / DEFINITION_FILE):
+    description, file = read_description(directory), directory / DEFINITION_FILE
+    with reading(file):
+        code = trust.said(description["config"])
+    trust.check(code, file, trust.NOT_RUN)
+    with reading(file):
         all_settings()["task"].check("task", tuple(description["task"]))
         axes = tuple(_read_axis(text) for text in description["axes"])
         return description, from_nested(description["config"]), axes
