@@ -27,8 +27,6 @@ _OURS = ("", "envs", "purejax_simba")
 _ROOT = Path(__file__).parent.parent
 # Given to `check` where nothing is run: only the agent, whose settings are read, has to be known.
 NOT_RUN: Mapping[str, Any] = {"task": "", "host_python": "", "loggers": ()}
-# What the user said yes to in this process.
-_agreed: set["_Needed"] = set()
 
 
 class Module(TypedDict):
@@ -49,14 +47,12 @@ class _Needed(NamedTuple):
       what: the module or the interpreter, in words.
       flag: by which the user names it; empty if there is none.
       module: that would be imported; empty for none in this process.
-      is_found: whether that can be done from here.
-      place: the directory of the module, where it cannot but is known.
+      place: the directory of the module, where it cannot be found from here but is known.
     """
 
     what: str
     flag: str
     module: str = ""
-    is_found: bool = True
     place: str = ""
 
 
@@ -88,21 +84,18 @@ def check(
         *_loggers(values.get("loggers", ()) if "loggers" not in given else ()),
         *_interpreter(values.get("host_python", "") if "host_python" not in given else ""),
     ]
-    needed = [each for each in needed if each not in _agreed]
     if not needed:
         return
     names = f"{source} names {' and '.join(each.what for each in needed)}"
-    if all(each.is_found for each in needed) and _says_yes(f"{names}: run that?"):
-        _agreed.update(needed)
-        for each in needed:
-            if each.module:
-                _import(each.module, f"{source}")
+    modules = list(filter(None, (each.module for each in needed)))
+    if all(map(_find, modules)) and _says_yes(f"{names}: run that?"):
+        for module in modules:
+            _import(module, str(source))
         return
     flags = " ".join(dict.fromkeys(each.flag for each in needed if each.flag))
-    places = os.pathsep.join(dict.fromkeys(each.place for each in needed if each.place))
     words = [f"give {flags}"] if flags else []
-    if any(each.module for each in needed):
-        words.append("import it first in Python")
+    words += ["import it first in Python"] if modules else []
+    places = os.pathsep.join(dict.fromkeys(each.place for each in needed if each.place))
     raise ConfigError(
         f"{names}, and nothing is run because a file says so: if you trust it, "
         + " or ".join(words)
@@ -185,7 +178,7 @@ def _module(module: str, flag: str, noted: Module | None = None) -> _Needed:
     file = noted["file"] if noted and noted["module"] == module else ""
     where = f" ({_shown(found or file)})" if found or file else ""
     place = "" if found or not file else _shown(_path_for(module, file))
-    return _Needed(f"the module {_shown(module)}{where}", flag, module, bool(found), place)
+    return _Needed(f"the module {_shown(module)}{where}", flag, module, place)
 
 
 def _find(module: str) -> str:
@@ -272,14 +265,8 @@ def command(words: str, config: Config) -> str:
     if own := [name.partition(":")[0] for name in config.loggers if ":" in name]:
         flags += ["--loggers", *config.loggers]
         files |= {module: _file_of(module) for module in own}
-    set_already = os.environ.get("PYTHONPATH", "")
-    known_paths = [_ROOT, *map(Path, set_already.split(os.pathsep))]
-    paths = {
-        place: None
-        for place in (_path_for(module, file) for module, file in files.items() if file)
-        if Path(place) not in known_paths and not Path(place).is_relative_to(sys.prefix)
-    }
-    prefix = ""
-    if paths:
-        prefix = f"PYTHONPATH={shlex.quote(os.pathsep.join(filter(None, [*paths, set_already])))} "
+    paths = {_path_for(module, file): None for module, file in files.items() if file}
+    found = [str(_ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    missing = [path for path in paths if path not in found and not path.startswith(sys.prefix)]
+    prefix = f"PYTHONPATH={shlex.quote(os.pathsep.join(missing))}:$PYTHONPATH " if missing else ""
     return prefix + " ".join([words, *map(shlex.quote, flags)])

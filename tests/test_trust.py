@@ -327,8 +327,14 @@ def test_an_agent_of_ones_own_is_named_again(run, tmp_path, monkeypatch):
     with forgetting("own_agent"):
         status, _, error = run("train", "--evaluate", directory)
         assert status == 2 and "give --agent.name own_agent" in error
-        status, _, error = run("train", "--evaluate", directory, "--agent.name", "own_agent")
-        assert status == 2 and "holds no trained policy" in error
+        own, output = ("--agent.name", "own_agent"), ("--output", tmp_path / "x.gif")
+        for words in (
+            ("train", "--evaluate", directory),
+            ("datasets", directory, "--output", tmp_path / "x.hdf5"),
+            ("envs", "render", TASK, "--policy", directory, *output),
+        ):
+            status, _, error = run(*words, *own)
+            assert status == 2 and "holds no trained policy" in error
 
 
 @pytest.mark.parametrize("reader", ["evaluate", "resume"])
@@ -381,7 +387,9 @@ def test_advice_has_the_flags_that_are_needed(tmp_path, monkeypatch):
         advice = f"{words} --task own_still:mine/still"
         envs.spec("own_still:mine/still")
         for task in ("own_still:mine/still", "mine/still"):
-            assert trust.command(words, Config(task)) == f"PYTHONPATH={tmp_path} {advice}"
+            assert (
+                trust.command(words, Config(task)) == f"PYTHONPATH={tmp_path}:$PYTHONPATH {advice}"
+            )
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         assert trust.command(words, Config("mine/still")) == advice
         lines = Config("mine/still", loggers=("wandb", "own_still:Still"))
@@ -422,14 +430,12 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(("typed", "agrees"), [("yes\n", True), ("y\n", True), ("\n", False)])
 def test_at_a_terminal_the_user_is_asked(mark, tmp_path, monkeypatch, typed, agrees):
-    monkeypatch.setattr(trust, "_agreed", set())
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     monkeypatch.setattr(sys, "stderr", Terminal())
     python = tmp_path / "hostile" / "python"
     named = {"loggers": ["hostile:Lines"], "host_python": str(python)}
     if agrees:
         trust.check(named, "a file")
-        trust.check(named, "a file")  # and not again
     else:
         with pytest.raises(ConfigError):
             trust.check(named, "a file")
@@ -440,7 +446,6 @@ def test_at_a_terminal_the_user_is_asked(mark, tmp_path, monkeypatch, typed, agr
 
 
 def test_a_yes_is_to_all_that_was_shown(mark, monkeypatch):
-    monkeypatch.setattr(trust, "_agreed", set())
     monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
     monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(ConfigError, match=r"give --loggers hostile:Lines this:Zen$|or import it"):
