@@ -25,7 +25,8 @@ _NAMES = ("task", "agent.name", "host_python", "loggers")
 # Modules that nobody needs to name: none, and those of our own packages.
 _OURS = ("", "envs", "purejax_simba")
 _ROOT = Path(__file__).parent.parent
-# Given to `check` where nothing is run: only the agent, whose settings are read, has to be known.
+# Given to `check` where nothing is run and nobody asked: only the agent, whose settings are read,
+# has to be known.
 NOT_RUN: Mapping[str, Any] = {"task": "", "host_python": "", "loggers": ()}
 
 
@@ -88,7 +89,8 @@ def check(
         return
     names = f"{source} names {' and '.join(each.what for each in needed)}"
     modules = list(filter(None, (each.module for each in needed)))
-    if all(map(_find, modules)) and _says_yes(f"{names}: run that?"):
+    may_ask = given is not NOT_RUN and all(map(_find, modules))
+    if may_ask and _says_yes(f"{names}: run that?"):
         for module in modules:
             _import(module, str(source))
         return

@@ -228,6 +228,20 @@ def test_the_tables_of_a_sweep_need_no_task(mark, run, tmp_path):
     assert not mark.exists()
 
 
+def test_a_page_about_a_sweep_takes_the_agent(mark, run, tmp_path):
+    (tmp_path / "hostile" / "hostile.py").write_text(OWN_AGENT.replace("own_agent", "hostile"))
+    directory = _directory(tmp_path / "out", agent="hostile")
+    config = {"experiment": "run", "agent.name": "hostile"}
+    description = {"config": config, "task": [TASK], "axes": [], "samples": 0}
+    description |= {"sampler": "random", "sampler-seed": 0, "halving": None}
+    (directory.parents[1] / "sweep.json").write_text(json.dumps(description))
+    page, words = tmp_path / "page.html", ("report", directory.parents[1], "--output")
+    assert run(*words, page)[0] == 0
+    assert "give --agent.name hostile" in page.read_text()
+    assert run(*words, page, "--agent.name", "hostile")[0] == 0
+    assert "give --agent.name" not in page.read_text()
+
+
 def _dataset() -> Dataset:
     steps = 20
     ended = np.zeros(steps, bool)
