@@ -4,6 +4,11 @@ python -m purejax_simba.datasets <run directory> --episodes 100 --output minari/
 python -m purejax_simba.datasets <run directory> --noise 0.3 --output pendulum.hdf5
 """
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import os
 import sys
 from dataclasses import dataclass
@@ -18,7 +23,8 @@ from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
 from purejax_simba.files import make_directory
-from purejax_simba.waiting import still
+from purejax_simba.stopping import stop_requests
+from purejax_simba.waiting import count_of, still
 
 
 @dataclass(frozen=True)
@@ -70,28 +76,31 @@ def record(arguments: Arguments) -> None:
         "agent.name": arguments.agent,
         "host_python": arguments.host_python,
     }
-    with still("playing"):
-        dataset = record_run(
-            arguments.directory,
-            arguments.episodes,
-            arguments.noise,
-            arguments.run_seed,
-            arguments.seed,
-            output,
-            {name: value for name, value in own.items() if value},
-        )
-    if to_minari:
-        description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
-        minari_format.write(own_id, dataset, description)
-    else:
-        d4rl.write(Path(output), dataset)
+    dataset = record_run(
+        arguments.directory,
+        arguments.episodes,
+        arguments.noise,
+        arguments.run_seed,
+        arguments.seed,
+        output,
+        {name: value for name, value in own.items() if value},
+    )
+    with stop_requests("writing the dataset") as request, still("writing the dataset"):
+        if to_minari:
+            description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
+            minari_format.write(own_id, dataset, description)
+        else:
+            d4rl.write(Path(output), dataset)
     print(
-        f"{output}: {dataset.size:,} transitions of {dataset.ended.sum():,} episodes, mean return "
+        f"{output}: {count_of(dataset.size, 'transition')} of "
+        f"{count_of(dataset.ended.sum(), 'episode')}, mean return "
         f"{dataset.mean_return():.1f} (without noise {dataset.origin.expert_return:.1f}, random "
         f"{dataset.origin.random_return:.1f})"
     )
     config = Config(task=dataset.origin.task, host_python=arguments.host_python)
     print("to train on it:", trust.command(f"python train.py --offline {output}", config))
+    if request.signal:
+        raise SystemExit(128 + request.signal)
 
 
 def main() -> int:

@@ -23,6 +23,7 @@ from purejax_simba.errors import WriteError
 from purejax_simba.files import read_json, write_json
 from purejax_simba.runs import processes
 from purejax_simba.trust import Module, Modules
+from purejax_simba.waiting import count_of
 
 RECORD_FILE = "run.json"
 _PACKAGES = ("purejax_simba", "jax", "jaxlib", "numpy", "mujoco", "mujoco-mjx", "gymnax", "brax")
@@ -183,7 +184,8 @@ def _git(*words: str) -> str:
 
 
 def _machine() -> str:
-    return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    cores = count_of(os.cpu_count() or 1, "core")
+    return f"{_processor()}, {cores}, {platform.system()} {platform.machine()}"
 
 
 def _processor() -> str:
