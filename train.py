@@ -69,7 +69,8 @@ class Arguments:
     reset: tuple[Part, ...] = ()
     """With --resume: parts of the agent that begin anew, with new optimisers; the replay stays."""
     evaluate: Path | None = None
-    """Play the trained policies of this run directory instead, and report their returns."""
+    """Play the trained policies of this run directory instead, and report their returns. Code of
+    your own that it names is given again: --task <module>:<id>, --agent.name, --host-python."""
     video: Path | None = None
     """Draw an episode with the trained policy of every seed of this run directory instead."""
     list_tasks: bool = False
@@ -82,20 +83,21 @@ def parse(words: list[str]) -> Arguments:
     """Reads the command line.
 
     Raises:
-      ConfigError: if there is no run to resume, or no configuration in the file.
+      ConfigError: if there is no run to resume, or no configuration in the file, or one of code
+        that is not here.
     """
     if not words:
         return Arguments(config=demonstration())
     files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     files.add_argument("--resume", type=Path)
     files.add_argument("--config", type=Path)
-    given = files.parse_known_args(words)[0]
+    file, given = files.parse_known_args(words)[0], command_line.code(words)
     config = Config()
-    if given.config is not None:
-        config = read_config_file(given.config)
-    elif given.resume is not None:
+    if file.config is not None:
+        config = read_config_file(file.config, given)
+    elif file.resume is not None:
         # Flags that are not given again are as they were.
-        config = read_config(given.resume)
+        config = read_config(file.resume, given)
     config = command_line.with_agent(config, words)
     return command_line.read(Arguments, words, Arguments(config=config))
 
@@ -132,7 +134,8 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     # What takes long to import is imported after the first line, and where it is needed.
     with one_line_errors("--resume goes on") as outcome:
-        arguments = parse(sys.argv[1:])
+        words = sys.argv[1:]
+        arguments = parse(words)
         if arguments.list_tasks:
             import envs
 
@@ -142,7 +145,8 @@ def main() -> int:
             with still("loading"):
                 from purejax_simba.runs.policies import evaluate_in_turn
 
-            for seed, metrics in evaluate_in_turn(arguments.evaluate):
+            given = command_line.code(words)
+            for seed, metrics in evaluate_in_turn(arguments.evaluate, given=given):
                 print(
                     f"seed {seed}: return {metrics['avg_return']:.1f}, length "
                     f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}",
@@ -153,7 +157,7 @@ def main() -> int:
             with still("loading"):
                 from purejax_simba.videos import make_videos
 
-            for file in make_videos(arguments.video):
+            for file in make_videos(arguments.video, given=command_line.code(words)):
                 print(file, flush=True)
         else:
             train(arguments)

@@ -101,10 +101,11 @@ def render(arguments: argparse.Namespace) -> None:
     else:
         from purejax_simba import load_policy
 
-        trained = load_policy(Path(arguments.policy))
+        given = {"task": arguments.task, "agent.name": arguments.agent}
+        given["host_python"] = arguments.host_python
+        given = {name: value for name, value in given.items() if value is not None}
+        trained = load_policy(Path(arguments.policy), given=given)
         config = trained.config
-        if config.task != arguments.task:
-            raise envs.TaskError(f"{arguments.policy} was trained on {config.task}: draw that")
         options = {"action_repeat": config.action_repeat, "episode_length": config.episode_length}
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
@@ -166,6 +167,8 @@ def _render_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m envs render", description=_summary(render))
     parser.add_argument("task")
     parser.add_argument("--policy", default="random", help="`random`, or the directory of a run")
+    parser.add_argument("--agent.name", dest="agent", help="of that run, if it is your own")
+    parser.add_argument("--host-python", help="interpreter of that run, if it had one")
     parser.add_argument("--output", type=Path, required=True, help="x.mp4, x.gif, or x.png (strip)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="at most; default: the whole episode")

@@ -6,10 +6,10 @@ Where a task has no picture, plots of what was observed and done take their plac
 import importlib.util
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ from purejax_simba.config import ConfigError
 from purejax_simba.evaluation import evaluation_policy
 from purejax_simba.files import write_json
 from purejax_simba.program import Program
-from purejax_simba.runs.policies import Policy, load_policies
-from purejax_simba.runs.result_files import read_config, read_returns
+from purejax_simba.runs.policies import Policy, finished_run, load_policies
+from purejax_simba.runs.result_files import read_returns
 from purejax_simba.waiting import count_of, still
 
 VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"
@@ -42,7 +42,9 @@ class Index(TypedDict):
     seeds: dict[str, Film]
 
 
-def make_videos(directory: Path, width: int = 480, height: int = 360) -> Iterator[Path]:
+def make_videos(
+    directory: Path, width: int = 480, height: int = 360, given: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
     """Plays one episode with the final policy of every seed, and draws it.
 
     Writes `<run directory>/videos/`: `seed-<number>` and `mosaic`, each as mp4 (gif where
@@ -56,6 +58,7 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> Iterato
     Args:
       directory: of a finished run.
       width, height: of a seed's video in pixels, even numbers.
+      given: see `policies.load_policy`.
 
     Yields:
       Each file when it is written.
@@ -63,10 +66,10 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> Iterato
     Raises:
       ConfigError, envs.TaskError: if there is no finished run, or nothing draws here.
     """
-    config = read_config(directory)
+    config = finished_run(directory, given)
     if envs.spec(config.task).physics:
         rendering.choose_backend()
-        config = replace(config, physics="mujoco")  # which can be drawn
+        config = replace(config, physics="mujoco", host_python="")  # which can be drawn
     program, policies = load_policies(directory, config)
     scene = None
     if rendering.can_draw(program.environment):

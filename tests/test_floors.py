@@ -43,6 +43,7 @@ FLOORS = {
         "purejax_simba.defaults",
         "purejax_simba.checks",
         "purejax_simba.names",
+        "purejax_simba.trust",
     ),
     "agents and data": ("purejax_simba.agents", "purejax_simba.data"),
     "envs": ("envs",),

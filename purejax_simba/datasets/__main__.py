@@ -17,8 +17,9 @@ from typing import Annotated
 
 import tyro
 
+from purejax_simba import trust
 from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.config import ConfigError
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
 from purejax_simba.files import make_directory
@@ -42,6 +43,12 @@ class Arguments:
     """The seed of the run whose policy is played. Default: the first."""
     seed: int = 0
     """Random seed of the episodes."""
+    task: str = ""
+    """The task of the run, where it is your own: <module>:<id>."""
+    agent: Annotated[str, tyro.conf.arg(name="agent.name")] = ""
+    """The agent of the run, where it is your own."""
+    host_python: str = ""
+    """The interpreter for environments in worker processes, where the run had one."""
 
 
 def record(arguments: Arguments) -> None:
@@ -64,6 +71,11 @@ def record(arguments: Arguments) -> None:
         raise ConfigError(f"{output} exists already: give another --output, or remove it")
     else:
         make_directory(Path(output).parent)
+    own = {
+        "task": arguments.task,
+        "agent.name": arguments.agent,
+        "host_python": arguments.host_python,
+    }
     dataset = record_run(
         arguments.directory,
         arguments.episodes,
@@ -71,6 +83,7 @@ def record(arguments: Arguments) -> None:
         arguments.run_seed,
         arguments.seed,
         output,
+        {name: value for name, value in own.items() if value},
     )
     with stop_requests("writing the dataset") as request, still("writing the dataset"):
         if to_minari:
@@ -84,7 +97,8 @@ def record(arguments: Arguments) -> None:
         f"{dataset.mean_return():.1f} (without noise {dataset.origin.expert_return:.1f}, random "
         f"{dataset.origin.random_return:.1f})"
     )
-    print(f"to train on it: python train.py --offline {output}")
+    config = Config(task=dataset.origin.task, host_python=arguments.host_python)
+    print("to train on it:", trust.command(f"python train.py --offline {output}", config))
     if request.signal:
         raise SystemExit(128 + request.signal)
 

@@ -81,7 +81,13 @@ def _find(minari: Any, name: str) -> Any:
         if own_id not in local and not _is_remote_reachable():
             raise ConfigError(f"unknown dataset {name!r}: {_nearest(own_id, local)}")
         try:
-            return minari.load_dataset(own_id, download=True)
+            if own_id not in local:
+                minari.download_dataset(own_id)
+            said = minari.list_local_datasets().get(own_id, {})
+            if not {"observation_space", "action_space"} <= said.keys():
+                # Minari would make the environment that it names, whatever that is.
+                raise ValueError("it does not say what its observations and actions are")
+            return minari.load_dataset(own_id)
         except Exception as error:
             if own_id in local:
                 raise ConfigError(f"{name}: Minari cannot read it: {_line(error)}") from error

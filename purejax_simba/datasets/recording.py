@@ -1,7 +1,7 @@
 """Episodes of a policy, recorded as a dataset."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 
 import envs
 from envs import episodes
+from purejax_simba import trust
 from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError, known
 from purejax_simba.datasets.dataset import Dataset, Origin, check_room, join, observations_of
@@ -85,7 +86,13 @@ def noisy(policy: Policy, noise: float) -> Policy:
 
 
 def record_run(
-    directory: Path, num_episodes: int, noise: float, run_seed: int | None, seed: int, name: str
+    directory: Path,
+    num_episodes: int,
+    noise: float,
+    run_seed: int | None,
+    seed: int,
+    name: str,
+    given: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Records episodes of a finished run's policy.
 
@@ -96,6 +103,7 @@ def record_run(
       run_seed: the seed of the run whose policy is played; default: its first.
       seed: of the episodes.
       name: of the dataset.
+      given: see `load_policy`.
 
     Returns:
       The dataset. The mean return of random actions and of the policy without noise are its
@@ -110,7 +118,7 @@ def record_run(
     if not 0.0 <= noise < np.inf:
         raise ConfigError(f"--noise is {noise}: give a number of at least 0")
     check_seeds("seed", seed)
-    policy = load_policy(directory, run_seed)
+    policy = load_policy(directory, run_seed, given)
     environment, config = policy.environment, policy.config
 
     per_step = 2 * environment.observation_size + environment.action_size + 3
@@ -129,7 +137,7 @@ def record_run(
     policy_return = played("the policy", policy, 1, _REFERENCE_EPISODES).mean_return()
     dataset = played("the episodes to record", noisy(policy, noise), 2, num_episodes)
     origin = Origin(
-        config.task,
+        trust.full_id(config.task),
         config.action_repeat,
         config.episode_length,
         random_return,

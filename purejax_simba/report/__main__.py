@@ -15,6 +15,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from purejax_simba.agents import registry
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError
 from purejax_simba.waiting import say, still
@@ -30,7 +31,11 @@ def page(words: list[str]) -> None:
         "--watch", action="store_true", help="write it again when runs get on, until Ctrl-C"
     )
     parser.add_argument("--interval", type=float, default=30.0, help="seconds, with --watch")
+    own = "of sweeps, if it is your own"
+    parser.add_argument("--agent.name", action="append", default=[], dest="agents", help=own)
     arguments = parser.parse_args(words)
+    for agent in arguments.agents:
+        registry.load(agent)
     from purejax_simba.report.page import watch, write_page
 
     if not arguments.watch:

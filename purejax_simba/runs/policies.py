@@ -1,6 +1,6 @@
 """The trained policies of a run: saving, reading, playing, and giving them to users."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
+from purejax_simba import trust
 from purejax_simba.agents.agent import HyperParameters, Params
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
@@ -107,30 +108,50 @@ def read_policies(directory: Path, program: Program) -> Policy:
     return tree_of(read_arrays(path, advice), shapes, refuse)
 
 
-def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
+def finished_run(directory: Path, given: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a run whose policies are to be played.
+
+    Args:
+      directory: of the run.
+      given: see `load_policy`.
+
+    Raises:
+      ConfigError: as `load_policy`.
+    """
+    given = given or {}
+    config = read_config(directory, {"loggers": (), **given})
+    if not trust.is_same_task(given.get("task", config.task), config.task):
+        raise ConfigError(f"{directory} was trained on {config.task}: give that, or no other task")
+    return replace(config, devices_per_run=1)
+
+
+def evaluate(
+    directory: Path | str, num_episodes: int | None = None, given: Mapping[str, Any] | None = None
+) -> dict[int, dict[str, float]]:
     """Plays the trained policies of a run directory in new episodes.
 
     Args:
       directory: of a finished run.
       num_episodes: of each seed; default: as many as in an evaluation of the run.
+      given: see `load_policy`.
 
     Returns:
       Seed -> means over its episodes: `avg_return`, `avg_length` (in interactions) and
       `avg_success`.
 
     Raises:
-      ConfigError: if the directory holds no finished run.
+      ConfigError: if the directory holds no finished run, or names code that is not here.
       envs.HostEnvironmentError: if an environment fails.
     """
-    return dict(evaluate_in_turn(directory, num_episodes))
+    return dict(evaluate_in_turn(directory, num_episodes, given))
 
 
 def evaluate_in_turn(
-    directory: Path | str, num_episodes: int | None = None
+    directory: Path | str, num_episodes: int | None = None, given: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """What `evaluate` returns, seed by seed as they are played, as many at a time as devices."""
     directory = Path(directory)
-    config = replace(read_config(directory), devices_per_run=1)
+    config = finished_run(directory, given)
     if num_episodes is not None:
         config = replace(config, num_evaluation_episodes=num_episodes)
     program, policy = load_policies(directory, config)
@@ -205,19 +226,26 @@ class TrainedPolicy:
         return np.asarray(self._act(np.asarray(observation, np.float32), key))
 
 
-def load_policy(directory: Path | str, seed: int | None = None) -> TrainedPolicy:
+def load_policy(
+    directory: Path | str, seed: int | None = None, given: Mapping[str, Any] | None = None
+) -> TrainedPolicy:
     """The policy that a finished run has trained.
+
+    A task or an agent of your own has to be known: import its module first.
 
     Args:
       directory: of the run.
       seed: which; default: the first.
+      given: what files may not say themselves, such as `{"host_python": path}`, the interpreter
+        for environments in worker processes.
 
     Raises:
-      ConfigError: if the directory holds no finished run, or none of this seed.
+      ConfigError: if the directory holds no finished run, none of this seed, or names code that
+        is not here.
       envs.TaskError: if its task is not installed here.
     """
     directory = Path(directory)
-    config = replace(read_config(directory), devices_per_run=1)
+    config = finished_run(directory, given)
     seed = config.seed if seed is None else seed
     if seed not in config.seeds:
         raise ConfigError(

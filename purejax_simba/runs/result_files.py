@@ -1,19 +1,21 @@
 """The files of a run: `config.json`, `metrics.csv` and `curve.png`."""
 
+import contextlib
 import csv
 import dataclasses
 import io
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from purejax_simba import drawing
+from purejax_simba import drawing, trust
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import WriteError
 from purejax_simba.files import read_bytes, read_json, reading, write_json
-from purejax_simba.names import from_nested
+from purejax_simba.names import dotted, from_nested, replace_values
+from purejax_simba.runs.session_record import read_sessions
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 HEADER = ",".join(METRIC_COLUMNS).encode() + b"\n"
@@ -109,29 +111,49 @@ def copy_run(directory: Path, config: Config, size: int | None) -> None:
     (target / METRICS_FILE).write_bytes(copied)
 
 
-def read_config(directory: Path) -> Config:
-    """The configuration of the run in a directory.
+def read_config(directory: Path, given: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of the run in a directory, from which a program may be made.
+
+    Args:
+      directory: of the run.
+      given: what the user says about the code to run, see `trust.check`. His interpreter and
+        loggers are in the place of those in the file.
 
     Raises:
-      ConfigError: if there is none, it does not fit this version, or the directory has symbolic
-        links out of it.
+      ConfigError: if there is none, it does not fit this version, the directory has symbolic links
+        out of it, or it names code that is not here.
     """
     path = directory / CONFIG_FILE
     if not os.path.lexists(path):
         raise ConfigError(f"{directory} holds no run: there is no {CONFIG_FILE} in it")
-    config = read_config_file(path)
+    config = read_config_file(path, given)
     check_links(directory)
     return config
 
 
-def read_config_file(path: Path) -> Config:
+def read_config_file(path: Path, given: Mapping[str, Any] | None = None) -> Config:
     """A configuration as `write_config` writes it.
 
     Raises:
-      ConfigError: if there is none, or it does not fit this version.
+      ConfigError: as `read_config`.
     """
+    given = given or {}
     with reading(path):
-        return from_nested(read_json(path, dict[str, Any]))
+        values = dotted(read_json(path, dict[str, Any]))
+        code = trust.said(values)
+    trust.check(code, path, given, _modules(path.parent))
+    with reading(path):
+        config = from_nested(values)
+    chosen = {name: given[name] for name in ("host_python", "loggers") if name in given}
+    return replace_values(config, chosen)
+
+
+def _modules(directory: Path) -> trust.Modules:
+    """What the last session of a run says of it, if it can be read."""
+    with contextlib.suppress(ConfigError):
+        for session in reversed(read_sessions(directory)):
+            return session.get("modules", {})
+    return {}
 
 
 def check_links(directory: Path) -> None:

@@ -28,6 +28,7 @@ from purejax_simba.runs.session_record import SessionRecord
 from purejax_simba.runs.starting import Start
 from purejax_simba.stopping import StopRequest, stop_requests
 from purejax_simba.training import WITHHELD, Report
+from purejax_simba.trust import modules
 from purejax_simba.waiting import count_of, still
 
 CHUNK_SECONDS = 1.0
@@ -82,7 +83,7 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
     directories = [job.directory for job in setup.jobs]
     first_step = start.interactions * config.steps_per_interaction
     with (
-        SessionRecord(directories, num_runs, first_step) as record,
+        SessionRecord(directories, num_runs, first_step, modules(config)) as record,
         processes.clear_errors(spans_processes(config.devices_per_run)),
         envs.clear_errors(),
         clear_memory_errors(setup.compiler.program, num_runs),

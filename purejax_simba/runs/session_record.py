@@ -22,6 +22,7 @@ import jax
 from purejax_simba.errors import WriteError
 from purejax_simba.files import read_json, write_json
 from purejax_simba.runs import processes
+from purejax_simba.trust import Module, Modules
 from purejax_simba.waiting import count_of
 
 RECORD_FILE = "run.json"
@@ -37,6 +38,7 @@ class Session(TypedDict, total=False):
     updated: str
     status: str
     versions: dict[str, str]
+    modules: dict[str, Module]
     machine: str
     devices: str
     runs_together: int
@@ -53,13 +55,16 @@ class SessionRecord:
     As a context it notes how the session ended. Of several processes only the first writes.
     """
 
-    def __init__(self, directories: Sequence[Path], runs: int, env_step: int):
+    def __init__(
+        self, directories: Sequence[Path], runs: int, env_step: int, modules: Modules | None = None
+    ):
         """Begins a session.
 
         Args:
           directories: of the runs.
           runs: seeds of all configurations that train together.
           env_step: environment steps that each had taken before.
+          modules: that register what they train, if these are not our own.
 
         Raises:
           WriteError: if it cannot be written.
@@ -76,6 +81,7 @@ class SessionRecord:
             "updated": now,
             "status": RUNNING,
             "versions": _versions(),
+            "modules": modules or {},
             "machine": _machine(),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "runs_together": runs,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 
+from purejax_simba import trust
 from purejax_simba.aggregates import bootstrap_interval, interquartile_mean
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import shown
@@ -175,8 +176,11 @@ def read_results(directories: Sequence[Path]) -> Results:
 
 def _read_definition(directory: Path) -> tuple[Description, Config, tuple[Axis, ...]]:
     """What a directory says of its sweep."""
-    description = read_description(directory)
-    with reading(directory / DEFINITION_FILE):
+    description, file = read_description(directory), directory / DEFINITION_FILE
+    with reading(file):
+        code = trust.said(description["config"])
+    trust.check(code, file, trust.NOT_RUN)
+    with reading(file):
         all_settings()["task"].check("task", tuple(description["task"]))
         axes = tuple(_read_axis(text) for text in description["axes"])
         return description, from_nested(description["config"]), axes
@@ -197,7 +201,7 @@ def _read_rows(
         run = place / task
         try:
             score = score_of(run) if os.path.lexists(run / CONFIG_FILE) else None
-            known = flatten(read_config(run)) if score is not None else {}
+            known = flatten(read_config(run, trust.NOT_RUN)) if score is not None else {}
         except ConfigError as error:
             left_out.append(str(error))
             continue

@@ -432,6 +432,7 @@ if __name__ == "__main__":
 """
 RESUMED = """
 import pathlib, sys
+import logged
 from purejax_simba.runs import experiment
 experiment.resume(next(pathlib.Path(sys.argv[1]).rglob("config.json")).parent)
 """
