@@ -367,6 +367,44 @@ RUNS += [
     ),
 ]
 
+# Files that name code: none of it runs.
+EVIL = write("evil.py", "open('ran', 'w').close()")
+NOTHING = "nothing is run because a file says so"
+CODE = {
+    "task": ("evil:mine/x", "evil"),
+    "host_python": ("/bin/ls", "the interpreter /bin/ls"),
+    "loggers": (["evil:Logger"], "evil"),
+}
+TRUST = [
+    *(
+        row(f"{command} {RUN}", f"{what}...{NOTHING}", EVIL, change(CONFIG, **{name: value}))
+        for command in (
+            "train.py --resume",
+            "train.py --evaluate",
+            "train.py --video",
+            "datasets --output x.hdf5",
+        )
+        for name, (value, what) in CODE.items()
+        if name != "loggers" or "--resume" in command
+    ),
+    *(
+        row("train.py --config x.json", f"{what}...{NOTHING}", EVIL, write("x.json", {name: value}))
+        for name, (value, what) in CODE.items()
+    ),
+    row(
+        f"envs render {TASK} --output x.png --policy {RUN}",
+        f"the interpreter /bin/ls...{NOTHING}",
+        change(CONFIG, host_python="/bin/ls"),
+    ),
+    row(f"train.py --offline {DATA}", f"evil...{NOTHING}", EVIL, attributes(DATA, task="evil:a/b")),
+    row("sweep.py --file x.yaml", f"evil...{NOTHING}", EVIL, write("x.yaml", "task: evil:mine/x")),
+    row(
+        "sweep.py --file x.yaml",
+        f"the interpreter /bin/ls...{NOTHING}",
+        write("x.yaml", "config: {host_python: /bin/ls}"),
+    ),
+]
+
 SWEEPS = [
     row("sweep.py --grid agent.learnin-rate=1", "unknown name...agent.learning_rate"),
     row("sweep.py --grid xyz=1", "unknown name 'xyz': choose from task"),
@@ -633,7 +671,7 @@ DATASETS = [
     row(f"{RECORD} x.hdf5", "holds no trained policy", remove(POLICY)),
 ]
 
-ROWS = [*VALUES, *OUTPUTS, *OFFLINE, *RUNS, *SWEEPS, *ENVS, *REPORTS, *DATASETS]
+ROWS = [*VALUES, *OUTPUTS, *OFFLINE, *RUNS, *TRUST, *SWEEPS, *ENVS, *REPORTS, *DATASETS]
 
 
 @pytest.fixture(scope="session")
@@ -654,6 +692,7 @@ def here(row, examples, tmp_path, monkeypatch) -> Path:
         place.mkdir()
     (tmp_path / "home").mkdir()
     monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(place)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "home" / "minari"))
     monkeypatch.setenv("MUJOCO_GL", "egl")
