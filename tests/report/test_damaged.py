@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from purejax_simba.report import __main__ as report
+from purejax_simba.report import figures
 from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import Collection, read
 from tests.helpers import damage
@@ -104,27 +105,30 @@ def test_every_wrong_value_is_said(collection, name, number, line):
     )
 
 
-def test_a_page_figures_and_an_index_are_made_of_what_is_whole(tmp_path, capsys):
+def test_a_page_figures_and_an_index_are_made_of_what_is_whole(tmp_path, monkeypatch, capsys):
     root = tmp_path / "runs"
+    for number in range(max(map(len, VALUES.values()))):
+        directory = _write(root, f"values {number}", ".")
+        for name, values in VALUES.items():
+            (directory / name).write_text([*values, "{}"][min(number, len(values))])
+    hurt = _write(root, "hurt", ".")
     for name, kind in (
         ("config.json", "nested"),
         ("run.json", "a pipe"),
         ("diverged.json", "a list of NaN"),
         ("videos/index.json", "half a letter"),
-        ("metrics.csv", "a loop of links"),
     ):
-        damage.JSON[kind](_write(root, f"hurt {name}", name))
-    for name, values in VALUES.items():
-        for number, text in enumerate(values):
-            _write(root, f"{name} {number}", name).write_text(text)
+        damage.JSON[kind](hurt / name)
+    damage.ANY["a loop of links"](_write(root, "without results", "metrics.csv"))
     whole = _write(root, "whole", "config.json").parent
     (whole / "videos" / "gone.mp4").symlink_to("nowhere")
     (root / "sweep").mkdir()
     damage.JSON["nested"](root / "sweep" / "sweep.json")
     line = write_page([root], tmp_path / "page.html")
-    assert "things left out" in line and "hurt run.json" in (tmp_path / "page.html").read_text()
+    assert "things left out" in line and "without results" in (tmp_path / "page.html").read_text()
     assert report.main(["index", str(root)]) == 0
     assert "whole" in (root / "README.md").read_text()
+    monkeypatch.setattr(figures, "FIGURES", {"learning_curves": figures.learning_curves})
     assert report.main(["figures", str(whole), "--output", str(tmp_path / "figures")]) == 0
     assert len(os.listdir(tmp_path / "figures")) >= 3
     assert "Traceback" not in capsys.readouterr().err

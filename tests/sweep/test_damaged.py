@@ -49,7 +49,8 @@ def test_a_damaged_run_of_a_sweep_is_left_out_of_its_tables(tmp_path, name, kind
 
 
 @pytest.mark.parametrize("kind", [*damage.JSON, "axes", "experiment", "task", "kind"])
-def test_a_damaged_sweep_is_left_out_of_a_merge(tmp_path, capsys, kind):
+def test_a_damaged_sweep_is_left_out_of_a_merge(tmp_path, monkeypatch, capsys, kind):
+    monkeypatch.setattr(commands, "draw_plots", lambda *_: None)
     whole, hurt = _write_sweep(tmp_path / "a"), _write_sweep(tmp_path / "b")
     path = hurt / DEFINITION_FILE
     known = json.loads(path.read_text())
