@@ -1,5 +1,10 @@
 """Trains many configurations of SimbaV2, as many as can be in one program."""
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import argparse
 import sys
 from dataclasses import dataclass, field, replace

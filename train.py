@@ -1,5 +1,10 @@
 """Trains many seeds of SimbaV2 at once, or evaluates a finished run."""
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import argparse
 import sys
 import time
@@ -21,7 +26,7 @@ from purejax_simba.config import (
     ReplayConfig,
 )
 from purejax_simba.runs.result_files import read_config, read_config_file
-from purejax_simba.waiting import say, still
+from purejax_simba.waiting import count_of, say, still
 
 
 def demonstration() -> Config:
@@ -104,7 +109,8 @@ def train(arguments: Arguments) -> None:
     config = arguments.config
     if arguments.processes.process_id in (None, 0):
         what = config.offline.dataset or config.task or DEFAULT_TASK
-        say(f"{what}: {config.num_seeds} seeds of {config.agent.name}; loading ...")
+        seeds = count_of(config.num_seeds, "seed")
+        say(f"{what}: {seeds} of {config.agent.name}; loading ...")
     with still("loading"):
         from purejax_simba.runs.devices import use_all_cores, use_compilation_cache
         from purejax_simba.runs.processes import join
@@ -132,24 +138,23 @@ def main() -> int:
 
             print("\n".join(envs.tasks()))
         elif arguments.evaluate is not None:
-            say(f"evaluating {arguments.evaluate} ...")
-            with still("evaluating"):
-                from purejax_simba.runs.policies import evaluate
+            say(f"evaluating {arguments.evaluate}; loading ...")
+            with still("loading"):
+                from purejax_simba.runs.policies import evaluate_in_turn
 
-                evaluated = evaluate(arguments.evaluate)
-            for seed, metrics in evaluated.items():
+            for seed, metrics in evaluate_in_turn(arguments.evaluate):
                 print(
                     f"seed {seed}: return {metrics['avg_return']:.1f}, length "
-                    f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}"
+                    f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}",
+                    flush=True,
                 )
         elif arguments.video is not None:
-            say(f"playing and drawing {arguments.video} ...")
-            with still("playing and drawing"):
+            say(f"playing and drawing {arguments.video}; loading ...")
+            with still("loading"):
                 from purejax_simba.videos import make_videos
 
-                files = make_videos(arguments.video)
-            for file in files:
-                print(file)
+            for file in make_videos(arguments.video):
+                print(file, flush=True)
         else:
             train(arguments)
     return outcome.status

@@ -175,9 +175,14 @@ def can_draw(environment: Environment) -> bool:
 
 
 def write_film(output: Path, frames: Iterator[np.ndarray], frequency: float) -> None:
-    """Writes frames `(height, width, 3)` uint8 as mp4 or gif, as the name says."""
+    """Writes frames `(height, width, 3)` uint8 as mp4 or gif, as the name says, whole or not."""
     write = _write_mp4 if output.suffix == ".mp4" else _write_gif
-    write(output, frames, frequency)
+    unfinished = output.with_name(f"unfinished-{output.name}")
+    try:
+        write(unfinished, frames, frequency)
+        unfinished.rename(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _at(states: Any, index: int) -> Any:

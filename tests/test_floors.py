@@ -53,6 +53,7 @@ FLOORS = {
         "purejax_simba.errors",
         "purejax_simba.files",
         "purejax_simba.settings",
+        "purejax_simba.stopping",
         "purejax_simba.waiting",
     ),
 }

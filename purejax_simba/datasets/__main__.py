@@ -4,6 +4,11 @@ python -m purejax_simba.datasets <run directory> --episodes 100 --output minari/
 python -m purejax_simba.datasets <run directory> --noise 0.3 --output pendulum.hdf5
 """
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import os
 import sys
 from dataclasses import dataclass
@@ -17,7 +22,8 @@ from purejax_simba.config import ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
 from purejax_simba.files import check_output
-from purejax_simba.waiting import still
+from purejax_simba.stopping import stop_requests
+from purejax_simba.waiting import count_of, still
 
 
 @dataclass(frozen=True)
@@ -58,26 +64,29 @@ def record(arguments: Arguments) -> None:
         raise ConfigError(f"{output} exists already: give another --output, or remove it")
     else:
         check_output(Path(output))
-    with still("playing"):
-        dataset = record_run(
-            arguments.directory,
-            arguments.episodes,
-            arguments.noise,
-            arguments.run_seed,
-            arguments.seed,
-            output,
-        )
-    if to_minari:
-        description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
-        minari_format.write(own_id, dataset, description)
-    else:
-        d4rl.write(Path(output), dataset)
+    dataset = record_run(
+        arguments.directory,
+        arguments.episodes,
+        arguments.noise,
+        arguments.run_seed,
+        arguments.seed,
+        output,
+    )
+    with stop_requests("writing the dataset") as request, still("writing the dataset"):
+        if to_minari:
+            description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
+            minari_format.write(own_id, dataset, description)
+        else:
+            d4rl.write(Path(output), dataset)
     print(
-        f"{output}: {dataset.size:,} transitions of {dataset.ended.sum():,} episodes, mean return "
+        f"{output}: {count_of(dataset.size, 'transition')} of "
+        f"{count_of(dataset.ended.sum(), 'episode')}, mean return "
         f"{dataset.mean_return():.1f} (without noise {dataset.origin.expert_return:.1f}, random "
         f"{dataset.origin.random_return:.1f})"
     )
     print(f"to train on it: python train.py --offline {output}")
+    if request.signal:
+        raise SystemExit(128 + request.signal)
 
 
 def main() -> int:

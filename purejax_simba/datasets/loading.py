@@ -7,6 +7,7 @@ from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.names import fill, replace_values
+from purejax_simba.waiting import count_of
 
 
 @functools.lru_cache(maxsize=1)
@@ -42,8 +43,8 @@ def fill_in(config: Config) -> Config:
     origin = dataset.origin
     if offline.transitions not in (None, dataset.size):
         raise ConfigError(
-            f"{dataset.name} has {dataset.size} transitions and had {offline.transitions}: restore "
-            "it, or begin a new run"
+            f"{dataset.name} has {count_of(dataset.size, 'transition')} and had "
+            f"{offline.transitions:,}: restore it, or begin a new run"
         )
     if not config.task and not origin.task:
         raise ConfigError(f"{dataset.name} does not name its environment: give --task")

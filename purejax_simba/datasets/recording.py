@@ -15,6 +15,7 @@ from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError, known
 from purejax_simba.datasets.dataset import Dataset, Origin, join, observations_of
 from purejax_simba.runs.policies import load_policy
+from purejax_simba.waiting import count_of, still
 
 # Observations `(n, O)` and a PRNG key to actions `(n, A)`.
 Policy = Callable[[jax.Array, jax.Array], jax.Array]
@@ -116,14 +117,14 @@ def record_run(
         shape = (*observation.shape[:-1], environment.action_size)
         return jax.random.uniform(key, shape, minval=-1.0)
 
-    def played(policy: Policy, stream: int, count: int) -> Dataset:
+    def played(what: str, policy: Policy, stream: int, count: int) -> Dataset:
         key = jax.random.fold_in(jax.random.key(seed), stream)
-        return Dataset(name, **_record(environment, policy, key, count))
+        with envs.clear_errors(), still(f"playing {what}") as note:
+            return Dataset(name, **_record(environment, policy, key, count, note))
 
-    with envs.clear_errors():
-        random_return = played(random, 0, _REFERENCE_EPISODES).mean_return()
-        policy_return = played(policy, 1, _REFERENCE_EPISODES).mean_return()
-        dataset = played(noisy(policy, noise), 2, num_episodes)
+    random_return = played("random actions", random, 0, _REFERENCE_EPISODES).mean_return()
+    policy_return = played("the policy", policy, 1, _REFERENCE_EPISODES).mean_return()
+    dataset = played("the episodes to record", noisy(policy, noise), 2, num_episodes)
     origin = Origin(
         config.task,
         config.action_repeat,
@@ -136,13 +137,21 @@ def record_run(
 
 
 def _record(
-    environment: envs.Environment, policy: Policy, key: jax.Array, num_episodes: int
+    environment: envs.Environment,
+    policy: Policy,
+    key: jax.Array,
+    num_episodes: int,
+    note: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The steps of whole episodes, one after the other: `(N, ...)` by their names in `Dataset`."""
+    """The steps of whole episodes, one after the other: `(N, ...)` by their names in `Dataset`.
+
+    `note` is told how far it is.
+    """
     together = min(_TOGETHER, num_episodes)
     play_some = jax.jit(lambda key: play(environment, policy, key, together))
     parts = []
     for first in range(0, num_episodes, together):
+        note(f"{first} of {count_of(num_episodes, 'episode')}")
         steps = jax.device_get(play_some(jax.random.fold_in(key, first)))._asdict()
         wanted = min(together, num_episodes - first)
         by_episode = {name: array.swapaxes(0, 1)[:wanted] for name, array in steps.items()}

@@ -5,14 +5,19 @@ python -m purejax_simba.report figures <directory>... --output <directory>
 python -m purejax_simba.report index <directory>
 """
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import argparse
 import importlib.util
 import sys
-import time
 from pathlib import Path
 
+from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError
-from purejax_simba.waiting import still
+from purejax_simba.waiting import say, still
 
 _PACKAGES = ("pandas", "plotly")
 
@@ -31,7 +36,7 @@ def page(words: list[str]) -> None:
     if not arguments.watch:
         print(write_page(arguments.paths, arguments.output))
     elif arguments.interval > 0:
-        watch(arguments.paths, arguments.output, arguments.interval, time.sleep)
+        watch(arguments.paths, arguments.output, arguments.interval)
     else:
         raise ConfigError(f"--interval is {arguments.interval}: give seconds above 0")
 
@@ -52,7 +57,7 @@ def figures(words: list[str]) -> None:
     if arguments.paths and not methods.ours and not len(collection.published):
         raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for path, reason in collection.left_out:
-        print(f"left out: {path} {reason}", file=sys.stderr)
+        say(f"left out: {path} {reason}")
     for name, make in FIGURES.items():
         with still("drawing"):
             figure = make(methods)
@@ -74,7 +79,7 @@ def index(words: list[str]) -> None:
 def main(words: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     commands = {"figures": figures, "index": index}
-    try:
+    with one_line_errors("give the same command again") as outcome:
         for name in _PACKAGES:
             if importlib.util.find_spec(name) is None:
                 raise ConfigError(f"{name} is not installed: pip install 'purejax_simba[report]'")
@@ -82,12 +87,7 @@ def main(words: list[str]) -> int:
             commands[words[0]](words[1:])
         else:
             page(words)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return outcome.status
 
 
 def _parser(program: str, command, count: str | int = "+") -> argparse.ArgumentParser:

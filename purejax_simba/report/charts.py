@@ -10,6 +10,7 @@ import pandas as pd
 from purejax_simba import drawing
 from purejax_simba.files import check_output
 from purejax_simba.report.style import DASHES, MARKERS, Look, steps_label
+from purejax_simba.waiting import count_of
 
 Chart = dict[str, Any]  # a specification for plotly.js
 STEPS = "environment steps"
@@ -260,7 +261,9 @@ def _traces(series: Series) -> list[Chart]:
         "legendgroup": look.label,
     }
     if any(curve.missing):
-        line["text"] = [f", {count} seeds missing" if count else "" for count in curve.missing]
+        line["text"] = [
+            f", {count_of(count, 'seed')} missing" if count else "" for count in curve.missing
+        ]
         line["hovertemplate"] = "%{x:,}: %{y:.4g}%{text}"
     if not series.is_joined:
         marker = {"color": look.color, "symbol": look.marker, "size": 7}

@@ -11,6 +11,7 @@ from purejax_simba.report.sections import UNKNOWN, seeds_of
 from purejax_simba.report.tables import results
 from purejax_simba.runs.result_files import CONFIG_FILE, CURVE_FILE, METRICS_FILE
 from purejax_simba.runs.session_record import RECORD_FILE
+from purejax_simba.waiting import count_of
 
 BEGIN, END = "<!-- index of runs: begin -->", "<!-- index of runs: end -->"
 INDEX_FILE = "README.md"
@@ -51,7 +52,7 @@ def write_index(directory: Path) -> str:
     else:
         text = f"{known.rstrip()}\n\n{text}\n"
     write_text(path, text)
-    return f"{path}: {len(runs)} runs"
+    return f"{path}: {count_of(len(runs), 'run')}"
 
 
 def _cells(run: Run, directory: Path) -> list[str]:

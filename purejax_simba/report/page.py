@@ -7,7 +7,7 @@ import html
 import json
 import mimetypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
@@ -24,6 +24,7 @@ from purejax_simba.report.sections import Charts, Section, cards, details, note,
 from purejax_simba.report.sessions import overview, sessions_of, troubles_of
 from purejax_simba.report.style import looks
 from purejax_simba.report.sweeps import sweep_section
+from purejax_simba.stopping import stop_requests
 from purejax_simba.waiting import still
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -113,10 +114,8 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
     return f"{output}: {count}{omitted}, {size:.1f} MB"
 
 
-def watch(
-    paths: Sequence[Path], output: Path, interval: float, sleep: Callable[[float], None]
-) -> None:
-    """Writes the page whenever result files change, until Ctrl-C, then once more.
+def watch(paths: Sequence[Path], output: Path, interval: float) -> None:
+    """Writes the page whenever result files change, until a signal, then once more.
 
     A browser that shows the page loads it again after each interval.
 
@@ -124,14 +123,14 @@ def watch(
       paths: see `reading.read`.
       output: the page.
       interval: seconds between looks.
-      sleep: waits for so many seconds.
 
     Raises:
       ConfigError: as `write_page`.
+      SystemExit: after a signal, with the status that shells give it.
     """
     seen: dict[Path, tuple[int, int]] | None = None
-    try:
-        while True:
+    with stop_requests("a last page") as request:
+        while request.signal is None:
             now = {}
             for file in result_files(paths):
                 with contextlib.suppress(OSError):  # replaced just now
@@ -140,9 +139,9 @@ def watch(
             if now != seen:
                 seen = now
                 print(write_page(paths, output, interval), flush=True)
-            sleep(interval)
-    except KeyboardInterrupt:
-        print(write_page(paths, output))
+            request.wait(interval)
+        print(write_page(paths, output), flush=True)
+        raise SystemExit(128 + request.signal)
 
 
 def _overview(runs: Sequence[Run], place: Path) -> Section:

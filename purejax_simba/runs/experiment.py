@@ -118,8 +118,7 @@ def _take_over(directory: Path, job: Job, metrics_bytes: int | None) -> None:
     if job.directory == directory:
         result_files.write_config(directory, job.config)
     else:
-        result_files.create_run_directory(job.config)
-        result_files.copy_metrics(directory, job.directory, metrics_bytes)
+        result_files.copy_run(directory, job.config, metrics_bytes)
 
 
 def run_together(

@@ -1,7 +1,7 @@
 """The trained policies of a run: saving, reading, playing, and giving them to users."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,22 +12,17 @@ import numpy as np
 
 import envs
 from purejax_simba.agents.agent import HyperParameters, Params
-from purejax_simba.config import ConfigError, known
+from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
 from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, read_arrays, tree_of, write_arrays
-from purejax_simba.runs.devices import (
-    PER_RUN,
-    join_runs,
-    make_mesh,
-    map_runs,
-    shapes_of_runs,
-    split_runs,
-)
+from purejax_simba.runs.compiling import without_alarms
+from purejax_simba.runs.devices import PER_RUN, make_mesh, map_runs, shapes_of_runs, split_runs
 from purejax_simba.runs.result_files import read_config
 from purejax_simba.training import make_program
+from purejax_simba.waiting import count_of, still
 
 POLICY_DIRECTORY = Path("checkpoints") / "policy"
 
@@ -69,6 +64,17 @@ def _with_rows(array: np.ndarray, rows: Sequence[int], values: np.ndarray) -> np
     changed[: len(array)] = array
     changed[list(rows)] = values
     return changed
+
+
+@still("loading the policies")
+def load_policies(directory: Path, config: Config) -> tuple[Program, Policy]:
+    """The program of a configuration, and the policies of a run directory that fit it.
+
+    Raises:
+      ConfigError, envs.TaskError: if there are none, or the program cannot be made here.
+    """
+    program = make_program(config)
+    return program, read_policies(directory, program)
 
 
 def read_policies(directory: Path, program: Program) -> Policy:
@@ -118,12 +124,18 @@ def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int
       ConfigError: if the directory holds no finished run.
       envs.HostEnvironmentError: if an environment fails.
     """
+    return dict(evaluate_in_turn(directory, num_episodes))
+
+
+def evaluate_in_turn(
+    directory: Path | str, num_episodes: int | None = None
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """What `evaluate` returns, seed by seed as they are played, as many at a time as devices."""
     directory = Path(directory)
     config = replace(read_config(directory), devices_per_run=1)
     if num_episodes is not None:
         config = replace(config, num_evaluation_episodes=num_episodes)
-    program = make_program(config)
-    policy = read_policies(directory, program)
+    program, policy = load_policies(directory, config)
     episodes = known(program.config.num_evaluation_episodes)
 
     def play(key: jax.Array, policy: Policy) -> EvaluationMetrics:
@@ -134,15 +146,16 @@ def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int
     seeds = config.seeds
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
     mesh = make_mesh(config.num_seeds)
-    play_all = map_runs(play, mesh, (PER_RUN, PER_RUN))
-    with envs.clear_errors():
-        groups = split_runs((keys, policy), mesh.size, mesh)
-        played = [jax.device_get(play_all(*group)) for group in groups]
-    metrics = join_runs(played, config.num_seeds)
-    return {
-        seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
-        for index, seed in enumerate(seeds)
-    }
+    groups = split_runs((keys, policy), mesh.size, mesh)
+    with still("compiling the evaluation"), without_alarms():
+        play_all = map_runs(play, mesh, (PER_RUN, PER_RUN)).lower(*groups[0]).compile()
+    for number, group in enumerate(groups):
+        first = number * mesh.size
+        with envs.clear_errors(), still("playing") as note:
+            note(f"{first} of {count_of(len(seeds), 'seed')}, {count_of(episodes, 'episode')} each")
+            metrics = jax.device_get(play_all(*group))._asdict()
+        for index, seed in enumerate(seeds[first : first + mesh.size]):
+            yield seed, {name: float(value[index]) for name, value in metrics.items()}
 
 
 class TrainedPolicy:
@@ -212,6 +225,5 @@ def load_policy(directory: Path | str, seed: int | None = None) -> TrainedPolicy
         raise ConfigError(
             f"no seed {seed}: {directory} has seeds {config.seed} to {config.seeds[-1]}"
         )
-    program = make_program(config)
-    policy = _of_run(read_policies(directory, program), seed - config.seed)
-    return TrainedPolicy(program, policy, seed)
+    program, policies = load_policies(directory, config)
+    return TrainedPolicy(program, _of_run(policies, seed - config.seed), seed)

@@ -16,6 +16,7 @@ from purejax_simba.files import read_bytes, read_json, reading, write_json
 from purejax_simba.names import from_nested
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
+HEADER = ",".join(METRIC_COLUMNS).encode() + b"\n"
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
 DIVERGED_FILE = "diverged.json"
 # How far each logger is, and what W&B calls the runs.
@@ -28,27 +29,30 @@ def run_directory(config: Config) -> Path:
     return Path(config.output) / config.experiment / config.task
 
 
-def create_run_directory(config: Config, again: bool = False) -> Path:
+def create_run_directory(config: Config, again: bool = False, copied: bytes = HEADER) -> Path:
     """Makes the run directory and writes `config.json` into it.
+
+    What an interrupted beginning has left there is dropped.
 
     Args:
       config: of the run.
-      again: the run has begun before and begins anew; what it had written is dropped.
+      again: drops more, all that a run has written there that begins anew.
+      copied: what `metrics.csv` will begin with, as it did if this was begun before.
 
     Raises:
-      ConfigError: if it cannot be written, or holds a run already.
+      ConfigError: if it cannot be written, or holds the results of a run.
     """
     directory = run_directory(config)
     try:
-        if again:
-            for file in (METRICS_FILE, DIVERGED_FILE, *LOGGER_FILES):
-                (directory / file).unlink(missing_ok=True)
-            shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
-        elif (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
+        if not again and holds_results(directory, config, copied):
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
             )
+        if (directory / CONFIG_FILE).exists():
+            for file in (METRICS_FILE, DIVERGED_FILE, *LOGGER_FILES):
+                (directory / file).unlink(missing_ok=True)
+            shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
         directory.mkdir(parents=True, exist_ok=True)
         write_config(directory, config)
     except OSError as error:
@@ -56,6 +60,31 @@ def create_run_directory(config: Config, again: bool = False) -> Path:
             f"cannot write to {directory} ({error.strerror}): give another --output"
         ) from error
     return directory
+
+
+def holds_results(directory: Path, config: Config, copied: bytes = HEADER) -> bool:
+    """Whether anything would be missed of the run in a directory if `config` began there.
+
+    Not where that was interrupted before it trained. What the same configuration was evaluated to
+    before, it will be again.
+
+    Raises:
+      OSError: if that cannot be read.
+    """
+    metrics = directory / METRICS_FILE
+    if not metrics.exists() and not (directory / CONFIG_FILE).exists():
+        return False
+    if any(any((directory / "checkpoints").glob(name)) for name in ("policy", "state/[0-9]*")):
+        return True
+    try:
+        saved = read_config(directory)
+    except ConfigError:
+        return True
+    found = metrics.read_bytes() if metrics.exists() else b""
+    rows = found.removeprefix(HEADER).split(b"\n")[:-1]
+    at_start = all(row.split(b",")[-2:-1] == [b"0"] for row in rows)
+    is_untrained = found.startswith(HEADER) and at_start
+    return not copied.startswith(found) and not (is_untrained and saved == config)
 
 
 def write_config(directory: Path, config: Config) -> None:
@@ -68,9 +97,16 @@ def metrics_size(directory: Path) -> int:
     return (directory / METRICS_FILE).stat().st_size
 
 
-def copy_metrics(directory: Path, target: Path, size: int | None) -> None:
-    """Copies the first bytes of `metrics.csv` to another run directory."""
-    (target / METRICS_FILE).write_bytes(read_bytes(directory / METRICS_FILE)[:size])
+def copy_run(directory: Path, config: Config, size: int | None) -> None:
+    """Makes the directory of a run that goes on with the first bytes of another `metrics.csv`.
+
+    Raises:
+      ConfigError: as `create_run_directory`.
+    """
+    metrics = directory / METRICS_FILE
+    copied = read_bytes(metrics)[:size] if metrics.exists() else b""
+    target = create_run_directory(config, copied=copied)
+    (target / METRICS_FILE).write_bytes(copied)
 
 
 def read_config(directory: Path) -> Config:

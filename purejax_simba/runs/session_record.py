@@ -22,6 +22,7 @@ import jax
 from purejax_simba.errors import WriteError
 from purejax_simba.files import read_json, write_json
 from purejax_simba.runs import processes
+from purejax_simba.waiting import count_of
 
 RECORD_FILE = "run.json"
 _PACKAGES = ("purejax_simba", "jax", "jaxlib", "numpy", "mujoco", "mujoco-mjx", "gymnax", "brax")
@@ -177,7 +178,8 @@ def _git(*words: str) -> str:
 
 
 def _machine() -> str:
-    return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    cores = count_of(os.cpu_count() or 1, "core")
+    return f"{_processor()}, {cores}, {platform.system()} {platform.machine()}"
 
 
 def _processor() -> str:

@@ -20,7 +20,7 @@ from purejax_simba.runs.compiling import Compiler, make_program
 from purejax_simba.runs.devices import make_mesh
 from purejax_simba.runs.experiment import Survivors, run_together
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.result_files import CONFIG_FILE, check_links, run_directory
+from purejax_simba.runs.result_files import check_links, holds_results, run_directory
 from purejax_simba.runs.run_lock import RunLock
 from purejax_simba.runs.session import AllDivergedError
 from purejax_simba.sweep.definition import (
@@ -34,6 +34,7 @@ from purejax_simba.sweep.grouping import Group, choose_shard, make_groups, parts
 from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.results import score_of
 from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, Study, batch_directory
+from purejax_simba.waiting import count_of
 
 _FINISHED = "finished"
 _say = processes.say
@@ -102,7 +103,7 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> Storage | None:
 def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
     for trial in itertools.chain.from_iterable(group.trials for group in groups):
         directory = run_directory(trial.config)
-        if (directory / CONFIG_FILE).exists():
+        if holds_results(directory, trial.config):
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
@@ -146,7 +147,7 @@ def _batches(
         directory = batch_directory(group.directory, number)
         batch = group._replace(trials=resolved(trials), directory=directory)
         count, last = count_of(len(samples), "configuration"), samples[-1].number
-        yield batch, f", batch {number}: {count}, {last + 1} of {sweep.samples} samples"
+        yield batch, f", batch {number}: {count}, {last + 1} of {count_of(sweep.samples, 'sample')}"
         processes.first_does(functools.partial(_tell, study, samples, batch.trials))
 
 
@@ -224,8 +225,3 @@ def _remove_checkpoints(directory: Path) -> None:
     if processes.is_first():
         for checkpoints in list(directory.rglob(STATE_DIRECTORY.parts[0])):
             shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def count_of(number: int, thing: str) -> str:
-    """`3 runs`, `1 run`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
