@@ -22,7 +22,7 @@ from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
-from purejax_simba.files import make_directory
+from purejax_simba.files import check_output
 from purejax_simba.stopping import stop_requests
 from purejax_simba.waiting import count_of, still
 
@@ -70,7 +70,7 @@ def record(arguments: Arguments) -> None:
     elif os.path.lexists(output):
         raise ConfigError(f"{output} exists already: give another --output, or remove it")
     else:
-        make_directory(Path(output).parent)
+        check_output(Path(output))
     own = {
         "task": arguments.task,
         "agent.name": arguments.agent,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba import drawing
-from purejax_simba.files import make_directory
+from purejax_simba.files import check_output
 from purejax_simba.report.style import DASHES, MARKERS, Look, steps_label
 from purejax_simba.waiting import count_of
 
@@ -93,14 +93,14 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
     """Writes `<name>.pdf`, `.svg` and `.png`; returns the files.
 
     Raises:
-      ConfigError: if there cannot be such a directory.
-      WriteError: if they cannot be written.
+      ConfigError, WriteError: if they cannot be written.
     """
-    make_directory(directory)
+    paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
+    for path in paths:
+        check_output(path)
     drawn = draw(figure)
     drawn.draw_without_rendering()
     drawn.set_layout_engine("none")  # once is enough for all formats
-    paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
     for path in paths:
         drawing.save(drawn, path, dpi=None)
     return paths

@@ -80,8 +80,8 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
     Raises:
       ConfigError: if a path does not exist, or the page cannot be written.
     """
-    check_output(output)
     collection = read(paths)
+    check_output(output)
     methods, runs = Methods(collection), collection.runs
     charts = Charts()
     place = output.resolve().parent

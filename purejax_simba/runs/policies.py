@@ -1,5 +1,6 @@
 """The trained policies of a run: saving, reading, playing, and giving them to users."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,8 @@ def read_policies(directory: Path, program: Program) -> Policy:
         )
 
     shapes = shapes_of_runs(jax.eval_shape(of_one), program.config.num_seeds)
-    advice = f"restore it from a copy, or write it anew: python train.py --resume {directory}"
+    command = f"python train.py --resume {shlex.quote(str(directory))}"
+    advice = f"restore it from a copy, or write it anew: {command}"
     return tree_of(read_arrays(path, advice), shapes, refuse)
 
 

@@ -23,7 +23,7 @@ CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png
 DIVERGED_FILE = "diverged.json"
 # How far each logger is, and what W&B calls the runs.
 LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.json"
-TENSORBOARD_DIRECTORY = "tensorboard"
+TENSORBOARD_DIRECTORY, WANDB_DIRECTORY = "tensorboard", "wandb"
 
 
 def run_directory(config: Config) -> Path:
@@ -169,6 +169,8 @@ def check_links(directory: Path) -> None:
             if not is_own or not (path.is_symlink() or path.is_file() or path.is_dir()):
                 what = "no file" if is_own else f"a symbolic link out of {directory}"
                 raise ConfigError(f"{path} is {what}: put the file there, or remove it")
+        # W&B's own, which links to its logs at home.
+        directories[:] = [name for name in directories if name != WANDB_DIRECTORY]
 
 
 class MetricsFile:

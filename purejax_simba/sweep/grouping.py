@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,13 +157,12 @@ def parts_of(group: Group) -> list[list[Job]]:
 
 def _divide_once(group: Group) -> list[list[tuple[int, int, int]]]:
     path = group.directory / _PARTS_FILE
-    if path.exists():
+    if os.path.lexists(path):
         parts = read_json(path, list[list[tuple[int, int, int]]])
         _check_parts(path, parts, group)
         return parts
     fit = runs_that_fit(make_program(group.config), group.runs)
     parts = divide(group, fit)
-    group.directory.mkdir(parents=True, exist_ok=True)
     write_json(path, parts)
     return parts
 

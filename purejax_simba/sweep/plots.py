@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from purejax_simba import drawing
-from purejax_simba.files import make_directory
 from purejax_simba.sweep.axes import Axis, are_numbers
 from purejax_simba.sweep.results import Results, Row
 
@@ -23,7 +22,6 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
     """
     pyplot = drawing.pyplot()
     place = directory / PLOTS_DIRECTORY
-    make_directory(place)
     paths = []
     for axis in results.axes:
         figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")

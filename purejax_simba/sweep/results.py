@@ -16,7 +16,7 @@ from purejax_simba import trust
 from purejax_simba.aggregates import bootstrap_interval, interquartile_mean
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import shown
-from purejax_simba.files import UnreadableError, make_directory, reading, write_json, write_text
+from purejax_simba.files import UnreadableError, check_output, reading, write_json, write_text
 from purejax_simba.names import all_settings, flatten, from_nested, replace_values
 from purejax_simba.runs.result_files import CONFIG_FILE, read_config, read_diverged, read_returns
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
@@ -231,7 +231,7 @@ def write_results(results: Results, directory: Path) -> None:
     Raises:
       ConfigError, WriteError: if they cannot be written.
     """
-    make_directory(directory)
+    check_output(directory / TABLE_FILE)
     write_text(directory / TABLE_FILE, _table(results))
     write_json(directory / BEST_FILE, dataclasses.asdict(results.best_config()))
 

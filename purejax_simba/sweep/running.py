@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import envs
 from purejax_simba import loggers
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError, WriteError
-from purejax_simba.files import make_directory, write_json, write_text
+from purejax_simba.files import check_output, write_json, write_text
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY
 from purejax_simba.runs.compiling import Compiler, make_program
@@ -87,7 +88,7 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> Storage | None:
       ConfigError: if the directory holds something else, or the storage cannot be used.
     """
     storage = Storage(sweep.storage, is_shared=True) if sweep.storage is not None else None
-    if (sweep.directory / DEFINITION_FILE).exists():
+    if os.path.lexists(sweep.directory / DEFINITION_FILE):
         before = read_description(sweep.directory)
         check_same(sweep, before, str(sweep.directory), "--experiment or --output")
         check_links(sweep.directory)
@@ -107,7 +108,7 @@ def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
             )
-    make_directory(sweep.directory)
+    check_output(sweep.directory / DEFINITION_FILE)
     write_json(sweep.directory / DEFINITION_FILE, sweep.description())
 
 
@@ -217,7 +218,6 @@ def _is_finished(directory: Path) -> bool:
 
 def _mark_finished(directory: Path) -> None:
     if processes.is_first():
-        directory.mkdir(parents=True, exist_ok=True)
         write_text(directory / _FINISHED, "")
 
 
