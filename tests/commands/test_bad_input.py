@@ -577,7 +577,7 @@ REPORTS = [
     row("report runs --output nowhere/x/page.html --page", "unrecognized arguments: --page"),
     row("report runs --output locked/page.html", "Permission denied", read_only("locked")),
     row("report runs --output runs", "runs is there and no file: give another --output"),
-    row(f"report runs --output {DATA}/page.html", f"cannot write to {DATA} (File exists)"),
+    row(f"report runs --output {DATA}/page.html", f"cannot write to {DATA} (Not a directory)"),
     row(f"report figures runs --output {DATA}", f"cannot write to {DATA}"),
     row("report figures runs --output locked", "Permission denied", read_only("locked")),
     row("report runs --output /dev/full", "/dev/full is there and no file"),
@@ -647,7 +647,7 @@ DATASETS = [
     row("datasets nowhere --output x.hdf5", "nowhere holds no run"),
     row(f"{RECORD} x.txt", "--output x.txt: give minari/<id>, or a file that ends in .hdf5"),
     row(f"{RECORD} {DATA}", f"{DATA} exists already: give another --output, or remove it"),
-    row(f"{RECORD} {DATA}/x.hdf5", f"cannot write to {DATA} (File exists)"),
+    row(f"{RECORD} {DATA}/x.hdf5", f"cannot write to {DATA} (Not a directory)"),
     row(f"{RECORD} locked/x.hdf5", "Permission denied", read_only("locked")),
     row(f"{RECORD} x.hdf5 --episodes {HUGE}", "GiB are free: give a smaller dataset"),
     row(
