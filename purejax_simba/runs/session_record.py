@@ -34,13 +34,14 @@ class SessionRecord:
     As a context it notes how the session ended. Of several processes only the first writes.
     """
 
-    def __init__(self, directories: Sequence[Path], runs: int, env_step: int):
+    def __init__(self, directories: Sequence[Path], runs: int, env_step: int, precision: str):
         """Begins a session.
 
         Args:
           directories: of the runs.
           runs: seeds of all configurations that train together.
           env_step: environment steps that each had taken before.
+          precision: of the matrix products of networks.
 
         Raises:
           ResultsError: if it cannot be written.
@@ -58,6 +59,7 @@ class SessionRecord:
             "versions": _versions(),
             "machine": _machine(),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "matmul_precision": precision,
             "runs_together": runs,
             "startup_seconds": 0.0,
             "first_env_step": env_step,
