@@ -130,7 +130,8 @@ class OnlineProgram(Program):
         observation = self.normalise(state, state.environment.observation)
         action = self._act(action_key, random_key, counters, state, observation, hyperparameters)
         step = per_device(jax.vmap(self.training_environment.step))
-        environment_state, timestep = step(state.environment, action)
+        with jax.named_scope("environment"):
+            environment_state, timestep = step(state.environment, action)
         done = timestep.terminated | timestep.truncated
         replay = state.replay.append(
             counters.interactions,
@@ -147,7 +148,8 @@ class OnlineProgram(Program):
         state = state.replace(environment=environment_state, replay=replay, progress=progress)
 
         counters, num_updates = self._count(counters, replay)
-        counters, state = self.update(update_key, counters, state, hyperparameters, num_updates)
+        with jax.named_scope("updates"):
+            counters, state = self.update(update_key, counters, state, hyperparameters, num_updates)
 
         moments = state.observation_moments.update(environment_state.observation)
         scale = state.reward_scale.update(timestep.reward, done, hyperparameters.discount)

@@ -51,6 +51,7 @@ FLOORS = {
         "purejax_simba.aggregates",
         "purejax_simba.drawing",
         "purejax_simba.errors",
+        "purejax_simba.precision",
         "purejax_simba.settings",
         "purejax_simba.waiting",
     ),
