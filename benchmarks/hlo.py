@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -67,23 +66,25 @@ class Loop:
     Attributes:
       scope: where in the traced program it comes from.
       trips: iterations, where they are known.
-      operations: those of its own, by opcode; loops inside are counted apart.
+      operations: what it does by itself, without the loops inside: launches, on a GPU.
       copied: bytes of whole arrays of a megabyte or more that it copies by itself.
-      products: precision of operands -> matrix products of its own.
+      products: scope and precision of operands of each of its own matrix products.
       loops: those inside.
+      branches: what it does only sometimes, as resets of episodes.
     """
 
     scope: str = ""
     trips: int | None = 1
-    operations: Counter = field(default_factory=Counter)
+    operations: list[Instruction] = field(default_factory=list)
     copied: int = 0
-    products: Counter = field(default_factory=Counter)
+    products: list[tuple[str, str]] = field(default_factory=list)
     loops: list["Loop"] = field(default_factory=list)
+    branches: list["Loop"] = field(default_factory=list)
 
     def walk(self) -> Iterator["Loop"]:
-        """This loop and all inside."""
+        """This loop and all inside, branches too."""
         yield self
-        for loop in self.loops:
+        for loop in (*self.loops, *self.branches):
             yield from loop.walk()
 
 
@@ -151,16 +152,10 @@ def _add(computations: dict[str, list[Instruction]], new: Instruction, loop: Loo
     if new.opcode == "call":
         _loop(computations, [new.named("to_apply") or ""], loop)
         return
+    loop.operations.append(new)
     if new.opcode == "conditional":
-        loop.operations["conditional"] += 1
-        branches = [_loop(computations, [name], Loop()) for name in _branches(new)]
-        most = max(branches, key=lambda branch: sum(branch.operations.values()), default=Loop())
-        loop.operations += most.operations
-        loop.products += most.products
-        loop.copied += most.copied
-        loop.loops += most.loops
+        loop.branches += [_loop(computations, [name], Loop(new.scope)) for name in _branches(new)]
         return
-    loop.operations[new.opcode] += 1
     inside = computations.get(new.named("calls") or "", []) if new.opcode == "fusion" else [new]
     work = {each.opcode for each in inside} - _FREE
     if new.bytes >= 1_000_000 and work and work <= {"copy", "copy-start", "transpose"}:
@@ -169,7 +164,7 @@ def _add(computations: dict[str, list[Instruction]], new: Instruction, loop: Loo
     for each in inside:
         precision = _precision(each)
         if precision:
-            loop.products[precision] += 1
+            loop.products.append((each.scope or new.scope, precision))
 
 
 def _branches(new: Instruction) -> list[str]:

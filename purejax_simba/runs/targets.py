@@ -19,7 +19,7 @@ DESCRIPTIONS = {"h100": Path(__file__).with_name("h100.txtpb")}
 def prepare() -> None:
     """Tells XLA that there is nothing to try out; call this before anything else touches JAX."""
     jax.config.update("jax_platforms", "cpu")
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
+    os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     os.environ["XLA_FLAGS"] = f"--xla_gpu_autotune_level=0 {os.environ.get('XLA_FLAGS', '')}"
 
 
