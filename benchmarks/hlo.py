@@ -144,8 +144,7 @@ def _add(computations: dict[str, list[Instruction]], new: Instruction, loop: Loo
     if new.opcode in _FREE:
         return
     if new.opcode == "while":
-        count = re.search(r'known_trip_count":\{"n":"(\d+)"', new.attributes)
-        inner = Loop(new.scope, int(count[1]) if count else None)
+        inner = Loop(new.scope, _trips(computations, new))
         bodies = [new.named("condition"), new.named("body")]
         loop.loops.append(_loop(computations, [name for name in bodies if name], inner))
         return
@@ -165,6 +164,19 @@ def _add(computations: dict[str, list[Instruction]], new: Instruction, loop: Loo
         precision = _precision(each)
         if precision:
             loop.products.append((each.scope or new.scope, precision))
+
+
+def _trips(computations: dict[str, list[Instruction]], new: Instruction) -> int | None:
+    """How often a loop runs, where XLA says so or its condition only counts from zero."""
+    known = re.search(r'known_trip_count":\{"n":"(\d+)"', new.attributes)
+    if known:
+        return int(known[1])
+    condition = computations.get(new.named("condition") or "", [])
+    limits = [each.attributes for each in condition if each.opcode == "constant"]
+    if {each.opcode for each in condition} - _FREE == {"compare"} and len(limits) == 1:
+        limit = re.match(r"(\d+)\)", limits[0])
+        return int(limit[1]) if limit else None
+    return None
 
 
 def _branches(new: Instruction) -> list[str]:
