@@ -74,8 +74,7 @@ def draw(file: Path, curves: dict[str, tuple[list[int], list[np.ndarray]]]) -> N
         axes.set(title=task, xlabel="environment steps", ylabel="return")
         axes.grid(alpha=0.3)
         axes.legend(loc="upper left")
-    figure.savefig(file, dpi=150)
-    pyplot.close(figure)
+    drawing.save(figure, file)
 
 
 def main() -> int:

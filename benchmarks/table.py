@@ -4,6 +4,8 @@ import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from purejax_simba.files import check_output, read_bytes, reading, write_text
+
 
 class Table:
     """A Markdown file with a row per name. Rows and cells of earlier runs stay as they are."""
@@ -33,8 +35,11 @@ class Table:
         self._legend = [f"- **{column}**: {meaning}" for column, meaning in columns.items()]
         self._name = name
         self._cells: dict[str, dict[str, str]] = {}
+        if path is not None:
+            check_output(path)
         if path is not None and path.exists():
-            lines = path.read_text().splitlines()
+            with reading(path):
+                lines = read_bytes(path).decode().splitlines()
             if made_by in lines:
                 # The columns of that time: there may be more of them now.
                 header, _, *rows = (
@@ -51,8 +56,7 @@ class Table:
             return
         today = datetime.date.today().isoformat()
         self._cells.setdefault(row, {}).update(cells, date=today)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(self._text())
+        write_text(self._path, self._text())
 
     def _text(self) -> str:
         rows = [[self._name, *self._titles], ["---"] * (len(self._titles) + 1)]

@@ -43,10 +43,13 @@ def check_output(output: Path) -> None:
     """Finds out before an episode is played whether its pictures can be written.
 
     Raises:
-      TaskError: for an unknown format, a missing directory or a missing package.
+      TaskError: for an unknown format, a missing directory or a missing package, or what is no
+        file.
     """
     if output.suffix not in FORMATS:
         raise TaskError(f"{output} has an unknown format: choose from {', '.join(FORMATS)}")
+    if output.exists() and not output.is_file():
+        raise TaskError(f"{output} is there and no file: give another --output")
     if not output.parent.is_dir():
         raise TaskError(f"{output.parent} is no directory: make it first")
     if output.suffix == ".mp4":
@@ -172,9 +175,14 @@ def can_draw(environment: Environment) -> bool:
 
 
 def write_film(output: Path, frames: Iterator[np.ndarray], frequency: float) -> None:
-    """Writes frames `(height, width, 3)` uint8 as mp4 or gif, as the name says."""
+    """Writes frames `(height, width, 3)` uint8 as mp4 or gif, as the name says, whole or not."""
     write = _write_mp4 if output.suffix == ".mp4" else _write_gif
-    write(output, frames, frequency)
+    unfinished = output.with_name(f"unfinished-{output.name}")
+    try:
+        write(unfinished, frames, frequency)
+        unfinished.rename(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _at(states: Any, index: int) -> Any:

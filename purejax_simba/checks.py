@@ -1,21 +1,11 @@
 """What a configuration must fulfil before anything is compiled."""
 
 from purejax_simba.config import LEARNING_STARTS, Config, ConfigError, known
-from purejax_simba.names import flatten, settings_of
+from purejax_simba.names import check_values, flatten
 from purejax_simba.settings import flag
+from purejax_simba.waiting import count_of
 
 NUM_SEEDS = 2**32
-
-
-def check_values(config: Config) -> None:
-    """Refuses values that are out of their own bounds, or none of the choices, whatever the others.
-
-    Raises:
-      ConfigError: for the first such value.
-    """
-    values = flatten(config)
-    for name, setting in settings_of(config).items():
-        setting.check(name, values[name])
 
 
 def check(config: Config, episode_length: int) -> None:
@@ -53,7 +43,7 @@ def check(config: Config, episode_length: int) -> None:
         )
     if episode_length < replay.n_step:
         raise ConfigError(
-            f"an episode has {episode_length} interactions, fewer than --replay.n-step "
+            f"an episode has {count_of(episode_length, 'interaction')}, fewer than --replay.n-step "
             f"{replay.n_step}: make the episode longer or n-step smaller"
         )
     for name in ("priority_exponent", "importance_exponent"):

@@ -112,7 +112,7 @@ class OfflineConfig:
 class Config:
     """A training run of several seeds."""
 
-    task: str = ""
+    task: str = setting("", is_place=True)
     """Task id; `python train.py --list-tasks` shows them. Default: dmc/cheetah-run, offline the
     environment of the dataset."""
     physics: str = "auto"
@@ -172,7 +172,7 @@ class Config:
     log_seeds: Literal["apart", "together"] = "apart"
     """Whether seeds are runs of their own for loggers, or one with their means (of so many
     `seeds`: those that have not diverged)."""
-    experiment: str = ""
+    experiment: str = setting("", is_place=True)
     """Name of the experiment: `exp_name` in the result files. Default: the agent's name, with
     `_paper` where the recipe is that of its paper."""
     output: str = "results/runs"

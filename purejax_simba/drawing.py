@@ -1,6 +1,10 @@
 """Matplotlib, imported when something is drawn, for files only."""
 
+from pathlib import Path
 from typing import Any
+
+from purejax_simba.errors import WriteError
+from purejax_simba.files import replacing
 
 
 def pyplot() -> Any:
@@ -11,3 +15,17 @@ def pyplot() -> Any:
     from matplotlib import pyplot as module
 
     return module
+
+
+def save(figure: Any, path: Path, dpi: float | None = 150) -> None:
+    """Writes a figure in the format that the name of the file says.
+
+    Raises:
+      WriteError: if it cannot be written.
+    """
+    try:
+        with replacing(path) as unfinished:
+            figure.savefig(unfinished, format=path.suffix[1:], dpi=dpi)
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror}") from error
+    pyplot().close(figure)

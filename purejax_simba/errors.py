@@ -1,5 +1,9 @@
 """Kinds of error by how a command ends; messages are one line."""
 
+from typing import Any
+
+_LONGEST = 60  # letters of a value in a message
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message is one line and says what to do."""
@@ -15,3 +19,9 @@ class WriteError(FailedError):
 
 class ProcessError(FailedError):
     """Another process has ended."""
+
+
+def shown(value: Any) -> str:
+    """A value from a user or a file in a message, in one line and not all of it if it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

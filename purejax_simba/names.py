@@ -78,14 +78,18 @@ def is_traced(name: str) -> bool:
     return all_settings()[name].traced
 
 
+def plain_name(name: str) -> str:
+    """A name as settings have it, however the user writes it."""
+    return name.strip().lstrip("-").replace("-", "_")
+
+
 def find_name(name: str) -> str:
     """The dotted name with underscores of what the user calls `name`.
 
     Raises:
       ConfigError: if there is none, with the nearest ones.
     """
-    plain = name.strip().lstrip("-").replace("-", "_")
-    known = all_settings()
+    plain, known = plain_name(name), all_settings()
     if plain in known:
         return plain
     raise ConfigError(f"unknown name {name!r}: {near(plain, known)}")
@@ -112,15 +116,28 @@ def dotted(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def from_nested(values: Mapping[str, Any]) -> Config:
-    """A configuration from its values as `config.json` has them.
+def from_nested(values: Mapping[Any, Any]) -> Config:
+    """A configuration from its values as `config.json` has them; imports nothing that they name.
 
     Raises:
-      ConfigError: for a name that there is not, or a setting that the agent does not have.
+      ConfigError: for a name that there is not, a setting that the agent does not have, or a value
+        that cannot be.
     """
-    known = all_settings()
-    plain = {
-        name if name in known else find_name(name): tuple(v) if isinstance(v, list) else v
-        for name, v in dotted(values).items()
-    }
-    return replace_values(Config(), plain)
+    known, plain = all_settings(), {}
+    for given, value in dotted(values).items():
+        name = given if given in known else find_name(given)
+        plain[name] = known[name].parse(name, value)
+    config = replace_values(Config(), plain)
+    check_values(config)
+    return config
+
+
+def check_values(config: Config) -> None:
+    """Refuses values that are out of their own bounds, or none of the choices, whatever the others.
+
+    Raises:
+      ConfigError: for the first such value.
+    """
+    values = flatten(config)
+    for name, setting in settings_of(config).items():
+        setting.check(name, values[name])

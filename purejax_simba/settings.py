@@ -12,11 +12,12 @@ import math
 import operator
 import types
 import typing
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from purejax_simba.errors import ConfigError
+from purejax_simba.errors import ConfigError, shown
 
 
 def _parse_bool(text: str) -> bool:
@@ -25,9 +26,9 @@ def _parse_bool(text: str) -> bool:
     return text.lower() == "true"
 
 
-_UNIONS = (types.UnionType, typing.Union)
+UNIONS = (types.UnionType, typing.Union)
 _PARSERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _parse_bool, str: str}
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Setting:
       default: its value where none is given; None if that follows from others or from the task.
       traced: may differ between the runs of one compiled program.
       above, at_least, below, at_most: bounds of a number, or of each of several.
+      is_place: names a directory below another: words with / between them.
       kind: type of a value, a `tuple` where there can be several.
       optional: may be None, which says that it is not given.
     """
@@ -48,6 +50,7 @@ class Setting:
     at_least: float | None = None
     below: float | None = None
     at_most: float | None = None
+    is_place: bool = False
     kind: Any = None
     optional: bool = False
 
@@ -74,7 +77,7 @@ class Setting:
         """
         if self.optional and str(text).lower() in ("none", "null"):
             return None
-        if self.kind is not self._kind_of_one:
+        if self.kind is not self._kind_of_one and text is not None:
             items = text if isinstance(text, list | tuple) else str(text).split()
             return tuple(self._parse_one(name, item) for item in items)
         return self._parse_one(name, text)
@@ -82,12 +85,14 @@ class Setting:
     def _parse_one(self, name: str, text: Any) -> Any:
         if self.choices:
             if text not in self.choices:
-                raise ConfigError(f"{name} is {text!r}: choose from {', '.join(self.choices)}")
+                raise ConfigError(f"{name} is {shown(text)}: choose from {', '.join(self.choices)}")
             return text
         try:
+            if not isinstance(text, str | int | float):
+                raise ValueError
             return _PARSERS[self._kind_of_one](str(text).strip())
         except ValueError:
-            raise ConfigError(f"{name} is {text!r}: give {_WORDS[self._kind_of_one]}") from None
+            raise ConfigError(f"{name} is {shown(text)}: give {WORDS[self._kind_of_one]}") from None
 
     def check(self, name: str, value: Any) -> None:
         """Refuses a value that is no choice or out of bounds; `name` is dotted.
@@ -101,12 +106,20 @@ class Setting:
             if self.choices and one not in self.choices:
                 choices = ", ".join(self.choices)
                 raise ConfigError(f"{flag(name)} is {one!r}: choose from {choices}")
+            if isinstance(one, str) and any(unicodedata.category(c) in ("Cc", "Cs") for c in one):
+                raise ConfigError(f"{flag(name)} is {shown(one)}: give letters that can be printed")
+            if self.is_place and one and {"", ".", ".."}.intersection(one.split("/")):
+                raise ConfigError(
+                    f"{flag(name)} is {shown(one)}: give one or more names with / between them, "
+                    "because it becomes directories below --output"
+                )
             if not self._is_within(one):
                 raise ConfigError(f"{flag(name)} is {one}: give {self._bounds}")
 
     def _is_within(self, value: Any) -> bool:
         return (
-            (self.above is None or self.above < value < math.inf)
+            value == value  # which NaN is not
+            and (self.above is None or self.above < value < math.inf)
             and (self.at_least is None or self.at_least <= value < math.inf)
             and (self.below is None or value < self.below)
             and (self.at_most is None or value <= self.at_most)
@@ -115,9 +128,9 @@ class Setting:
     @property
     def _bounds(self) -> str:
         if self.below is None and self.at_most is None:
-            if self.above is None:
-                return f"{self.at_least:g} or more"
-            return f"a finite number above {self.above:g}"
+            if self.above is not None:
+                return f"a finite number above {self.above:g}"
+            return "a number" if self.at_least is None else f"{self.at_least:g} or more"
         low = f"[{self.at_least:g}" if self.above is None else f"({self.above:g}"
         high = f"{self.at_most:g}]" if self.below is None else f"{self.below:g})"
         return f"a number in {low}, {high}"
@@ -131,12 +144,13 @@ def setting(
     at_least: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
+    is_place: bool = False,
 ) -> Any:
     """A field of a dataclass, or of `Settings`, with what `Setting` says of it.
 
     There is one lower bound at least where there is an upper one.
     """
-    declared = Setting(default, traced, above, at_least, below, at_most)
+    declared = Setting(default, traced, above, at_least, below, at_most, is_place)
     return dataclasses.field(default=default, metadata={"setting": declared})
 
 
@@ -201,7 +215,7 @@ def _declarations(cls: type, prefix: str) -> dict[str, Setting]:
         if dataclasses.is_dataclass(kind):
             found |= _declarations(typing.cast(type, kind), f"{name}.")
             continue
-        members = typing.get_args(kind) if typing.get_origin(kind) in _UNIONS else (kind,)
+        members = typing.get_args(kind) if typing.get_origin(kind) in UNIONS else (kind,)
         (kind,) = (member for member in members if member is not types.NoneType)
         declared = field.metadata.get("setting", Setting(field.default))
         found[name] = dataclasses.replace(declared, kind=kind, optional=len(members) > 1)

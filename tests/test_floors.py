@@ -43,6 +43,7 @@ FLOORS = {
         "purejax_simba.defaults",
         "purejax_simba.checks",
         "purejax_simba.names",
+        "purejax_simba.trust",
     ),
     "agents and data": ("purejax_simba.agents", "purejax_simba.data"),
     "envs": ("envs",),
@@ -51,8 +52,10 @@ FLOORS = {
         "purejax_simba.aggregates",
         "purejax_simba.drawing",
         "purejax_simba.errors",
+        "purejax_simba.files",
         "purejax_simba.precision",
         "purejax_simba.settings",
+        "purejax_simba.stopping",
         "purejax_simba.waiting",
     ),
 }

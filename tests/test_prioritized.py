@@ -186,7 +186,7 @@ def _begin(config: Config, start: Start | None = None) -> Runs:
 
 
 def _go_on(config: Config, checkpoint: Checkpoint) -> Runs:
-    return _begin(config, Start.at(checkpoint))
+    return _begin(config, Start([0], checkpoint=checkpoint))
 
 
 def _checkpoint(runs: Runs, with_replay: bool = True) -> Checkpoint:

@@ -1,6 +1,7 @@
 """What `import purejax_simba` offers: light to import, and policies that play as evaluations do."""
 
 import importlib.metadata
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -159,8 +160,7 @@ def test_runs_without_such_a_policy_are_refused_in_one_line(directory, tmp_path)
 
 def test_policies_of_another_configuration_are_refused(directory, tmp_path):
     copy = tmp_path / "copy"
-    copy.mkdir()
-    (copy / "checkpoints").symlink_to(directory / "checkpoints")
+    shutil.copytree(directory / "checkpoints", copy / "checkpoints")
     text = (directory / "config.json").read_text()
     (copy / "config.json").write_text(
         text.replace('"actor_hidden_dim": 8', '"actor_hidden_dim": 16')

@@ -1,6 +1,7 @@
 """Models of the suite, their named parts, and random joint positions."""
 
 import math
+import warnings
 from collections.abc import Collection, Mapping
 
 import jax
@@ -40,7 +41,10 @@ def load_model(
                 spec.delete(element)
     for name, value in (numerics or {}).items():
         spec.add_numeric(name=name, data=[value])
-    model = spec.compile()
+    with warnings.catch_warnings():
+        # The suite's own file for the cheetah; its users can do nothing about that.
+        warnings.filterwarnings("ignore", ".*'settotalmass' is deprecated", UserWarning)
+        model = spec.compile()
     # Energy is only reported, never used, and MJX cannot compute it.
     model.opt.enableflags &= ~mujoco.mjtEnableBit.mjENBL_ENERGY.value
     return model

@@ -6,6 +6,7 @@ and is left out, as is the last row of the file. D4RL's own MuJoCo datasets, tol
 are read so in any case, as in the published code of SimbaV2.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets.dataset import Dataset, Origin, as_numbers, check_room, require
+from purejax_simba.files import check_parts, checked, reading, regular, replacing
 
 SUFFIXES = (".hdf5", ".h5")
 _KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
@@ -50,26 +52,24 @@ def read(path: Path) -> Dataset:
     """
     h5py = require("h5py")
     name = str(path)
-    try:
-        with h5py.File(path) as file:
-            missing = [key for key in _KEYS if key not in file]
-            if missing:
-                raise ConfigError(
-                    f"{name} has no {' and no '.join(missing)}: D4RL's layout is "
-                    f"{', '.join(_KEYS)} and maybe next_observations"
-                )
-            said = {key: _plain(file.attrs[key]) for key in Origin._fields if key in file.attrs}
-            is_published = origin_of(path.stem) != Origin() and "task" not in said
-            has_successors = "next_observations" in file and not is_published
-            keys = [*_KEYS, *(["next_observations"] if has_successors else [])]
-            check_room(name, sum(file[key].size for key in keys))
-            arrays = {key: np.asarray(file[key]) for key in keys}
-    except FileNotFoundError:
-        raise ConfigError(f"{name}: no such file") from None
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{name} cannot be read as HDF5 ({reason})") from error
-    return _assemble(name, arrays, origin_of(path.stem)._replace(**said))
+    # Whatever the library makes of what others wrote.
+    advice = "give a HDF5 file in D4RL's layout"
+    with reading(path, Exception, advice=advice), h5py.File(regular(path)) as file:
+        missing = [key for key in _KEYS if not isinstance(file.get(key), h5py.Dataset)]
+        if missing:
+            raise ConfigError(
+                f"{name} has no {' and no '.join(missing)}: D4RL's layout is "
+                f"{', '.join(_KEYS)} and maybe next_observations"
+            )
+        said = {key: _plain(file.attrs[key]) for key in Origin._fields if key in file.attrs}
+        check_parts(said)
+        origin = checked(origin_of(path.stem)._asdict() | said, Origin)
+        is_published = origin_of(path.stem) != Origin() and "task" not in said
+        has_successors = "next_observations" in file and not is_published
+        keys = [*_KEYS, *(["next_observations"] if has_successors else [])]
+        check_room(name, sum(file[key].size for key in keys))
+        arrays = {key: np.asarray(file[key]) for key in keys}
+    return _assemble(name, arrays, origin)
 
 
 def _plain(value: Any) -> Any:
@@ -117,9 +117,11 @@ def write(path: Path, dataset: Dataset) -> None:
       ConfigError: if the file exists or cannot be written.
     """
     h5py = require("h5py")
+    if os.path.lexists(path):
+        raise ConfigError(f"{path} exists already: give another --output, or remove it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(path, "x") as file:
+        with replacing(path) as unfinished, h5py.File(unfinished, "w") as file:
             file["observations"] = dataset.observation
             file["actions"] = dataset.action
             file["rewards"] = dataset.reward
@@ -129,8 +131,6 @@ def write(path: Path, dataset: Dataset) -> None:
             for key, value in dataset.origin._asdict().items():
                 if value is not None:
                     file.attrs[key] = value
-    except FileExistsError:
-        raise ConfigError(f"{path} exists already: give another --output, or remove it") from None
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise ConfigError(f"cannot write {path} ({reason}): give another --output") from error

@@ -6,6 +6,7 @@ import socket
 import urllib.parse
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -23,6 +24,7 @@ from purejax_simba.datasets.dataset import (
     join,
     require,
 )
+from purejax_simba.files import checked, reading
 
 PREFIX = "minari/"
 # Under this name the metadata of our own datasets say where they come from.
@@ -39,6 +41,12 @@ def read(name: str) -> Dataset:
     minari = require("minari")
     require("h5py")
     source = _find(minari, name)
+    # Whatever the library makes of what others wrote.
+    with reading(Path(name), Exception, advice="record it, or download it, again"):
+        return _read(name, source)
+
+
+def _read(name: str, source: Any) -> Dataset:
     spaces = source.observation_space, source.action_space
     if not isinstance(spaces[1], gymnasium.spaces.Box):
         kind = type(spaces[1]).__name__
@@ -72,7 +80,13 @@ def _find(minari: Any, name: str) -> Any:
         if own_id not in local and not _is_remote_reachable():
             raise ConfigError(f"unknown dataset {name!r}: {_nearest(own_id, local)}")
         try:
-            return minari.load_dataset(own_id, download=True)
+            if own_id not in local:
+                minari.download_dataset(own_id)
+            said = minari.list_local_datasets().get(own_id, {})
+            if not {"observation_space", "action_space"} <= said.keys():
+                # Minari would make the environment that it names, whatever that is.
+                raise ValueError("it does not say what its observations and actions are")
+            return minari.load_dataset(own_id)
         except Exception as error:
             if own_id in local:
                 raise ConfigError(f"{name}: Minari cannot read it: {_line(error)}") from error
@@ -180,7 +194,7 @@ def _origin(source: Any) -> tuple[Origin, bool]:
     scores = metadata.get("ref_min_score"), metadata.get("ref_max_score")
     is_own = _METADATA in metadata
     if is_own:
-        origin = Origin(**metadata[_METADATA])
+        origin = checked(metadata[_METADATA], Origin)
     else:
         spec = getattr(source, "_eval_env_spec", None) or source.env_spec
         origin = Origin(_task_of(spec), 1, spec.max_episode_steps) if spec else Origin()
@@ -188,7 +202,7 @@ def _origin(source: Any) -> tuple[Origin, bool]:
         origin = origin._replace(observations=observations)
     if None not in scores:
         origin = origin._replace(random_return=scores[0], expert_return=scores[1])
-    return origin, is_own
+    return checked(origin._asdict(), Origin), is_own
 
 
 def _task_of(spec: Any) -> str:

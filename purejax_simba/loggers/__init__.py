@@ -16,13 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.runs.result_files import (
-    LOGGER_PROGRESS_FILE,
-    METRICS_FILE,
-    read_json,
-    read_metrics,
-    replace_json,
-)
+from purejax_simba.files import read_json, write_json
+from purejax_simba.runs.result_files import LOGGER_PROGRESS_FILE, METRICS_FILE, read_metrics
 from purejax_simba.waiting import say
 
 # Name -> module and class. The package that the module needs, and its extra, have the same name.
@@ -94,12 +89,16 @@ class Loggers:
     """The loggers of one configuration. None of them can stop the training."""
 
     def __init__(self, directory: Path, config: Config):
-        """Opens them and passes on what `metrics.csv` in the directory holds and they do not."""
+        """Opens them and passes on what `metrics.csv` in the directory holds and they do not.
+
+        Raises:
+          ConfigError: if what says how far they are is damaged.
+        """
         self._directory = directory
         self._together = config.log_seeds == "together"
         self._seeds = config.seeds
         # Logger -> run -> the env step of the last point that it has.
-        self._last: dict[str, dict[str, int]] = read_json(directory / LOGGER_PROGRESS_FILE, {})
+        self._last = read_json(directory / LOGGER_PROGRESS_FILE, dict[str, dict[str, int]], {})
         self._waiting: list[tuple[int, dict[int, dict[str, float]]]] = []
         self._loggers: dict[str, Logger] = {}
         for name in config.loggers:
@@ -152,7 +151,7 @@ class Loggers:
 
     def _note(self, name: str, run: str, env_step: int) -> None:
         self._last.setdefault(name, {})[run] = env_step
-        replace_json(self._directory / LOGGER_PROGRESS_FILE, self._last)
+        write_json(self._directory / LOGGER_PROGRESS_FILE, self._last)
 
     def _runs(self, values: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
         if not self._together:

@@ -10,7 +10,8 @@ from urllib.parse import urlparse
 
 import wandb
 
-from purejax_simba.runs.result_files import WANDB_IDS_FILE, read_json, replace_json
+from purejax_simba.files import read_json, write_json
+from purejax_simba.runs.result_files import WANDB_IDS_FILE
 from purejax_simba.waiting import say
 
 _INIT_SECONDS = 30.0
@@ -75,10 +76,10 @@ class WandbLogger:
 
     def _id(self, run: str) -> str:
         path = self._directory / WANDB_IDS_FILE
-        ids = read_json(path, {})
+        ids = read_json(path, dict[str, str], {})
         if run not in ids:
             ids[run] = secrets.token_hex(4)
-            replace_json(path, ids)
+            write_json(path, ids)
         return ids[run]
 
     def _go_offline(self, reason: str) -> None:

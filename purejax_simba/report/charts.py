@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba import drawing
+from purejax_simba.files import make_directory
 from purejax_simba.report.style import DASHES, MARKERS, Look, steps_label
+from purejax_simba.waiting import count_of
 
 Chart = dict[str, Any]  # a specification for plotly.js
 STEPS = "environment steps"
@@ -84,15 +86,19 @@ class Figure:
 
 
 def save(figure: Figure, directory: Path, name: str) -> list[Path]:
-    """Writes `<name>.pdf`, `.svg` and `.png`; returns the files."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Writes `<name>.pdf`, `.svg` and `.png`; returns the files.
+
+    Raises:
+      ConfigError: if there cannot be such a directory.
+      WriteError: if they cannot be written.
+    """
+    make_directory(directory)
     drawn = draw(figure)
     drawn.draw_without_rendering()
     drawn.set_layout_engine("none")  # once is enough for all formats
     paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
     for path in paths:
-        drawn.savefig(path)
-    drawing.pyplot().close(drawn)
+        drawing.save(drawn, path, dpi=None)
     return paths
 
 
@@ -255,7 +261,9 @@ def _traces(series: Series) -> list[Chart]:
         "legendgroup": look.label,
     }
     if any(curve.missing):
-        line["text"] = [f", {count} seeds missing" if count else "" for count in curve.missing]
+        line["text"] = [
+            f", {count_of(count, 'seed')} missing" if count else "" for count in curve.missing
+        ]
         line["hovertemplate"] = "%{x:,}: %{y:.4g}%{text}"
     if not series.is_joined:
         marker = {"color": look.color, "symbol": look.marker, "size": 7}

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from purejax_simba.config import ConfigError
+from purejax_simba.files import check_output, read_bytes, reading, write_text
 from purejax_simba.report.methods import Experiment
 from purejax_simba.report.published import RETURN
 from purejax_simba.report.reading import Run, read
 from purejax_simba.report.sections import UNKNOWN, seeds_of
 from purejax_simba.report.tables import results
-from purejax_simba.runs.result_files import CONFIG_FILE, CURVE_FILE, METRICS_FILE, replace_text
+from purejax_simba.runs.result_files import CONFIG_FILE, CURVE_FILE, METRICS_FILE
 from purejax_simba.runs.session_record import RECORD_FILE
+from purejax_simba.waiting import count_of
 
 BEGIN, END = "<!-- index of runs: begin -->", "<!-- index of runs: end -->"
 INDEX_FILE = "README.md"
@@ -39,17 +41,18 @@ def write_index(directory: Path) -> str:
         places.setdefault(command, []).append(f"`{_place(run, directory)}`")
     commands = [f"- {', '.join(of_runs)}: `{command}`" for command, of_runs in places.items()]
     text = "\n".join([BEGIN, "", *table, "", *commands, *([""] if commands else []), END])
-    try:
-        known = path.read_text() if path.exists() else "# Results\n"
-        if BEGIN in known and END in known:
-            before, _, rest = known.partition(BEGIN)
-            text = before + text + rest.partition(END)[2]
-        else:
-            text = f"{known.rstrip()}\n\n{text}\n"
-        replace_text(path, text)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-    return f"{path}: {len(runs)} runs"
+    known = "# Results\n"
+    check_output(path)
+    if path.exists():
+        with reading(path):
+            known = read_bytes(path).decode()
+    if BEGIN in known and END in known:
+        before, _, rest = known.partition(BEGIN)
+        text = before + text + rest.partition(END)[2]
+    else:
+        text = f"{known.rstrip()}\n\n{text}\n"
+    write_text(path, text)
+    return f"{path}: {count_of(len(runs), 'run')}"
 
 
 def _cells(run: Run, directory: Path) -> list[str]:

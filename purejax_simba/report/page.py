@@ -7,14 +7,14 @@ import html
 import json
 import mimetypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
 import pandas as pd
 import plotly.offline
 
-from purejax_simba.config import ConfigError
+from purejax_simba.files import check_output, write_text
 from purejax_simba.report import figures, tables
 from purejax_simba.report.charts import Figure, Panel, Series, chart
 from purejax_simba.report.methods import Methods, is_ambiguous
@@ -24,7 +24,7 @@ from purejax_simba.report.sections import Charts, Section, cards, details, note,
 from purejax_simba.report.sessions import overview, sessions_of, troubles_of
 from purejax_simba.report.style import looks
 from purejax_simba.report.sweeps import sweep_section
-from purejax_simba.runs.result_files import replace_text
+from purejax_simba.stopping import stop_requests
 from purejax_simba.waiting import still
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -78,6 +78,7 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
     Raises:
       ConfigError: if a path does not exist, or the page cannot be written.
     """
+    check_output(output)
     collection = read(paths)
     methods, runs = Methods(collection), collection.runs
     charts = Charts()
@@ -107,20 +108,14 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
         plotly=plotly.offline.get_plotlyjs(),
         script=(_ASSETS / "page.js").read_text(),
     )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(output, page)
-    except OSError as error:
-        raise ConfigError(f"cannot write {output}: {error.strerror}") from error
+    write_text(output, page)
     size = os.path.getsize(output) / 1e6
     omitted = f", {len(collection.left_out)} things left out" if collection.left_out else ""
     return f"{output}: {count}{omitted}, {size:.1f} MB"
 
 
-def watch(
-    paths: Sequence[Path], output: Path, interval: float, sleep: Callable[[float], None]
-) -> None:
-    """Writes the page whenever result files change, until Ctrl-C, then once more.
+def watch(paths: Sequence[Path], output: Path, interval: float) -> None:
+    """Writes the page whenever result files change, until a signal, then once more.
 
     A browser that shows the page loads it again after each interval.
 
@@ -128,14 +123,14 @@ def watch(
       paths: see `reading.read`.
       output: the page.
       interval: seconds between looks.
-      sleep: waits for so many seconds.
 
     Raises:
       ConfigError: as `write_page`.
+      SystemExit: after a signal, with the status that shells give it.
     """
     seen: dict[Path, tuple[int, int]] | None = None
-    try:
-        while True:
+    with stop_requests("a last page") as request:
+        while request.signal is None:
             now = {}
             for file in result_files(paths):
                 with contextlib.suppress(OSError):  # replaced just now
@@ -144,9 +139,9 @@ def watch(
             if now != seen:
                 seen = now
                 print(write_page(paths, output, interval), flush=True)
-            sleep(interval)
-    except KeyboardInterrupt:
-        print(write_page(paths, output))
+            request.wait(interval)
+        print(write_page(paths, output), flush=True)
+        raise SystemExit(128 + request.signal)
 
 
 def _overview(runs: Sequence[Run], place: Path) -> Section:
@@ -294,4 +289,4 @@ def _link(path: Path, place: Path) -> str:
 
 
 def _relative(path: Path, place: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), place)).as_posix()
+    return Path(os.path.relpath(os.path.realpath(path), place)).as_posix()

@@ -2,17 +2,18 @@
 
 import functools
 import io
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from purejax_simba.config import ConfigError
+from purejax_simba.files import UnreadableError, read_bytes, read_json, reading
+from purejax_simba.names import all_settings, dotted
 from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
 from purejax_simba.report.published import RETURN, add_unsolved, find_task
 from purejax_simba.runs.result_files import (
@@ -23,8 +24,10 @@ from purejax_simba.runs.result_files import (
     METRICS_FILE,
     TENSORBOARD_DIRECTORY,
 )
-from purejax_simba.runs.session_record import RECORD_FILE, read_sessions
-from purejax_simba.videos import INDEX_FILE, VIDEO_DIRECTORY
+from purejax_simba.runs.session_record import RECORD_FILE, Session
+from purejax_simba.videos import INDEX_FILE, VIDEO_DIRECTORY, Index
+
+_T = TypeVar("_T")
 
 SWEEP_FILE = "sweep.json"
 # What other parts of the project, and loggers, write beside the results.
@@ -35,6 +38,7 @@ _READ = (".csv", ".json")
 _FILM_SUFFIXES = (".mp4", ".gif", ".webm", ".png")
 _INTEGERS = {"seed", "env_step", "seeds"}
 _NUMBERS = _INTEGERS | {"value", "mean", "std"}
+_LARGEST = 2**53  # of the whole numbers that floats can be
 # How a row says that a value was not finite, and that a single seed has no standard deviation.
 _UNKNOWN = {"value": ["nan", "inf", "-inf"], "std": ["", "nan"]}
 
@@ -71,7 +75,7 @@ class Run:
     directory: Path
     metrics: pd.DataFrame
     config: dict[str, Any] = field(default_factory=dict)
-    sessions: tuple[dict[str, Any], ...] = ()
+    sessions: tuple[Session, ...] = ()
     diverged: dict[int, int] = field(default_factory=dict)
     films: dict[Path, str] = field(default_factory=dict)
 
@@ -142,8 +146,9 @@ def read(paths: Sequence[Path]) -> Collection:
       ConfigError: if a path does not exist.
     """
     for path in paths:
-        if not path.exists():
-            raise ConfigError(f"{path} does not exist: give run directories or what is above them")
+        if not (path.is_dir() or path.is_file()):
+            what = "is no file and no directory" if path.exists() else "does not exist"
+            raise ConfigError(f"{path} {what}: give run directories or what is above them")
     left_out: list[LeftOut] = []
     runs: dict[Path, list[Run]] = {}
     published = [pd.DataFrame(columns=list(PUBLISHED_COLUMNS))]
@@ -185,76 +190,72 @@ def result_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _read_directory(directory: Path, left_out: list[LeftOut]) -> list[Run]:
-    config = _read_json(directory / CONFIG_FILE, _flat, left_out)
-    if not (directory / CONFIG_FILE).exists():
+    config = _read_config(directory / CONFIG_FILE, left_out)
+    if not os.path.lexists(directory / CONFIG_FILE):
         reason = "is missing: the configuration is unknown"
         left_out.append(LeftOut(directory / CONFIG_FILE, reason))
-    if not (directory / METRICS_FILE).exists():
+    if not os.path.lexists(directory / METRICS_FILE):
         left_out.append(LeftOut(directory, f"has no {METRICS_FILE}: nothing was evaluated yet"))
         return []
     rows = _read_rows(directory / METRICS_FILE, left_out, METRIC_COLUMNS)
     if rows is None:
         return []
-    sessions = read_sessions(directory)
-    if (directory / RECORD_FILE).exists() and not sessions:
-        left_out.append(LeftOut(directory / RECORD_FILE, "is damaged: no versions, no times"))
     known: dict[str, Any] = {
         "config": config,
-        "sessions": tuple(sessions),
-        "diverged": _read_json(directory / DIVERGED_FILE, _steps_of_seeds, left_out),
+        "sessions": tuple(_read(directory / RECORD_FILE, list[Session], left_out) or ()),
+        "diverged": _read(directory / DIVERGED_FILE, dict[int, int], left_out) or {},
         "films": _read_films(directory / VIDEO_DIRECTORY, left_out),
     }
     runs = _runs_of(rows, directory, str(config.get("task", "")))
     return [replace(run, **known) for run in runs]
 
 
-def _read_json(
-    file: Path, parse: Callable[[Any], dict[Any, Any]], left_out: list[LeftOut]
-) -> dict[Any, Any]:
-    """What `parse` makes of a JSON file; empty if there is none or it cannot be read."""
+def _read(file: Path, kind: type[_T], left_out: list[LeftOut]) -> _T | None:
+    """What is in a JSON file; None if there is none or it cannot be read."""
     try:
-        return parse(json.loads(file.read_text()))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        left_out.append(LeftOut(file, f"cannot be read: {_first_line(error)}"))
-        return {}
+        return read_json(file, kind) if os.path.lexists(file) else None
+    except UnreadableError as error:
+        left_out.append(LeftOut(file, f"cannot be read: {error.reason}"))
+        return None
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    # Not as a `Config`: a report also shows what another version wrote.
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        is_group = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if is_group else {prefix + name: value}
-    return flat
-
-
-def _steps_of_seeds(diverged: dict[str, Any]) -> dict[int, int]:
-    return {int(seed): int(step) for seed, step in diverged.items()}
+def _read_config(file: Path, left_out: list[LeftOut]) -> dict[str, Any]:
+    """Not as a `Config`: a report also shows what another version wrote."""
+    known, config = all_settings(), {}
+    for name, value in dotted(_read(file, dict[str, Any], left_out) or {}).items():
+        try:
+            if name in known:
+                value = known[name].parse(name, value)
+                known[name].check(name, value)
+            config[name] = value
+        except ConfigError as error:
+            left_out.append(LeftOut(file, f"has a value that cannot be: {error}"))
+    return config
 
 
 def _read_films(place: Path, left_out: list[LeftOut]) -> dict[Path, str]:
     """The best seed, the median one, and all together; all files without an index of them."""
-    titles = _read_json(place / INDEX_FILE, _film_titles, left_out)
-    files = sorted(path for path in place.glob("*") if path.suffix in _FILM_SUFFIXES)
-    if not titles:
+    index = _read(place / INDEX_FILE, Index, left_out)
+    files = [path for path in sorted(place.glob("*")) if path.suffix in _FILM_SUFFIXES]
+    files = [path for path in files if path.is_file() and not path.is_symlink()]
+    if index is None:
         return {path: path.stem for path in files}
+    titles = _film_titles(index)
     return {place / name: title for name, title in titles.items() if place / name in files}
 
 
-def _film_titles(index: dict[str, Any]) -> dict[str, str]:
+def _film_titles(index: Index) -> dict[str, str]:
     """File name -> title, from the index that `make_videos` writes."""
     ranks: dict[str, list[str]] = {}
-    for rank in ("best", "median"):
-        if index[rank] is not None:
-            ranks.setdefault(str(index[rank]), []).append(rank)
+    for rank, seed in (("best", index["best"]), ("median", index["median"])):
+        if str(seed) in index["seeds"]:
+            ranks.setdefault(str(seed), []).append(rank)
     films = {seed: index["seeds"][seed] for seed in ranks}
     return {
         film["file"]: f"{' and '.join(ranks[seed])}: seed {seed}, "
         f"return {film['return']:.1f} in this episode"
         for seed, film in films.items()
-    } | {str(index["mosaic"]): "all seeds"}
+    } | {index["mosaic"]: "all seeds"}
 
 
 def _read_rows(file: Path, left_out: list[LeftOut], *formats: Sequence[str]) -> pd.DataFrame | None:
@@ -266,11 +267,12 @@ def _read_rows(file: Path, left_out: list[LeftOut], *formats: Sequence[str]) -> 
       formats: columns of the kinds of file that it may be; those of the first that fits are read.
     """
     try:
-        lines = file.read_text(errors="replace").splitlines(keepends=True)
+        with reading(file):
+            lines = read_bytes(file).decode(errors="replace").splitlines(keepends=True)
         names = pd.read_csv(io.StringIO("".join(lines[:1])), header=None, dtype=str).iloc[0]
         header = names.astype(str).tolist()
-    except OSError as error:
-        left_out.append(LeftOut(file, f"cannot be read: {_first_line(error)}"))
+    except UnreadableError as error:
+        left_out.append(LeftOut(file, f"cannot be read: {error.reason}"))
         return None
     except ValueError:  # there is nothing in it
         header = []
@@ -282,16 +284,18 @@ def _read_rows(file: Path, left_out: list[LeftOut], *formats: Sequence[str]) -> 
         return None
     # What is written last may lack its last digits.
     is_cut = file.name == METRICS_FILE and not lines[-1].endswith("\n")
-    rows = pd.read_csv(
-        io.StringIO("".join(lines[:-1] if is_cut else lines)),
-        usecols=list(columns),
-        dtype=str,
-        keep_default_na=False,
-        on_bad_lines="skip",
-    )[list(columns)]
+    whole_lines = io.StringIO("".join(lines[:-1] if is_cut else lines))
+    options: Any = {"dtype": str, "keep_default_na": False, "on_bad_lines": "skip"}
+    try:
+        rows = pd.read_csv(whole_lines, usecols=list(columns), **options)[list(columns)]
+    except ValueError as error:
+        left_out.append(LeftOut(file, f"cannot be read: {str(error).splitlines()[0]}"))
+        return None
     unknown = sum(rows[name].isin(words) for name, words in _UNKNOWN.items() if name in columns)
     for name in _NUMBERS & set(columns):
-        rows[name] = pd.to_numeric(rows[name], errors="coerce")
+        rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
+    for name in _INTEGERS & set(columns):
+        rows[name] = rows[name].where((rows[name] % 1 == 0) & (rows[name].abs() < _LARGEST))
     rows = rows.replace([np.inf, -np.inf], np.nan)
     whole = rows[rows.isna().sum(axis=1) == unknown]
     damaged = len(lines) - 1 - len(whole)
@@ -332,7 +336,3 @@ def _output_of(run: Run) -> Path:
     ending = Path(run.experiment) / run.task
     is_below = run.directory.parts[-len(ending.parts) :] == ending.parts
     return Path(*run.directory.parts[: -len(ending.parts)]) if is_below else run.directory
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from purejax_simba.report.reading import Run
@@ -14,9 +15,9 @@ _WORDS = ["begun", "updated", "status", "machine", "devices", "versions", "comma
 
 
 def sessions_of(run: Run) -> pd.DataFrame:
-    """A row per session; what was not recorded, or as something else, is 0 or `UNKNOWN`."""
+    """A row per session; what was not recorded is 0 or `UNKNOWN`."""
     rows = pd.DataFrame(list(run.sessions)).reindex(columns=[*_NUMBERS, *_WORDS])
-    numbers = rows[_NUMBERS].apply(pd.to_numeric, errors="coerce").fillna(0.0)
+    numbers = rows[_NUMBERS].astype(float).replace([np.inf, -np.inf], np.nan).fillna(0.0)
     words = rows[_WORDS].astype(object).fillna(UNKNOWN).astype(str)
     words["versions"] = [
         ", ".join(f"{name} {version}" for name, version in known.items())

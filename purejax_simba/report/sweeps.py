@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from purejax_simba.config import ConfigError
 from purejax_simba.report.charts import Chart, Series, axes, errors, numbers
 from purejax_simba.report.sections import Charts, Section, cards, note, table
 from purejax_simba.report.style import BLUE, Look
@@ -25,7 +26,7 @@ def sweep_section(directory: Path, number: int, charts: Charts) -> Section:
     name, title = f"sweep-{number}", f"Sweep {directory.name}"
     try:
         results = read_results([directory])
-    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+    except ConfigError as error:
         return Section(name, title, note(f"{directory} cannot be read as a sweep: {error}"))
     rows = list({row.name: row for row in results.rows}.values())
     scores, score = scores_of(results, rows)
@@ -54,7 +55,8 @@ def sweep_section(directory: Path, number: int, charts: Charts) -> Section:
             drawn["data"][0]["x"] = [str(value) for value in x]
             drawn["layout"]["xaxis"]["type"] = "category"
         places.append(charts.card(f"{name}/{axis.name}", f"{score} against {axis.name}", drawn))
-    ranking = f"<h3>Ranking</h3>{table(_ranking(results))}"
+    left_out = "".join(note(f"left out: {line}") for line in results.left_out)
+    ranking = f"<h3>Ranking</h3>{table(_ranking(results))}{left_out}"
     return Section(name, title, f"{ranking}{note(_IMPORTANCE) if shares else ''}{cards(places)}")
 
 

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -17,11 +17,12 @@ import orbax.checkpoint as ocp
 
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import WriteError
+from purejax_simba.files import UnreadableError, read_json, reading
 from purejax_simba.runs import processes
 from purejax_simba.waiting import still
 
 STATE_DIRECTORY = Path("checkpoints") / "state"
-# A checkpoint is a directory with these, named after its env step.
+# What arrays are kept in is a directory with these; a checkpoint is named after its env step.
 _ARRAYS, _NOTES, _CHECKSUMS = "arrays", "notes.json", "checksums.json"
 _UNFINISHED = "unfinished"
 _FULL = os.strerror(errno.ENOSPC)
@@ -31,19 +32,34 @@ class CheckpointError(WriteError):
     """A checkpoint could not be written; the message is one line."""
 
 
+class Notes(TypedDict):
+    """What stands beside the arrays of a checkpoint.
+
+    Attributes:
+      interactions: of each run.
+      replay: whether the replay is there.
+      metrics_bytes, num_seeds: size of `metrics.csv`, and runs, of each job.
+    """
+
+    interactions: int
+    replay: bool
+    metrics_bytes: list[int]
+    num_seeds: list[int]
+
+
 class Checkpoint(NamedTuple):
     """What `read_newest` found.
 
     Attributes:
       env_step: where it was taken.
       arrays: name -> array.
-      notes: what was saved beside the arrays.
+      notes: see there.
       damaged: messages about newer checkpoints that cannot be used.
     """
 
     env_step: int
     arrays: dict[str, np.ndarray]
-    notes: dict[str, Any]
+    notes: Notes
     damaged: list[str]
 
     def of_jobs(self, jobs: Sequence[int]) -> "Checkpoint":
@@ -55,8 +71,10 @@ class Checkpoint(NamedTuple):
             name: array[runs] if name.startswith("state.") else array
             for name, array in self.arrays.items()
         }
-        notes = self.notes | {
-            name: [self.notes[name][i] for i in jobs] for name in ("metrics_bytes", "num_seeds")
+        notes: Notes = {
+            **self.notes,
+            "metrics_bytes": [self.notes["metrics_bytes"][i] for i in jobs],
+            "num_seeds": [seeds[i] for i in jobs],
         }
         return self._replace(arrays=arrays, notes=notes)
 
@@ -90,13 +108,13 @@ class CheckpointWriter:
         finally:
             self._thread.shutdown()
 
-    def save(self, env_step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> None:
+    def save(self, env_step: int, arrays: dict[str, np.ndarray], notes: Notes) -> None:
         """Begins to write a checkpoint, after the one before is on disk.
 
         Args:
           env_step: its name.
           arrays: name -> array, not to be changed any more.
-          notes: numbers and strings to keep beside them.
+          notes: to keep beside them.
 
         Raises:
           CheckpointError: if the one before could not be written.
@@ -111,33 +129,12 @@ class CheckpointWriter:
           CheckpointError: if it could not be written.
         """
         writing, self._under_way = self._under_way, None
-        if writing is None:
-            return
-        try:
+        if writing is not None:
             writing.result()
-        except Exception as error:  # whatever the libraries below raise where a disk is full
-            lines = str(error).strip().splitlines() or [repr(error)]
-            reason = _FULL if _FULL in str(error) else lines[0]
-            raise CheckpointError(
-                f"cannot write a checkpoint to {self._directory}: {reason}"
-            ) from error
 
-    def _write(self, env_step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> None:
-        unfinished, final = self._directory / _UNFINISHED, self._directory / str(env_step)
-        shutil.rmtree(unfinished, ignore_errors=True)  # what an earlier process left
-        unfinished.mkdir(parents=True)
-        try:
-            save_tree(unfinished / _ARRAYS, arrays)
-            (unfinished / _NOTES).write_text(json.dumps(notes))
-            (unfinished / _CHECKSUMS).write_text(json.dumps(_checksums(unfinished)))
-            for path in unfinished.rglob("*"):
-                _flush(path)
-            shutil.rmtree(final, ignore_errors=True)
-            unfinished.rename(final)
-            _flush(self._directory)
-            self.newest = env_step
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    def _write(self, env_step: int, arrays: dict[str, np.ndarray], notes: Notes) -> None:
+        write_arrays(self._directory / str(env_step), arrays, notes)
+        self.newest = env_step
         for old in _env_steps(self._directory)[: -self._keep]:
             shutil.rmtree(self._directory / str(old))
 
@@ -153,14 +150,24 @@ def read_newest(directory: Path) -> Checkpoint:
     for env_step in reversed(_env_steps(directory)):
         path = directory / str(env_step)
         try:
-            if json.loads((path / _CHECKSUMS).read_text()) != _checksums(path):
-                raise ValueError("its files are not as they were written")
-            notes = json.loads((path / _NOTES).read_text())
-            return Checkpoint(env_step, read_tree(path / _ARRAYS), notes, damaged)
-        except (OSError, ValueError) as error:
-            damaged.append(f"{path} is damaged ({error})")
+            arrays, notes = read_arrays(path), read_json(path / _NOTES, Notes)
+            with reading(path):
+                _check_notes(notes, arrays)
+            return Checkpoint(env_step, arrays, notes, damaged)
+        except UnreadableError as error:
+            damaged.append(f"{error.path} is damaged ({error.reason})")
     reason = "; ".join(damaged) or "no checkpoint was written"
     raise ConfigError(f"{directory} holds nothing to go on from: {reason}")
+
+
+def _check_notes(notes: Notes, arrays: dict[str, np.ndarray]) -> None:
+    """Makes sure that numbers in a checkpoint belong together."""
+    sizes, seeds = notes["metrics_bytes"], notes["num_seeds"]
+    if not len(sizes) == len(seeds) > 0 or min(seeds) < 1 or min(*sizes, notes["interactions"]) < 0:
+        raise ConfigError(f"its {_NOTES} cannot be")
+    for name, array in arrays.items():
+        if name.startswith("state.") and array.shape[:1] != (sum(seeds),):
+            raise ConfigError(f"{name} is not of {sum(seeds)} runs")
 
 
 def has_checkpoint(directory: Path) -> bool:
@@ -207,9 +214,63 @@ def _env_steps(directory: Path) -> list[int]:
     return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
 
 
+def write_arrays(
+    directory: Path, arrays: dict[str, np.ndarray], notes: Notes | None = None
+) -> None:
+    """Writes arrays with checksums, complete or not at all, in place of what is there.
+
+    Args:
+      directory: that they get.
+      arrays: name -> array.
+      notes: to keep beside them.
+
+    Raises:
+      CheckpointError: if they cannot be written.
+    """
+    unfinished = directory.with_name(_UNFINISHED)
+    shutil.rmtree(unfinished, ignore_errors=True)  # what an earlier process left
+    try:
+        unfinished.mkdir(parents=True)
+        _save_tree(unfinished / _ARRAYS, arrays)
+        if notes is not None:
+            (unfinished / _NOTES).write_text(json.dumps(notes))
+        (unfinished / _CHECKSUMS).write_text(json.dumps(_checksums(unfinished)))
+        for path in unfinished.rglob("*"):
+            _flush(path)
+        shutil.rmtree(directory, ignore_errors=True)
+        unfinished.rename(directory)
+        _flush(directory.parent)
+    except Exception as error:  # whatever the libraries below raise where a disk is full
+        lines = str(error).strip().splitlines() or [repr(error)]
+        reason = _FULL if _FULL in str(error) else lines[0]
+        raise CheckpointError(f"cannot write {directory}: {reason}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def read_arrays(directory: Path, advice: str = "restore it from a copy") -> dict[str, np.ndarray]:
+    """What `write_arrays` wrote; `advice` is for where it is damaged.
+
+    Raises:
+      UnreadableError: if files are missing, or not what was written.
+    """
+    # Whatever the libraries below make of what others wrote.
+    with reading(directory, Exception, advice=advice):
+        known = read_json(directory / _CHECKSUMS, dict[str, str], advice=advice)
+        found = _checksums(directory)
+        for name in sorted({*known, *found}):
+            if known.get(name) != found.get(name):
+                what = "not as it was written" if name in found else "missing"
+                raise ConfigError(f"{name} is {what}")
+        with _checkpointer() as checkpointer:
+            return checkpointer.restore((directory / _ARRAYS).absolute())
+
+
 def _checksums(directory: Path) -> dict[str, str]:
     sums = {}
-    for path in sorted(directory.rglob("*")):
+    for path in [directory, *sorted(directory.rglob("*"))]:
+        if path.is_symlink():
+            raise ConfigError(f"{path.name} is a symbolic link")
         if path.is_file() and path.name != _CHECKSUMS:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, hashlib.blake2b)
@@ -225,28 +286,15 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def save_tree(path: Path, tree: Any, force: bool = False) -> None:
-    """Writes the arrays of a tree to a directory, complete or not at all.
-
-    Args:
-      path: of the directory.
-      tree: of numpy arrays.
-      force: in place of what is there.
-    """
+def _save_tree(path: Path, tree: dict[str, np.ndarray]) -> None:
     # What fails is raised; orbax would print the traceback of each of its threads as well.
     log = logging.getLogger("absl")
     was_disabled, log.disabled = log.disabled, True
     try:
         with _checkpointer() as checkpointer:
-            checkpointer.save(path.absolute(), tree, force=force)
+            checkpointer.save(path.absolute(), tree)
     finally:
         log.disabled = was_disabled
-
-
-def read_tree(path: Path) -> Any:
-    """What `save_tree` wrote, as nested dictionaries."""
-    with _checkpointer() as checkpointer:
-        return checkpointer.restore(path.absolute())
 
 
 def _checkpointer() -> ocp.Checkpointer:

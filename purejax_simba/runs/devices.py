@@ -15,6 +15,7 @@ from envs import jax_internals
 from envs.cores import count_cores
 from purejax_simba.config import ConfigError
 from purejax_simba.division import DEVICE_AXIS
+from purejax_simba.waiting import count_of
 
 RUN_AXIS = "run"
 # Where an argument or result of a function of many runs is: each run's own on its devices, or
@@ -107,8 +108,8 @@ def make_mesh(
     if len(devices) % devices_per_run:
         choices = [str(n) for n in range(1, len(devices) + 1) if len(devices) % n == 0]
         raise ConfigError(
-            f"--devices-per-run {devices_per_run} does not divide the {len(devices)} device(s) "
-            f"that there are: give one of {', '.join(choices)}"
+            f"--devices-per-run {devices_per_run} does not divide the "
+            f"{count_of(len(devices), 'device')} that there are: give one of {', '.join(choices)}"
         )
     rows = len(devices) // devices_per_run
     if not together:  # where no process may be left without a device

@@ -1,13 +1,15 @@
 """A whole experiment: begun, gone on with, or together with others."""
 
 import dataclasses
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from purejax_simba import loggers
+from purejax_simba import loggers, trust
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.defaults import with_agent_defaults
+from purejax_simba.files import read_json, write_json
 from purejax_simba.names import flatten
 from purejax_simba.runs import processes, result_files
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint, read_newest
@@ -27,6 +29,7 @@ _HARMLESS = (
     "output",
     "checkpoint",
     "host_time_limit",
+    "host_python",
     "diagnostics",
     "loggers",
     "log_seeds",
@@ -60,7 +63,7 @@ def train(config: Config) -> Path:
       ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
       SystemExit: after a signal, with the status that shells give it (130, 143).
       envs.HostEnvironmentError: if an environment fails; the results so far are in the files.
-      CheckpointError, ResultsError: if files cannot be written; likewise.
+      CheckpointError, WriteError: if files cannot be written; likewise.
       OutOfMemoryError: if a device has less memory than it said; likewise.
     """
     compiler = Compiler(make_program(config))
@@ -69,12 +72,16 @@ def train(config: Config) -> Path:
     arrays = from_earlier_run(compiler.program, setup.placement, [job])
     with RunLock(job.directory):
         processes.first_does(lambda: result_files.create_run_directory(job.config))
-        advice = f"python train.py --resume {job.directory}"
-        train_jobs(setup, Start([None], arrays), job.directory, advice)
+        train_jobs(setup, Start([None], arrays), job.directory, _advice(job))
     return job.directory
 
 
-def resume(directory: Path | str, config: Config | None = None, reset: Sequence[Part] = ()) -> Path:
+def resume(
+    directory: Path | str,
+    config: Config | None = None,
+    reset: Sequence[Part] = (),
+    given: Mapping[str, Any] | None = None,
+) -> Path:
     """Goes on with the run in a directory where its newest checkpoint was taken.
 
     With environments that are functions the numbers are those of a run that was never interrupted.
@@ -85,6 +92,7 @@ def resume(directory: Path | str, config: Config | None = None, reset: Sequence[
       config: as it is now: with more env steps, say, or another output, to which the results so
         far are copied. Default: as it was.
       reset: parts of the agent that begin anew, with new optimisers.
+      given: without `config`, what files may not say themselves; see `load_policy`.
 
     Returns:
       The run directory, which is `directory` unless the output is another.
@@ -94,30 +102,37 @@ def resume(directory: Path | str, config: Config | None = None, reset: Sequence[
       And what `train` raises.
     """
     directory = Path(directory)
-    saved = result_files.read_config(directory)
-    compiler = Compiler(make_program(config or saved))
+    saved = result_files.read_config(directory, flatten(config) if config else given)
+    config = config or saved
+    if trust.is_same_task(config.task, saved.task):  # by the name that is in the files
+        config = dataclasses.replace(config, task=saved.task)
+    compiler = Compiler(make_program(config))
     config = compiler.program.config
     job = Job.of_all_seeds(config, directory if config.output == saved.output else None)
     setup = _set_up(compiler, [job])
     check_differences(with_agent_defaults(saved), config)
     with RunLock(job.directory):
-        start = Start.at(read_newest(directory / STATE_DIRECTORY), reset)
+        start = Start.at(read_newest(directory / STATE_DIRECTORY), [job], reset)
         if reset and start.interactions >= setup.end:
             raise ConfigError(
                 f"{directory} is trained to its end: with --reset give more env steps"
             )
         processes.first_does(lambda: _take_over(directory, job, start.metrics_bytes[0]))
-        train_jobs(setup, start, job.directory, f"python train.py --resume {job.directory}")
+        train_jobs(setup, start, job.directory, _advice(job))
     return job.directory
+
+
+def _advice(job: Job) -> str:
+    return trust.command(f"python train.py --resume {shlex.quote(str(job.directory))}", job.config)
 
 
 def _take_over(directory: Path, job: Job, metrics_bytes: int | None) -> None:
     """Makes a directory that of a job which goes on, with the results so far."""
+    result_files.read_metrics(directory, metrics_bytes)  # which refuses what is damaged
     if job.directory == directory:
         result_files.write_config(directory, job.config)
     else:
-        result_files.create_run_directory(job.config)
-        result_files.copy_metrics(directory, job.directory, metrics_bytes)
+        result_files.copy_run(directory, job.config, metrics_bytes)
 
 
 def run_together(
@@ -144,10 +159,10 @@ def run_together(
     """
     setup = _set_up(compiler, jobs, until)
     if has_checkpoint(directory / STATE_DIRECTORY):
-        start = Start.at(read_newest(directory / STATE_DIRECTORY))
+        start = Start.at(read_newest(directory / STATE_DIRECTORY), jobs)
     elif survivors is not None:
         checkpoint = read_newest(survivors.directory / STATE_DIRECTORY)
-        start = Start.at(checkpoint.of_jobs(survivors.jobs))
+        start = Start.at(checkpoint.of_jobs(survivors.jobs), jobs)
     else:
         arrays = from_earlier_run(compiler.program, setup.placement, jobs)
         sizes = processes.first_does(lambda: _begin(jobs, directory))
@@ -167,8 +182,11 @@ def _begin(jobs: Sequence[Job], directory: Path) -> Sequence[int | None]:
     # Those of the first time count, before a process was killed perhaps.
     path = directory / "metrics_bytes.json"
     if not path.exists():
-        result_files.replace_json(path, sizes)
-    return result_files.read_json(path, sizes)
+        write_json(path, sizes)
+    known = read_json(path, list[int])
+    if len(known) != len(jobs):
+        raise ConfigError(f"{path} is of {len(known)} jobs and not of {len(jobs)}: remove it")
+    return known
 
 
 @still("finding the memory that it takes", processes.say)

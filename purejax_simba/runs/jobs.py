@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import jax
 
-from purejax_simba.config import Config, OfflineConfig
+from purejax_simba.config import Config, OfflineConfig, known
 from purejax_simba.loggers import Loggers
 from purejax_simba.runs import policies, processes, result_files
 from purejax_simba.training import Report
+from purejax_simba.waiting import count_of
 
 
 class Job(NamedTuple):
@@ -54,7 +55,11 @@ class JobFiles:
     """
 
     def __init__(self, job: Job, first_run: int, metrics_bytes: int | None):
-        """Opens `metrics.csv`, and keeps so many bytes of it; None for a new file."""
+        """Opens `metrics.csv`, and keeps so many bytes of it; None for a new file.
+
+        Raises:
+          ConfigError: if one of the files is damaged.
+        """
         self.job = job
         self.runs = slice(first_run, first_run + job.config.num_seeds)
         self._metrics: result_files.MetricsFile | None = None
@@ -62,6 +67,7 @@ class JobFiles:
         if processes.is_first():
             self._metrics = result_files.MetricsFile(job.directory, job.config, metrics_bytes)
             self._loggers = Loggers(job.directory, job.config)
+            result_files.read_diverged(job.directory)  # damage is said before it takes long
 
     def write(self, env_step: int, report: Report) -> dict[int, float]:
         """Appends an evaluation to the file, but for diverged runs; returns seed -> return.
@@ -91,13 +97,14 @@ class JobFiles:
     def troubles(self, env_step: int, report: Report) -> Iterator[str]:
         """Which seeds have diverged since the last evaluation, and which have no return."""
         config = self.job.config
+        episodes = count_of(known(config.num_evaluation_episodes), "episode")
         for index, seed in self.numbered_seeds():
             diverged_at = int(report.progress.diverged_at[index]) * config.steps_per_interaction
             value = float(report.evaluation.avg_return[index])
             if diverged_at < 0 and not math.isfinite(value):
                 yield (
-                    f"seed {seed} at {env_step:,} {config.step_name}: the return over "
-                    f"{config.num_evaluation_episodes} episodes is {value}: a reward was not finite"
+                    f"seed {seed} at {env_step:,} {config.step_name}: the return over {episodes} "
+                    f"is {value}: a reward was not finite"
                 )
             elif diverged_at > max(env_step - config.steps_per_evaluation, 0):
                 step = config.step_name.removesuffix("s")

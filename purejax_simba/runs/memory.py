@@ -12,6 +12,7 @@ from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError
 from purejax_simba.program import Program
 from purejax_simba.runs.devices import make_mesh, runs_at_a_time
+from purejax_simba.waiting import count_of
 
 GIB = 2**30
 
@@ -129,8 +130,8 @@ def check_memory(
             )
         fits = num_processes * _most(own_runs, lambda count: needed(count) <= available)
         text = (
-            f"{runs} seeds need {(needed(own_runs) - data) / GIB:.1f} GiB "
-            f"({need.kept / GIB:.2f} GiB each for good"
+            f"{count_of(runs, 'seed')} need{'s' if runs == 1 else ''} "
+            f"{(needed(own_runs) - data) / GIB:.1f} GiB ({need.kept / GIB:.2f} GiB each for good"
         )
         free = f"and {(available - data) / GIB:.1f} GiB are free"
         if config.is_offline:
@@ -162,8 +163,8 @@ def clear_memory_errors(program: Program, num_runs: int) -> Iterator[None]:
         # What is in use now are these runs; some other program may have taken the rest.
         fits = runs_that_fit(program, num_runs - 1, statistics.get("bytes_limit"))
         raise OutOfMemoryError(
-            f"a device ran out of memory with {num_runs} runs: train {fits} at a time at most, or "
-            "give a smaller --replay.capacity"
+            f"a device ran out of memory with {count_of(num_runs, 'run')}: train {fits} at a time "
+            "at most, or give a smaller --replay.capacity"
         ) from error
 
 

@@ -1,21 +1,24 @@
 """The files of a run: `config.json`, `metrics.csv` and `curve.png`."""
 
+import contextlib
 import csv
 import dataclasses
-import itertools
-import json
+import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from purejax_simba import drawing
+from purejax_simba import drawing, trust
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import WriteError
-from purejax_simba.names import from_nested
+from purejax_simba.files import read_bytes, read_json, reading, write_json
+from purejax_simba.names import dotted, from_nested, replace_values
+from purejax_simba.runs.session_record import read_sessions
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
+HEADER = ",".join(METRIC_COLUMNS).encode() + b"\n"
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
 DIVERGED_FILE = "diverged.json"
 # How far each logger is, and what W&B calls the runs.
@@ -23,36 +26,35 @@ LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.jso
 TENSORBOARD_DIRECTORY = "tensorboard"
 
 
-class ResultsError(WriteError):
-    """A result file could not be written; the message is one line."""
-
-
 def run_directory(config: Config) -> Path:
     """`<output>/<experiment>/<task>`."""
     return Path(config.output) / config.experiment / config.task
 
 
-def create_run_directory(config: Config, again: bool = False) -> Path:
+def create_run_directory(config: Config, again: bool = False, copied: bytes = HEADER) -> Path:
     """Makes the run directory and writes `config.json` into it.
+
+    What an interrupted beginning has left there is dropped.
 
     Args:
       config: of the run.
-      again: the run has begun before and begins anew; what it had written is dropped.
+      again: drops more, all that a run has written there that begins anew.
+      copied: what `metrics.csv` will begin with, as it did if this was begun before.
 
     Raises:
-      ConfigError: if it cannot be written, or holds a run already.
+      ConfigError: if it cannot be written, or holds the results of a run.
     """
     directory = run_directory(config)
     try:
-        if again:
-            for file in (METRICS_FILE, DIVERGED_FILE, *LOGGER_FILES):
-                (directory / file).unlink(missing_ok=True)
-            shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
-        elif (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
+        if not again and holds_results(directory, config, copied):
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
             )
+        if (directory / CONFIG_FILE).exists():
+            for file in (METRICS_FILE, DIVERGED_FILE, *LOGGER_FILES):
+                (directory / file).unlink(missing_ok=True)
+            shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
         directory.mkdir(parents=True, exist_ok=True)
         write_config(directory, config)
     except OSError as error:
@@ -62,27 +64,34 @@ def create_run_directory(config: Config, again: bool = False) -> Path:
     return directory
 
 
+def holds_results(directory: Path, config: Config, copied: bytes = HEADER) -> bool:
+    """Whether anything would be missed of the run in a directory if `config` began there.
+
+    Not where that was interrupted before it trained. What the same configuration was evaluated to
+    before, it will be again.
+
+    Raises:
+      OSError: if that cannot be read.
+    """
+    metrics = directory / METRICS_FILE
+    if not metrics.exists() and not (directory / CONFIG_FILE).exists():
+        return False
+    if any(any((directory / "checkpoints").glob(name)) for name in ("policy", "state/[0-9]*")):
+        return True
+    try:
+        saved = read_config(directory)
+    except ConfigError:
+        return True
+    found = metrics.read_bytes() if metrics.exists() else b""
+    rows = found.removeprefix(HEADER).split(b"\n")[:-1]
+    at_start = all(row.split(b",")[-2:-1] == [b"0"] for row in rows)
+    is_untrained = found.startswith(HEADER) and at_start
+    return not copied.startswith(found) and not (is_untrained and saved == config)
+
+
 def write_config(directory: Path, config: Config) -> None:
     """Writes `config.json`."""
-    replace_json(directory / CONFIG_FILE, dataclasses.asdict(config))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file; the one before stays as it was until this one is complete."""
-    # Several processes may write the tables of a sweep.
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(text)
-    unfinished.rename(path)
-
-
-def replace_json(path: Path, values: Any) -> None:
-    """The same with values as JSON."""
-    replace_text(path, json.dumps(values, indent=2) + "\n")
-
-
-def read_json(path: Path, default: Any) -> Any:
-    """What is in a file, or a default where there is none."""
-    return json.loads(path.read_text()) if path.exists() else default
+    write_json(directory / CONFIG_FILE, dataclasses.asdict(config))
 
 
 def metrics_size(directory: Path) -> int:
@@ -90,32 +99,76 @@ def metrics_size(directory: Path) -> int:
     return (directory / METRICS_FILE).stat().st_size
 
 
-def copy_metrics(directory: Path, target: Path, size: int | None) -> None:
-    """Copies the first bytes of `metrics.csv` to another run directory."""
-    (target / METRICS_FILE).write_bytes((directory / METRICS_FILE).read_bytes()[:size])
-
-
-def read_config(directory: Path) -> Config:
-    """The configuration of the run in a directory.
+def copy_run(directory: Path, config: Config, size: int | None) -> None:
+    """Makes the directory of a run that goes on with the first bytes of another `metrics.csv`.
 
     Raises:
-      ConfigError: if there is none, or it does not fit this version.
+      ConfigError: as `create_run_directory`.
     """
-    return read_config_file(directory / CONFIG_FILE, f"{directory} holds no run: {CONFIG_FILE}")
+    metrics = directory / METRICS_FILE
+    copied = read_bytes(metrics)[:size] if metrics.exists() else b""
+    target = create_run_directory(config, copied=copied)
+    (target / METRICS_FILE).write_bytes(copied)
 
 
-def read_config_file(path: Path, what: str) -> Config:
-    """A configuration as `write_config` writes it; `what` says what is missing if there is none.
+def read_config(directory: Path, given: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of the run in a directory, from which a program may be made.
+
+    Args:
+      directory: of the run.
+      given: what the user says about the code to run, see `trust.check`. His interpreter and
+        loggers are in the place of those in the file.
 
     Raises:
-      ConfigError: if there is none, or it does not fit this version.
+      ConfigError: if there is none, it does not fit this version, the directory has symbolic links
+        out of it, or it names code that is not here.
     """
-    try:
-        return from_nested(json.loads(path.read_text()))
-    except OSError as error:
-        raise ConfigError(f"{what} {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is not a configuration of this version: {error}") from error
+    path = directory / CONFIG_FILE
+    if not os.path.lexists(path):
+        raise ConfigError(f"{directory} holds no run: there is no {CONFIG_FILE} in it")
+    config = read_config_file(path, given)
+    check_links(directory)
+    return config
+
+
+def read_config_file(path: Path, given: Mapping[str, Any] | None = None) -> Config:
+    """A configuration as `write_config` writes it.
+
+    Raises:
+      ConfigError: as `read_config`.
+    """
+    given = given or {}
+    with reading(path):
+        values = dotted(read_json(path, dict[str, Any]))
+        code = trust.said(values)
+    trust.check(code, path, given, _modules(path.parent))
+    with reading(path):
+        config = from_nested(values)
+    chosen = {name: given[name] for name in ("host_python", "loggers") if name in given}
+    return replace_values(config, chosen)
+
+
+def _modules(directory: Path) -> trust.Modules:
+    """What the last session of a run says of it, if it can be read."""
+    with contextlib.suppress(ConfigError):
+        for session in reversed(read_sessions(directory)):
+            return session.get("modules", {})
+    return {}
+
+
+def check_links(directory: Path) -> None:
+    """Makes sure that what is read and written below a directory is there, and nowhere else.
+
+    Raises:
+      ConfigError: for a symbolic link out of it, and for what is no file.
+    """
+    whole = os.path.realpath(directory)
+    for place, directories, files in os.walk(directory):
+        for path in (Path(place) / name for name in directories + files):
+            is_own = os.path.commonpath([whole, os.path.realpath(path)]) == whole
+            if not is_own or not (path.is_symlink() or path.is_file() or path.is_dir()):
+                what = "no file" if is_own else f"a symbolic link out of {directory}"
+                raise ConfigError(f"{path} is {what}: put the file there, or remove it")
 
 
 class MetricsFile:
@@ -125,7 +178,7 @@ class MetricsFile:
         """Creates the file with its header, or keeps so much of the one that is there.
 
         Raises:
-          ConfigError: if there is less of it.
+          ConfigError: if there is less of it, or it is damaged.
         """
         self._path = directory / METRICS_FILE
         self._experiment = config.experiment
@@ -133,12 +186,7 @@ class MetricsFile:
         if keep_bytes is None:
             self._append([METRIC_COLUMNS])
             return
-        present = self._path.stat().st_size if self._path.exists() else 0
-        if present < keep_bytes:
-            raise ConfigError(
-                f"{self._path} has {present} bytes and had {keep_bytes} at the checkpoint: "
-                "restore it from a copy"
-            )
+        read_metrics(directory, keep_bytes)
         os.truncate(self._path, keep_bytes)
 
     def size(self) -> int:
@@ -158,50 +206,67 @@ class MetricsFile:
 
     def _append(self, rows: Iterable[tuple]) -> None:
         try:
-            with self._path.open("a", newline="") as file:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows(rows)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise ResultsError(f"cannot write to {self._path}: {error.strerror}") from error
+            raise WriteError(f"cannot write to {self._path}: {error.strerror}") from error
 
 
 def write_diverged(directory: Path, env_steps: dict[int, int]) -> None:
     """Writes `diverged.json`: seed -> env step of the first non-finite update.
 
     Raises:
-      ResultsError: if it cannot be written.
+      WriteError: if it cannot be written.
     """
     write_json(directory / DIVERGED_FILE, env_steps)
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Writes a result file; the one before stays as it was until this one is complete.
+def read_diverged(directory: Path) -> dict[int, int]:
+    """What `write_diverged` wrote; empty if no seed diverged.
 
     Raises:
-      ResultsError: if it cannot be written.
+      ConfigError: if it is damaged.
     """
-    try:
-        replace_json(path, values)
-    except OSError as error:
-        raise ResultsError(f"cannot write to {path}: {error.strerror}") from error
+    return read_json(directory / DIVERGED_FILE, dict[int, int], {})
 
 
-def read_diverged(directory: Path) -> dict[int, int]:
-    """What `write_diverged` wrote; empty if no seed diverged."""
-    found = read_json(directory / DIVERGED_FILE, {})
-    return {int(seed): env_step for seed, env_step in found.items()}
+def read_metrics(
+    directory: Path, size: int | None = None
+) -> list[tuple[int, dict[int, dict[str, float]]]]:
+    """Every evaluation of the run in a directory: env step, and seed -> metric -> value.
 
+    Args:
+      directory: of the run.
+      size: bytes that were there at a checkpoint; what came after them is left out.
 
-def read_metrics(directory: Path) -> Iterator[tuple[int, dict[int, dict[str, float]]]]:
-    """Every evaluation of the run in a directory: env step, and seed -> metric -> value."""
-    with (directory / METRICS_FILE).open(newline="") as file:
-        rows = csv.DictReader(file)
-        for env_step, evaluation in itertools.groupby(rows, lambda row: int(row["env_step"])):
-            values: dict[int, dict[str, float]] = {}
-            for row in evaluation:
-                values.setdefault(int(row["seed"]), {})[row["metric"]] = float(row["value"])
-            yield env_step, values
+    Raises:
+      ConfigError: if it is damaged. The last line may have no end: a process was killed.
+    """
+    path = directory / METRICS_FILE
+    found: list[tuple[int, dict[int, dict[str, float]]]] = []
+    with reading(path, csv.Error):
+        data = read_bytes(path)
+        if size is not None and len(data) < size:
+            raise ConfigError(f"it has {len(data)} bytes and had {size} at the checkpoint")
+        text = data[:size].decode()
+        whole = text[: text.rfind("\n") + 1]
+        if size is not None and whole != text:
+            raise ConfigError("it was changed since the checkpoint")
+        rows = csv.DictReader(io.StringIO(whole))
+        missing = [name for name in METRIC_COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise ConfigError(f"it has no column {missing[0]}")
+        for row in rows:
+            try:
+                env_step, seed, value = int(row["env_step"]), int(row["seed"]), float(row["value"])
+            except (TypeError, ValueError):
+                raise ConfigError(f"line {rows.line_num} is damaged") from None
+            if not found or found[-1][0] != env_step:
+                found.append((env_step, {}))
+            found[-1][1].setdefault(seed, {})[row["metric"]] = value
+    return found
 
 
 def read_returns(directory: Path) -> dict[int, list[tuple[int, float]]]:
@@ -236,5 +301,4 @@ def draw_curve(directory: Path, config: Config) -> None:
     )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    figure.savefig(directory / CURVE_FILE, dpi=150)
-    pyplot.close(figure)
+    drawing.save(figure, directory / CURVE_FILE)

@@ -8,15 +8,17 @@ import contextlib
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from purejax_simba.config import ConfigError
+from purejax_simba.files import read_json
 from purejax_simba.runs import processes
 from purejax_simba.runs.session_record import utc_now
+from purejax_simba.stopping import in_any_case
+from purejax_simba.waiting import say
 
 LOCK_FILE = "running.lock"
 RENEWAL_SECONDS = 20.0
@@ -34,6 +36,7 @@ class RunLock:
         self._own = _identity() | {"begun": utc_now()}
         self._is_over = threading.Event()
         self._renewal = threading.Thread(target=self._renew, name="run lock", daemon=True)
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> "RunLock":
         """Takes the directory, which is made if need be.
@@ -44,11 +47,13 @@ class RunLock:
         processes.first_does(self._take)
         if processes.is_first():
             self._renewal.start()
+            self._held.enter_context(in_any_case(self._release))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not processes.is_first():
-            return
+        self._held.close()
+
+    def _release(self) -> None:
         self._is_over.set()
         self._renewal.join()
         with contextlib.suppress(OSError):
@@ -104,7 +109,7 @@ class RunLock:
             probe.unlink()
             if left > 0:
                 line = f"waiting up to {left:.0f} s for {_name(owner)}, which writes to "
-                print(f"{line}{self._directory} or is no more", file=sys.stderr, flush=True)
+                say(f"{line}{self._directory} or is no more")
             end = time.monotonic() + left
             while time.monotonic() < end:
                 time.sleep(min(1.0, left))
@@ -127,8 +132,7 @@ class RunLock:
             try:
                 if _read(self._path) not in ({}, self._own):
                     # This machine stood still for so long that another one went on with the run.
-                    line = f"error: {self._directory} was taken over by another process"
-                    print(line, file=sys.stderr, flush=True)
+                    say(f"error: {self._directory} was taken over by another process")
                     os._exit(1)
                 os.utime(self._path)
             except OSError:
@@ -150,7 +154,7 @@ def _is_alive(owner: dict[str, Any]) -> bool | None:
     own = _identity()
     if any(owner.get(key) != own[key] for key in ("host", "machine")) or not own["started"]:
         return None
-    return _started(owner["pid"]) == owner["started"]
+    return _started(owner.get("pid")) == owner.get("started")
 
 
 def _name(owner: dict[str, Any]) -> str:
@@ -158,7 +162,7 @@ def _name(owner: dict[str, Any]) -> str:
     return f"process {pid} on {host}, begun {begun}"
 
 
-def _started(pid: int) -> str:
+def _started(pid: Any) -> str:
     """When a process began, in ticks since the machine did; empty if there is none."""
     state, *fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split() or [""]
     is_dead = state in ("", "Z", "X")  # killed, and its parent has not asked yet
@@ -168,10 +172,9 @@ def _started(pid: int) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """What a lock says; nothing if it is not there or not written yet."""
     try:
-        values = json.loads(_text(path))
-    except ValueError:
+        return read_json(path, dict[str, Any])
+    except ConfigError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _text(path: Path | str) -> str:

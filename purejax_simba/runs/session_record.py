@@ -6,7 +6,6 @@ A list of sessions; a run that was resumed has several. Times are UTC, durations
 import contextlib
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import shlex
@@ -16,16 +15,39 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 
+from purejax_simba.errors import WriteError
+from purejax_simba.files import read_json, write_json
 from purejax_simba.runs import processes
-from purejax_simba.runs.result_files import ResultsError, write_json
+from purejax_simba.trust import Module, Modules
+from purejax_simba.waiting import count_of
 
 RECORD_FILE = "run.json"
 _PACKAGES = ("purejax_simba", "jax", "jaxlib", "numpy", "mujoco", "mujoco-mjx", "gymnax", "brax")
 RUNNING, FINISHED = "running", "finished"
+
+
+class Session(TypedDict, total=False):
+    """What is known of a session; earlier versions noted less."""
+
+    command: str
+    begun: str
+    updated: str
+    status: str
+    versions: dict[str, str]
+    modules: dict[str, Module]
+    machine: str
+    devices: str
+    matmul_precision: str
+    runs_together: int
+    startup_seconds: float
+    first_env_step: int
+    env_step: int
+    updates: int
+    seconds: float
 
 
 class SessionRecord:
@@ -34,7 +56,14 @@ class SessionRecord:
     As a context it notes how the session ended. Of several processes only the first writes.
     """
 
-    def __init__(self, directories: Sequence[Path], runs: int, env_step: int, precision: str):
+    def __init__(
+        self,
+        directories: Sequence[Path],
+        runs: int,
+        env_step: int,
+        precision: str,
+        modules: Modules | None = None,
+    ):
         """Begins a session.
 
         Args:
@@ -42,21 +71,24 @@ class SessionRecord:
           runs: seeds of all configurations that train together.
           env_step: environment steps that each had taken before.
           precision: of the matrix products of networks.
+          modules: that register what they train, if these are not our own.
 
         Raises:
-          ResultsError: if it cannot be written.
+          WriteError: if it cannot be written.
+          ConfigError: if what was written before is damaged.
         """
         self._directories = list(directories) if processes.is_first() else []
         self._earlier = {place: read_sessions(place) for place in self._directories}
         self._begin = time.monotonic()
         self._first_updates = 0
         now = utc_now()
-        self._values: dict[str, Any] = {
+        self._values: Session = {
             "command": shlex.join(["python", *sys.argv]),
             "begun": now,
             "updated": now,
             "status": RUNNING,
             "versions": _versions(),
+            "modules": modules or {},
             "machine": _machine(),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "matmul_precision": precision,
@@ -83,13 +115,11 @@ class SessionRecord:
           updates: of all runs together, from their beginning.
 
         Raises:
-          ResultsError: if it cannot be written.
+          WriteError: if it cannot be written.
         """
-        self._values |= {
-            "env_step": env_step,
-            "updates": updates - self._first_updates,
-            "seconds": self._seconds(),
-        }
+        self._values["env_step"] = env_step
+        self._values["updates"] = updates - self._first_updates
+        self._values["seconds"] = self._seconds()
         self._write()
 
     def __enter__(self) -> "SessionRecord":
@@ -109,7 +139,7 @@ class SessionRecord:
             lines = str(error).splitlines() or [""]
             self._values["status"] = f"failed: {type(error).__name__}: {lines[0]}"
         # A disk that is full must not hide why the session ended.
-        with contextlib.suppress(*([] if error is None else [ResultsError])):
+        with contextlib.suppress(*([] if error is None else [WriteError])):
             self._write()
 
     def _seconds(self) -> float:
@@ -121,15 +151,13 @@ class SessionRecord:
             write_json(place / RECORD_FILE, [*earlier, self._values])
 
 
-def read_sessions(directory: Path) -> list[dict[str, Any]]:
-    """The sessions of the run in a directory, oldest first; empty if none can be read."""
-    try:
-        sessions = json.loads((directory / RECORD_FILE).read_text())
-    except (OSError, ValueError):
-        return []
-    if not isinstance(sessions, list):
-        return []
-    return [session for session in sessions if isinstance(session, dict)]
+def read_sessions(directory: Path) -> list[Session]:
+    """The sessions of the run in a directory, oldest first; none if there is no record.
+
+    Raises:
+      ConfigError: if it is damaged.
+    """
+    return read_json(directory / RECORD_FILE, list[Session], [])
 
 
 def utc_now() -> str:
@@ -164,7 +192,8 @@ def _git(*words: str) -> str:
 
 
 def _machine() -> str:
-    return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    cores = count_of(os.cpu_count() or 1, "core")
+    return f"{_processor()}, {cores}, {platform.system()} {platform.machine()}"
 
 
 def _processor() -> str:

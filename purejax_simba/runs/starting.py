@@ -48,8 +48,18 @@ class Start(NamedTuple):
     reset: Sequence[Part] = ()
 
     @classmethod
-    def at(cls, checkpoint: Checkpoint, reset: Sequence[Part] = ()) -> "Start":
-        """Where a checkpoint was taken."""
+    def at(cls, checkpoint: Checkpoint, jobs: Sequence[Job], reset: Sequence[Part] = ()) -> "Start":
+        """Where a checkpoint of these jobs was taken.
+
+        Raises:
+          ConfigError: if it is of others.
+        """
+        seeds = [job.config.num_seeds for job in jobs]
+        if checkpoint.notes["num_seeds"] != seeds:
+            raise ConfigError(
+                f"the checkpoint is of {checkpoint.notes['num_seeds']} seeds and {seeds} are "
+                "needed: give the same configuration"
+            )
         return cls(checkpoint.notes["metrics_bytes"], checkpoint=checkpoint, reset=reset)
 
     @property
@@ -105,9 +115,10 @@ def snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
     has_replay = checkpoint.notes["replay"]
 
     def fit(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
-        if name.startswith("state.replay.") and array is None and not has_replay:
+        is_replay = name.startswith("state.replay.")
+        if is_replay and array is None and not has_replay:
             return np.zeros(shape.shape, shape.dtype)
-        if name.startswith("state.replay.") and array is not None:
+        if is_replay and array is not None and 1 < array.ndim == len(shape.shape):
             # With more env steps the ring is longer; until it is full, its end is what is free.
             missing = [(0, n - m) for n, m in zip(shape.shape, array.shape, strict=True)]
             extra = missing.pop(1)[1]

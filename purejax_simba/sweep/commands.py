@@ -16,9 +16,9 @@ from purejax_simba.sweep.grouping import Group, choose_shard, divide, make_group
 from purejax_simba.sweep.halving import rungs_of
 from purejax_simba.sweep.plots import draw_plots
 from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, write_results
-from purejax_simba.sweep.running import SweepError, begin_sweep, count_of, run_sweep
+from purejax_simba.sweep.running import SweepError, begin_sweep, run_sweep
 from purejax_simba.sweep.side_by_side import divide_devices, run_shards
-from purejax_simba.waiting import still
+from purejax_simba.waiting import count_of, say, still
 
 _NO_LIMIT = 1_000_000
 
@@ -94,7 +94,7 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
         # Values of static axes, but for those left to the agent or the task.
         values = each.trials[0].values.items()
         static = "".join(f", {n}={v}" for n, v in values if not is_traced(n) and v is not None)
-        samples = f"{sweep.samples} samples in batches of " if sweep.is_adaptive else ""
+        samples = f"{count_of(sweep.samples, 'sample')} in batches of " if sweep.is_adaptive else ""
         fitting = "any number of runs fits" if fit == _NO_LIMIT else f"{fit:,} fit at a time"
         turns = f", the {seeds} seeds of a configuration take turns" if 0 < fit < seeds else ""
         parts = f", in {len(divided)} parts" if len(divided) > 1 else ""
@@ -134,5 +134,7 @@ def _report(directories: Sequence[Path], target: Path) -> None:
         results = read_results(directories)
         write_results(results, target)
         draw_plots(results, target)
+    for line in results.left_out:
+        say(f"left out: {line}")
     print(ranking(results))
     print(f"tables and plots are in {target}, the best configuration in {BEST_FILE} there")

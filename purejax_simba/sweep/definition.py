@@ -3,11 +3,14 @@
 import dataclasses
 import itertools
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.files import read_json
 from purejax_simba.names import flatten, is_traced, replace_values
 from purejax_simba.sweep.axes import Axis, Sampler, sample_positions
 from purejax_simba.sweep.halving import Halving
@@ -24,6 +27,14 @@ _HARMLESS = (
     "loggers",
     "log_seeds",
 )
+
+
+class Description(TypedDict):
+    """What `Sweep.description` says, as far as it is read again; the rest is only compared."""
+
+    config: dict[str, Any]
+    task: list[str]
+    axes: list[str]
 
 
 class Trial(NamedTuple):
@@ -210,7 +221,7 @@ def _name_of(index: int, count: int) -> str:
     return f"{index:0{max(3, len(str(count - 1)))}d}"
 
 
-def check_same(sweep: Sweep, before: dict[str, Any], place: str, options: str) -> None:
+def check_same(sweep: Sweep, before: Mapping[str, Any], place: str, options: str) -> None:
     """Makes sure that what is in a place is this sweep.
 
     Args:
@@ -227,23 +238,19 @@ def check_same(sweep: Sweep, before: dict[str, Any], place: str, options: str) -
         raise ConfigError(f"{place} holds another sweep: give another {options} ({found})")
 
 
-def read_description(directory: Path) -> dict[str, Any]:
+def read_description(directory: Path) -> Description:
     """What `description` said of the sweep in a directory.
 
     Raises:
-      ConfigError: if there is none.
+      ConfigError: if there is none, or it is damaged.
     """
     path = directory / DEFINITION_FILE
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        message = f"{directory} holds no sweep: {DEFINITION_FILE} {error.strerror}"
-        raise ConfigError(message) from error
-    except ValueError as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not os.path.lexists(path):
+        raise ConfigError(f"{directory} holds no sweep: there is no {DEFINITION_FILE} in it")
+    return read_json(path, Description)
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between the descriptions of two sweeps; empty if nothing does."""
     # What was written went through JSON.
     before, now = (each | each["config"] for each in json.loads(json.dumps((before, now))))

@@ -1,7 +1,6 @@
 """Which configurations train as one program, and what of them at a time."""
 
 import dataclasses
-import json
 import operator
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any, NamedTuple
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import make_environment, resolve, with_recipe
+from purejax_simba.files import read_json, write_json
 from purejax_simba.names import replace_values, settings_of
 from purejax_simba.runs import processes
 from purejax_simba.runs.compiling import make_program
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.memory import runs_that_fit
-from purejax_simba.runs.result_files import replace_text, run_directory
+from purejax_simba.runs.result_files import run_directory
 from purejax_simba.sweep.axes import NAMES
 from purejax_simba.sweep.definition import Sweep, Trial
 from purejax_simba.sweep.halving import rungs_of
@@ -157,12 +157,24 @@ def parts_of(group: Group) -> list[list[Job]]:
 def _divide_once(group: Group) -> list[list[tuple[int, int, int]]]:
     path = group.directory / _PARTS_FILE
     if path.exists():
-        return json.loads(path.read_text())
+        parts = read_json(path, list[list[tuple[int, int, int]]])
+        _check_parts(path, parts, group)
+        return parts
     fit = runs_that_fit(make_program(group.config), group.runs)
     parts = divide(group, fit)
     group.directory.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(parts))
+    write_json(path, parts)
     return parts
+
+
+def _check_parts(path: Path, parts: list[list[tuple[int, int, int]]], group: Group) -> None:
+    """Refuses parts that are not those of the group: all its runs, each once."""
+    seeds, reached = group.config.num_seeds, 0
+    for trial, first, count in (piece for part in parts for piece in part):
+        is_next = trial * seeds + first == reached and 0 < count <= seeds - first
+        reached = reached + count if is_next else -1
+    if reached != group.runs:
+        raise ConfigError(f"{path} is of another group: restore it from a copy, or remove it")
 
 
 def _job(whole: Config, first: int, count: int) -> Job:

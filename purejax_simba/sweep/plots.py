@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from purejax_simba import drawing
+from purejax_simba.files import make_directory
 from purejax_simba.sweep.axes import Axis, are_numbers
 from purejax_simba.sweep.results import Results, Row
 
@@ -22,14 +23,13 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
     """
     pyplot = drawing.pyplot()
     place = directory / PLOTS_DIRECTORY
-    place.mkdir(parents=True, exist_ok=True)
+    make_directory(place)
     paths = []
     for axis in results.axes:
         figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
         _draw(axes, axis, results)
         path = place / f"{axis.name}.png"
-        figure.savefig(path, dpi=150)
-        pyplot.close(figure)
+        drawing.save(figure, path)
         paths.append(path)
     return paths
 

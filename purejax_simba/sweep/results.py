@@ -4,26 +4,28 @@ import csv
 import dataclasses
 import io
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 
+from purejax_simba import trust
 from purejax_simba.aggregates import bootstrap_interval, interquartile_mean
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.names import flatten, from_nested, replace_values
-from purejax_simba.runs.result_files import (
-    CONFIG_FILE,
-    read_config,
-    read_diverged,
-    read_returns,
-    replace_text,
-    write_json,
-)
+from purejax_simba.errors import shown
+from purejax_simba.files import UnreadableError, make_directory, reading, write_json, write_text
+from purejax_simba.names import all_settings, flatten, from_nested, replace_values
+from purejax_simba.runs.result_files import CONFIG_FILE, read_config, read_diverged, read_returns
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
-from purejax_simba.sweep.definition import differences, read_description
+from purejax_simba.sweep.definition import (
+    DEFINITION_FILE,
+    Description,
+    differences,
+    read_description,
+)
 
 TABLE_FILE, BEST_FILE = "sweep.csv", "best.json"
 
@@ -116,12 +118,14 @@ class Results:
       tasks: task ids.
       axes: what was varied.
       rows: from the best to the worst: by their mean rank, then by task.
+      left_out: a line for everything that is damaged, and is not among the rows.
     """
 
     config: Config
     tasks: tuple[str, ...]
     axes: tuple[Axis, ...]
     rows: tuple[Row, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def best(self) -> Row:
@@ -137,48 +141,71 @@ class Results:
 def read_results(directories: Sequence[Path]) -> Results:
     """Reads the runs of a sweep that one machine has trained, or several in a directory each.
 
+    What is damaged is left out.
+
     Raises:
-      ConfigError: if they hold different sweeps, or nothing was evaluated yet.
+      ConfigError: if they hold different sweeps, or nothing that was evaluated.
     """
-    description = _read_same(directories)
-    config = from_nested(description["config"])
-    axes = tuple(_read_axis(text) for text in description["axes"])
-    rows: dict[tuple[str, str], Row] = {}
+    left_out: list[str] = []
+    found = {}
     for directory in directories:
+        try:
+            found[directory] = _read_definition(directory)
+        except UnreadableError as error:
+            left_out.append(str(error))
+    if not found:
+        raise ConfigError("; ".join(left_out))
+    first, (description, config, axes) = next(iter(found.items()))
+    for other, (others, *_) in found.items():
+        if different := differences(description, others):
+            raise ConfigError(f"{first} and {other} hold different sweeps: {different}")
+    rows: dict[tuple[str, str], Row] = {}
+    for directory in found:
         for task in description["task"]:
-            for row in _read_rows(directory, task, axes):
+            for row in _read_rows(directory, task, axes, left_out):
                 # A run that several directories hold counts once, where it is furthest.
                 known = rows.get((row.name, task))
                 if known is None or row.score.env_step > known.score.env_step:
                     rows[row.name, task] = row
     if not rows:
         names = ", ".join(map(str, directories))
-        raise ConfigError(f"{names}: nothing was evaluated yet")
+        raise ConfigError("; ".join([f"{names}: nothing was evaluated yet", *left_out]))
     ranked = _rank(list(rows.values()))
-    return Results(config, tuple(description["task"]), axes, tuple(ranked))
+    return Results(config, tuple(description["task"]), axes, tuple(ranked), tuple(left_out))
 
 
-def _read_same(directories: Sequence[Path]) -> dict[str, Any]:
-    first, *others = directories
-    description = read_description(first)
-    for other in others:
-        found = differences(description, read_description(other))
-        if found:
-            raise ConfigError(f"{first} and {other} hold different sweeps: {found}")
-    return description
+def _read_definition(directory: Path) -> tuple[Description, Config, tuple[Axis, ...]]:
+    """What a directory says of its sweep."""
+    description, file = read_description(directory), directory / DEFINITION_FILE
+    with reading(file):
+        code = trust.said(description["config"])
+    trust.check(code, file, trust.NOT_RUN)
+    with reading(file):
+        all_settings()["task"].check("task", tuple(description["task"]))
+        axes = tuple(_read_axis(text) for text in description["axes"])
+        return description, from_nested(description["config"]), axes
 
 
 def _read_axis(text: str) -> Axis:
     flag, _, axis = text.partition(" ")
-    return parse_axis(cast(Kind, flag.removeprefix("--").replace("-", "_")), axis)
+    kind = flag.removeprefix("--").replace("-", "_")
+    if kind not in get_args(Kind):
+        raise ConfigError(f"{shown(text)} is no axis")
+    return parse_axis(cast(Kind, kind), axis)
 
 
-def _read_rows(directory: Path, task: str, axes: Sequence[Axis]) -> Iterator[Row]:
+def _read_rows(
+    directory: Path, task: str, axes: Sequence[Axis], left_out: list[str]
+) -> Iterator[Row]:
     for place in sorted(directory.glob("[0-9]*")) if axes else [directory]:
         run = place / task
-        score = score_of(run) if (run / CONFIG_FILE).exists() else None
+        try:
+            score = score_of(run) if os.path.lexists(run / CONFIG_FILE) else None
+            known = flatten(read_config(run, trust.NOT_RUN)) if score is not None else {}
+        except ConfigError as error:
+            left_out.append(str(error))
+            continue
         if score is not None:
-            known = flatten(read_config(run))
             values = {axis.name: known.get(axis.name) for axis in axes}
             yield Row(place.name if axes else "", task, values, run, score)
 
@@ -199,9 +226,13 @@ def _rank(rows: list[Row]) -> list[Row]:
 
 
 def write_results(results: Results, directory: Path) -> None:
-    """Writes `sweep.csv` and `best.json`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    replace_text(directory / TABLE_FILE, _table(results))
+    """Writes `sweep.csv` and `best.json`.
+
+    Raises:
+      ConfigError, WriteError: if they cannot be written.
+    """
+    make_directory(directory)
+    write_text(directory / TABLE_FILE, _table(results))
     write_json(directory / BEST_FILE, dataclasses.asdict(results.best_config()))
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,14 +11,15 @@ import jax
 import envs
 from purejax_simba import loggers
 from purejax_simba.config import ConfigError
-from purejax_simba.errors import FailedError
+from purejax_simba.errors import FailedError, WriteError
+from purejax_simba.files import make_directory, write_json, write_text
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY
 from purejax_simba.runs.compiling import Compiler, make_program
 from purejax_simba.runs.devices import make_mesh
 from purejax_simba.runs.experiment import Survivors, run_together
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.result_files import CONFIG_FILE, ResultsError, replace_text, run_directory
+from purejax_simba.runs.result_files import check_links, holds_results, run_directory
 from purejax_simba.runs.run_lock import RunLock
 from purejax_simba.runs.session import AllDivergedError
 from purejax_simba.sweep.definition import (
@@ -33,6 +33,7 @@ from purejax_simba.sweep.grouping import Group, choose_shard, make_groups, parts
 from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.results import score_of
 from purejax_simba.sweep.study import STUDY_FILE, Sample, Storage, Study, batch_directory
+from purejax_simba.waiting import count_of
 
 _FINISHED = "finished"
 _say = processes.say
@@ -54,7 +55,7 @@ def run_sweep(sweep: Sweep, shard: str | None = None) -> None:
     Raises:
       ConfigError, envs.TaskError: before anything is compiled, for what cannot work.
       SweepError: after everything else was trained, for groups that failed.
-      SystemExit, CheckpointError, ResultsError: as `experiment.train`.
+      SystemExit, CheckpointError, WriteError: as `experiment.train`.
     """
     loggers.check(sweep.config)
     processes.check_agreement(sweep.description() | {"shard": shard, "samples": sweep.samples})
@@ -89,6 +90,7 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> Storage | None:
     if (sweep.directory / DEFINITION_FILE).exists():
         before = read_description(sweep.directory)
         check_same(sweep, before, str(sweep.directory), "--experiment or --output")
+        check_links(sweep.directory)
     else:
         _make_directory(sweep, groups)
     if sweep.is_adaptive and storage is None:
@@ -100,19 +102,13 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> Storage | None:
 def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
     for trial in itertools.chain.from_iterable(group.trials for group in groups):
         directory = run_directory(trial.config)
-        if (directory / CONFIG_FILE).exists():
+        if holds_results(directory, trial.config):
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
             )
-    try:
-        sweep.directory.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(sweep.description(), indent=2)
-        replace_text(sweep.directory / DEFINITION_FILE, text + "\n")
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {sweep.directory} ({error.strerror}): give another --output"
-        ) from error
+    make_directory(sweep.directory)
+    write_json(sweep.directory / DEFINITION_FILE, sweep.description())
 
 
 def _run_group(name: str, batches: Iterable[tuple[Group, str]], halving: Halving | None) -> None:
@@ -150,7 +146,7 @@ def _batches(
         directory = batch_directory(group.directory, number)
         batch = group._replace(trials=resolved(trials), directory=directory)
         count, last = count_of(len(samples), "configuration"), samples[-1].number
-        yield batch, f", batch {number}: {count}, {last + 1} of {sweep.samples} samples"
+        yield batch, f", batch {number}: {count}, {last + 1} of {count_of(sweep.samples, 'sample')}"
         processes.first_does(functools.partial(_tell, study, samples, batch.trials))
 
 
@@ -181,7 +177,7 @@ def _run_batch(group: Group, halving: Halving | None, compiler: Compiler) -> Non
             _remove_checkpoints(directory)
         _mark_finished(group.directory)
     except OSError as error:
-        raise ResultsError(f"cannot write to {group.directory}: {error}") from error
+        raise WriteError(f"cannot write to {group.directory}: {error.strerror}") from error
 
 
 def _run_part(
@@ -222,15 +218,10 @@ def _is_finished(directory: Path) -> bool:
 def _mark_finished(directory: Path) -> None:
     if processes.is_first():
         directory.mkdir(parents=True, exist_ok=True)
-        replace_text(directory / _FINISHED, "")
+        write_text(directory / _FINISHED, "")
 
 
 def _remove_checkpoints(directory: Path) -> None:
     if processes.is_first():
         for checkpoints in list(directory.rglob(STATE_DIRECTORY.parts[0])):
             shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def count_of(number: int, thing: str) -> str:
-    """`3 runs`, `1 run`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejax_simba.config import ConfigError
+from purejax_simba.files import checked
 from purejax_simba.sweep.axes import Axis
-from purejax_simba.sweep.definition import Sweep, check_same
+from purejax_simba.sweep.definition import Description, Sweep, check_same
 from purejax_simba.sweep.results import Score
 
 STUDY_FILE = "study.db"
@@ -137,6 +138,7 @@ class Study:
             if before is None:
                 self._study.set_user_attr(_SWEEP, sweep.description())
         if before is not None:
+            before = checked(before, Description, f"the sweep in {storage.name}")
             check_same(sweep, before, storage.name, "--experiment or --storage")
 
     def batch(self, number: int) -> list[Sample]:

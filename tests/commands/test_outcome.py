@@ -5,9 +5,9 @@ import pytest
 import envs
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import WriteError
 from purejax_simba.runs.checkpoint import CheckpointError
 from purejax_simba.runs.memory import OutOfMemoryError
-from purejax_simba.runs.result_files import ResultsError
 from purejax_simba.sweep.running import SweepError
 
 ROOM = "error: why: make room there, then do it again\n"
@@ -21,9 +21,8 @@ ROOM = "error: why: make room there, then do it again\n"
         (envs.HostEnvironmentError("why"), 1, "error: why\n"),
         (OutOfMemoryError("why"), 1, "error: why\n"),
         (SweepError("why"), 1, "error: why\n"),
-        (ResultsError("why"), 1, ROOM),
+        (WriteError("why"), 1, ROOM),
         (CheckpointError("why"), 1, ROOM),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
         (None, 0, ""),
     ],
 )

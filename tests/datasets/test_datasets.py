@@ -370,7 +370,7 @@ def test_a_file_that_cannot_be_trained_on_is_refused(tmp_path, case):
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
-    for name, advice in (("absent.hdf5", "no such file"), ("text.hdf5", "cannot be read as HDF5")):
+    for name, advice in (("absent.hdf5", "No such file"), ("text.hdf5", "cannot be read")):
         (tmp_path / "text.hdf5").write_text("no HDF5")
         with pytest.raises(ConfigError) as refused:
             loading.load(str(tmp_path / name))

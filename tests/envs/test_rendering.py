@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -135,6 +136,28 @@ def test_the_list_of_everything_makes_published_tasks_only(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["envs", "brax"])
     assert main() == 0
     assert tuple(made) == envs.tasks("brax")
+
+
+@pytest.mark.slow
+def test_the_list_comes_without_words_of_libraries():
+    result = run()
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_film_is_written_whole_or_not_at_all(tmp_path):
+    def frames(interrupted: int) -> Iterator[np.ndarray]:
+        for number in range(4):
+            if number == interrupted:
+                raise KeyboardInterrupt
+            yield np.full((4, 4, 3), 60 * number, np.uint8)
+
+    output = tmp_path / "film.gif"
+    output.write_text("before")
+    with pytest.raises(KeyboardInterrupt):
+        rendering.write_film(output, frames(2), 10.0)
+    assert list(tmp_path.iterdir()) == [output] and output.read_text() == "before"
+    rendering.write_film(output, frames(4), 10.0)
+    assert list(tmp_path.iterdir()) == [output] and Image.open(output).n_frames == 4
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import base64
 import importlib.util
 import json
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from purejax_simba.report.reading import read
 from purejax_simba.report.scaling import point
 from purejax_simba.report.style import Look
 from purejax_simba.report.sweeps import importances, scores_of
+from purejax_simba.stopping import StopRequest
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.results import read_results
@@ -104,7 +106,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_shown(tmp_path):
         "unconfigured/dmc/dog-run/config.json is missing",
         "garbled/dmc/dog-run/config.json cannot be read",
         "garbled/dmc/dog-run/diverged.json cannot be read",
-        "garbled/dmc/dog-run/run.json is damaged",
+        "garbled/dmc/dog-run/run.json cannot be read",
         "cut/dmc/dog-run/metrics.csv 1 of its lines are damaged",
         "binary/dmc/dog-run/metrics.csv is no result file",
         "unevaluated/dmc/dog-run has no metrics.csv",
@@ -190,27 +192,31 @@ def test_a_sweep_tells_what_matters(tmp_path):
     ]
 
 
-def test_a_watched_page_follows_the_runs(tmp_path, capsys):
+def test_a_watched_page_follows_the_runs(tmp_path, capsys, monkeypatch):
     directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
     output = tmp_path / "mine" / "report.html"  # it is not a reason to write itself anew
     pages = []
 
-    def sleep(seconds: float) -> None:
+    def wait(_: StopRequest, seconds: float) -> None:
         assert seconds == 7.0
         pages.append(output.read_text())
         if len(pages) == 2:
             with (directory / "metrics.csv").open("a") as file:
                 file.write("mine,dog-run,0,avg_return,150000,77777\n")
         if len(pages) == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
-    watch([tmp_path / "mine"], output, 7.0, sleep)
+    monkeypatch.setattr(StopRequest, "wait", wait)
+    with pytest.raises(SystemExit) as ended:
+        watch([tmp_path / "mine"], output, 7.0)
+    assert ended.value.code == 130
     pages.append(output.read_text())
     assert [
         "77777.0" in page[page.index("<header>") : page.index("<script>")] for page in pages
     ] == [False, False, True, True]
     assert ['http-equiv="refresh" content="7"' in page for page in pages] == [True] * 3 + [False]
-    assert capsys.readouterr().out.count("\n") == 3
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 3 and "SIGINT: stopping after a last page" in said.err
 
 
 def test_every_kind_of_figure_is_drawn(tmp_path, monkeypatch, capsys):

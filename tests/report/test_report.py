@@ -443,9 +443,9 @@ def test_the_index_is_written_anew_and_the_rest_stays(tmp_path):
 
 def test_a_session_of_another_time_does_not_matter(tmp_path):
     directory = write_run(tmp_path, "mine", "dmc/dog-run", [1, 2])
-    (directory / "run.json").write_text(json.dumps([{"versions": None}, 3]))
+    (directory / "run.json").write_text(json.dumps([{"pace": None}]))
     (run,) = read([tmp_path]).runs
-    assert run.sessions == ({"versions": None},)
+    assert run.sessions == ({"pace": None},)
 
 
 @pytest.mark.parametrize("agent", ["simba_v2", "simba"])

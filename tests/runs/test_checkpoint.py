@@ -5,7 +5,7 @@ import pytest
 
 from purejax_simba.config import ConfigError
 from purejax_simba.runs import checkpoint
-from purejax_simba.runs.checkpoint import CheckpointError, CheckpointWriter, read_newest
+from purejax_simba.runs.checkpoint import CheckpointError, CheckpointWriter, Notes, read_newest
 
 
 def _arrays(number: int) -> dict[str, np.ndarray]:
@@ -13,10 +13,14 @@ def _arrays(number: int) -> dict[str, np.ndarray]:
     return {"a.words": words, "a.flags": words % 2 == 0, "count": np.asarray(np.int32(number))}
 
 
+def _notes(number: int) -> Notes:
+    return {"interactions": number, "replay": True, "metrics_bytes": [9], "num_seeds": [2]}
+
+
 def _write(directory, *numbers: int, keep: int = 2) -> None:
     with CheckpointWriter(directory, keep) as writer:
         for number in numbers:
-            writer.save(number, _arrays(number), {"number": number})
+            writer.save(number, _arrays(number), _notes(number))
 
 
 def _files(directory) -> list:
@@ -29,7 +33,7 @@ def test_the_newest_comes_back_and_the_last_ones_are_kept(tmp_path):
     _write(tmp_path, 5, 10, 20)
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == [10, 20]
     found = read_newest(tmp_path)
-    assert (found.env_step, found.notes, found.damaged) == (20, {"number": 20}, [])
+    assert (found.env_step, found.notes, found.damaged) == (20, _notes(20), [])
     assert found.arrays.keys() == _arrays(20).keys()
     for name, array in _arrays(20).items():
         assert found.arrays[name].dtype == array.dtype
@@ -89,11 +93,11 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch
         path.mkdir()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_tree", fail)
+    monkeypatch.setattr(checkpoint, "_save_tree", fail)
     with CheckpointWriter(tmp_path, keep=1) as writer:
-        writer.save(20, _arrays(20), {})
+        writer.save(20, _arrays(20), _notes(20))
         with pytest.raises(CheckpointError, match="No space left on device") as failed:
-            writer.save(30, _arrays(30), {})
+            writer.save(30, _arrays(30), _notes(30))
         assert "\n" not in str(failed.value)
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["10"]

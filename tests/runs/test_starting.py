@@ -12,6 +12,7 @@ from purejax_simba.runs import experiment
 from purejax_simba.runs.checkpoint import (
     STATE_DIRECTORY,
     CheckpointWriter,
+    Notes,
     named_leaves,
     read_newest,
 )
@@ -88,7 +89,8 @@ def test_an_actor_comes_with_what_belongs_to_it(tmp_path, name, own):
     shapes = named_leaves(snapshot_shapes(program, Placement.choose(program).count))
     arrays = {leaf: np.zeros(shape.shape, shape.dtype) for leaf, shape in shapes.items()}
     with CheckpointWriter(tmp_path / STATE_DIRECTORY, keep=1) as writer:
-        writer.save(40, arrays, {"num_seeds": [2]})
+        notes: Notes = {"interactions": 40, "replay": False, "metrics_bytes": [0], "num_seeds": [2]}
+        writer.save(40, arrays, notes)
     start = StartConfig(run=str(tmp_path), parts=("actor",), normalizers=False)
     taken = _read(start, agent=agent)
     assert {leaf.split(".")[2] for leaf in taken} == {"actor", own}

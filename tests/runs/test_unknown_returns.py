@@ -89,10 +89,8 @@ def test_the_curve_says_of_how_many_seeds_its_mean_is(monkeypatch, tmp_path):
         def subplots(self, **_):
             return Axes(), Axes()
 
-        def close(self, _):
-            pass
-
     monkeypatch.setattr(result_files.drawing, "pyplot", Pyplot)
+    monkeypatch.setattr(result_files.drawing, "save", lambda *_: None)
     whole = {0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0}
     less = {0: 1.0, 1: 2.0, 2: 3.0}
     for name, last in (("whole", whole), ("diverged", less), ("unknown", whole | {1: NAN})):

@@ -312,7 +312,7 @@ def test_a_python_file_that_is_no_sweep_is_refused(command, tmp_path, text, advi
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("grid: [", "no YAML"),
+        ("grid: [", "give a file of YAML"),
         ("- 1", "no mapping"),
         ("gird: {}", "did you mean grid"),
         ("config: {agent: {tua: 1}}", "agent.tau"),
