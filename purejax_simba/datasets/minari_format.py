@@ -25,7 +25,7 @@ from purejax_simba.datasets.dataset import (
     join,
     require,
 )
-from purejax_simba.files import checked, make_directory, reading
+from purejax_simba.files import check_output, checked, reading
 
 PREFIX = "minari/"
 # Under this name the metadata of our own datasets say where they come from.
@@ -230,7 +230,7 @@ def check_new(name: str) -> str:
     _check_id(minari, name, own_id)
     place = Path(os.environ.get("MINARI_DATASETS_PATH") or os.path.expanduser("~/.minari/datasets"))
     try:
-        make_directory(place)
+        check_output(place / "any")
     except ConfigError as error:
         raise ConfigError(f"cannot write to {place}: set MINARI_DATASETS_PATH") from error
     if own_id in minari.list_local_datasets():
