@@ -9,6 +9,7 @@ import tyro
 from purejax_simba.agents.settings import AgentSettings
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.errors import ConfigError as ConfigError
+from purejax_simba.precision import Precision
 from purejax_simba.settings import Settings, setting
 
 DEFAULT_TASK = "dmc/cheetah-run"
@@ -159,6 +160,9 @@ class Config:
     """Scale rewards by running statistics of returns."""
     bound_returns: bool = setting(True, traced=True)
     """With normalize-rewards: scale rewards further, so that returns stay within value-range."""
+    matmul_precision: Precision = "tensorfloat32"
+    """Least precision of the operands of matrix products in networks: on NVIDIA GPUs bfloat16 and
+    tensorfloat32 are the same, on CPUs all three. Everything else has float32 everywhere."""
     recipe: Literal["shared", "paper"] = "shared"
     """Discount, action repeat, first update and the like: SimbaV2's for all agents, for comparisons
     with nothing else in the way, or those of the agent's own paper."""

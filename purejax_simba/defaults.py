@@ -270,7 +270,8 @@ def make_environment(config: Config) -> envs.Environment:
 
 def make_agent(config: Config, environment: envs.Environment) -> Agent:
     """The configured agent for an environment."""
-    return registry.make(environment.observation_size, environment.action_size, config.agent)
+    agent = registry.make(environment.observation_size, environment.action_size, config.agent)
+    return agent.computed_in(config.matmul_precision)
 
 
 def hyperparameters(config: Config, action_size: int) -> HyperParameters:

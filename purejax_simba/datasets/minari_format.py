@@ -230,7 +230,7 @@ def check_new(name: str) -> str:
     _check_id(minari, name, own_id)
     place = Path(os.environ.get("MINARI_DATASETS_PATH") or os.path.expanduser("~/.minari/datasets"))
     try:
-        check_output(place / "a dataset")
+        check_output(place / "any")
     except ConfigError as error:
         raise ConfigError(f"cannot write to {place}: set MINARI_DATASETS_PATH") from error
     if own_id in minari.list_local_datasets():

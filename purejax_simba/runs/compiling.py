@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,17 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from purejax_simba import offline, training
-from purejax_simba.agents.agent import HyperParameters
 from purejax_simba.config import Config
 from purejax_simba.data.transitions import Transitions
 from purejax_simba.datasets.dataset import check_spaces
 from purejax_simba.datasets.loading import fill_in, load
-from purejax_simba.diagnostics import Metrics
 from purejax_simba.errors import ConfigError, WriteError
-from purejax_simba.evaluation import EvaluationMetrics
 from purejax_simba.files import read_json, write_json
 from purejax_simba.program import Program
-from purejax_simba.run_state import Counters, RunState, environment_axes
+from purejax_simba.run_state import Counters, environment_axes
 from purejax_simba.runs import processes
 from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs, shapes_of_runs
 from purejax_simba.runs.placement import Placement
@@ -62,34 +59,47 @@ def make_program(config: Config) -> Program:
 
 
 class CompiledProgram(NamedTuple):
-    """The functions of a `Program`, compiled for many runs; see there."""
+    """The functions of a `Program` for many runs, compiled or ready to be; see there."""
 
-    init: Callable[..., RunState]
+    init: Any
     advance: Any
-    evaluate: Callable[..., EvaluationMetrics]
-    diagnose: Callable[..., Metrics]
+    evaluate: Any
+    diagnose: Any
 
 
-def compile_program(
-    program: Program, mesh: jax.sharding.Mesh, keys: jax.Array, hyperparameters: HyperParameters
-) -> CompiledProgram:
-    """Compiles a program for the runs of `keys` and `hyperparameters`, once and for all chunks."""
-    data = (SHARED,) * len(program.data)
-    state = shapes_of_runs(program.state_shapes, len(keys))
+def lower_program(program: Program, mesh: jax.sharding.Mesh, num_runs: int) -> CompiledProgram:
+    """The functions of a program for so many runs, once and for all chunks, ready to compile.
+
+    The devices of the mesh need not be here.
+    """
+    keys = shapes_of_runs(jax.eval_shape(lambda: jax.random.key(0)), num_runs)
+    hyperparameters = shapes_of_runs(jax.eval_shape(program.hyperparameters), num_runs)
+    state = shapes_of_runs(program.state_shapes, num_runs)
+    counters, interactions = jax.eval_shape(lambda: (Counters.create(), jnp.int32(0)))
+    data = jax.eval_shape(lambda: program.data)
+    shared = (SHARED,) * len(data)
     specs = divided_runs(environment_axes(state), mesh)
-    counters, interactions = Counters.create(), jnp.int32(0)
-    init = map_runs(program.init, mesh, (PER_RUN, PER_RUN, *data), specs)
+    init = map_runs(program.init, mesh, (PER_RUN, PER_RUN, *shared), specs)
     advance = map_runs(
-        program.advance, mesh, (SHARED, specs, PER_RUN, SHARED, *data), (SHARED, specs), donate=(1,)
+        program.advance,
+        mesh,
+        (SHARED, specs, PER_RUN, SHARED, *shared),
+        (SHARED, specs),
+        donate=(1,),
     )
     evaluate_all = map_runs(program.evaluate, mesh, (SHARED, specs, PER_RUN))
-    diagnose_all = map_runs(program.diagnose, mesh, (SHARED, specs, PER_RUN, *data))
-    lowered = (
-        init.lower(keys, hyperparameters, *program.data),
-        advance.lower(counters, state, hyperparameters, interactions, *program.data),
+    diagnose_all = map_runs(program.diagnose, mesh, (SHARED, specs, PER_RUN, *shared))
+    return CompiledProgram(
+        init.lower(keys, hyperparameters, *data),
+        advance.lower(counters, state, hyperparameters, interactions, *data),
         evaluate_all.lower(counters, state, hyperparameters),
-        diagnose_all.lower(counters, state, hyperparameters, *program.data),
+        diagnose_all.lower(counters, state, hyperparameters, *data),
     )
+
+
+def compile_program(program: Program, mesh: jax.sharding.Mesh, num_runs: int) -> CompiledProgram:
+    """Compiles a program for so many runs."""
+    lowered = lower_program(program, mesh, num_runs)
     pool = ThreadPoolExecutor()
     try:
         with without_alarms():
@@ -162,9 +172,7 @@ class Compiler:
         size = (placement.mesh, placement.at_a_time)
         if size not in self._compiled:
             begin = time.monotonic()
-            self._compiled[size] = compile_program(
-                self.program, placement.mesh, *placement.groups[0]
-            )
+            self._compiled[size] = compile_program(self.program, *size)
             if processes.is_first():
                 _remember_seconds(self._name, time.monotonic() - begin)
         return self._compiled[size]

@@ -91,10 +91,13 @@ def spans_processes(devices_per_run: int) -> bool:
     return jax.process_count() > 1 and devices_per_run > jax.local_device_count()
 
 
-def make_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
+def make_mesh(
+    num_runs: int, devices_per_run: int = 1, targets: Sequence[jax.Device] | None = None
+) -> Mesh:
     """A mesh of the devices that the runs need, as evenly as they can be spread.
 
-    They are those of this process, or of all together if a run `spans_processes`.
+    They are those of this process, or of all together if a run `spans_processes`, or devices that
+    are not here, see `runs.targets`.
 
     Returns:
       A mesh with an axis of runs and, with several devices per run, one of the devices of a run.
@@ -103,7 +106,7 @@ def make_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
       ConfigError: if the devices cannot be divided so.
     """
     together = spans_processes(devices_per_run)
-    devices = np.array(jax.devices() if together else jax.local_devices())
+    devices = np.array(targets or (jax.devices() if together else jax.local_devices()))
     if len(devices) % devices_per_run:
         choices = [str(n) for n in range(1, len(devices) + 1) if len(devices) % n == 0]
         raise ConfigError(

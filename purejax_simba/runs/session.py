@@ -83,7 +83,9 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
     directories = [job.directory for job in setup.jobs]
     first_step = start.interactions * config.steps_per_interaction
     with (
-        SessionRecord(directories, num_runs, first_step, modules(config)) as record,
+        SessionRecord(
+            directories, num_runs, first_step, config.matmul_precision, modules(config)
+        ) as record,
         processes.clear_errors(spans_processes(config.devices_per_run)),
         envs.clear_errors(),
         clear_memory_errors(setup.compiler.program, num_runs),

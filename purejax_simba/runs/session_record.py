@@ -41,6 +41,7 @@ class Session(TypedDict, total=False):
     modules: dict[str, Module]
     machine: str
     devices: str
+    matmul_precision: str
     runs_together: int
     startup_seconds: float
     first_env_step: int
@@ -56,7 +57,12 @@ class SessionRecord:
     """
 
     def __init__(
-        self, directories: Sequence[Path], runs: int, env_step: int, modules: Modules | None = None
+        self,
+        directories: Sequence[Path],
+        runs: int,
+        env_step: int,
+        precision: str,
+        modules: Modules | None = None,
     ):
         """Begins a session.
 
@@ -64,6 +70,7 @@ class SessionRecord:
           directories: of the runs.
           runs: seeds of all configurations that train together.
           env_step: environment steps that each had taken before.
+          precision: of the matrix products of networks.
           modules: that register what they train, if these are not our own.
 
         Raises:
@@ -84,6 +91,7 @@ class SessionRecord:
             "modules": modules or {},
             "machine": _machine(),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "matmul_precision": precision,
             "runs_together": runs,
             "startup_seconds": 0.0,
             "first_env_step": env_step,

@@ -13,6 +13,7 @@ from PIL import Image
 import envs
 from envs import rendering
 from tests.helpers import tiny
+from tests.helpers.originals import need_dm_control
 from tests.parity.reference import Reference
 
 
@@ -51,6 +52,7 @@ def test_a_strip_shows_a_moving_reacher_and_its_target(tmp_path):
     ],
 )
 def test_what_is_shown_is_where_the_suite_puts_it(task_id, fields):
+    need_dm_control()
     native, reference = envs.make(task_id, "mujoco").unwrapped, Reference(task_id, seed=0)
     _, _, variables = native.task.initialize(jax.random.key(0))
     reference.place_target(variables)
