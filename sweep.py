@@ -1,5 +1,10 @@
 """Trains many configurations of SimbaV2, as many as can be in one program."""
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import argparse
 import sys
 from dataclasses import dataclass, field, replace
@@ -8,9 +13,11 @@ from typing import Annotated
 
 import tyro
 
+from purejax_simba.agents import registry
 from purejax_simba.commands import command_line
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError, ProcessOptions
+from purejax_simba.names import plain_name
 from purejax_simba.sweep.options import LauncherOptions, SweepOptions, make_sweep, read_file
 from purejax_simba.waiting import still
 
@@ -47,8 +54,15 @@ def parse(words: list[str]) -> Arguments:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--file", type=Path)
-    file = parser.parse_known_args(words)[0].file
-    options = SweepOptions() if file is None else read_file(file)
+    parser.add_argument("--grid", action="append", default=[])
+    given = parser.parse_known_args(words)[0]
+    for axis in given.grid:
+        name, _, values = axis.partition("=")
+        for agent in values.split(",") if plain_name(name) == "agent.name" else ():
+            registry.load(agent)
+    options = SweepOptions()
+    if given.file is not None:
+        options = read_file(given.file, command_line.code(words))
     config = command_line.with_agent(options.config, words)
     return command_line.read(Arguments, words, Arguments(options=replace(options, config=config)))
 

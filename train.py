@@ -1,5 +1,10 @@
 """Trains many seeds of SimbaV2 at once, or evaluates a finished run."""
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import argparse
 import sys
 import time
@@ -21,7 +26,7 @@ from purejax_simba.config import (
     ReplayConfig,
 )
 from purejax_simba.runs.result_files import read_config, read_config_file
-from purejax_simba.waiting import say, still
+from purejax_simba.waiting import count_of, say, still
 
 
 def demonstration() -> Config:
@@ -64,7 +69,8 @@ class Arguments:
     reset: tuple[Part, ...] = ()
     """With --resume: parts of the agent that begin anew, with new optimisers; the replay stays."""
     evaluate: Path | None = None
-    """Play the trained policies of this run directory instead, and report their returns."""
+    """Play the trained policies of this run directory instead, and report their returns. Code of
+    your own that it names is given again: --task <module>:<id>, --agent.name, --host-python."""
     video: Path | None = None
     """Draw an episode with the trained policy of every seed of this run directory instead."""
     list_tasks: bool = False
@@ -77,20 +83,21 @@ def parse(words: list[str]) -> Arguments:
     """Reads the command line.
 
     Raises:
-      ConfigError: if there is no run to resume, or no configuration in the file.
+      ConfigError: if there is no run to resume, or no configuration in the file, or one of code
+        that is not here.
     """
     if not words:
         return Arguments(config=demonstration())
     files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     files.add_argument("--resume", type=Path)
     files.add_argument("--config", type=Path)
-    given = files.parse_known_args(words)[0]
+    file, given = files.parse_known_args(words)[0], command_line.code(words)
     config = Config()
-    if given.config is not None:
-        config = read_config_file(given.config)
-    elif given.resume is not None:
+    if file.config is not None:
+        config = read_config_file(file.config, given)
+    elif file.resume is not None:
         # Flags that are not given again are as they were.
-        config = read_config(given.resume)
+        config = read_config(file.resume, given)
     config = command_line.with_agent(config, words)
     return command_line.read(Arguments, words, Arguments(config=config))
 
@@ -104,7 +111,8 @@ def train(arguments: Arguments) -> None:
     config = arguments.config
     if arguments.processes.process_id in (None, 0):
         what = config.offline.dataset or config.task or DEFAULT_TASK
-        say(f"{what}: {config.num_seeds} seeds of {config.agent.name}; loading ...")
+        seeds = count_of(config.num_seeds, "seed")
+        say(f"{what}: {seeds} of {config.agent.name}; loading ...")
     with still("loading"):
         from purejax_simba.runs.devices import use_all_cores, use_compilation_cache
         from purejax_simba.runs.processes import join
@@ -126,30 +134,31 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     # What takes long to import is imported after the first line, and where it is needed.
     with one_line_errors("--resume goes on") as outcome:
-        arguments = parse(sys.argv[1:])
+        words = sys.argv[1:]
+        arguments = parse(words)
         if arguments.list_tasks:
             import envs
 
             print("\n".join(envs.tasks()))
         elif arguments.evaluate is not None:
-            say(f"evaluating {arguments.evaluate} ...")
-            with still("evaluating"):
-                from purejax_simba.runs.policies import evaluate
+            say(f"evaluating {arguments.evaluate}; loading ...")
+            with still("loading"):
+                from purejax_simba.runs.policies import evaluate_in_turn
 
-                evaluated = evaluate(arguments.evaluate)
-            for seed, metrics in evaluated.items():
+            given = command_line.code(words)
+            for seed, metrics in evaluate_in_turn(arguments.evaluate, given=given):
                 print(
                     f"seed {seed}: return {metrics['avg_return']:.1f}, length "
-                    f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}"
+                    f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}",
+                    flush=True,
                 )
         elif arguments.video is not None:
-            say(f"playing and drawing {arguments.video} ...")
-            with still("playing and drawing"):
+            say(f"playing and drawing {arguments.video}; loading ...")
+            with still("loading"):
                 from purejax_simba.videos import make_videos
 
-                files = make_videos(arguments.video)
-            for file in files:
-                print(file)
+            for file in make_videos(arguments.video, given=command_line.code(words)):
+                print(file, flush=True)
         else:
             train(arguments)
     return outcome.status

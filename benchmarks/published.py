@@ -16,6 +16,7 @@ import envs
 from benchmarks import published_training
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.defaults import resolve
+from purejax_simba.files import check_output
 from purejax_simba.runs.result_files import METRICS_FILE, read_returns
 
 
@@ -77,12 +78,14 @@ def main() -> int:
     file = arguments.output / arguments.task / METRICS_FILE
     try:
         commands = {seed: command(arguments, seed, file) for seed in arguments.seeds}
+        check_output(file)
+        done = read_returns(file.parent) if file.exists() else {}
     except (ConfigError, envs.TaskError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     file.parent.mkdir(parents=True, exist_ok=True)
     for seed, words in commands.items():
-        if file.exists() and seed in read_returns(file.parent):
+        if seed in done:
             continue
         status = subprocess.run(words).returncode
         if status:

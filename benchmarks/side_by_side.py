@@ -16,6 +16,8 @@ from purejax_simba.aggregates import (
     mean,
     probability_of_improvement,
 )
+from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.config import ConfigError
 from purejax_simba.runs.result_files import METRICS_FILE, read_returns
 
 NAMES = ("ours", "published")
@@ -80,19 +82,19 @@ def draw(file: Path, curves: dict[str, tuple[list[int], list[np.ndarray]]]) -> N
 def main() -> int:
     """Runs the command line; returns the exit status."""
     directory = tyro.cli(Arguments).directory
-    curves = {}
-    for file in sorted((directory / NAMES[0]).rglob(METRICS_FILE)):
-        task = str(file.parent.relative_to(directory / NAMES[0]))
-        other = directory / NAMES[1] / task / METRICS_FILE
-        if other.exists():
-            curves[task] = common(file.parent, other.parent)
-    if not curves:
-        print(f"error: {directory} has no task with results of both", file=sys.stderr)
-        return 2
-    for task, (steps, returns) in curves.items():
-        print_json({"task": task, "env_step": steps[-1]}, compare(*returns))
-    draw(directory / FIGURE, curves)
-    return 0
+    with one_line_errors("compare again") as outcome:
+        curves = {}
+        for file in sorted((directory / NAMES[0]).rglob(METRICS_FILE)):
+            task = str(file.parent.relative_to(directory / NAMES[0]))
+            other = directory / NAMES[1] / task / METRICS_FILE
+            if other.exists():
+                curves[task] = common(file.parent, other.parent)
+        if not curves:
+            raise ConfigError(f"{directory} has no task with results of both")
+        for task, (steps, returns) in curves.items():
+            print_json({"task": task, "env_step": steps[-1]}, compare(*returns))
+        draw(directory / FIGURE, curves)
+    return outcome.status
 
 
 if __name__ == "__main__":

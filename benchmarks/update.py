@@ -13,7 +13,12 @@ from benchmarks.common import Learner, measure_update, peak_memory_bytes, print_
 from benchmarks.flops import flops_per_update
 from purejax_simba.agents import registry
 from purejax_simba.config import Config, ReplayConfig
-from purejax_simba.defaults import default_discount, hyperparameters, with_agent_defaults
+from purejax_simba.defaults import (
+    default_discount,
+    hyperparameters,
+    with_agent_defaults,
+    with_schedule,
+)
 from purejax_simba.names import fill
 from purejax_simba.runs.devices import use_all_cores
 
@@ -56,7 +61,7 @@ def make_config(arguments: Arguments) -> Config:
         ),
         replay=ReplayConfig(batch_size=arguments.batch_size),
     )
-    config = with_agent_defaults(config)
+    config = with_agent_defaults(with_schedule(config))
     return fill(config, {"agent.num_critics": 1, "update_to_data_ratio": 2.0})
 
 

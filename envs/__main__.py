@@ -8,16 +8,24 @@
 A command: it stands above all floors, so it may ask `purejax_simba` for a trained policy.
 """
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import argparse
 import shutil
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import jax
 
 import envs
 from envs import rendering
+from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.waiting import count_of, still
 
 _COLUMNS = "{:34} {:>11} {:>6} {:>5} {:>6}  {}"
 
@@ -34,7 +42,7 @@ def list_tasks(suite: str | None, host_python: str) -> None:
     for name, tasks in chosen.items():
         new = [task for task in tasks if task not in shown]
         if not new:
-            print(f"\n{name}: {len(tasks)} tasks, listed above")
+            print(f"\n{name}: {count_of(len(tasks), 'task')}, listed above")
             continue
         shown.update(new)
         print(f"\n{name}")
@@ -88,9 +96,11 @@ def render(arguments: argparse.Namespace) -> None:
     check_seeds("seed", arguments.seed)
     rendering.check_output(arguments.output)
     rendering.check_sizes(arguments.width, arguments.height, arguments.steps)
-    rendering.choose_backend()
-    physics = "mujoco" if envs.spec(arguments.task).physics else "auto"
-    options: dict = {}
+    physics: str = "auto"
+    options: dict[str, Any] = {}
+    if envs.spec(arguments.task).physics:
+        rendering.choose_backend()
+        physics = "mujoco"
     if arguments.policy == "random":
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
@@ -98,32 +108,55 @@ def render(arguments: argparse.Namespace) -> None:
     else:
         from purejax_simba import load_policy
 
-        trained = load_policy(Path(arguments.policy))
+        given = {"task": arguments.task, "agent.name": arguments.agent}
+        given["host_python"] = arguments.host_python
+        given = {name: value for name, value in given.items() if value is not None}
+        trained = load_policy(Path(arguments.policy), given=given)
         config = trained.config
-        if config.task != arguments.task:
-            raise envs.TaskError(f"{arguments.policy} was trained on {config.task}: draw that")
         options = {"action_repeat": config.action_repeat, "episode_length": config.episode_length}
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
             return trained(observation)
 
     environment = envs.make(arguments.task, physics, **options)
-    steps = rendering.render(
-        environment,
-        policy,
-        arguments.output,
-        arguments.seed,
-        arguments.steps,
-        arguments.camera,
-        arguments.width,
-        arguments.height,
-    )
-    print(f"{arguments.output}: {steps} steps of {arguments.task}")
+    if not rendering.can_draw(environment):
+        _plot(environment, policy, arguments)
+        return
+    with still(f"playing and drawing {arguments.task}"):
+        steps = rendering.render(
+            environment,
+            policy,
+            arguments.output,
+            arguments.seed,
+            arguments.steps,
+            arguments.camera,
+            arguments.width,
+            arguments.height,
+        )
+    print(f"{arguments.output}: {count_of(steps, 'step')} of {arguments.task}")
+
+
+def _plot(
+    environment: envs.Environment, policy: rendering.Policy, arguments: argparse.Namespace
+) -> None:
+    """What is observed and done, where there is nothing else to be seen."""
+    if arguments.output.suffix != ".png":
+        raise envs.TaskError(
+            f"{arguments.task} has no MuJoCo model to draw: give --output x.png, and what is "
+            "observed and done is plotted"
+        )
+    from purejax_simba.videos import draw_states
+
+    with still(f"playing and drawing {arguments.task}"):
+        episode = rendering.play_one(environment, policy, arguments.seed, arguments.steps)
+        draw_states(arguments.output, {arguments.seed: episode})
+    steps = count_of(int(episode.length), "step")
+    print(f"{arguments.output}: {steps} of {arguments.task}, as plots")
 
 
 def main() -> int:
     """Runs the command line; returns the exit status."""
-    try:
+    with one_line_errors("give the same command again") as outcome:
         if sys.argv[1:2] == ["render"]:
             render(_render_parser().parse_args(sys.argv[2:]))
         else:
@@ -134,16 +167,15 @@ def main() -> int:
             parser.add_argument("--host-python", default="", help="interpreter that has MyoSuite")
             arguments = parser.parse_args()
             list_tasks(arguments.suite, arguments.host_python)
-    except ValueError as error:  # of envs and of purejax_simba alike
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return outcome.status
 
 
 def _render_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m envs render", description=_summary(render))
     parser.add_argument("task")
     parser.add_argument("--policy", default="random", help="`random`, or the directory of a run")
+    parser.add_argument("--agent.name", dest="agent", help="of that run, if it is your own")
+    parser.add_argument("--host-python", help="interpreter of that run, if it had one")
     parser.add_argument("--output", type=Path, required=True, help="x.mp4, x.gif, or x.png (strip)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="at most; default: the whole episode")

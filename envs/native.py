@@ -1,6 +1,7 @@
 """What the folders of native tasks have in common: how tasks are registered, and find files."""
 
 import importlib.util
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from envs.registry import TaskError, advice_on_missing_packages, register
 from envs.wrappers import RescaleAction
 
 PHYSICS = ("mujoco", "mjx")
+# What MuJoCo takes when it is imported, on one system or another.
+_WAYS_TO_DRAW = "egl osmesa glfw glx wgl cgl enable enabled on true 1 disable disabled off false 0"
 
 
 def register_native(
@@ -44,6 +47,9 @@ def register_native(
 def _build(module: str, task: str, install: str, physics: str | None) -> Environment:
     if physics is None:
         raise TaskError(f"{task} needs an engine: choose from {', '.join(PHYSICS)}")
+    drawing = os.environ.get("MUJOCO_GL", "")
+    if drawing and drawing.lower() not in _WAYS_TO_DRAW.split():
+        raise TaskError(f"MUJOCO_GL is {drawing}: set it to egl, osmesa or glfw, or unset it")
     with advice_on_missing_packages(install):
         from envs.task import TaskEnvironment
 

@@ -4,9 +4,12 @@ import contextlib
 import difflib
 import importlib
 import importlib.util
+import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -56,6 +59,7 @@ class TaskSpec:
       official: id of the task that is the original in worker processes, empty for none. Where there
         are engines to choose from, it is the physics `official`, for comparison.
       published: whether the published benchmark has it; the suite `all` joins these.
+      module: that registered it, by the name under which others import it; empty if unknown.
     """
 
     id: str
@@ -71,6 +75,7 @@ class TaskSpec:
     install: str = ""
     official: str = ""
     published: bool = False
+    module: str = ""
 
     def choices(self) -> tuple[str, ...]:
         """What may be asked for as physics, besides `auto`."""
@@ -94,6 +99,8 @@ _specs: dict[str, TaskSpec] = {}
 _families: dict[str, Callable[[str], TaskSpec]] = {}
 _families_on_host: list[str] = []
 
+_WITH_MODULE = re.compile(r"(gymnasium/|)([^:/]+):([^:]+)")
+
 
 def spec(task_id: str) -> TaskSpec:
     """Looks up a task. `<module>:<id>` imports a module first, which registers it.
@@ -103,14 +110,25 @@ def spec(task_id: str) -> TaskSpec:
     """
     if task_id in _specs:
         return _specs[task_id]
-    module, colon, own_id = task_id.partition(":")
-    if colon and "/" not in module:
-        import_for(task_id, module)
+    module, own_id = split_id(task_id)
+    if module and not task_id.startswith("gymnasium/"):  # whose workers import it, see there
+        if own_id not in _specs or _specs[own_id].module != module:
+            import_for(task_id, module)
         return spec(own_id)
     family = _families.get(task_id.partition("/")[0])
     if family is not None:
         return family(task_id)
     raise unknown_task(task_id, list(_specs))
+
+
+def split_id(task_id: str) -> tuple[str, str]:
+    """The module that an id names, and the id without it.
+
+    `mine` and `mine/task` of `mine:mine/task`, `lab` and `gymnasium/Lab-v0` of
+    `gymnasium/lab:Lab-v0`; no module where there is none.
+    """
+    found = _WITH_MODULE.fullmatch(task_id)
+    return (found[2], found[1] + found[3]) if found else ("", task_id)
 
 
 def import_for(task_id: str, module: str) -> None:
@@ -175,7 +193,17 @@ def register(
     """
     if task_id in _specs:
         raise TaskError(f"task {task_id!r} is already registered: choose another id")
-    _specs[task_id] = TaskSpec(task_id, suite, build, **known)
+    module = module_name(sys._getframe(1).f_globals.get("__name__", ""))
+    _specs[task_id] = TaskSpec(task_id, suite, build, module=module, **known)
+
+
+def module_name(name: str) -> str:
+    """The name under which others import a module; of a script that of its file."""
+    if name != "__main__":
+        return name
+    main = sys.modules[name]
+    spec = getattr(main, "__spec__", None)
+    return spec.name if spec else Path(getattr(main, "__file__", "")).stem
 
 
 def register_family(prefix: str, find: Callable[[str], TaskSpec], on_host: bool = False) -> None:

@@ -52,6 +52,8 @@ def check_output(output: Path) -> None:
         raise TaskError(f"{output} is there and no file: give another --output")
     if not output.parent.is_dir():
         raise TaskError(f"{output.parent} is no directory: make it first")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise TaskError(f"{output} cannot be written: give another --output")
     if output.suffix == ".mp4":
         try:
             import imageio_ffmpeg  # noqa: F401
@@ -122,6 +124,15 @@ def play(environment: Environment, policy: Policy, key: jax.Array, steps: int) -
     return Episode(states, observations, actions, rewards, length)
 
 
+def play_one(
+    environment: Environment, policy: Policy, seed: int, steps: int | None = None
+) -> Episode:
+    """Plays one episode of at most so many steps, as numpy arrays."""
+    steps = steps_of(environment, steps)
+    played = jax.jit(lambda key: play(environment, policy, key, steps))(jax.random.key(seed))
+    return jax.device_get(played)
+
+
 def steps_of(environment: Environment, most: int | None = None) -> int:
     """Steps of an episode, but at most so many."""
     length = environment.episode_length or 1000
@@ -157,9 +168,7 @@ def render(
     """
     check_output(output)
     scene = Scene(environment, camera, width, height)
-    steps = steps_of(environment, steps)
-    episode = jax.jit(lambda key: play(environment, policy, key, steps))(jax.random.key(seed))
-    episode = jax.device_get(episode)
+    episode = play_one(environment, policy, seed, steps)
     if output.suffix == ".png":
         count = min(FRAMES_OF_STRIP, int(episode.length) + 1)
         chosen = np.linspace(0, episode.length, count).astype(int)
@@ -175,9 +184,14 @@ def can_draw(environment: Environment) -> bool:
 
 
 def write_film(output: Path, frames: Iterator[np.ndarray], frequency: float) -> None:
-    """Writes frames `(height, width, 3)` uint8 as mp4 or gif, as the name says."""
+    """Writes frames `(height, width, 3)` uint8 as mp4 or gif, as the name says, whole or not."""
     write = _write_mp4 if output.suffix == ".mp4" else _write_gif
-    write(output, frames, frequency)
+    unfinished = output.with_name(f"unfinished-{output.name}")
+    try:
+        write(unfinished, frames, frequency)
+        unfinished.rename(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _at(states: Any, index: int) -> Any:

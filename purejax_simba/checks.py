@@ -1,10 +1,12 @@
 """What a configuration must fulfil before anything is compiled."""
 
-from purejax_simba.config import LEARNING_STARTS, Config, ConfigError, known
+from purejax_simba.config import SCHEDULE, Config, ConfigError, known
 from purejax_simba.names import check_values, flatten
 from purejax_simba.settings import flag
+from purejax_simba.waiting import count_of
 
 NUM_SEEDS = 2**32
+_COUNTED = 2**31 - 1  # by the counters of a run
 
 
 def check(config: Config, episode_length: int) -> None:
@@ -24,25 +26,32 @@ def check(config: Config, episode_length: int) -> None:
         raise ConfigError(
             f"--update-to-data-ratio is {config.update_to_data_ratio}: give at least 0.0001"
         )
-    if config.batch_size > replay.capacity:
+    capacity = known(replay.capacity)
+    updates = config.interactions * float(config.updates_per_interaction)
+    if max(config.interactions, updates) > _COUNTED:
+        length = "offline.epochs" if config.is_offline else "total-env-steps"
+        raise ConfigError(
+            f"--{length} makes more than {_COUNTED:,} interactions or updates: train for less"
+        )
+    if config.batch_size > capacity:
         raise ConfigError(
             f"--replay.batch-size {replay.batch_size} is larger than --replay.capacity "
-            f"{replay.capacity}: make the replay larger or the batch smaller"
+            f"{capacity}: make the replay larger or the batch smaller"
         )
     starts = known(config.learning_starts)
-    if starts > replay.capacity:
+    if starts > capacity:
         raise ConfigError(
             f"--learning-starts {starts} is more than --replay.capacity "
-            f"{replay.capacity}: the first update would never come"
+            f"{capacity}: the first update would never come"
         )
-    if replay.capacity % config.num_environments:
+    if capacity % config.num_environments:
         raise ConfigError(
-            f"--replay.capacity {replay.capacity} is no multiple of --num-environments "
+            f"--replay.capacity {capacity} is no multiple of --num-environments "
             f"{config.num_environments}"
         )
     if episode_length < replay.n_step:
         raise ConfigError(
-            f"an episode has {episode_length} interactions, fewer than --replay.n-step "
+            f"an episode has {count_of(episode_length, 'interaction')}, fewer than --replay.n-step "
             f"{replay.n_step}: make the episode longer or n-step smaller"
         )
     for name in ("priority_exponent", "importance_exponent"):
@@ -65,10 +74,12 @@ def check(config: Config, episode_length: int) -> None:
         "replay.batch-size": config.batch_size,
     }.items():
         _check_multiple(name, value, config.devices_per_run, " (--devices-per-run)")
-    _check_multiple("evaluation-interval", config.evaluation_interval, config.steps_per_interaction)
+    total, interval = known(config.total_env_steps), known(config.evaluation_interval)
+    _check_multiple("evaluation-interval", interval, config.steps_per_interaction)
     for step in getattr(config.agent, "reset_env_steps", ()):
         _check_multiple("agent.reset-env-steps", step, config.steps_per_interaction)
-    _check_multiple("total-env-steps", config.total_env_steps, config.evaluation_interval)
+    _check_multiple("total-env-steps", total, config.steps_per_interaction)
+    _check_multiple("total-env-steps", total, interval)
     if config.checkpoint.interval:
         _check_multiple(
             "checkpoint.interval", config.checkpoint.interval, config.steps_per_interaction
@@ -87,6 +98,8 @@ def check_seeds(flag: str, first: int, count: int = 1) -> None:
     Raises:
       ConfigError: if not; a key has 32 bits of a seed.
     """
+    if count > NUM_SEEDS:
+        raise ConfigError(f"--num-seeds is {count}: there are {NUM_SEEDS} seeds, give fewer")
     if not 0 <= first <= NUM_SEEDS - count:
         of_several = f", with the {count - 1} that follow it" if count > 1 else ""
         raise ConfigError(
@@ -112,7 +125,7 @@ USELESS_OFFLINE = {
 
 def _check_offline(config: Config) -> None:
     offline, values = config.offline, flatten(config)
-    defaults = flatten(Config(learning_starts=LEARNING_STARTS))
+    defaults = flatten(Config()) | SCHEDULE
     for name, advice in USELESS_OFFLINE.items():
         if values[name] != defaults[name]:
             raise ConfigError(f"{flag(name)} is of no use with --offline: {advice}")

@@ -9,10 +9,17 @@ import tyro
 from purejax_simba.agents.settings import AgentSettings
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.errors import ConfigError as ConfigError
+from purejax_simba.precision import Precision
 from purejax_simba.settings import Settings, setting
 
 DEFAULT_TASK = "dmc/cheetah-run"
-LEARNING_STARTS = 5_000
+# What is open has these values, or what fits those that are given.
+SCHEDULE = {
+    "total_env_steps": 1_000_000,
+    "evaluation_interval": 100_000,
+    "learning_starts": 5_000,
+    "replay.capacity": 1_000_000,
+}
 
 # On the command line --name and --no-name.
 Switch = Annotated[bool | None, tyro.conf.arg(constructor=bool)]
@@ -31,7 +38,7 @@ class TemperatureConfig(Settings):
 class ReplayConfig:
     """Replay and what is drawn from it."""
 
-    capacity: int = setting(1_000_000, above=0)
+    capacity: int | None = setting(above=0)
     """Transitions kept."""
     batch_size: int | None = setting(above=0)
     """Transitions per update."""
@@ -54,7 +61,7 @@ class ReplayConfig:
 class CheckpointConfig:
     """What is kept of a run so that `--resume` can go on with it."""
 
-    interval: int | None = None
+    interval: int | None = setting(at_least=0)
     """Environment steps between checkpoints; 0 for none. Default: the evaluation interval."""
     keep: int = setting(2, at_least=1)
     """Checkpoints to keep; older ones are removed."""
@@ -86,7 +93,7 @@ class OfflineConfig:
 
     dataset: Annotated[str, tyro.conf.arg(aliases=("--offline",))] = ""
     """Train from this dataset: minari/<id>, or a HDF5 file in D4RL's layout."""
-    epochs: int = setting(100, above=0)
+    epochs: int = setting(100, above=0, at_most=1e9)
     """How often to draw as many transitions as there are."""
     evaluation_interval: int | None = setting(above=0)
     """Epochs between evaluations. Default: a tenth of all."""
@@ -121,10 +128,11 @@ class Config:
     """Seeds trained at once."""
     seed: int = 0
     """First seed; the others follow it."""
-    total_env_steps: int = setting(1_000_000, above=0)
+    total_env_steps: int | None = setting(above=0, at_most=1e13)
     """Environment steps per seed (interactions x action repeat x environments)."""
-    evaluation_interval: int = setting(100_000, above=0)
-    """Environment steps between evaluations."""
+    evaluation_interval: int | None = setting(above=0)
+    """Environment steps between evaluations. Default: a tenth of the run, or what divides it best,
+    and 100,000 at most."""
     num_evaluation_episodes: int | None = setting(above=0)
     """Deterministic episodes per evaluation. Default: 10, offline 100."""
     num_environments: int = setting(1, above=0)
@@ -135,14 +143,15 @@ class Config:
     """Environment steps per action. Default: the suite's."""
     episode_length: int | None = None
     """Time limit in environment steps. Default: the task's."""
-    host_time_limit: float = 300.0
+    host_time_limit: float = setting(300.0, above=0)
     """Seconds after which a gymnasium or EnvPool environment that does not answer has hung."""
     host_python: str = ""
     """Another Python interpreter, with its own packages, for environments in worker processes."""
     update_to_data_ratio: float | None = setting(above=0)
     """Updates per transition. simba_v2, simba: the action repeat."""
     learning_starts: int | None = setting(above=0)
-    """Transitions with random actions before the first update. Default: 5,000."""
+    """Transitions with random actions before the first update. Default: 5,000, in a run of fewer
+    than 10,000 half of it."""
     discount: float | None = setting(traced=True, at_least=0, below=1)
     """Per interaction. Default: 1 - 5 / interactions per episode, clipped to [0.95, 0.995]."""
     normalize_observations: Switch = None
@@ -151,6 +160,9 @@ class Config:
     """Scale rewards by running statistics of returns."""
     bound_returns: bool = setting(True, traced=True)
     """With normalize-rewards: scale rewards further, so that returns stay within value-range."""
+    matmul_precision: Precision = "tensorfloat32"
+    """Least precision of the operands of matrix products in networks: on NVIDIA GPUs bfloat16 and
+    tensorfloat32 are the same, on CPUs all three. Everything else has float32 everywhere."""
     recipe: Literal["shared", "paper"] = "shared"
     """Discount, action repeat, first update and the like: SimbaV2's for all agents, for comparisons
     with nothing else in the way, or those of the agent's own paper."""
@@ -216,14 +228,14 @@ class Config:
         """Interactions of a whole run."""
         if self.is_offline:
             return self.offline.epochs * self.updates_per_epoch
-        return self.total_env_steps // self.steps_per_interaction
+        return known(self.total_env_steps) // self.steps_per_interaction
 
     @property
     def interactions_per_evaluation(self) -> int:
         """Interactions between two evaluations."""
         if self.is_offline:
             return known(self.offline.evaluation_interval) * self.updates_per_epoch
-        return self.evaluation_interval // self.steps_per_interaction
+        return known(self.evaluation_interval) // self.steps_per_interaction
 
     @property
     def steps_per_evaluation(self) -> int:
@@ -251,7 +263,7 @@ class Config:
     @property
     def stored_transitions(self) -> int:
         """Transitions that the replay keeps: one larger than the run fills would waste memory."""
-        return min(self.replay.capacity, self.interactions * self.num_environments)
+        return min(known(self.replay.capacity), self.interactions * self.num_environments)
 
     @property
     def updates_per_interaction(self) -> Fraction:

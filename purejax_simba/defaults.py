@@ -1,7 +1,8 @@
 """From what the user gave to what is run: defaults of the agent and the task, and what is made.
 
-A value that the user gave stays. What is open is filled in by, in this order, the agent's paper if
-its recipe is asked for, what holds offline, and the agent's own defaults.
+A value that the user gave stays. What is open, which is None, is filled in by, in this order, the
+agent's paper if its recipe is asked for, what holds offline, and the agent's own defaults. How long
+a run is, when it is evaluated and when it begins to learn fit what was given, see `with_schedule`.
 """
 
 import dataclasses
@@ -18,18 +19,19 @@ from purejax_simba.agents import registry
 from purejax_simba.agents.agent import Agent, HyperParameters
 from purejax_simba.agents.settings import Recipe
 from purejax_simba.checks import check, check_values
-from purejax_simba.config import DEFAULT_TASK, LEARNING_STARTS, Config, ConfigError, known
-from purejax_simba.names import fill, flatten
+from purejax_simba.config import DEFAULT_TASK, SCHEDULE, Config, ConfigError, known
+from purejax_simba.names import fill, flatten, replace_values
 from purejax_simba.settings import traced_numbers
 
 _Config = TypeVar("_Config", bound=Config)
 
+EVALUATIONS = 10  # of a run, if it is not long
 # Whatever the agent. Priorities are those of the proportional variant (arXiv 1511.05952, table 3).
 DEFAULTS = {
     "normalize_observations": False,
     "normalize_rewards": False,
     "replay.batch_size": 256,
-    "learning_starts": LEARNING_STARTS,
+    "learning_starts": SCHEDULE["learning_starts"],
     "num_evaluation_episodes": 10,
 }
 PRIORITIES = {"replay.priority_exponent": 0.6, "replay.importance_exponent": 0.4}
@@ -61,7 +63,7 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
       ConfigError: for numbers that cannot work, and settings that the agent does not have.
       envs.TaskError: for an unknown task or physics.
     """
-    config = dataclasses.replace(config, task=config.task or DEFAULT_TASK)
+    given = config = dataclasses.replace(config, task=config.task or DEFAULT_TASK)
     spec = envs.spec(config.task)
     check_values(config)
     config = fill(with_recipe(config), {"action_repeat": spec.action_repeat})
@@ -82,9 +84,77 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
             "discount": default_discount(length / repeat),
         },
     )
-    config = dataclasses.replace(config, episode_length=limit)
+    config = dataclasses.replace(with_schedule(config), episode_length=limit)
+    config = _in_time(config, flatten(given))
     check(config, episode)
     return config
+
+
+def with_schedule(config: _Config) -> _Config:
+    """Fills in how long a run is, when it is evaluated and how much of it is kept.
+
+    As in `SCHEDULE`, or what fits where something else is given: a run is evaluated ten times, more
+    often if it is long, and has a length that can be divided so.
+
+    Raises:
+      ConfigError: if nothing fits the length that is given.
+    """
+    if config.is_offline:
+        epochs = config.offline.epochs
+        config = fill(config, {"offline.evaluation_interval": _part(epochs, epochs)})
+        return fill(config, SCHEDULE)
+    config = fill(config, {"action_repeat": envs.spec(config.task or DEFAULT_TASK).action_repeat})
+    step = config.steps_per_interaction
+    if config.total_env_steps is None:
+        unit = config.evaluation_interval or EVALUATIONS * step
+        total = _multiple(SCHEDULE["total_env_steps"], unit)
+        config = dataclasses.replace(config, total_env_steps=total)
+    if config.evaluation_interval is None:
+        longest = max(SCHEDULE["evaluation_interval"] // step, 1)
+        part = _part(config.interactions, longest)
+        if not part:
+            raise ConfigError(
+                f"--total-env-steps {config.total_env_steps} cannot be divided by evaluations: "
+                f"give {_multiple(known(config.total_env_steps), longest * step)}, for example"
+            )
+        config = dataclasses.replace(config, evaluation_interval=part * step)
+    capacity = _multiple(SCHEDULE["replay.capacity"], config.num_environments)
+    return fill(config, {"replay.capacity": capacity})
+
+
+def _part(length: int, longest: int) -> int:
+    """What divides a length and is nearest to a tenth, as ratios go; 0 if all are far from it."""
+    wanted = min(length / EVALUATIONS, longest)
+    low = [n for n in range(1, math.isqrt(length) + 1) if length % n == 0]
+    parts = [n for n in (*low, *(length // n for n in low)) if n <= longest]
+    best = min(parts, key=lambda n: max(n / wanted, wanted / n), default=1)
+    return best if best >= wanted / EVALUATIONS else 0
+
+
+def _multiple(number: int, of: int) -> int:
+    """The largest multiple that is no more, or the first."""
+    return max(number // of, 1) * of
+
+
+def _in_time(config: _Config, given: Mapping[str, Any]) -> _Config:
+    """What is done at certain env steps that are not given is done at those that there are.
+
+    Args:
+      config: with all defaults filled in.
+      given: dotted name -> value, None for those that were open.
+    """
+    if config.is_offline:
+        return config
+    fitting: dict[str, Any] = {}
+    if given["learning_starts"] is None:
+        half = config.interactions * config.num_environments // 2
+        latest = min(known(config.replay.capacity), max(half, 1))
+        fitting["learning_starts"] = min(known(config.learning_starts), latest)
+    resets = getattr(config.agent, "reset_env_steps", None)
+    if resets and given["agent.reset_env_steps"] is None:
+        step = config.steps_per_interaction
+        fitting["agent.reset_env_steps"] = tuple(_multiple(reset, step) for reset in resets)
+    return replace_values(config, fitting)
 
 
 def with_agent_defaults(config: _Config) -> _Config:
@@ -115,7 +185,7 @@ def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:
     yield {f"agent.{name}": value for name, value in own.items()}
     yield {"agent.learning_rate_end": rate}
     yield config.agent.shared.settings
-    yield DEFAULTS | {"offline.evaluation_interval": _tenth(config.offline.epochs)}
+    yield DEFAULTS
 
 
 def with_recipe(config: _Config) -> _Config:
@@ -163,11 +233,6 @@ def _plain_name(task: str) -> str:
     return task.rpartition("/")[2].partition("-v")[0]
 
 
-def _tenth(epochs: int) -> int:
-    """The largest divisor that is no more than a tenth."""
-    return next(n for n in range(max(1, epochs // 10), 0, -1) if epochs % n == 0)
-
-
 def _num_critics(spec: envs.TaskSpec) -> int:
     """As published for the suite; tasks beyond the paper have two where episodes can terminate."""
     return PUBLISHED_CRITICS.get(spec.suite, 2 if spec.terminates else 1)
@@ -205,7 +270,8 @@ def make_environment(config: Config) -> envs.Environment:
 
 def make_agent(config: Config, environment: envs.Environment) -> Agent:
     """The configured agent for an environment."""
-    return registry.make(environment.observation_size, environment.action_size, config.agent)
+    agent = registry.make(environment.observation_size, environment.action_size, config.agent)
+    return agent.computed_in(config.matmul_precision)
 
 
 def hyperparameters(config: Config, action_size: int) -> HyperParameters:

@@ -7,6 +7,11 @@ from purejax_simba.errors import WriteError
 from purejax_simba.files import replacing
 
 
+def plain(text: Any) -> str:
+    """Words that users choose, in which a dollar is a dollar and begins no mathematics."""
+    return str(text).replace("$", r"\$")
+
+
 def pyplot() -> Any:
     """matplotlib's pyplot, which needs no screen."""
     import matplotlib

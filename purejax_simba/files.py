@@ -183,42 +183,32 @@ def _below(name: str, key: Any) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
-def make_directory(path: Path) -> None:
-    """Makes a directory, where there is none.
-
-    Raises:
-      ConfigError: if it cannot be, or nothing can be written into it.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {path} ({error.strerror}): give another --output"
-        ) from error
-
-
 def check_output(path: Path) -> None:
-    """Makes sure that a file can be written, or replaced, before it takes long to make it.
+    """Makes sure that a file can be written, before it takes long to make it.
 
     Raises:
-      ConfigError: if not. A device is no file, and would be gone.
+      ConfigError: if not, or if what is there is no file: a device would be gone.
     """
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not path.is_file():
         raise ConfigError(f"{path} is there and no file: give another --output")
-    make_directory(path.parent)
+    place = next(place for place in path.absolute().parents if os.path.lexists(place))
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        reason = os.strerror(errno.EACCES if place.is_dir() else errno.ENOTDIR)
+        raise ConfigError(f"cannot write to {path.parent} ({reason}): give another --output")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to be written in place of another, which stays as it was until this one is complete.
 
+    Its directory is made where there is none.
+
     Raises:
-      OSError: if it cannot be, or what is there is no file: a device would be gone.
+      OSError: if it cannot be, or what is there is no file.
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "there is something else than a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
     # Several processes may write the tables of a sweep.
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:

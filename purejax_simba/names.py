@@ -78,14 +78,18 @@ def is_traced(name: str) -> bool:
     return all_settings()[name].traced
 
 
+def plain_name(name: str) -> str:
+    """A name as settings have it, however the user writes it."""
+    return name.strip().lstrip("-").replace("-", "_")
+
+
 def find_name(name: str) -> str:
     """The dotted name with underscores of what the user calls `name`.
 
     Raises:
       ConfigError: if there is none, with the nearest ones.
     """
-    plain = name.strip().lstrip("-").replace("-", "_")
-    known = all_settings()
+    plain, known = plain_name(name), all_settings()
     if plain in known:
         return plain
     raise ConfigError(f"unknown name {name!r}: {near(plain, known)}")
@@ -112,8 +116,8 @@ def dotted(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def from_nested(values: Mapping[str, Any]) -> Config:
-    """A configuration from its values as `config.json` has them.
+def from_nested(values: Mapping[Any, Any]) -> Config:
+    """A configuration from its values as `config.json` has them; imports nothing that they name.
 
     Raises:
       ConfigError: for a name that there is not, a setting that the agent does not have, or a value

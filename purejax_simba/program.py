@@ -15,6 +15,7 @@ from purejax_simba.defaults import hyperparameters
 from purejax_simba.diagnostics import Metrics, diagnose
 from purejax_simba.division import divide
 from purejax_simba.evaluation import EvaluationMetrics, evaluate, evaluation_policy
+from purejax_simba.precision import in_full
 from purejax_simba.run_state import Counters, RunState
 
 
@@ -73,6 +74,7 @@ class Program(abc.ABC):
         key, numbers = jax.random.key(0), self.hyperparameters()
         return jax.eval_shape(self.init, key, numbers, *self.data)
 
+    @in_full
     def advance(
         self,
         counters: Counters,
@@ -105,6 +107,7 @@ class Program(abc.ABC):
     def begin_episodes(self, counters: Counters, state: RunState) -> RunState:
         """Begins new episodes in place of those under way."""
 
+    @in_full
     def evaluate(
         self, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> EvaluationMetrics:
@@ -115,6 +118,7 @@ class Program(abc.ABC):
         key = jax.random.fold_in(state.evaluation_key, counters.interactions)
         return evaluate(self.environment, policy, key, known(self.config.num_evaluation_episodes))
 
+    @in_full
     def diagnose(
         self, counters: Counters, state: RunState, hyperparameters: HyperParameters, *data: Any
     ) -> Metrics:

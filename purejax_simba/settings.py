@@ -106,6 +106,8 @@ class Setting:
             if self.choices and one not in self.choices:
                 choices = ", ".join(self.choices)
                 raise ConfigError(f"{flag(name)} is {one!r}: choose from {choices}")
+            if isinstance(one, int) and abs(one) >= 2**63:
+                raise ConfigError(f"{flag(name)} is {one}: give a number that a computer can count")
             if isinstance(one, str) and any(unicodedata.category(c) in ("Cc", "Cs") for c in one):
                 raise ConfigError(f"{flag(name)} is {shown(one)}: give letters that can be printed")
             if self.is_place and one and {"", ".", ".."}.intersection(one.split("/")):

@@ -21,6 +21,7 @@ from purejax_simba.defaults import make_agent, make_environment, resolve
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.division import per_device
 from purejax_simba.evaluation import EvaluationMetrics, finite
+from purejax_simba.precision import in_full
 from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, Progress, RunState
 
@@ -94,6 +95,7 @@ class OnlineProgram(Program):
         super().__init__(config, environment, agent)
         self.training_environment = envs.AutoReset(environment)
 
+    @in_full
     def init(self, key: jax.Array, hyperparameters: HyperParameters, *data: Any) -> RunState:
         """See `Program`."""
         run_key, evaluation_key, agent_key, environment_key = jax.random.split(key, 4)
@@ -128,7 +130,8 @@ class OnlineProgram(Program):
         observation = self.normalise(state, state.environment.observation)
         action = self._act(action_key, random_key, counters, state, observation, hyperparameters)
         step = per_device(jax.vmap(self.training_environment.step))
-        environment_state, timestep = step(state.environment, action)
+        with jax.named_scope("environment"):
+            environment_state, timestep = step(state.environment, action)
         done = timestep.terminated | timestep.truncated
         replay = state.replay.append(
             counters.interactions,
@@ -145,7 +148,8 @@ class OnlineProgram(Program):
         state = state.replace(environment=environment_state, replay=replay, progress=progress)
 
         counters, num_updates = self._count(counters, replay)
-        counters, state = self.update(update_key, counters, state, hyperparameters, num_updates)
+        with jax.named_scope("updates"):
+            counters, state = self.update(update_key, counters, state, hyperparameters, num_updates)
 
         moments = state.observation_moments.update(environment_state.observation)
         scale = state.reward_scale.update(timestep.reward, done, hyperparameters.discount)
@@ -214,6 +218,7 @@ class OnlineProgram(Program):
             name: jnp.where(steps > 0, metric, jnp.nan) for name, metric in metrics.items()
         }
 
+    @in_full
     def begin_episodes(self, counters: Counters, state: RunState) -> RunState:
         """See `Program`."""
         # Interactions take keys by numbers that are not negative.

@@ -6,10 +6,10 @@ Where a task has no picture, plots of what was observed and done take their plac
 import importlib.util
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +23,9 @@ from purejax_simba.config import ConfigError
 from purejax_simba.evaluation import evaluation_policy
 from purejax_simba.files import write_json
 from purejax_simba.program import Program
-from purejax_simba.runs.policies import Policy, read_policies
-from purejax_simba.runs.result_files import read_config, read_returns
-from purejax_simba.training import make_program
+from purejax_simba.runs.policies import Policy, finished_run, load_policies
+from purejax_simba.runs.result_files import read_returns
+from purejax_simba.waiting import count_of, still
 
 VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"
 _MOSAIC_WIDTH = 1440  # at most, in pixels
@@ -42,7 +42,9 @@ class Index(TypedDict):
     seeds: dict[str, Film]
 
 
-def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Path]:
+def make_videos(
+    directory: Path, width: int = 480, height: int = 360, given: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
     """Plays one episode with the final policy of every seed, and draws it.
 
     Writes `<run directory>/videos/`: `seed-<number>` and `mosaic`, each as mp4 (gif where
@@ -56,37 +58,38 @@ def make_videos(directory: Path, width: int = 480, height: int = 360) -> list[Pa
     Args:
       directory: of a finished run.
       width, height: of a seed's video in pixels, even numbers.
+      given: see `policies.load_policy`.
 
-    Returns:
-      The files.
+    Yields:
+      Each file when it is written.
 
     Raises:
       ConfigError, envs.TaskError: if there is no finished run, or nothing draws here.
     """
-    config = read_config(directory)
+    config = finished_run(directory, given)
     if envs.spec(config.task).physics:
         rendering.choose_backend()
-        config = replace(config, physics="mujoco")  # which can be drawn
-    program = make_program(config)
-    policies = read_policies(directory, program)
+        config = replace(config, physics="mujoco", host_python="")  # which can be drawn
+    program, policies = load_policies(directory, config)
     scene = None
     if rendering.can_draw(program.environment):
         scene = rendering.Scene(program.environment, None, width, height)
     seeds = config.seeds
-    with envs.clear_errors():
+    with envs.clear_errors(), still(f"playing an episode of {count_of(len(seeds), 'seed')}"):
         played = _play_all(program, policies, seeds)
     episodes = {
         seed: jax.tree.map(lambda leaf, i=index: leaf[i], played)  # type: ignore[misc]
         for index, seed in enumerate(seeds)
     }
-    target = directory / VIDEO_DIRECTORY
+    target, files = directory / VIDEO_DIRECTORY, []
     try:
         target.mkdir(exist_ok=True)
-        files = _film(target, scene, episodes) if scene else _plot(target, episodes)
+        for file in _film(target, scene, episodes) if scene else _plot(target, episodes):
+            files.append(file)
+            yield file
         write_json(target / INDEX_FILE, _index(directory, episodes, files))
     except OSError as error:
         raise ConfigError(f"cannot write to {target} ({error.strerror}): make room") from error
-    return files
 
 
 def _play_all(program: Program, policies: Policy, seeds: Sequence[int]) -> rendering.Episode:
@@ -125,19 +128,28 @@ def _index(directory: Path, episodes: dict[int, rendering.Episode], files: Seque
 
 def _film(
     target: Path, scene: rendering.Scene, episodes: dict[int, rendering.Episode]
-) -> list[Path]:
+) -> Iterator[Path]:
     suffix = ".mp4" if importlib.util.find_spec("imageio_ffmpeg") else ".gif"
     columns = math.ceil(math.sqrt(len(episodes)))
-    files, tiles = [], []
+    tiles = []
     for seed, episode in episodes.items():
-        files.append(target / f"seed-{seed}{suffix}")
         small: list[bytes] = []
         frames = _keep_small(scene.frames(episode), small, _MOSAIC_WIDTH // columns)
-        rendering.write_film(files[-1], frames, scene.frames_per_second)
+        yield _write(target / f"seed-{seed}{suffix}", frames, scene)
         tiles.append((f"seed {seed}, return {_return(episode):.0f}", small))
-    files.append(target / f"mosaic{suffix}")
-    rendering.write_film(files[-1], _mosaic(tiles, columns), scene.frames_per_second)
-    return files
+    yield _write(target / f"mosaic{suffix}", _mosaic(tiles, columns), scene)
+
+
+def _write(output: Path, frames: Iterator[np.ndarray], scene: rendering.Scene) -> Path:
+    with still(f"drawing {output.name}") as note:
+
+        def counted() -> Iterator[np.ndarray]:
+            for number, frame in enumerate(frames):
+                note(count_of(number, "picture"))
+                yield frame
+
+        rendering.write_film(output, counted(), scene.frames_per_second)
+    return output
 
 
 def _keep_small(
@@ -171,17 +183,15 @@ def _mosaic(tiles: Sequence[tuple[str, list[bytes]]], columns: int) -> Iterator[
         yield np.asarray(picture)
 
 
-def _plot(target: Path, episodes: dict[int, rendering.Episode]) -> list[Path]:
-    files = []
-    for seed, episode in episodes.items():
-        files.append(target / f"seed-{seed}.png")
-        _draw_states(files[-1], {seed: episode})
-    files.append(target / "mosaic.png")
-    _draw_states(files[-1], episodes)
-    return files
+def _plot(target: Path, episodes: dict[int, rendering.Episode]) -> Iterator[Path]:
+    plots = {f"seed-{seed}": {seed: episode} for seed, episode in episodes.items()}
+    for name, shown in (plots | {"mosaic": episodes}).items():
+        with still(f"drawing {name}"):
+            draw_states(target / f"{name}.png", shown)
+        yield target / f"{name}.png"
 
 
-def _draw_states(output: Path, episodes: dict[int, rendering.Episode]) -> None:
+def draw_states(output: Path, episodes: dict[int, rendering.Episode]) -> None:
     """A column per seed: observation, action and reward over the steps of the episode."""
     pyplot = drawing.pyplot()
     count = len(episodes)

@@ -43,6 +43,7 @@ FLOORS = {
         "purejax_simba.defaults",
         "purejax_simba.checks",
         "purejax_simba.names",
+        "purejax_simba.trust",
     ),
     "agents and data": ("purejax_simba.agents", "purejax_simba.data"),
     "envs": ("envs",),
@@ -52,7 +53,9 @@ FLOORS = {
         "purejax_simba.drawing",
         "purejax_simba.errors",
         "purejax_simba.files",
+        "purejax_simba.precision",
         "purejax_simba.settings",
+        "purejax_simba.stopping",
         "purejax_simba.waiting",
     ),
 }
@@ -134,7 +137,8 @@ def test_environments_know_nothing_of_agents():
 
 def test_agents_are_told_all_that_they_need():
     """They know nothing of environments, replay, files or configurations."""
-    allowed = ("purejax_simba.agents", "purejax_simba.settings", "purejax_simba.errors")
+    base = ("precision", "settings", "errors")
+    allowed = ("purejax_simba.agents", *(f"purejax_simba.{name}" for name in base))
     for name, found in IMPORTS.items():
         if name.startswith("purejax_simba.agents"):
             assert [other for other in found if not other.startswith(allowed)] == [], name

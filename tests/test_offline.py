@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import train
 from purejax_simba import offline
 from purejax_simba.agents.agent import Batch, Noise
 from purejax_simba.config import Config, ConfigError, OfflineConfig, ReplayConfig
@@ -29,7 +28,7 @@ from purejax_simba.runs.compiling import CompiledProgram, Compiler
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.sweep.grouping import group, resolve_all
-from tests.helpers import in_process, linear, tiny
+from tests.helpers import linear, tiny
 from tests.helpers.reference_runs import assert_close
 
 TASK = "gymnax/Pendulum-v1"
@@ -308,50 +307,7 @@ def test_members_of_a_sweep_that_differ_in_numbers_share_a_program(dataset):
     assert [c.agent.learning_rate_end for c in configs] == [1e-5, 1e-4]
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs the command line, which compiles nothing: arguments -> exit status, stdout, stderr."""
-    in_process.refuse_compilation(monkeypatch)
-    return in_process.runner("train.py", train.main, monkeypatch, capsys)
-
-
-BAD = {
-    "--task dmc/cheetah-run": ["observations of 3 numbers", "17 and 6", "--task"],
-    "--total-env-steps 100": ["--total-env-steps is of no use", "--offline.epochs"],
-    "--evaluation-interval 10": ["--offline.evaluation-interval"],
-    "--offline.epochs 0": ["--offline.epochs is 0"],
-    "--offline.epochs 5 --offline.evaluation-interval 2": ["--offline.epochs 5 is no multiple"],
-    "--offline.transitions 3": ["has 400 transitions and had 3"],
-    "--offline.random-return 1 --offline.expert-return 1": ["both 1.0", "two different"],
-    "--recipe paper": ["--recipe is of no use with --offline: drop it"],
-    "--replay.n-step 3": ["--replay.n-step is of no use"],
-    "--replay.prioritized": ["--replay.prioritized is of no use with --offline: drop it"],
-    "--agent.name random": ["--agent.name random", "learns nothing"],
-}
-
-
-@pytest.mark.parametrize("arguments", BAD)
-def test_what_cannot_be_trained_is_refused_in_one_line(command, dataset, tmp_path, arguments):
-    words = ["--offline", str(dataset), *arguments.split(), "--output", str(tmp_path)]
-    status, _, error = command(*words)
-    assert status == 2
-    first, line = error.splitlines()
-    assert first.endswith("loading ...")
-    assert line.startswith("error: ")
-    for part in BAD[arguments]:
-        assert part in error
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_dataset_that_does_not_name_its_environment_needs_a_task(command, dataset, tmp_path):
-    nameless = dataclasses.replace(d4rl.read(dataset), origin=Origin())
-    d4rl.write(tmp_path / "data.hdf5", nameless)
-    status, _, error = command("--offline", str(tmp_path / "data.hdf5"))
-    assert status == 2
-    assert "does not name its environment: give --task" in error
-
-
-def test_a_dataset_that_does_not_fit_is_refused_with_advice(command, dataset, monkeypatch):
+def test_a_dataset_that_does_not_fit_is_refused_with_advice(dataset, monkeypatch):
     program = compiling.make_program(_config(dataset))
     monkeypatch.setattr(memory, "_available_bytes", lambda: 1000)
     with pytest.raises(ConfigError, match="record a smaller dataset") as refused:

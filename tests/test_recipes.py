@@ -249,7 +249,7 @@ def test_values_from_a_file_are_among_the_choices():
 
 def test_help_shows_the_recipe_that_is_named(capsys):
     for recipe, expected in {
-        "shared": "5,000. (default: 5000)",
+        "shared": "half of it. (default: 5000)",
         "paper": "(default: 25000)",
     }.items():
         with pytest.raises(SystemExit):

@@ -53,7 +53,7 @@ def _finished_run(output: Path, task: str, episode_length: int) -> Path:
 @pytest.mark.slow
 def test_tasks_without_pictures_are_plotted(tmp_path):
     directory = _finished_run(tmp_path, "gymnax/Pendulum-v1", episode_length=12)
-    files = videos.make_videos(directory)
+    files = list(videos.make_videos(directory))
     assert [file.name for file in files] == [*(f"seed-{s}.png" for s in RETURNS), "mosaic.png"]
     widths = [Image.open(file).size[0] for file in files]
     assert widths[-1] > 2 * widths[0]

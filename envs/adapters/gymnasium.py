@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from envs.adapters.hosted import register_hosted
-from envs.registry import TaskError, advice_on_missing_packages, import_for, unknown_task
+from envs.registry import TaskError, advice_on_missing_packages, import_for, split_id, unknown_task
 
 
 def find_source(task_id: str) -> dict[str, Any]:
@@ -18,9 +18,10 @@ def find_source(task_id: str) -> dict[str, Any]:
     """
     with advice_on_missing_packages("pip install gymnasium"):
         gymnasium = importlib.import_module("gymnasium")
-    module, _, name = task_id.removeprefix("gymnasium/").rpartition(":")
+    module, own_id = split_id(task_id)
     if module:
         import_for(task_id, module)
+    name = own_id.removeprefix("gymnasium/")
     try:
         known = gymnasium.spec(name)
     except gymnasium.error.Error:

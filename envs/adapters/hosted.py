@@ -15,6 +15,8 @@ from envs.workers.pool import HostEnvironmentError
 from envs.workers.process import START_SECONDS
 from envs.wrappers import RescaleAction
 
+_ANSWER = "Python"  # of an interpreter that is one
+
 FindSource = Callable[[str], dict[str, Any]]
 
 
@@ -76,7 +78,7 @@ def check_interpreter(python: str, package: str) -> None:
         raise TaskError(f"{python} cannot be run: give the path of a Python interpreter")
     try:
         probe = subprocess.run(
-            [python, "-I", "-c", f"import numpy, {package}"],
+            [python, "-I", "-c", f"print({_ANSWER!r}, flush=True); import numpy, {package}"],
             capture_output=True,
             text=True,
             timeout=START_SECONDS,
@@ -84,6 +86,8 @@ def check_interpreter(python: str, package: str) -> None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TaskError(f"{python} does not work as a Python interpreter: {error}") from None
+    if probe.stdout.strip() != _ANSWER:
+        raise TaskError(f"{python} is no Python interpreter: give the path of one")
     if probe.returncode:
         last = (probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"])[-1]
         raise TaskError(

@@ -25,6 +25,9 @@ SUITES = {
     "dmc_hard": {"dog": ("run", "stand", "trot", "walk"), "humanoid": ("run", "stand", "walk")},
 }
 
+# It has the model files of dm_control, which itself does not install on every Python.
+PACKAGE = "envpool_assets"
+
 for _suite, _domains in SUITES.items():
     for _domain, _tasks in _domains.items():
         for _task in _tasks:
@@ -36,6 +39,6 @@ for _suite, _domains in SUITES.items():
                 action_repeat=2,
                 episode_length=1000,
                 terminates=False,
-                package="dm_control",
-                install="pip install dm-control",
+                package=PACKAGE,
+                install="pip install envpool-assets",
             )

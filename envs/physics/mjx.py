@@ -38,8 +38,14 @@ _CARRIED = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
 
 @contextlib.contextmanager
 def _corrected() -> Iterator[None]:
-    """Inside, MJX is traced with what is put right about it."""
-    with contacts_of_c(), compact_algebra(), short_line_search(), serial_cholesky():
+    """Inside, MJX is traced with what is put right about it, and computes in full float32."""
+    with (
+        jax.default_matmul_precision("float32"),
+        contacts_of_c(),
+        compact_algebra(),
+        short_line_search(),
+        serial_cholesky(),
+    ):
         yield
 
 

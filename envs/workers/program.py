@@ -15,6 +15,7 @@ import os
 import pickle
 import sys
 import traceback
+import warnings
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -288,6 +289,8 @@ class EnvPoolEnvironments:
     def __init__(self, make):
         import envpool
 
+        # It gives bounds of float64 to boxes of float32, of which Gymnasium warns in colours.
+        warnings.filterwarnings("ignore", ".*precision lowered by casting", UserWarning)
         self._make_pool = envpool.make
         self._name = make["id"]
         self._options = {}

@@ -5,13 +5,14 @@ transitions make a minibatch, O and A are the lengths of an observation and of a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
 
 from purejax_simba.agents.values import Value
+from purejax_simba.precision import Precision, computed_in
 
 Params = Any
 
@@ -151,3 +152,16 @@ class Agent:
     explore: Callable[..., jax.Array]
     update: Callable[..., tuple[AgentState, UpdateMetrics, jax.Array]] | None = None
     actor_critic: ActorCritic | None = None
+
+    def computed_in(self, precision: Precision) -> "Agent":
+        """The same agent with the matrix products of its networks in this precision."""
+
+        def functions(record: Any, *names: str) -> dict[str, Any]:
+            return {name: computed_in(precision, getattr(record, name)) for name in names}
+
+        networks = self.actor_critic
+        if networks is not None:
+            losses = functions(networks, "actor", "critic", "actor_loss", "critic_loss")
+            networks = networks._replace(**losses)
+        names = ("init", "act", "explore", *(["update"] if self.update else []))
+        return replace(self, actor_critic=networks, **functions(self, *names))

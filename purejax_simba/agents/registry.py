@@ -2,7 +2,7 @@
 
 An agent is a subclass of `AgentSettings`, with its name, all that it can be told and the numbers of
 its paper, and `make(observation_size, action_size, settings)`. One of your own is in a module that
-has its name and registers it: naming the agent imports the module.
+has its name and registers it: `load` imports the module, at the user's word alone.
 """
 
 import importlib
@@ -46,19 +46,29 @@ def agent_settings(name: str, **given: Any) -> AgentSettings:
     Raises:
       ConfigError: for an unknown agent, or a setting that it does not have.
     """
-    if name not in AGENTS and name.isidentifier():
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise  # what it imports is missing
+    load(name)
+    return _fill(_settings_of(name), given)
+
+
+def load(name: str) -> None:
+    """Imports the module that has the name of an agent, unless the agent is known already."""
+    if name in AGENTS or not name.isidentifier():
+        return
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise  # what it imports is missing
+
+
+def _settings_of(name: str) -> type[AgentSettings]:
     if name not in AGENTS:
         raise ConfigError(f"--agent.name is {name!r}: choose from {', '.join(AGENTS)}")
-    return _fill(AGENTS[name].settings, given)
+    return AGENTS[name].settings
 
 
 def change(settings: AgentSettings, values: Mapping[str, Any]) -> AgentSettings:
-    """The settings with other values, of another agent where `name` is among them.
+    """The settings with other values, of another known agent where `name` is among them.
 
     What was given stays given; None takes it away.
 
@@ -67,9 +77,7 @@ def change(settings: AgentSettings, values: Mapping[str, Any]) -> AgentSettings:
     """
     given = {**settings.given(), **values}
     name = given.pop("name")
-    if name == settings.name:
-        return _fill(type(settings), given)
-    return agent_settings(name, **given)
+    return _fill(type(settings) if name == settings.name else _settings_of(name), given)
 
 
 def _fill(kind: type[AgentSettings], given: Mapping[str, Any]) -> AgentSettings:

@@ -2,7 +2,7 @@
 
 All follow the same interface. `output` is what a critic network returns, `(..., outputs)`; `target`
 is what it is trained towards. `error` is how far an output is from it, 0 or more: what transitions
-are prioritised by.
+are prioritised by. Products here are in full float32, whatever networks are computed in.
 """
 
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class CategoricalValue(NamedTuple):
 
     def mean(self, output: jax.Array, value_range: jax.Array) -> jax.Array:
         """Expected value, `(...)`."""
-        return jax.nn.softmax(output) @ self.bins(value_range)
+        return jnp.matmul(jax.nn.softmax(output), self.bins(value_range), precision="highest")
 
     def target(self, output: jax.Array, bootstrap: Bootstrap, value_range: jax.Array) -> jax.Array:
         """Distribution of the bootstrapped value projected onto the bins, `(B, num_bins)`."""
@@ -177,4 +177,4 @@ def _project_scatter_batched(
 def _project_dense(probabilities: jax.Array, position: jax.Array) -> jax.Array:
     bins = jnp.arange(probabilities.shape[-1])
     weight = jax.nn.relu(1.0 - jnp.abs(position[..., None] - bins))
-    return jnp.einsum("bi,bij->bj", probabilities, weight)
+    return jnp.einsum("bi,bij->bj", probabilities, weight, precision="highest")

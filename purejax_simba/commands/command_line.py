@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from purejax_simba.agents.registry import AGENTS, refuse
+from purejax_simba.agents import registry
 from purejax_simba.agents.settings import AgentSettings
-from purejax_simba.config import Config, ConfigError, ProcessOptions
-from purejax_simba.names import all_settings, replace_values
+from purejax_simba.config import SCHEDULE, Config, ConfigError, ProcessOptions
+from purejax_simba.names import all_settings, fill, replace_values
 from purejax_simba.settings import Settings, declarations
 
 _Arguments = TypeVar("_Arguments")
@@ -74,6 +74,21 @@ def read(kind: type[_Arguments], words: Sequence[str], default: _Arguments) -> _
         return tyro.cli(kind, args=words, default=default)
 
 
+def code(words: Sequence[str]) -> dict[str, Any]:
+    """What the words themselves say about the code to run, see `trust.check`."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    flags.add_argument("--task", nargs="?")
+    flags.add_argument("--agent.name", nargs="?")
+    flags.add_argument("--host-python", "--host_python", nargs="?")
+    flags.add_argument("--loggers", nargs="*")
+    given = vars(flags.parse_known_args(words)[0])
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value is not None
+    }
+
+
 def with_agent(config: _Config, words: Sequence[str]) -> _Config:
     """The configuration with the agent that the words name, whose settings they can give.
 
@@ -86,6 +101,7 @@ def with_agent(config: _Config, words: Sequence[str]) -> _Config:
     names.add_argument("--agent.name", default=config.agent.name)
     names.add_argument("--recipe", default=config.recipe)
     given = vars(names.parse_known_args(words)[0])
+    registry.load(given["agent.name"])
     if not _asks_for_help(words):
         config = replace_values(config, {"agent.name": given["agent.name"]})
         _refuse_settings_of_others(config.agent, words)
@@ -93,7 +109,7 @@ def with_agent(config: _Config, words: Sequence[str]) -> _Config:
     from purejax_simba.defaults import with_agent_defaults  # which imports the environments
 
     try:
-        return with_agent_defaults(replace_values(config, given))
+        return fill(with_agent_defaults(replace_values(config, given)), SCHEDULE)
     except ConfigError:
         return config  # what is wrong is said when it is read
 
@@ -104,7 +120,7 @@ def _refuse_settings_of_others(agent: AgentSettings, words: Sequence[str]) -> No
         name, equals, value = word.partition("=")
         dotted = name.removeprefix("--").replace("-", "_")
         if name.startswith("--agent.") and dotted in every and dotted not in own:
-            refuse(agent.name, dotted, value if equals else following)
+            registry.refuse(agent.name, dotted, value if equals else following)
 
 
 def _rare() -> set[str]:
@@ -133,7 +149,7 @@ def _for_help(values: Any, hidden: Collection[str], group: str = "") -> Any:
             metadata = getattr(hint, "__metadata__", ())
             hint = Annotated[(type(value), *metadata)] if metadata else type(value)
         elif name == "agent.name":
-            hint = Literal[tuple(AGENTS)]
+            hint = Literal[tuple(registry.AGENTS)]
         elif name in hidden:
             hint = _hidden[hint]
         hints[field.name], filled[field.name] = hint, value

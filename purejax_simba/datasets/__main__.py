@@ -4,6 +4,11 @@ python -m purejax_simba.datasets <run directory> --episodes 100 --output minari/
 python -m purejax_simba.datasets <run directory> --noise 0.3 --output pendulum.hdf5
 """
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import os
 import sys
 from dataclasses import dataclass
@@ -12,12 +17,14 @@ from typing import Annotated
 
 import tyro
 
+from purejax_simba import trust
 from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.config import ConfigError
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
-from purejax_simba.files import make_directory
-from purejax_simba.waiting import still
+from purejax_simba.files import check_output
+from purejax_simba.stopping import stop_requests
+from purejax_simba.waiting import count_of, still
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,12 @@ class Arguments:
     """The seed of the run whose policy is played. Default: the first."""
     seed: int = 0
     """Random seed of the episodes."""
+    task: str = ""
+    """The task of the run, where it is your own: <module>:<id>."""
+    agent: Annotated[str, tyro.conf.arg(name="agent.name")] = ""
+    """The agent of the run, where it is your own."""
+    host_python: str = ""
+    """The interpreter for environments in worker processes, where the run had one."""
 
 
 def record(arguments: Arguments) -> None:
@@ -57,27 +70,37 @@ def record(arguments: Arguments) -> None:
     elif os.path.lexists(output):
         raise ConfigError(f"{output} exists already: give another --output, or remove it")
     else:
-        make_directory(Path(output).parent)
-    with still("playing"):
-        dataset = record_run(
-            arguments.directory,
-            arguments.episodes,
-            arguments.noise,
-            arguments.run_seed,
-            arguments.seed,
-            output,
-        )
-    if to_minari:
-        description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
-        minari_format.write(own_id, dataset, description)
-    else:
-        d4rl.write(Path(output), dataset)
+        check_output(Path(output))
+    own = {
+        "task": arguments.task,
+        "agent.name": arguments.agent,
+        "host_python": arguments.host_python,
+    }
+    dataset = record_run(
+        arguments.directory,
+        arguments.episodes,
+        arguments.noise,
+        arguments.run_seed,
+        arguments.seed,
+        output,
+        {name: value for name, value in own.items() if value},
+    )
+    with stop_requests("writing the dataset") as request, still("writing the dataset"):
+        if to_minari:
+            description = f"{arguments.directory} on {dataset.origin.task}, noise {arguments.noise}"
+            minari_format.write(own_id, dataset, description)
+        else:
+            d4rl.write(Path(output), dataset)
     print(
-        f"{output}: {dataset.size:,} transitions of {dataset.ended.sum():,} episodes, mean return "
+        f"{output}: {count_of(dataset.size, 'transition')} of "
+        f"{count_of(dataset.ended.sum(), 'episode')}, mean return "
         f"{dataset.mean_return():.1f} (without noise {dataset.origin.expert_return:.1f}, random "
         f"{dataset.origin.random_return:.1f})"
     )
-    print(f"to train on it: python train.py --offline {output}")
+    config = Config(task=dataset.origin.task, host_python=arguments.host_python)
+    print("to train on it:", trust.command(f"python train.py --offline {output}", config))
+    if request.signal:
+        raise SystemExit(128 + request.signal)
 
 
 def main() -> int:

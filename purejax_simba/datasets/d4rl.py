@@ -6,6 +6,7 @@ and is left out, as is the last row of the file. D4RL's own MuJoCo datasets, tol
 are read so in any case, as in the published code of SimbaV2.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from purejax_simba.config import ConfigError
 from purejax_simba.datasets.dataset import Dataset, Origin, as_numbers, check_room, require
-from purejax_simba.files import check_parts, checked, reading, regular
+from purejax_simba.files import check_parts, checked, reading, regular, replacing
 
 SUFFIXES = (".hdf5", ".h5")
 _KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
@@ -116,9 +117,11 @@ def write(path: Path, dataset: Dataset) -> None:
       ConfigError: if the file exists or cannot be written.
     """
     h5py = require("h5py")
+    if os.path.lexists(path):
+        raise ConfigError(f"{path} exists already: give another --output, or remove it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(path, "x") as file:
+        with replacing(path) as unfinished, h5py.File(unfinished, "w") as file:
             file["observations"] = dataset.observation
             file["actions"] = dataset.action
             file["rewards"] = dataset.reward
@@ -128,8 +131,6 @@ def write(path: Path, dataset: Dataset) -> None:
             for key, value in dataset.origin._asdict().items():
                 if value is not None:
                     file.attrs[key] = value
-    except FileExistsError:
-        raise ConfigError(f"{path} exists already: give another --output, or remove it") from None
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise ConfigError(f"cannot write {path} ({reason}): give another --output") from error

@@ -3,10 +3,12 @@
 import functools
 from pathlib import Path
 
+from purejax_simba import trust
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.dataset import Dataset, Origin
 from purejax_simba.names import fill, replace_values
+from purejax_simba.waiting import count_of
 
 
 @functools.lru_cache(maxsize=1)
@@ -33,7 +35,8 @@ def fill_in(config: Config) -> Config:
     in.
 
     Raises:
-      ConfigError: if the dataset cannot be read, has changed, or does not name its environment.
+      ConfigError: if the dataset cannot be read, has changed, or does not name its environment, or
+        one whose module is not here.
     """
     if not config.is_offline:
         return config
@@ -42,12 +45,14 @@ def fill_in(config: Config) -> Config:
     origin = dataset.origin
     if offline.transitions not in (None, dataset.size):
         raise ConfigError(
-            f"{dataset.name} has {dataset.size} transitions and had {offline.transitions}: restore "
-            "it, or begin a new run"
+            f"{dataset.name} has {count_of(dataset.size, 'transition')} and had "
+            f"{offline.transitions:,}: restore it, or begin a new run"
         )
     if not config.task and not origin.task:
         raise ConfigError(f"{dataset.name} does not name its environment: give --task")
-    if config.task not in ("", origin.task):
+    if not config.task:
+        trust.check({"task": origin.task}, dataset.name, {"host_python": config.host_python})
+    elif not trust.is_same_task(config.task, origin.task):
         origin = Origin()
 
     config = replace_values(

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import socket
 import urllib.parse
 import warnings
@@ -24,7 +25,7 @@ from purejax_simba.datasets.dataset import (
     join,
     require,
 )
-from purejax_simba.files import checked, reading
+from purejax_simba.files import check_output, checked, reading
 
 PREFIX = "minari/"
 # Under this name the metadata of our own datasets say where they come from.
@@ -80,7 +81,13 @@ def _find(minari: Any, name: str) -> Any:
         if own_id not in local and not _is_remote_reachable():
             raise ConfigError(f"unknown dataset {name!r}: {_nearest(own_id, local)}")
         try:
-            return minari.load_dataset(own_id, download=True)
+            if own_id not in local:
+                minari.download_dataset(own_id)
+            said = minari.list_local_datasets().get(own_id, {})
+            if not {"observation_space", "action_space"} <= said.keys():
+                # Minari would make the environment that it names, whatever that is.
+                raise ValueError("it does not say what its observations and actions are")
+            return minari.load_dataset(own_id)
         except Exception as error:
             if own_id in local:
                 raise ConfigError(f"{name}: Minari cannot read it: {_line(error)}") from error
@@ -213,7 +220,7 @@ def check_new(name: str) -> str:
     """The id of a dataset to be written as `minari/<id>`; without a version it gets `-v0`.
 
     Raises:
-      ConfigError: if it exists, or is no id.
+      ConfigError: if it exists, is no id, or cannot be written.
     """
     minari = require("minari")
     require("h5py")
@@ -221,6 +228,11 @@ def check_new(name: str) -> str:
     if not own_id.rpartition("-v")[2].isdecimal():
         own_id += "-v0"
     _check_id(minari, name, own_id)
+    place = Path(os.environ.get("MINARI_DATASETS_PATH") or os.path.expanduser("~/.minari/datasets"))
+    try:
+        check_output(place / "any")
+    except ConfigError as error:
+        raise ConfigError(f"cannot write to {place}: set MINARI_DATASETS_PATH") from error
     if own_id in minari.list_local_datasets():
         raise ConfigError(f"{PREFIX}{own_id} exists already: give another --output, or a version")
     return own_id

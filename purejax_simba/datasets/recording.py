@@ -1,7 +1,7 @@
 """Episodes of a policy, recorded as a dataset."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +11,12 @@ import numpy as np
 
 import envs
 from envs import episodes
+from purejax_simba import trust
 from purejax_simba.checks import check_seeds
 from purejax_simba.config import ConfigError, known
-from purejax_simba.datasets.dataset import Dataset, Origin, join, observations_of
+from purejax_simba.datasets.dataset import Dataset, Origin, check_room, join, observations_of
 from purejax_simba.runs.policies import load_policy
+from purejax_simba.waiting import count_of, still
 
 # Observations `(n, O)` and a PRNG key to actions `(n, A)`.
 Policy = Callable[[jax.Array, jax.Array], jax.Array]
@@ -84,7 +86,13 @@ def noisy(policy: Policy, noise: float) -> Policy:
 
 
 def record_run(
-    directory: Path, num_episodes: int, noise: float, run_seed: int | None, seed: int, name: str
+    directory: Path,
+    num_episodes: int,
+    noise: float,
+    run_seed: int | None,
+    seed: int,
+    name: str,
+    given: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Records episodes of a finished run's policy.
 
@@ -95,6 +103,7 @@ def record_run(
       run_seed: the seed of the run whose policy is played; default: its first.
       seed: of the episodes.
       name: of the dataset.
+      given: see `load_policy`.
 
     Returns:
       The dataset. The mean return of random actions and of the policy without noise are its
@@ -109,23 +118,26 @@ def record_run(
     if not 0.0 <= noise < np.inf:
         raise ConfigError(f"--noise is {noise}: give a number of at least 0")
     check_seeds("seed", seed)
-    policy = load_policy(directory, run_seed)
+    policy = load_policy(directory, run_seed, given)
     environment, config = policy.environment, policy.config
+
+    per_step = 2 * environment.observation_size + environment.action_size + 3
+    check_room(name, num_episodes * known(environment.episode_length) * per_step)
 
     def random(observation: jax.Array, key: jax.Array) -> jax.Array:
         shape = (*observation.shape[:-1], environment.action_size)
         return jax.random.uniform(key, shape, minval=-1.0)
 
-    def played(policy: Policy, stream: int, count: int) -> Dataset:
+    def played(what: str, policy: Policy, stream: int, count: int) -> Dataset:
         key = jax.random.fold_in(jax.random.key(seed), stream)
-        return Dataset(name, **_record(environment, policy, key, count))
+        with envs.clear_errors(), still(f"playing {what}") as note:
+            return Dataset(name, **_record(environment, policy, key, count, note))
 
-    with envs.clear_errors():
-        random_return = played(random, 0, _REFERENCE_EPISODES).mean_return()
-        policy_return = played(policy, 1, _REFERENCE_EPISODES).mean_return()
-        dataset = played(noisy(policy, noise), 2, num_episodes)
+    random_return = played("random actions", random, 0, _REFERENCE_EPISODES).mean_return()
+    policy_return = played("the policy", policy, 1, _REFERENCE_EPISODES).mean_return()
+    dataset = played("the episodes to record", noisy(policy, noise), 2, num_episodes)
     origin = Origin(
-        config.task,
+        trust.full_id(config.task),
         config.action_repeat,
         config.episode_length,
         random_return,
@@ -136,13 +148,21 @@ def record_run(
 
 
 def _record(
-    environment: envs.Environment, policy: Policy, key: jax.Array, num_episodes: int
+    environment: envs.Environment,
+    policy: Policy,
+    key: jax.Array,
+    num_episodes: int,
+    note: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The steps of whole episodes, one after the other: `(N, ...)` by their names in `Dataset`."""
+    """The steps of whole episodes, one after the other: `(N, ...)` by their names in `Dataset`.
+
+    `note` is told how far it is.
+    """
     together = min(_TOGETHER, num_episodes)
     play_some = jax.jit(lambda key: play(environment, policy, key, together))
     parts = []
     for first in range(0, num_episodes, together):
+        note(f"{first} of {count_of(num_episodes, 'episode')}")
         steps = jax.device_get(play_some(jax.random.fold_in(key, first)))._asdict()
         wanted = min(together, num_episodes - first)
         by_episode = {name: array.swapaxes(0, 1)[:wanted] for name, array in steps.items()}

@@ -5,14 +5,20 @@ python -m purejax_simba.report figures <directory>... --output <directory>
 python -m purejax_simba.report index <directory>
 """
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import argparse
 import importlib.util
 import sys
-import time
 from pathlib import Path
 
+from purejax_simba.agents import registry
+from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import ConfigError
-from purejax_simba.waiting import still
+from purejax_simba.waiting import say, still
 
 _PACKAGES = ("pandas", "plotly")
 
@@ -25,13 +31,17 @@ def page(words: list[str]) -> None:
         "--watch", action="store_true", help="write it again when runs get on, until Ctrl-C"
     )
     parser.add_argument("--interval", type=float, default=30.0, help="seconds, with --watch")
+    own = "of sweeps, if it is your own"
+    parser.add_argument("--agent.name", action="append", default=[], dest="agents", help=own)
     arguments = parser.parse_args(words)
+    for agent in arguments.agents:
+        registry.load(agent)
     from purejax_simba.report.page import watch, write_page
 
     if not arguments.watch:
         print(write_page(arguments.paths, arguments.output))
     elif arguments.interval > 0:
-        watch(arguments.paths, arguments.output, arguments.interval, time.sleep)
+        watch(arguments.paths, arguments.output, arguments.interval)
     else:
         raise ConfigError(f"--interval is {arguments.interval}: give seconds above 0")
 
@@ -52,7 +62,7 @@ def figures(words: list[str]) -> None:
     if arguments.paths and not methods.ours and not len(collection.published):
         raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for path, reason in collection.left_out:
-        print(f"left out: {path} {reason}", file=sys.stderr)
+        say(f"left out: {path} {reason}")
     for name, make in FIGURES.items():
         with still("drawing"):
             figure = make(methods)
@@ -74,7 +84,7 @@ def index(words: list[str]) -> None:
 def main(words: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     commands = {"figures": figures, "index": index}
-    try:
+    with one_line_errors("give the same command again") as outcome:
         for name in _PACKAGES:
             if importlib.util.find_spec(name) is None:
                 raise ConfigError(f"{name} is not installed: pip install 'purejax_simba[report]'")
@@ -82,12 +92,7 @@ def main(words: list[str]) -> int:
             commands[words[0]](words[1:])
         else:
             page(words)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return outcome.status
 
 
 def _parser(program: str, command, count: str | int = "+") -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 """What a figure is, and its two pictures: by matplotlib in files, by plotly in the page."""
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,16 +9,20 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba import drawing
-from purejax_simba.files import make_directory
+from purejax_simba.files import check_output
 from purejax_simba.report.style import DASHES, MARKERS, Look, steps_label
+from purejax_simba.waiting import count_of
 
 Chart = dict[str, Any]  # a specification for plotly.js
 STEPS = "environment steps"
 FORMATS = (".pdf", ".svg", ".png")
+HEIGHT = 320  # of a chart in the page, in pixels
 # Inches: the narrowest figure, a line of the legend, what is beside its labels, and a letter.
 _NARROWEST, _LEGEND_LINE, _LEGEND_SAMPLE, _LETTER = 4.2, 0.18, 0.6, 0.065
-# A legend of very many is larger than an interactive chart; the pointer shows the name as well.
+# A legend of very many is larger than an interactive chart: the page has one for all of them.
 _MOST_NAMES = 12
+# Pixels of a row, and of what is above and below all.
+_ROW, _FRAME = 20, 80
 _DIGITS = 5
 _CIRCLES: Any = {"linestyle": "none", "marker": "o", "markersize": 4, "markerfacecolor": "none"}
 _STYLE = Path(__file__).parent / "assets" / "figures.mplstyle"
@@ -88,14 +93,14 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
     """Writes `<name>.pdf`, `.svg` and `.png`; returns the files.
 
     Raises:
-      ConfigError: if there cannot be such a directory.
-      WriteError: if they cannot be written.
+      ConfigError, WriteError: if they cannot be written.
     """
-    make_directory(directory)
+    paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
+    for path in paths:
+        check_output(path)
     drawn = draw(figure)
     drawn.draw_without_rendering()
     drawn.set_layout_engine("none")  # once is enough for all formats
-    paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
     for path in paths:
         drawing.save(drawn, path, dpi=None)
     return paths
@@ -123,9 +128,12 @@ def draw(figure: Figure) -> Any:
             for series in panel.series:
                 _draw_series(axes, series)
             _scale_axes(axes, panel)
-        axes.set(title=panel.title, ylabel=panel.y)
-    drawn.supxlabel(figure.panels[0].x, fontsize=8)
-    drawn.supylabel(figure.y, fontsize=8)
+        axes.set(title=drawing.plain(panel.title), ylabel=drawing.plain(panel.y))
+    drawn.supxlabel(drawing.plain(figure.panels[0].x), fontsize=8)
+    if rows == 1 and figure.y:
+        grid[0][0].set_ylabel(figure.y)  # beside the panel, whatever is above it
+    else:
+        drawn.supylabel(figure.y, fontsize=8)
     _draw_legend(drawn, figure)
     return drawn
 
@@ -162,9 +170,8 @@ def _draw_rows(axes: Any, panel: Panel, with_labels: bool) -> None:
         axes.errorbar(value, row, xerr=(low, high), color=color, fmt="o", markersize=4, capsize=2)
         place = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
         axes.annotate(f"{value:.3f}", (value, row), fontsize=6, **place)
-    axes.set_yticks(
-        range(len(panel.series)), [s.look.label if with_labels else "" for s in panel.series]
-    )
+    labels = [drawing.plain(s.look.label) if with_labels else "" for s in panel.series]
+    axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(panel.series) - 0.4, -0.7)
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.15)
@@ -207,7 +214,7 @@ def _draw_legend(drawn: Any, figure: Figure) -> None:
         style: Any = {"linestyle": "none", "marker": MARKERS[look.marker], "markersize": 4}
         if is_joined:
             style = {"linestyle": DASHES[look.dash]}
-        handles.append(Line2D([], [], color=look.color, label=look.label, **style))
+        handles.append(Line2D([], [], color=look.color, label=drawing.plain(look.label), **style))
     if any((s.curve.missing > 0).any() for s in shown):
         handles.append(Line2D([], [], color="black", label="some seeds missing", **_CIRCLES))
     if handles:
@@ -235,6 +242,7 @@ def chart(panel: Panel, y: str = "") -> Chart:
     x_axis, y_axis = drawn["layout"]["xaxis"], drawn["layout"]["yaxis"]
     if panel.are_rows:
         y_axis["autorange"] = "reversed"
+        drawn["layout"] |= tall(len(shown))
     if panel.is_log:
         x_axis |= {"type": "log", "dtick": "D2"}  # labels at 1, 2 and 5
     elif panel.limits:
@@ -248,7 +256,18 @@ def chart(panel: Panel, y: str = "") -> Chart:
 
 def axes(x: str, y: str = "") -> dict[str, Any]:
     """The layout of a chart whose axes have these titles; the rest is in `page.js`."""
-    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+    return {"xaxis": {"title": {"text": literal(x)}}, "yaxis": {"title": {"text": literal(y)}}}
+
+
+def tall(rows: int) -> dict[str, int]:
+    """The height of a chart of so many rows, each with its label, where the usual is too low."""
+    height = _FRAME + _ROW * rows
+    return {"height": height} if height > HEIGHT else {}
+
+
+def literal(text: Any) -> str:
+    """Words that users choose, which plotly would read as HTML."""
+    return html.escape(str(text), quote=False)
 
 
 def _traces(series: Series) -> list[Chart]:
@@ -256,11 +275,13 @@ def _traces(series: Series) -> list[Chart]:
     line: Chart = {
         "x": curve.index.tolist(),
         "y": numbers(curve["mean"]),
-        "name": look.label,
+        "name": literal(look.label),
         "legendgroup": look.label,
     }
     if any(curve.missing):
-        line["text"] = [f", {count} seeds missing" if count else "" for count in curve.missing]
+        line["text"] = [
+            f", {count_of(count, 'seed')} missing" if count else "" for count in curve.missing
+        ]
         line["hovertemplate"] = "%{x:,}: %{y:.4g}%{text}"
     if not series.is_joined:
         marker = {"color": look.color, "symbol": look.marker, "size": 7}
@@ -282,7 +303,7 @@ def _traces(series: Series) -> list[Chart]:
         {
             "x": values.index.tolist(),
             "y": numbers(values),
-            "name": f"{look.label}, seed {seed}",
+            "name": literal(f"{look.label}, seed {seed}"),
             "line": {"color": look.color, "width": 0.8},
             "opacity": 0.45,
         }
@@ -294,7 +315,7 @@ def _traces(series: Series) -> list[Chart]:
 def _row(series: Series) -> Chart:
     return {
         "x": numbers(series.curve["mean"]),
-        "y": [series.look.label],
+        "y": [literal(series.look.label)],
         "mode": "markers",
         "marker": {"color": series.look.color, "size": 8},
         "error_x": errors(series),

@@ -7,7 +7,7 @@ import html
 import json
 import mimetypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
@@ -20,10 +20,11 @@ from purejax_simba.report.charts import Figure, Panel, Series, chart
 from purejax_simba.report.methods import Methods, is_ambiguous
 from purejax_simba.report.published import normalized_metric
 from purejax_simba.report.reading import Collection, Run, read, result_files
-from purejax_simba.report.sections import Charts, Section, cards, details, note, table
+from purejax_simba.report.sections import Charts, Section, cards, details, legend, note, table
 from purejax_simba.report.sessions import overview, sessions_of, troubles_of
 from purejax_simba.report.style import looks
 from purejax_simba.report.sweeps import sweep_section
+from purejax_simba.stopping import stop_requests
 from purejax_simba.waiting import still
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -57,9 +58,11 @@ _NORMALISED = (
     "intervals."
 )
 _CURVES = (
-    "Mean over seeds with its 95% interval; thin lines are seeds, markers published means. Click "
-    "on a name to hide it, drag to zoom, double-click to go back."
+    "Mean over seeds with its 95% interval; thin lines are seeds, markers published means. Drag to "
+    "zoom, double-click to go back."
 )
+_CLICK = " Click on a name to hide it."
+_KEY = " There are too many names for a legend in every chart; point at a line to see its name."
 
 
 @still("reading and drawing")
@@ -77,8 +80,8 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
     Raises:
       ConfigError: if a path does not exist, or the page cannot be written.
     """
-    check_output(output)
     collection = read(paths)
+    check_output(output)
     methods, runs = Methods(collection), collection.runs
     charts = Charts()
     place = output.resolve().parent
@@ -113,10 +116,8 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
     return f"{output}: {count}{omitted}, {size:.1f} MB"
 
 
-def watch(
-    paths: Sequence[Path], output: Path, interval: float, sleep: Callable[[float], None]
-) -> None:
-    """Writes the page whenever result files change, until Ctrl-C, then once more.
+def watch(paths: Sequence[Path], output: Path, interval: float) -> None:
+    """Writes the page whenever result files change, until a signal, then once more.
 
     A browser that shows the page loads it again after each interval.
 
@@ -124,14 +125,14 @@ def watch(
       paths: see `reading.read`.
       output: the page.
       interval: seconds between looks.
-      sleep: waits for so many seconds.
 
     Raises:
       ConfigError: as `write_page`.
+      SystemExit: after a signal, with the status that shells give it.
     """
     seen: dict[Path, tuple[int, int]] | None = None
-    try:
-        while True:
+    with stop_requests("a last page") as request:
+        while request.signal is None:
             now = {}
             for file in result_files(paths):
                 with contextlib.suppress(OSError):  # replaced just now
@@ -140,9 +141,9 @@ def watch(
             if now != seen:
                 seen = now
                 print(write_page(paths, output, interval), flush=True)
-            sleep(interval)
-    except KeyboardInterrupt:
-        print(write_page(paths, output))
+            request.wait(interval)
+        print(write_page(paths, output), flush=True)
+        raise SystemExit(128 + request.signal)
 
 
 def _overview(runs: Sequence[Run], place: Path) -> Section:
@@ -183,11 +184,14 @@ def _results(methods: Methods) -> Section:
 
 def _curves(methods: Methods, charts: Charts) -> Section:
     figure = figures.learning_curves(methods, with_seeds=_with_seeds(methods))
-    places = [
-        charts.card(f"curves/{task}", f"{task}: {normalized_metric(task)}", chart(panel))
-        for task, panel in zip(methods.tasks, figure.panels, strict=True)
-    ]
-    return Section("curves", "Learning curves", note(_CURVES) + cards(places))
+    places, has_legend = [], []
+    for task, panel in zip(methods.tasks, figure.panels, strict=True):
+        drawn = chart(panel)
+        has_legend.append(drawn["layout"]["showlegend"])
+        places.append(charts.card(f"curves/{task}", f"{task}: {normalized_metric(task)}", drawn))
+    words = note(_CURVES + _CLICK * any(has_legend) + _KEY * (not all(has_legend)))
+    key = "" if all(has_legend) else legend([s for p in figure.panels for s in p.series])
+    return Section("curves", "Learning curves", words + key + cards(places))
 
 
 def _summaries(methods: Methods, charts: Charts) -> Section:

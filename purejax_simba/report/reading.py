@@ -23,6 +23,7 @@ from purejax_simba.runs.result_files import (
     METRIC_COLUMNS,
     METRICS_FILE,
     TENSORBOARD_DIRECTORY,
+    WANDB_DIRECTORY,
 )
 from purejax_simba.runs.session_record import RECORD_FILE, Session
 from purejax_simba.videos import INDEX_FILE, VIDEO_DIRECTORY, Index
@@ -31,8 +32,8 @@ _T = TypeVar("_T")
 
 SWEEP_FILE = "sweep.json"
 # What other parts of the project, and loggers, write beside the results.
-_SKIPPED = {"checkpoints", "programs", "plots", "wandb", "figures"}
-_SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY}
+_SKIPPED = {"checkpoints", "programs", "plots", "figures"}
+_SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY, WANDB_DIRECTORY}
 _KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, "sweep.csv", "best.json"}
 _READ = (".csv", ".json")
 _FILM_SUFFIXES = (".mp4", ".gif", ".webm", ".png")

@@ -2,14 +2,16 @@
 
 import html
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from purejax_simba.report.charts import Chart
+from purejax_simba.report.charts import HEIGHT, Chart, Series
+from purejax_simba.report.style import DASHES
 
 UNKNOWN = "-"
-_WIDE = 60  # letters, beyond which a cell has several lines
+_WIDE = 24  # letters, beyond which a cell may have several lines
 
 
 class Section(NamedTuple):
@@ -32,7 +34,9 @@ class Charts(dict[str, Chart]):
     def card(self, name: str, title: str, chart: Chart) -> str:
         """Adds a chart; returns the place for it."""
         self[name] = chart
-        place = f'<div class="chart" data-chart="{html.escape(name)}"></div>'
+        height = chart["layout"].get("height", HEIGHT)
+        place = f'<div class="chart" style="height: {height}px" data-chart="{html.escape(name)}">'
+        place += "</div>"
         return f'<div class="card"><h3>{html.escape(title)}</h3>{place}</div>'
 
 
@@ -77,7 +81,10 @@ def table(frame: pd.DataFrame, links: str = "") -> str:
             columns.append((title, [*map(seeds_of, values, frame.missing)]))
         elif name != "missing" and not title.endswith("high"):
             columns.append((title, values))
-    cells = [values if title == links else [*map(_cell, values)] for title, values in columns]
+    cells = [
+        [f'<div class="wide">{v}</div>' for v in values] if title == links else map(_cell, values)
+        for title, values in columns
+    ]
     shown = pd.DataFrame(zip(*cells, strict=True), columns=[html.escape(t) for t, _ in columns])
     with pd.option_context("display.max_colwidth", None):
         text = shown.to_html(index=False, escape=False, border=0)
@@ -92,7 +99,7 @@ def _cell(value: Any) -> str:
     text = html.escape(show(value))
     if _is_number(value):
         return f'<span class="number">{text}</span>'
-    return f'<div class="wide">{text}</div>' if len(text) > _WIDE else text
+    return f'<div class="wide">{text}</div>' if len(show(value)) > _WIDE else text
 
 
 def _is_number(value: Any) -> bool:
@@ -102,6 +109,21 @@ def _is_number(value: Any) -> bool:
 def note(text: str) -> str:
     """A sentence of explanation."""
     return f'<p class="note">{html.escape(text)}</p>'
+
+
+def legend(series: Iterable[Series]) -> str:
+    """Each name with its line, or a dot where points are not joined."""
+    shown = {s.look.label: (s.look, s.is_joined) for s in series}
+    names = ""
+    for label, (look, is_joined) in shown.items():
+        dashes = (
+            "" if look.dash == "solid" else " ".join(f"{2 * n:g}" for n in DASHES[look.dash][1])
+        )
+        line = f'<path d="M0 5H28" stroke="{look.color}" stroke-width="2"'
+        line += f' stroke-dasharray="{dashes}"/>'
+        sample = line if is_joined else f'<circle cx="14" cy="5" r="4" fill="{look.color}"/>'
+        names += f'<span><svg width="28" height="10">{sample}</svg> {html.escape(label)}</span>'
+    return f'<p class="legend">{names}</p>'
 
 
 def cards(places: list[str]) -> str:

@@ -1,7 +1,7 @@
 """How methods look: the same colour for the same agent everywhere, readable in print."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from purejax_simba.report.methods import Method, Published
 
@@ -32,7 +32,11 @@ AGENTS = {
 _OTHERS = (SKY, PURPLE, GREEN, AMBER, BLACK, ORANGE, GREY, BLUE)
 _SHADES = (0.0, -0.45, 0.4, -0.7, 0.65)
 # As plotly names them; and what they are in matplotlib.
-DASHES = {"solid": "solid", "dash": (0, (5, 1.5)), "dashdot": (0, (6, 1.5, 1.5, 1.5))}
+DASHES: dict[str, Any] = {
+    "solid": "solid",
+    "dash": (0, (5, 1.5)),
+    "dashdot": (0, (6, 1.5, 1.5, 1.5)),
+}
 DASHES |= {"dot": (0, (3, 1)), "longdash": (0, (9, 1.5))}
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P"}
 MARKERS |= {"triangle-down": "v", "x": "X", "star": "*", "triangle-left": "<"}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba.config import ConfigError
-from purejax_simba.report.charts import Chart, Series, axes, errors, numbers
+from purejax_simba.report.charts import Chart, Series, axes, errors, literal, numbers, tall
 from purejax_simba.report.sections import Charts, Section, cards, note, table
 from purejax_simba.report.style import BLUE, Look
 from purejax_simba.sweep.results import Results, Row, read_results
@@ -34,7 +34,8 @@ def sweep_section(directory: Path, number: int, charts: Charts) -> Section:
     shares = importances(results, rows, scores)
     if shares:
         bars: Chart = {"type": "bar", "orientation": "h", "x": [*shares.values()], "y": [*shares]}
-        drawn: Chart = {"data": [bars], "layout": axes("share of the variance of scores")}
+        layout = axes("share of the variance of scores") | tall(len(shares))
+        drawn: Chart = {"data": [bars], "layout": layout}
         places.append(charts.card(f"{name}/importance", "Importance", drawn))
     intervals = [row.score.interval() for row in rows]
     curve = pd.DataFrame(intervals, columns=["low", "high"]).assign(mean=scores)
@@ -42,7 +43,7 @@ def sweep_section(directory: Path, number: int, charts: Charts) -> Section:
         "y": numbers(scores),
         "mode": "markers",
         "marker": {"color": BLUE, "size": 8},
-        "text": [_describe(row) for row in rows],
+        "text": [literal(_describe(row)) for row in rows],
         "hovertemplate": "%{text}<br>%{y:.4g}<extra></extra>",
     }
     if len(results.tasks) == 1:
@@ -52,7 +53,7 @@ def sweep_section(directory: Path, number: int, charts: Charts) -> Section:
         drawn = {"data": [points | {"x": x}], "layout": axes(axis.name)}
         drawn["layout"]["xaxis"]["type"] = "log" if axis.is_wide else "-"
         if not axis.is_number:
-            drawn["data"][0]["x"] = [str(value) for value in x]
+            drawn["data"][0]["x"] = [literal(value) for value in x]
             drawn["layout"]["xaxis"]["type"] = "category"
         places.append(charts.card(f"{name}/{axis.name}", f"{score} against {axis.name}", drawn))
     left_out = "".join(note(f"left out: {line}") for line in results.left_out)

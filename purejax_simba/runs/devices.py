@@ -15,6 +15,7 @@ from envs import jax_internals
 from envs.cores import count_cores
 from purejax_simba.config import ConfigError
 from purejax_simba.division import DEVICE_AXIS
+from purejax_simba.waiting import count_of
 
 RUN_AXIS = "run"
 # Where an argument or result of a function of many runs is: each run's own on its devices, or
@@ -56,13 +57,15 @@ def use_compilation_cache() -> None:
     """Lets JAX keep its compiled programs below `$XDG_CACHE_HOME` (or `~/.cache`).
 
     A directory that the user has chosen (`JAX_COMPILATION_CACHE_DIR`) is left as it is. JAX never
-    keeps programs with host callbacks, such as those that train in C MuJoCo.
+    keeps programs with host callbacks, such as those that train in C MuJoCo. Nor does a user whom
+    the system does not know, in a container for example, keep any: there is no home.
     """
     chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    if chosen is not None:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if chosen is not None or home.startswith("~"):
         return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(home / "purejax_simba" / _machine()))
+    place = Path(home) / "purejax_simba" / _machine()
+    jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _SECONDS_WORTH_KEEPING)
 
 
@@ -88,10 +91,13 @@ def spans_processes(devices_per_run: int) -> bool:
     return jax.process_count() > 1 and devices_per_run > jax.local_device_count()
 
 
-def make_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
+def make_mesh(
+    num_runs: int, devices_per_run: int = 1, targets: Sequence[jax.Device] | None = None
+) -> Mesh:
     """A mesh of the devices that the runs need, as evenly as they can be spread.
 
-    They are those of this process, or of all together if a run `spans_processes`.
+    They are those of this process, or of all together if a run `spans_processes`, or devices that
+    are not here, see `runs.targets`.
 
     Returns:
       A mesh with an axis of runs and, with several devices per run, one of the devices of a run.
@@ -100,12 +106,12 @@ def make_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
       ConfigError: if the devices cannot be divided so.
     """
     together = spans_processes(devices_per_run)
-    devices = np.array(jax.devices() if together else jax.local_devices())
+    devices = np.array(targets or (jax.devices() if together else jax.local_devices()))
     if len(devices) % devices_per_run:
         choices = [str(n) for n in range(1, len(devices) + 1) if len(devices) % n == 0]
         raise ConfigError(
-            f"--devices-per-run {devices_per_run} does not divide the {len(devices)} device(s) "
-            f"that there are: give one of {', '.join(choices)}"
+            f"--devices-per-run {devices_per_run} does not divide the "
+            f"{count_of(len(devices), 'device')} that there are: give one of {', '.join(choices)}"
         )
     rows = len(devices) // devices_per_run
     if not together:  # where no process may be left without a device

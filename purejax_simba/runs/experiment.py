@@ -1,11 +1,12 @@
 """A whole experiment: begun, gone on with, or together with others."""
 
 import dataclasses
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from purejax_simba import loggers
+from purejax_simba import loggers, trust
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.files import read_json, write_json
@@ -28,6 +29,7 @@ _HARMLESS = (
     "output",
     "checkpoint",
     "host_time_limit",
+    "host_python",
     "diagnostics",
     "loggers",
     "log_seeds",
@@ -70,12 +72,16 @@ def train(config: Config) -> Path:
     arrays = from_earlier_run(compiler.program, setup.placement, [job])
     with RunLock(job.directory):
         processes.first_does(lambda: result_files.create_run_directory(job.config))
-        advice = f"python train.py --resume {job.directory}"
-        train_jobs(setup, Start([None], arrays), job.directory, advice)
+        train_jobs(setup, Start([None], arrays), job.directory, _advice(job))
     return job.directory
 
 
-def resume(directory: Path | str, config: Config | None = None, reset: Sequence[Part] = ()) -> Path:
+def resume(
+    directory: Path | str,
+    config: Config | None = None,
+    reset: Sequence[Part] = (),
+    given: Mapping[str, Any] | None = None,
+) -> Path:
     """Goes on with the run in a directory where its newest checkpoint was taken.
 
     With environments that are functions the numbers are those of a run that was never interrupted.
@@ -86,6 +92,7 @@ def resume(directory: Path | str, config: Config | None = None, reset: Sequence[
       config: as it is now: with more env steps, say, or another output, to which the results so
         far are copied. Default: as it was.
       reset: parts of the agent that begin anew, with new optimisers.
+      given: without `config`, what files may not say themselves; see `load_policy`.
 
     Returns:
       The run directory, which is `directory` unless the output is another.
@@ -95,8 +102,11 @@ def resume(directory: Path | str, config: Config | None = None, reset: Sequence[
       And what `train` raises.
     """
     directory = Path(directory)
-    saved = result_files.read_config(directory)
-    compiler = Compiler(make_program(config or saved))
+    saved = result_files.read_config(directory, flatten(config) if config else given)
+    config = config or saved
+    if trust.is_same_task(config.task, saved.task):  # by the name that is in the files
+        config = dataclasses.replace(config, task=saved.task)
+    compiler = Compiler(make_program(config))
     config = compiler.program.config
     job = Job.of_all_seeds(config, directory if config.output == saved.output else None)
     setup = _set_up(compiler, [job])
@@ -108,8 +118,12 @@ def resume(directory: Path | str, config: Config | None = None, reset: Sequence[
                 f"{directory} is trained to its end: with --reset give more env steps"
             )
         processes.first_does(lambda: _take_over(directory, job, start.metrics_bytes[0]))
-        train_jobs(setup, start, job.directory, f"python train.py --resume {job.directory}")
+        train_jobs(setup, start, job.directory, _advice(job))
     return job.directory
+
+
+def _advice(job: Job) -> str:
+    return trust.command(f"python train.py --resume {shlex.quote(str(job.directory))}", job.config)
 
 
 def _take_over(directory: Path, job: Job, metrics_bytes: int | None) -> None:
@@ -118,8 +132,7 @@ def _take_over(directory: Path, job: Job, metrics_bytes: int | None) -> None:
     if job.directory == directory:
         result_files.write_config(directory, job.config)
     else:
-        result_files.create_run_directory(job.config)
-        result_files.copy_metrics(directory, job.directory, metrics_bytes)
+        result_files.copy_run(directory, job.config, metrics_bytes)
 
 
 def run_together(

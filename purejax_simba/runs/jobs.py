@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import jax
 
-from purejax_simba.config import Config, OfflineConfig
+from purejax_simba.config import Config, OfflineConfig, known
 from purejax_simba.loggers import Loggers
 from purejax_simba.runs import policies, processes, result_files
 from purejax_simba.training import Report
+from purejax_simba.waiting import count_of
 
 
 class Job(NamedTuple):
@@ -96,13 +97,14 @@ class JobFiles:
     def troubles(self, env_step: int, report: Report) -> Iterator[str]:
         """Which seeds have diverged since the last evaluation, and which have no return."""
         config = self.job.config
+        episodes = count_of(known(config.num_evaluation_episodes), "episode")
         for index, seed in self.numbered_seeds():
             diverged_at = int(report.progress.diverged_at[index]) * config.steps_per_interaction
             value = float(report.evaluation.avg_return[index])
             if diverged_at < 0 and not math.isfinite(value):
                 yield (
-                    f"seed {seed} at {env_step:,} {config.step_name}: the return over "
-                    f"{config.num_evaluation_episodes} episodes is {value}: a reward was not finite"
+                    f"seed {seed} at {env_step:,} {config.step_name}: the return over {episodes} "
+                    f"is {value}: a reward was not finite"
                 )
             elif diverged_at > max(env_step - config.steps_per_evaluation, 0):
                 step = config.step_name.removesuffix("s")

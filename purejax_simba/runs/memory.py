@@ -2,18 +2,25 @@
 
 import bisect
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError
 from purejax_simba.program import Program
 from purejax_simba.runs.devices import make_mesh, runs_at_a_time
+from purejax_simba.settings import declarations, flag
+from purejax_simba.waiting import count_of
 
 GIB = 2**30
+# Settings of agents on which their memory depends.
+_SIZES = (
+    *("critic_hidden_dim", "actor_hidden_dim", "num_critics", "num_bins"),
+    *("critic_num_blocks", "actor_num_blocks"),
+)
 
 
 def tree_bytes(tree: Any) -> int:
@@ -23,8 +30,8 @@ def tree_bytes(tree: Any) -> int:
 
 def _bytes(leaf: Any) -> int:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return int(np.prod(leaf.shape)) * 8
-    return int(np.prod(leaf.shape)) * leaf.dtype.itemsize
+        return math.prod(leaf.shape) * 8
+    return math.prod(leaf.shape) * leaf.dtype.itemsize
 
 
 def bytes_per_run(program: Program) -> dict[str, int]:
@@ -122,24 +129,37 @@ def check_memory(
 
     if available is not None and needed(own_runs) > available:
         data = need.data * num_devices // _memories(num_devices)
-        if data and needed(1) > available:
+        if data > available:
             raise ConfigError(
                 f"{config.offline.dataset} takes {data / GIB:.2f} GiB of each device's memory "
                 f"and {available / GIB:.2f} GiB are free: record a smaller dataset"
             )
         fits = num_processes * _most(own_runs, lambda count: needed(count) <= available)
-        text = (
-            f"{runs} seeds need {(needed(own_runs) - data) / GIB:.1f} GiB "
-            f"({need.kept / GIB:.2f} GiB each for good"
-        )
-        free = f"and {(available - data) / GIB:.1f} GiB are free"
-        if config.is_offline:
-            raise ConfigError(f"{text}) {free}: give --num-seeds {fits}")
+        what, name = largest(program)
         advice = f"--num-seeds {fits} or " if fits else ""
         raise ConfigError(
-            f"{text}, most of it replay) {free}: give {advice}a smaller --replay.capacity"
+            f"{count_of(runs, 'seed')} need{'s' if runs == 1 else ''} "
+            f"{(needed(own_runs) - data) / GIB:,.1f} GiB "
+            f"({need.kept / GIB:,.2f} GiB each for good, most of it {what}) and "
+            f"{(available - data) / GIB:.1f} GiB are free: give {advice}a smaller {name}"
         )
     return need.together(own_runs, num_devices, at_a_time)
+
+
+def largest(program: Program) -> tuple[str, str]:
+    """What takes most of the memory of a run, and the flag of a setting that makes it smaller."""
+    sizes = bytes_per_run(program)
+    networks = sum(sizes[name] for name in ("parameters", "optimizer", "updates"))
+    if sizes["replay"] >= max(networks, sizes["environment"]):
+        return "replay", flag("replay.capacity")
+    if sizes["environment"] > networks:
+        return "environments", flag("num_environments")
+    # What is larger than usual; without that, the width of the critics, which comes first.
+    config = program.config
+    usual, given = declarations(type(config.agent)), config.agent.given()
+    factors = {f"agent.{n}": given[n] / (usual[n].default or 2) for n in _SIZES if n in given}
+    factors["replay.batch_size"] = config.batch_size / 256
+    return "networks", flag(max(factors, key=lambda name: factors[name]))
 
 
 class OutOfMemoryError(FailedError):
@@ -162,8 +182,8 @@ def clear_memory_errors(program: Program, num_runs: int) -> Iterator[None]:
         # What is in use now are these runs; some other program may have taken the rest.
         fits = runs_that_fit(program, num_runs - 1, statistics.get("bytes_limit"))
         raise OutOfMemoryError(
-            f"a device ran out of memory with {num_runs} runs: train {fits} at a time at most, or "
-            "give a smaller --replay.capacity"
+            f"a device ran out of memory with {count_of(num_runs, 'run')}: train {fits} at a time "
+            f"at most, or give a smaller {largest(program)[1]}"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """The trained policies of a run: saving, reading, playing, and giving them to users."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,23 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
+from purejax_simba import trust
 from purejax_simba.agents.agent import HyperParameters, Params
-from purejax_simba.config import ConfigError, known
+from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
 from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, read_arrays, tree_of, write_arrays
-from purejax_simba.runs.devices import (
-    PER_RUN,
-    join_runs,
-    make_mesh,
-    map_runs,
-    shapes_of_runs,
-    split_runs,
-)
+from purejax_simba.runs.compiling import without_alarms
+from purejax_simba.runs.devices import PER_RUN, make_mesh, map_runs, shapes_of_runs, split_runs
 from purejax_simba.runs.result_files import read_config
 from purejax_simba.training import make_program
+from purejax_simba.waiting import count_of, still
 
 POLICY_DIRECTORY = Path("checkpoints") / "policy"
 
@@ -70,6 +67,17 @@ def _with_rows(array: np.ndarray, rows: Sequence[int], values: np.ndarray) -> np
     return changed
 
 
+@still("loading the policies")
+def load_policies(directory: Path, config: Config) -> tuple[Program, Policy]:
+    """The program of a configuration, and the policies of a run directory that fit it.
+
+    Raises:
+      ConfigError, envs.TaskError: if there are none, or the program cannot be made here.
+    """
+    program = make_program(config)
+    return program, read_policies(directory, program)
+
+
 def read_policies(directory: Path, program: Program) -> Policy:
     """The policies that `save_policies` wrote, of all seeds.
 
@@ -97,31 +105,58 @@ def read_policies(directory: Path, program: Program) -> Policy:
         )
 
     shapes = shapes_of_runs(jax.eval_shape(of_one), program.config.num_seeds)
-    advice = f"restore it from a copy, or write it anew: python train.py --resume {directory}"
+    command = f"python train.py --resume {shlex.quote(str(directory))}"
+    advice = f"restore it from a copy, or write it anew: {command}"
     return tree_of(read_arrays(path, advice), shapes, refuse)
 
 
-def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int, dict[str, float]]:
+def finished_run(directory: Path, given: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a run whose policies are to be played.
+
+    Args:
+      directory: of the run.
+      given: see `load_policy`.
+
+    Raises:
+      ConfigError: as `load_policy`.
+    """
+    given = given or {}
+    config = read_config(directory, {"loggers": (), **given})
+    if not trust.is_same_task(given.get("task", config.task), config.task):
+        raise ConfigError(f"{directory} was trained on {config.task}: give that, or no other task")
+    return replace(config, devices_per_run=1)
+
+
+def evaluate(
+    directory: Path | str, num_episodes: int | None = None, given: Mapping[str, Any] | None = None
+) -> dict[int, dict[str, float]]:
     """Plays the trained policies of a run directory in new episodes.
 
     Args:
       directory: of a finished run.
       num_episodes: of each seed; default: as many as in an evaluation of the run.
+      given: see `load_policy`.
 
     Returns:
       Seed -> means over its episodes: `avg_return`, `avg_length` (in interactions) and
       `avg_success`.
 
     Raises:
-      ConfigError: if the directory holds no finished run.
+      ConfigError: if the directory holds no finished run, or names code that is not here.
       envs.HostEnvironmentError: if an environment fails.
     """
+    return dict(evaluate_in_turn(directory, num_episodes, given))
+
+
+def evaluate_in_turn(
+    directory: Path | str, num_episodes: int | None = None, given: Mapping[str, Any] | None = None
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """What `evaluate` returns, seed by seed as they are played, as many at a time as devices."""
     directory = Path(directory)
-    config = replace(read_config(directory), devices_per_run=1)
+    config = finished_run(directory, given)
     if num_episodes is not None:
         config = replace(config, num_evaluation_episodes=num_episodes)
-    program = make_program(config)
-    policy = read_policies(directory, program)
+    program, policy = load_policies(directory, config)
     episodes = known(program.config.num_evaluation_episodes)
 
     def play(key: jax.Array, policy: Policy) -> EvaluationMetrics:
@@ -132,15 +167,16 @@ def evaluate(directory: Path | str, num_episodes: int | None = None) -> dict[int
     seeds = config.seeds
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in seeds])
     mesh = make_mesh(config.num_seeds)
-    play_all = map_runs(play, mesh, (PER_RUN, PER_RUN))
-    with envs.clear_errors():
-        groups = split_runs((keys, policy), mesh.size, mesh)
-        played = [jax.device_get(play_all(*group)) for group in groups]
-    metrics = join_runs(played, config.num_seeds)
-    return {
-        seed: {name: float(value[index]) for name, value in metrics._asdict().items()}
-        for index, seed in enumerate(seeds)
-    }
+    groups = split_runs((keys, policy), mesh.size, mesh)
+    with still("compiling the evaluation"), without_alarms():
+        play_all = map_runs(play, mesh, (PER_RUN, PER_RUN)).lower(*groups[0]).compile()
+    for number, group in enumerate(groups):
+        first = number * mesh.size
+        with envs.clear_errors(), still("playing") as note:
+            note(f"{first} of {count_of(len(seeds), 'seed')}, {count_of(episodes, 'episode')} each")
+            metrics = jax.device_get(play_all(*group))._asdict()
+        for index, seed in enumerate(seeds[first : first + mesh.size]):
+            yield seed, {name: float(value[index]) for name, value in metrics.items()}
 
 
 class TrainedPolicy:
@@ -192,24 +228,30 @@ class TrainedPolicy:
         return np.asarray(self._act(np.asarray(observation, np.float32), key))
 
 
-def load_policy(directory: Path | str, seed: int | None = None) -> TrainedPolicy:
+def load_policy(
+    directory: Path | str, seed: int | None = None, given: Mapping[str, Any] | None = None
+) -> TrainedPolicy:
     """The policy that a finished run has trained.
+
+    A task or an agent of your own has to be known: import its module first.
 
     Args:
       directory: of the run.
       seed: which; default: the first.
+      given: what files may not say themselves, such as `{"host_python": path}`, the interpreter
+        for environments in worker processes.
 
     Raises:
-      ConfigError: if the directory holds no finished run, or none of this seed.
+      ConfigError: if the directory holds no finished run, none of this seed, or names code that
+        is not here.
       envs.TaskError: if its task is not installed here.
     """
     directory = Path(directory)
-    config = replace(read_config(directory), devices_per_run=1)
+    config = finished_run(directory, given)
     seed = config.seed if seed is None else seed
     if seed not in config.seeds:
         raise ConfigError(
             f"no seed {seed}: {directory} has seeds {config.seed} to {config.seeds[-1]}"
         )
-    program = make_program(config)
-    policy = _of_run(read_policies(directory, program), seed - config.seed)
-    return TrainedPolicy(program, policy, seed)
+    program, policies = load_policies(directory, config)
+    return TrainedPolicy(program, _of_run(policies, seed - config.seed), seed)

@@ -1,26 +1,29 @@
 """The files of a run: `config.json`, `metrics.csv` and `curve.png`."""
 
+import contextlib
 import csv
 import dataclasses
 import io
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from purejax_simba import drawing
+from purejax_simba import drawing, trust
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import WriteError
 from purejax_simba.files import read_bytes, read_json, reading, write_json
-from purejax_simba.names import from_nested
+from purejax_simba.names import dotted, from_nested, replace_values
+from purejax_simba.runs.session_record import read_sessions
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
+HEADER = ",".join(METRIC_COLUMNS).encode() + b"\n"
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
 DIVERGED_FILE = "diverged.json"
 # How far each logger is, and what W&B calls the runs.
 LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.json"
-TENSORBOARD_DIRECTORY = "tensorboard"
+TENSORBOARD_DIRECTORY, WANDB_DIRECTORY = "tensorboard", "wandb"
 
 
 def run_directory(config: Config) -> Path:
@@ -28,27 +31,30 @@ def run_directory(config: Config) -> Path:
     return Path(config.output) / config.experiment / config.task
 
 
-def create_run_directory(config: Config, again: bool = False) -> Path:
+def create_run_directory(config: Config, again: bool = False, copied: bytes = HEADER) -> Path:
     """Makes the run directory and writes `config.json` into it.
+
+    What an interrupted beginning has left there is dropped.
 
     Args:
       config: of the run.
-      again: the run has begun before and begins anew; what it had written is dropped.
+      again: drops more, all that a run has written there that begins anew.
+      copied: what `metrics.csv` will begin with, as it did if this was begun before.
 
     Raises:
-      ConfigError: if it cannot be written, or holds a run already.
+      ConfigError: if it cannot be written, or holds the results of a run.
     """
     directory = run_directory(config)
     try:
-        if again:
-            for file in (METRICS_FILE, DIVERGED_FILE, *LOGGER_FILES):
-                (directory / file).unlink(missing_ok=True)
-            shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
-        elif (directory / CONFIG_FILE).exists() or (directory / METRICS_FILE).exists():
+        if not again and holds_results(directory, config, copied):
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
             )
+        if (directory / CONFIG_FILE).exists():
+            for file in (METRICS_FILE, DIVERGED_FILE, *LOGGER_FILES):
+                (directory / file).unlink(missing_ok=True)
+            shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
         directory.mkdir(parents=True, exist_ok=True)
         write_config(directory, config)
     except OSError as error:
@@ -56,6 +62,31 @@ def create_run_directory(config: Config, again: bool = False) -> Path:
             f"cannot write to {directory} ({error.strerror}): give another --output"
         ) from error
     return directory
+
+
+def holds_results(directory: Path, config: Config, copied: bytes = HEADER) -> bool:
+    """Whether anything would be missed of the run in a directory if `config` began there.
+
+    Not where that was interrupted before it trained. What the same configuration was evaluated to
+    before, it will be again.
+
+    Raises:
+      OSError: if that cannot be read.
+    """
+    metrics = directory / METRICS_FILE
+    if not metrics.exists() and not (directory / CONFIG_FILE).exists():
+        return False
+    if any(any((directory / "checkpoints").glob(name)) for name in ("policy", "state/[0-9]*")):
+        return True
+    try:
+        saved = read_config(directory)
+    except ConfigError:
+        return True
+    found = metrics.read_bytes() if metrics.exists() else b""
+    rows = found.removeprefix(HEADER).split(b"\n")[:-1]
+    at_start = all(row.split(b",")[-2:-1] == [b"0"] for row in rows)
+    is_untrained = found.startswith(HEADER) and at_start
+    return not copied.startswith(found) and not (is_untrained and saved == config)
 
 
 def write_config(directory: Path, config: Config) -> None:
@@ -68,34 +99,61 @@ def metrics_size(directory: Path) -> int:
     return (directory / METRICS_FILE).stat().st_size
 
 
-def copy_metrics(directory: Path, target: Path, size: int | None) -> None:
-    """Copies the first bytes of `metrics.csv` to another run directory."""
-    (target / METRICS_FILE).write_bytes(read_bytes(directory / METRICS_FILE)[:size])
-
-
-def read_config(directory: Path) -> Config:
-    """The configuration of the run in a directory.
+def copy_run(directory: Path, config: Config, size: int | None) -> None:
+    """Makes the directory of a run that goes on with the first bytes of another `metrics.csv`.
 
     Raises:
-      ConfigError: if there is none, it does not fit this version, or the directory has symbolic
-        links out of it.
+      ConfigError: as `create_run_directory`.
+    """
+    metrics = directory / METRICS_FILE
+    copied = read_bytes(metrics)[:size] if metrics.exists() else b""
+    target = create_run_directory(config, copied=copied)
+    (target / METRICS_FILE).write_bytes(copied)
+
+
+def read_config(directory: Path, given: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of the run in a directory, from which a program may be made.
+
+    Args:
+      directory: of the run.
+      given: what the user says about the code to run, see `trust.check`. His interpreter and
+        loggers are in the place of those in the file.
+
+    Raises:
+      ConfigError: if there is none, it does not fit this version, the directory has symbolic links
+        out of it, or it names code that is not here.
     """
     path = directory / CONFIG_FILE
     if not os.path.lexists(path):
         raise ConfigError(f"{directory} holds no run: there is no {CONFIG_FILE} in it")
-    config = read_config_file(path)
+    config = read_config_file(path, given)
     check_links(directory)
     return config
 
 
-def read_config_file(path: Path) -> Config:
+def read_config_file(path: Path, given: Mapping[str, Any] | None = None) -> Config:
     """A configuration as `write_config` writes it.
 
     Raises:
-      ConfigError: if there is none, or it does not fit this version.
+      ConfigError: as `read_config`.
     """
+    given = given or {}
     with reading(path):
-        return from_nested(read_json(path, dict[str, Any]))
+        values = dotted(read_json(path, dict[str, Any]))
+        code = trust.said(values)
+    trust.check(code, path, given, _modules(path.parent))
+    with reading(path):
+        config = from_nested(values)
+    chosen = {name: given[name] for name in ("host_python", "loggers") if name in given}
+    return replace_values(config, chosen)
+
+
+def _modules(directory: Path) -> trust.Modules:
+    """What the last session of a run says of it, if it can be read."""
+    with contextlib.suppress(ConfigError):
+        for session in reversed(read_sessions(directory)):
+            return session.get("modules", {})
+    return {}
 
 
 def check_links(directory: Path) -> None:
@@ -111,6 +169,8 @@ def check_links(directory: Path) -> None:
             if not is_own or not (path.is_symlink() or path.is_file() or path.is_dir()):
                 what = "no file" if is_own else f"a symbolic link out of {directory}"
                 raise ConfigError(f"{path} is {what}: put the file there, or remove it")
+        # W&B's own, which links to its logs at home.
+        directories[:] = [name for name in directories if name != WANDB_DIRECTORY]
 
 
 class MetricsFile:
@@ -237,7 +297,7 @@ def draw_curve(directory: Path, config: Config) -> None:
     label = f"mean of {count} seed{'s' if len(returns) > 1 else ''}"
     axes.plot(steps, means, color="tab:blue", linewidth=2, label=label)
     axes.set(
-        title=config.task,
+        title=drawing.plain(config.task),
         xlabel="updates" if config.is_offline else "environment steps",
         ylabel="return",
     )

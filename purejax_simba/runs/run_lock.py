@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +17,8 @@ from purejax_simba.config import ConfigError
 from purejax_simba.files import read_json
 from purejax_simba.runs import processes
 from purejax_simba.runs.session_record import utc_now
+from purejax_simba.stopping import in_any_case
+from purejax_simba.waiting import say
 
 LOCK_FILE = "running.lock"
 RENEWAL_SECONDS = 20.0
@@ -40,6 +41,7 @@ class RunLock:
         self._own = _identity() | {"begun": utc_now()}
         self._is_over = threading.Event()
         self._renewal = threading.Thread(target=self._renew, name="run lock", daemon=True)
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> "RunLock":
         """Takes the directory, which is made if need be.
@@ -50,11 +52,13 @@ class RunLock:
         processes.first_does(self._take)
         if processes.is_first():
             self._renewal.start()
+            self._held.enter_context(in_any_case(self._release))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not processes.is_first():
-            return
+        self._held.close()
+
+    def _release(self) -> None:
         self._is_over.set()
         self._renewal.join()
         with contextlib.suppress(OSError):
@@ -112,7 +116,7 @@ class RunLock:
             probe.unlink()
             if left > 0:
                 line = f"waiting up to {left:.0f} s for {_name(owner)}, which writes to "
-                print(f"{line}{self._directory} or is no more", file=sys.stderr, flush=True)
+                say(f"{line}{self._directory} or is no more")
             end = time.monotonic() + left
             while time.monotonic() < end:
                 time.sleep(min(1.0, left))
@@ -135,8 +139,7 @@ class RunLock:
             try:
                 if _read(self._path) not in ({}, self._own):
                     # This machine stood still for so long that another one went on with the run.
-                    line = f"error: {self._directory} was taken over by another process"
-                    print(line, file=sys.stderr, flush=True)
+                    say(f"error: {self._directory} was taken over by another process")
                     os._exit(1)
                 os.utime(self._path)
             except OSError:

@@ -2,11 +2,9 @@
 
 import contextlib
 import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 import jax
@@ -28,8 +26,10 @@ from purejax_simba.runs.progress import ProgressDisplay, spread
 from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.session_record import SessionRecord
 from purejax_simba.runs.starting import Start
+from purejax_simba.stopping import StopRequest, stop_requests
 from purejax_simba.training import WITHHELD, Report
-from purejax_simba.waiting import still
+from purejax_simba.trust import modules
+from purejax_simba.waiting import count_of, still
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8
@@ -83,11 +83,14 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
     directories = [job.directory for job in setup.jobs]
     first_step = start.interactions * config.steps_per_interaction
     with (
-        SessionRecord(directories, num_runs, first_step) as record,
+        SessionRecord(
+            directories, num_runs, first_step, config.matmul_precision, modules(config)
+        ) as record,
         processes.clear_errors(spans_processes(config.devices_per_run)),
         envs.clear_errors(),
         clear_memory_errors(setup.compiler.program, num_runs),
         CheckpointWriter(directory / STATE_DIRECTORY, config.checkpoint.keep) as checkpoints,
+        contextlib.ExitStack() as in_order,
     ):
         with contextlib.ExitStack() as closing:
             closing.callback(display.close)
@@ -96,26 +99,25 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
             if start.interactions < setup.end:
                 compile_program(setup, display)
             begin = time.monotonic()
-            with stop_requests() as request:
-                runs = start.begin(setup.compiler, setup.placement, display.say)
-                session = Session(setup, runs, files, checkpoints, record, display)
-                stopped_by = session.run(request)
+            request = in_order.enter_context(stop_requests("the chunk under way"))
+            runs = start.begin(setup.compiler, setup.placement, display.say)
+            session = Session(setup, runs, files, checkpoints, record, display)
+            session.run(request, is_new=start.checkpoint is None)
             seconds = time.monotonic() - begin
             session.complete()
         _save_policies(runs, files)
+        _, stopped_by = _agree(0.0, request)
+        how_far = "trained"
+        if stopped_by and session.interactions < setup.end:
+            how_far = f"stopped after {session.count().strip()} by {stopped_by.name}, trained"
         where = f"results are in {directories[0]}"
         if len(directories) > 1:
             where += f" ... {directories[-1]}"
-        if stopped_by is None:
-            display.say(f"trained in {seconds:.1f} s; {where}")
-            return
-        display.say(
-            f"stopped after {session.count().strip()} by {stopped_by.name}, trained in "
-            f"{seconds:.1f} s; {where}"
-        )
-        if config.interactions_per_checkpoint:
-            display.say(f"to go on: {advice}")
-        raise SystemExit(128 + stopped_by)
+        display.say(f"{how_far} in {seconds:.1f} s; {where}")
+        if stopped_by:
+            if config.interactions_per_checkpoint:
+                display.say(f"to go on: {advice}")
+            raise SystemExit(128 + stopped_by)
 
 
 def compile_program(setup: Setup, display: ProgressDisplay) -> None:
@@ -123,10 +125,10 @@ def compile_program(setup: Setup, display: ProgressDisplay) -> None:
     placement, task = setup.placement, setup.config.task
     of_several = f" of {len(setup.jobs)} configurations" if len(setup.jobs) > 1 else ""
     is_known = setup.compiler.has_compiled(placement)
+    devices = count_of(placement.mesh.size, f"{jax.default_backend()} device")
     display.say(
-        f"{task}: {placement.count} runs{of_several} on {placement.mesh.size} "
-        f"{jax.default_backend()} device(s), {setup.memory / GIB:.2f} GiB; "
-        + ("compiled before" if is_known else "compiling ...")
+        f"{task}: {count_of(placement.count, 'run')}{of_several} on {devices}, "
+        f"{setup.memory / GIB:.2f} GiB; {setup.compiler.expectation(placement)}"
     )
     if missing := not_in_recipe(setup.config):
         display.say(missing)
@@ -143,45 +145,6 @@ def _save_policies(runs: Runs, files: Sequence[JobFiles]) -> None:
     policy = Policy(actor, moments, jax.device_get(runs.placement.inputs.hyperparameters))
     for each in files:
         each.finish(policy)
-
-
-class StopRequest:
-    """Which signal asked to stop, if any has.
-
-    Attributes:
-      signal: None until then.
-    """
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-
-
-@contextlib.contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Turns the first SIGINT (Ctrl-C) or SIGTERM into a request; the second acts as usual.
-
-    Outside the main thread, where Python takes no signals, nothing is ever requested.
-    """
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    def note(number: int, _: FrameType | None) -> None:
-        request.signal = signal.Signals(number)
-        restore()
-
-    for number in usual:
-        signal.signal(number, note)
-    try:
-        yield request
-    finally:
-        restore()
 
 
 class Session:
@@ -206,13 +169,13 @@ class Session:
         self.runs, self.files, self.checkpoints = runs, files, checkpoints
         self.record, self.display = record, display
         self.interactions = int(runs.counters.interactions)
-        self._has_reported_withheld = False
+        self._has_reported_withheld = self._has_saved = False
 
-    def run(self, request: StopRequest) -> signal.Signals | None:
-        """Trains to the end, or until a signal, which is returned."""
+    def run(self, request: StopRequest, is_new: bool) -> None:
+        """Trains to the end, or until a signal; what is new is evaluated before."""
         chunk, updates = FIRST_CHUNK, self._updates()
         self.record.training_begins(updates)
-        if not self.interactions:
+        if is_new:
             self._evaluate()
         _, stopped_by = _agree(0.0, request)
         while self.interactions < self.end and stopped_by is None:
@@ -233,7 +196,8 @@ class Session:
             chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
             if self.interactions == self._first_update():
                 chunk = FIRST_CHUNK  # with updates an interaction takes far longer
-        return stopped_by
+        if stopped_by and not self._has_saved and self.config.interactions_per_checkpoint:
+            self._save()
 
     @still("writing the results", processes.say)
     def complete(self) -> None:
@@ -274,6 +238,7 @@ class Session:
 
     @still("writing a checkpoint", processes.say)
     def _save(self) -> None:
+        self._has_saved = True
         with_replay = self.config.checkpoint.replay
         snapshot = self.runs.snapshot(with_replay)
         if not processes.is_first():
@@ -331,10 +296,11 @@ class Session:
         most = int(np.max(diagnostics.get(WITHHELD, 0)))
         if most and not self._has_reported_withheld:
             self._has_reported_withheld = True
+            interval = self.config.replay.truncation_interval
             self.display.say(
-                f"{most:,} transitions of a seed are in the replay and are not drawn: episodes are "
-                f"truncated more often than every {self.config.replay.truncation_interval} steps; "
-                "give a smaller --replay.truncation-interval"
+                f"{count_of(most, 'transition')} of a seed are in the replay and are not drawn: "
+                f"episodes are truncated more often than every {interval} steps; give a smaller "
+                "--replay.truncation-interval"
             )
 
 

@@ -22,6 +22,8 @@ import jax
 from purejax_simba.errors import WriteError
 from purejax_simba.files import read_json, write_json
 from purejax_simba.runs import processes
+from purejax_simba.trust import Module, Modules
+from purejax_simba.waiting import count_of
 
 RECORD_FILE = "run.json"
 _PACKAGES = ("purejax_simba", "jax", "jaxlib", "numpy", "mujoco", "mujoco-mjx", "gymnax", "brax")
@@ -36,8 +38,10 @@ class Session(TypedDict, total=False):
     updated: str
     status: str
     versions: dict[str, str]
+    modules: dict[str, Module]
     machine: str
     devices: str
+    matmul_precision: str
     runs_together: int
     startup_seconds: float
     first_env_step: int
@@ -52,13 +56,22 @@ class SessionRecord:
     As a context it notes how the session ended. Of several processes only the first writes.
     """
 
-    def __init__(self, directories: Sequence[Path], runs: int, env_step: int):
+    def __init__(
+        self,
+        directories: Sequence[Path],
+        runs: int,
+        env_step: int,
+        precision: str,
+        modules: Modules | None = None,
+    ):
         """Begins a session.
 
         Args:
           directories: of the runs.
           runs: seeds of all configurations that train together.
           env_step: environment steps that each had taken before.
+          precision: of the matrix products of networks.
+          modules: that register what they train, if these are not our own.
 
         Raises:
           WriteError: if it cannot be written.
@@ -75,8 +88,10 @@ class SessionRecord:
             "updated": now,
             "status": RUNNING,
             "versions": _versions(),
+            "modules": modules or {},
             "machine": _machine(),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "matmul_precision": precision,
             "runs_together": runs,
             "startup_seconds": 0.0,
             "first_env_step": env_step,
@@ -177,7 +192,8 @@ def _git(*words: str) -> str:
 
 
 def _machine() -> str:
-    return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    cores = count_of(os.cpu_count() or 1, "core")
+    return f"{_processor()}, {cores}, {platform.system()} {platform.machine()}"
 
 
 def _processor() -> str:

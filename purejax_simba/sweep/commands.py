@@ -22,8 +22,8 @@ from purejax_simba.sweep.halving import rungs_of
 from purejax_simba.sweep.options import LauncherOptions, slurm_parameters
 from purejax_simba.sweep.plots import draw_plots
 from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, short, write_results
-from purejax_simba.sweep.running import Launcher, SweepError, count_of, run_sweep
-from purejax_simba.waiting import say, still
+from purejax_simba.sweep.running import Launcher, SweepError, run_sweep
+from purejax_simba.waiting import count_of, say, still
 
 _NO_LIMIT = 1_000_000
 
@@ -115,7 +115,7 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
         # Values of static axes, but for those left to the agent or the task.
         values = each.trials[0].values.items()
         static = "".join(f", {n}={v}" for n, v in values if n not in traced and v is not None)
-        samples = f"{sweep.samples} samples in batches of " if sweep.is_adaptive else ""
+        samples = f"{count_of(sweep.samples, 'sample')} in batches of " if sweep.is_adaptive else ""
         fitting = "any number of runs fits" if fit == _NO_LIMIT else f"{fit:,} fit at a time"
         turns = f", the {seeds} seeds of a configuration take turns" if 0 < fit < seeds else ""
         parts = f", in {len(divided)} parts" if len(divided) > 1 else ""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,8 +46,8 @@ def resolve_all(configs: Sequence[Config]) -> list[Config]:
     """
     resolved = []
     key, environment = None, None
-    for config in map(with_recipe, map(fill_in, configs)):
-        wanted = _environment_options(config)
+    for config in map(fill_in, configs):
+        wanted = _environment_options(with_recipe(config))
         if environment is None or wanted != key:
             key, environment = wanted, make_environment(config)
         resolved.append(resolve(config, environment))
@@ -142,13 +143,12 @@ def parts_of(group: Group) -> list[list[Job]]:
 
 def _divide_once(group: Group) -> list[list[tuple[int, int, int]]]:
     path = group.directory / _PARTS_FILE
-    if path.exists():
+    if os.path.lexists(path):
         parts = read_json(path, list[list[tuple[int, int, int]]])
         _check_parts(path, parts, group)
         return parts
     fit = runs_that_fit(make_program(group.config), group.runs)
     parts = divide(group, fit)
-    group.directory.mkdir(parents=True, exist_ok=True)
     write_json(path, parts)
     return parts
 

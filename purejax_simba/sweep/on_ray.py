@@ -20,11 +20,10 @@ os.environ.setdefault("RAY_COLOR_PREFIX", str(int(sys.stderr.isatty())))
 import ray
 
 from purejax_simba.config import ConfigError
-from purejax_simba.runs.session import stop_requests
+from purejax_simba.stopping import stop_requests
 from purejax_simba.sweep.launching import work
 from purejax_simba.sweep.options import LauncherOptions
 from purejax_simba.sweep.running import Assignment
-from purejax_simba.waiting import say
 
 # Nodes that may die of one group, before there is more wrong with it than its nodes.
 _MOST_DEATHS = 10
@@ -44,7 +43,8 @@ def launch(
       ConfigError: if there is no cluster, or no node has room for a task.
       SystemExit: after a signal, when the tasks have written their checkpoints.
     """
-    with _cluster(options.ray_address), stop_requests() as request:
+    after = "the tasks have written their checkpoints"
+    with _cluster(options.ray_address), stop_requests(after) as request:
         resources = _resources(options)
         # A process for each: JAX chooses its devices once.
         task = ray.remote(max_calls=1, max_retries=_MOST_DEATHS, **resources)(work)
@@ -55,7 +55,6 @@ def launch(
             for done in ray.wait([*waiting], timeout=1.0)[0]:
                 yield waiting.pop(done), _outcome(done)
             if request.signal is not None:
-                say("stopping the tasks, which write their checkpoints; the same command goes on")
                 for left in waiting:
                     ray.cancel(left)
                 ray.wait([*waiting], num_returns=len(waiting) or 1, timeout=_SECONDS_TO_STOP)

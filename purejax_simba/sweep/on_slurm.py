@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -15,8 +14,8 @@ from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import FailedJobError
 
 from purejax_simba.config import ConfigError
-from purejax_simba.files import make_directory, read_json, write_json
-from purejax_simba.runs.session import stop_requests
+from purejax_simba.files import read_json, write_json
+from purejax_simba.stopping import stop_requests
 from purejax_simba.sweep.launching import work
 from purejax_simba.sweep.options import LauncherOptions, slurm_parameters
 from purejax_simba.sweep.running import Assignment
@@ -63,7 +62,7 @@ def launch(
       ConfigError: if SLURM refuses the jobs.
       SystemExit: after a signal; the jobs go on.
     """
-    with stop_requests() as request:
+    with stop_requests("a last look at the jobs") as request:
         waiting = submit(options, assignments)
         while waiting:
             for job in [job for job in waiting if job.done()]:
@@ -73,7 +72,7 @@ def launch(
                 names = " ".join(job.job_id for job in waiting)
                 say(f"jobs {names} go on: scancel {names} ends them, the same command waits again")
                 raise SystemExit(128 + request.signal)
-            time.sleep(1.0)
+            request.wait(1.0)
 
 
 def submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> dict[Any, Assignment]:
@@ -111,7 +110,6 @@ def submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> dict[
     except FailedJobError as error:
         raise ConfigError(f"sbatch refuses the jobs: {' '.join(str(error).split())}") from error
     for job, each in zip(submitted, new, strict=True):
-        make_directory(each.group.directory)
         write_json(each.group.directory / _JOB_FILE, job.job_id)
         jobs[job] = each
     for job, each in jobs.items():

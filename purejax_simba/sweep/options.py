@@ -3,7 +3,7 @@
 import dataclasses
 import runpy
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -12,11 +12,21 @@ import tyro
 import yaml
 
 import envs
+from purejax_simba import trust
+from purejax_simba.agents import registry
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
 from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.errors import shown
 from purejax_simba.files import check_parts, read_bytes, reading
-from purejax_simba.names import all_settings, dotted, find_name, flatten, near, replace_values
+from purejax_simba.names import (
+    all_settings,
+    dotted,
+    find_name,
+    flatten,
+    near,
+    plain_name,
+    replace_values,
+)
 from purejax_simba.settings import declarations, setting
 from purejax_simba.sweep.axes import Axis, Kind, Sampler, check_varies, parse_axis
 from purejax_simba.sweep.definition import Sweep
@@ -191,7 +201,7 @@ def _complete(
     )
 
 
-def read_file(path: Path) -> SweepOptions:
+def read_file(path: Path, given: Mapping[str, Any] | None = None) -> SweepOptions:
     """Reads a file: `config` (values by name, nested or dotted), and the names of options.
 
     Axes are mappings, `grid: {agent.learning_rate: [1e-4, 3e-4]}`; a task or several are `task`;
@@ -199,22 +209,47 @@ def read_file(path: Path) -> SweepOptions:
 
     Args:
       path: of YAML; or of Python that defines `sweep`, such a mapping or a function returning one.
+      given: what the user says in place of it about the code to run, see `trust.check`.
 
     Raises:
-      ConfigError: if there is none, or something in it is unknown.
+      ConfigError: if there is none, or something in it is unknown, or YAML names code that is not
+        here.
     """
+    is_code = path.suffix == ".py"
     with reading(path, yaml.YAMLError, advice="give a file of YAML, or of Python"):
         text = read_bytes(path).decode()
-        content = None if path.suffix == ".py" else yaml.load(text, _Loader)
+        content = None if is_code else yaml.load(text, _Loader)
         check_parts(content)
-    if path.suffix == ".py":
+    if is_code:
         content = _run_python(path)
     if not isinstance(content, dict):
         raise ConfigError(f"--file {path} is no mapping: write `config:`, `task:`, `grid:` ...")
+    for agent in _agents(content):
+        if is_code:
+            registry.load(agent)
+        else:
+            trust.check({"agent.name": agent}, path, given)
     try:
-        return _read(content)
+        options = _read(content)
     except ConfigError as error:
         raise ConfigError(f"--file {path}: {error}") from error
+    if not is_code:
+        config = options.config
+        named = {"host_python": config.host_python, "loggers": config.loggers}
+        tasks = () if given and "task" in given else config.task
+        for task in tasks or ("",):
+            trust.check(named | {"task": task}, path, given)
+    return options
+
+
+def _agents(content: dict[Any, Any]) -> Iterator[str]:
+    """The agents that the content of a file names."""
+    groups = [content.get(key) for key in ("config", "grid")]
+    groups += _list(content.get("configurations"))
+    for group in groups:
+        for name, value in dotted(group).items() if isinstance(group, dict) else ():
+            if plain_name(name) == "agent.name":
+                yield from (agent for agent in _list(value) if isinstance(agent, str))
 
 
 class _Loader(yaml.SafeLoader):

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from purejax_simba import drawing
-from purejax_simba.files import make_directory
 from purejax_simba.sweep.axes import Axis, are_numbers
 from purejax_simba.sweep.results import Results, Row
 
@@ -23,7 +22,6 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
     """
     pyplot = drawing.pyplot()
     place = directory / PLOTS_DIRECTORY
-    make_directory(place)
     paths = []
     for axis in results.axes:
         figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
@@ -47,8 +45,8 @@ def _draw(axes: Any, axis: Axis, results: Results) -> None:
             axes.set_xticks(distinct, [f"{value:g}" for value in distinct])
             axes.set_xticks([], minor=True)
     else:
-        labels = list(dict.fromkeys(str(value) for value in values.values()))
-        positions = {name: labels.index(str(value)) for name, value in values.items()}
+        labels = list(dict.fromkeys(drawing.plain(value) for value in values.values()))
+        positions = {n: labels.index(drawing.plain(value)) for n, value in values.items()}
         slanted = {"rotation": 30, "ha": "right"} if sum(map(len, labels)) > _MOST_LETTERS else {}
         axes.set_xticks(range(len(labels)), labels, **slanted)
     if len(results.tasks) > 1:
@@ -57,7 +55,8 @@ def _draw(axes: Any, axis: Axis, results: Results) -> None:
         axes.invert_yaxis()
     else:
         _draw_returns(axes, rows, positions)
-        axes.set(ylabel="return, interquartile mean and 95% interval", title=results.tasks[0])
+        axes.set(ylabel="return, interquartile mean and 95% interval")
+        axes.set(title=drawing.plain(results.tasks[0]))
     axes.set(xlabel=axis.name)
     axes.grid(alpha=0.3)
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from purejax_simba.config import Config
-from purejax_simba.defaults import with_agent_defaults
+from purejax_simba.config import Config, known
+from purejax_simba.defaults import with_agent_defaults, with_schedule
 
 PresetName = Literal["design-study", "parameter-scaling", "utd-scaling", "resets"]
 Variants = dict[str, dict[str, Any]]
@@ -55,9 +55,12 @@ def _resets(config: Config) -> Variants:
     A fifth of a million env steps is the interval of arXiv 2205.07802.
     """
 
+    run = with_schedule(config)
+    interval = known(run.evaluation_interval)
+
     def every(parts: int) -> dict[str, Any]:
-        evaluations = config.total_env_steps // config.evaluation_interval
-        steps = {evaluations * i // parts * config.evaluation_interval for i in range(1, parts)}
+        evaluations = known(run.total_env_steps) // interval
+        steps = {evaluations * i // parts * interval for i in range(1, parts)}
         return {"agent.reset_env_steps": tuple(sorted(steps - {0}))}
 
     variants: Variants = {}

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 
+from purejax_simba import trust
 from purejax_simba.aggregates import bootstrap_interval, interquartile_mean
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.errors import shown
-from purejax_simba.files import make_directory, reading, write_json, write_text
+from purejax_simba.files import check_output, reading, write_json, write_text
 from purejax_simba.names import all_settings, flatten, from_nested, replace_values
 from purejax_simba.runs.result_files import CONFIG_FILE, read_config, read_diverged, read_returns
 from purejax_simba.sweep.axes import Axis, Kind, parse_axis
@@ -141,9 +142,12 @@ def read_results(directory: Path) -> Results:
     Raises:
       ConfigError: if there is none, or it has nothing that was evaluated.
     """
-    description = read_description(directory)
+    description, file = read_description(directory), directory / DEFINITION_FILE
     tasks = tuple(description["task"])
-    with reading(directory / DEFINITION_FILE):
+    with reading(file):
+        code = trust.said(description["config"])
+    trust.check(code, file, trust.NOT_RUN)
+    with reading(file):
         all_settings()["task"].check("task", tasks)
         axes = tuple(_read_axis(text) for text in description["axes"])
         config = from_nested(description["config"])
@@ -169,7 +173,7 @@ def _read_rows(
         run = place / task
         try:
             score = score_of(run) if os.path.lexists(run / CONFIG_FILE) else None
-            known = flatten(read_config(run)) if score is not None else {}
+            known = flatten(read_config(run, trust.NOT_RUN)) if score is not None else {}
         except ConfigError as error:
             left_out.append(str(error))
             continue
@@ -199,7 +203,7 @@ def write_results(results: Results, directory: Path) -> None:
     Raises:
       ConfigError, WriteError: if they cannot be written.
     """
-    make_directory(directory)
+    check_output(directory / TABLE_FILE)
     write_text(directory / TABLE_FILE, _table(results))
     write_json(directory / BEST_FILE, dataclasses.asdict(results.best_config()))
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,14 +14,14 @@ import envs
 from purejax_simba import loggers
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError, WriteError
-from purejax_simba.files import make_directory, write_json, write_text
+from purejax_simba.files import check_output, write_json, write_text
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY
 from purejax_simba.runs.compiling import Compiler, make_program
 from purejax_simba.runs.devices import make_mesh
 from purejax_simba.runs.experiment import Survivors, run_together
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.result_files import CONFIG_FILE, check_links, run_directory
+from purejax_simba.runs.result_files import check_links, holds_results, run_directory
 from purejax_simba.runs.run_lock import RunLock
 from purejax_simba.runs.session import AllDivergedError
 from purejax_simba.sweep.definition import (
@@ -34,6 +35,7 @@ from purejax_simba.sweep.grouping import Group, make_groups, parts_of, resolved
 from purejax_simba.sweep.halving import Halving, rungs_of
 from purejax_simba.sweep.results import score_of
 from purejax_simba.sweep.study import Sample, Study, batch_directory, open_storage
+from purejax_simba.waiting import count_of
 
 _FINISHED = "finished"
 _say = processes.say
@@ -153,7 +155,7 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> None:
     """
     if sweep.storage is not None:
         open_storage(sweep)
-    if (sweep.directory / DEFINITION_FILE).exists():
+    if os.path.lexists(sweep.directory / DEFINITION_FILE):
         before = read_description(sweep.directory)
         check_same(sweep, before, str(sweep.directory), "--experiment or --output")
         check_links(sweep.directory)
@@ -166,12 +168,12 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> None:
 def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
     for trial in itertools.chain.from_iterable(group.trials for group in groups):
         directory = run_directory(trial.config)
-        if (directory / CONFIG_FILE).exists():
+        if holds_results(directory, trial.config):
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
             )
-    make_directory(sweep.directory)
+    check_output(sweep.directory / DEFINITION_FILE)
     write_json(sweep.directory / DEFINITION_FILE, sweep.description())
 
 
@@ -209,7 +211,7 @@ def _batches(assignment: Assignment) -> Iterator[tuple[Group, str]]:
         directory = batch_directory(group.directory, number)
         batch = group._replace(trials=resolved(trials), directory=directory)
         count, last = count_of(len(samples), "configuration"), samples[-1].number
-        yield batch, f", batch {number}: {count}, {last + 1} of {sweep.samples} samples"
+        yield batch, f", batch {number}: {count}, {last + 1} of {count_of(sweep.samples, 'sample')}"
         processes.first_does(functools.partial(_tell, study, samples, batch.trials))
 
 
@@ -280,7 +282,6 @@ def _is_finished(directory: Path) -> bool:
 
 def _mark_finished(directory: Path) -> None:
     if processes.is_first():
-        directory.mkdir(parents=True, exist_ok=True)
         write_text(directory / _FINISHED, "")
 
 
@@ -288,8 +289,3 @@ def _remove_checkpoints(directory: Path) -> None:
     if processes.is_first():
         for checkpoints in list(directory.rglob(STATE_DIRECTORY.parts[0])):
             shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def count_of(number: int, thing: str) -> str:
-    """`3 runs`, `1 run`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejax_simba.config import ConfigError
-from purejax_simba.files import checked, make_directory, read_json, write_json
+from purejax_simba.files import checked, read_json, write_json
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Description, Sweep, check_same
 from purejax_simba.sweep.results import Score
@@ -167,7 +167,6 @@ class Study:
             if not file.exists():
                 samples = [self._suggest(trial) for trial in self._ask()]
                 if samples:
-                    make_directory(file.parent)
                     write_json(file, samples)
                 return samples
             known = {trial.number: trial.params for trial in self._study.get_trials(deepcopy=False)}

@@ -33,12 +33,6 @@ def command(monkeypatch, capsys):
     return in_process.runner("train.py", train.main, monkeypatch, capsys)
 
 
-@pytest.fixture
-def no_compilation(monkeypatch):
-    """Fails where compilation would begin."""
-    in_process.refuse_compilation(monkeypatch)
-
-
 def _is_one_line_of_advice(error: str, *parts: str) -> None:
     *before, line = error.splitlines()
     assert all(word.endswith(" ...") for word in before)  # what is begun
@@ -46,88 +40,6 @@ def _is_one_line_of_advice(error: str, *parts: str) -> None:
     assert error.endswith("\n")
     for part in parts:
         assert part in error
-
-
-BAD = {
-    "--task dmc/cheeta-run": ["unknown task 'dmc/cheeta-run'", "did you mean dmc/cheetah-run"],
-    "--task nothing-like-it": ["unknown task", "envs.tasks()"],
-    "--physics havok": ["dmc/cheetah-run has no physics 'havok'", "choose from auto, mujoco, mjx"],
-    f"--task {TASK} --physics mjx": ["brings its own physics"],
-    "--num-seeds 0": ["--num-seeds is 0", "above 0"],
-    "--seed -1": ["--seed is -1", "0 to 4294967295"],
-    "--seed 4294967293": ["--seed is 4294967293", "with the 3 that follow it"],
-    "--seed 4294967290 --num-seeds 8": ["--seed is 4294967290", "with the 7 that follow"],
-    "--replay.batch-size 300 --replay.capacity 200": ["--replay.batch-size 300", "larger"],
-    "--update-to-data-ratio 0": ["--update-to-data-ratio is 0.0", "above 0"],
-    "--update-to-data-ratio -1": ["--update-to-data-ratio is -1.0", "above 0"],
-    "--update-to-data-ratio inf": ["--update-to-data-ratio is inf", "finite"],
-    "--update-to-data-ratio 0.00001": ["--update-to-data-ratio is 1e-05", "at least 0.0001"],
-    "--episode-length 4 --replay.n-step 3": ["2 interactions", "--replay.n-step 3", "smaller"],
-    "--total-env-steps 5000 --evaluation-interval 1501": ["--evaluation-interval 1501", "1500"],
-    "--total-env-steps 5000 --evaluation-interval 2000": ["--total-env-steps 5000", "4000"],
-    "--total-env-steps 4000 --evaluation-interval 2000": ["--learning-starts 5000", "2000"],
-    "--learning-starts 300 --replay.capacity 256": ["--learning-starts 300", "never come"],
-    "--replay.capacity 1000000 --num-environments 3": ["no multiple of --num-environments 3"],
-    "--replay.priority-exponent 0.5": ["--replay.priority-exponent 0.5", "--replay.prioritized"],
-    "--replay.prioritized --replay.importance-exponent 1.5": ["exponent is 1.5", "[0, 1]"],
-    "--replay.prioritized --devices-per-run 2": ["--replay.prioritized is for runs on one device"],
-    "--discount 1.0": ["--discount is 1.0", "[0, 1)"],
-    "--agent.tau 0": ["--agent.tau is 0.0", "(0, 1]"],
-    "--agent.reset-env-steps 0": ["--agent.reset-env-steps is 0", "1 or more"],
-    "--agent.num-bins 1": ["--agent.num-bins is 1", "2 or more"],
-    "--loggers tensorbored": ["no logger 'tensorbored'", "tensorboard, wandb"],
-    "--action-repeat 0": ["action_repeat is 0", "1 or more"],
-    "--episode-length 0": ["episode_length is 0", "1 or more"],
-}
-
-
-@pytest.mark.parametrize("arguments", BAD)
-def test_what_cannot_work_is_refused_in_one_line(command, no_compilation, tmp_path, arguments):
-    status, out, error = command(*arguments.split(), "--output", str(tmp_path))
-    assert (status, out) == (2, "")
-    _is_one_line_of_advice(error, *BAD[arguments])
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_output_that_cannot_be_written_is_refused(command, no_compilation, tmp_path):
-    obstacle = tmp_path / "file"
-    obstacle.write_text("")
-    status, _, error = command(*TINY, "--output", str(obstacle))
-    assert status == 2
-    _is_one_line_of_advice(error, f"cannot write to {obstacle}", "give another --output")
-
-
-def test_an_output_without_permission_is_refused(command, no_compilation, tmp_path, monkeypatch):
-    def deny(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    for name in ("exists", "mkdir"):
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, name, deny)
-            status, _, error = command(*TINY, "--output", str(tmp_path))
-        assert status == 2
-        _is_one_line_of_advice(error, "cannot write to", "Permission denied", "another --output")
-
-
-def test_a_directory_that_holds_a_run_is_refused(command, no_compilation, tmp_path):
-    directory = tmp_path / "tiny" / TASK
-    directory.mkdir(parents=True)
-    (directory / "metrics.csv").write_text("precious")
-    status, _, error = command(*TINY, "--output", str(tmp_path))
-    assert status == 2
-    _is_one_line_of_advice(error, "already holds a run", "another --output or --experiment")
-    assert (directory / "metrics.csv").read_text() == "precious"
-
-
-@pytest.mark.parametrize(
-    ("file", "text"), [(None, ""), ("config.json", "not json"), ("config.json", '{"tusk": 1}')]
-)
-def test_evaluating_what_is_no_run_is_refused(command, tmp_path, file, text):
-    if file is not None:
-        (tmp_path / file).write_text(text)
-    status, _, error = command("--evaluate", str(tmp_path))
-    assert status == 2
-    _is_one_line_of_advice(error, str(tmp_path))
 
 
 def test_a_device_without_memory_says_how_many_runs_fit(command, tmp_path, monkeypatch):
@@ -259,35 +171,3 @@ def test_a_stopped_run_keeps_what_it_did(command, tmp_path, monkeypatch, number)
     status, out, error = command("--evaluate", str(directory))
     assert status == 0, error
     assert out.count("return") == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "advice"),
-    [
-        ("--agent.tau 0.01", "--agent.tau was 0.005 and is 0.01"),
-        ("--total-env-steps 100", "give as many or more"),
-        ("--total-env-steps 250", "--total-env-steps 250 is no multiple of 100"),
-    ],
-)
-def test_a_run_is_not_resumed_as_another(finished, command, no_compilation, arguments, advice):
-    directory, _ = finished
-    before = (directory / "config.json").read_text()
-    status, _, error = command("--resume", str(directory), *arguments.split())
-    assert status == 2
-    _is_one_line_of_advice(error, advice)
-    assert (directory / "config.json").read_text() == before
-
-
-def test_resuming_what_is_no_run_is_refused(command, no_compilation, tmp_path):
-    status, _, error = command("--resume", str(tmp_path))
-    assert status == 2
-    _is_one_line_of_advice(error, f"{tmp_path} holds no run")
-
-
-def test_a_second_run_into_the_directory_is_refused(finished, command, no_compilation):
-    directory, _ = finished
-    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
-    status, _, error = command(*TINY, "--output", str(directory.parents[2]))
-    assert status == 2
-    _is_one_line_of_advice(error, "already holds a run")
-    assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before

@@ -23,7 +23,6 @@ ROOM = "error: why: make room there, then do it again\n"
         (SweepError("why"), 1, "error: why\n"),
         (WriteError("why"), 1, ROOM),
         (CheckpointError("why"), 1, ROOM),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
         (None, 0, ""),
     ],
 )

@@ -119,6 +119,18 @@ def test_what_takes_long_says_so_again_and_again(monkeypatch):
     assert len(said) == count
 
 
+def test_what_takes_long_says_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(waiting, "SECONDS", 0.05)
+    said: list[str] = []
+    with waiting.still("playing", said.append) as note:
+        assert waiting.doing() == "playing"
+        note("2 of 4 seeds")
+        while not said:
+            time.sleep(0.01)
+    assert said[0] == "still playing, 0 s so far: 2 of 4 seeds"
+    assert waiting.doing() == ""
+
+
 def test_what_is_fast_says_nothing(capsys):
     with waiting.still("compiling"):
         pass

@@ -1,6 +1,7 @@
 """Datasets in both formats: the same batches from each, and advice on what cannot be read."""
 
 import dataclasses
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -419,3 +420,22 @@ def test_nothing_is_overwritten(tmp_path):
     minari_format.write(minari_format.check_new("minari/mine"), _dataset(), "a test")
     with pytest.raises(ConfigError, match="exists already"):
         minari_format.check_new("minari/mine")
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ({"task": 3}, "task is 3: a word is needed"),
+        ({"action_repeat": "two"}, "action_repeat is 'two'"),
+        ({"expert_return": [1.0]}, "expert_return is [1.0]"),
+        ([1, 2], "it is [1, 2]: names with values is needed"),
+        (None, "it is None: names with values is needed"),
+    ],
+)
+def test_what_our_own_datasets_say_of_themselves_has_types(tmp_path, said, line):
+    minari_format.write(minari_format.check_new("minari/mine"), _dataset(), "a test")
+    (path,) = (tmp_path / "minari").rglob("metadata.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"purejax_simba": said}))
+    with pytest.raises(ConfigError) as refused:
+        loading.load("minari/mine-v0")
+    _is_one_line(refused, f"minari/mine-v0 cannot be read ({line}")

@@ -5,13 +5,13 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from dm_control import suite
 from scipy import stats
 
 import envs
 from purejax_simba.report import published
 from tests.helpers import tiny
 from tests.helpers.examples import slow_if_in
+from tests.helpers.originals import need_dm_control
 from tests.returns import returns
 
 # What the published results count as zero: below any return in DeepMind Control, and the mean
@@ -37,6 +37,9 @@ SIGNIFICANCE = 1e-4
 
 def random_returns_of_dm_control(task_id: str) -> np.ndarray:
     """Of a random policy in the original, with the action repeat of the benchmark."""
+    need_dm_control()
+    from dm_control import suite
+
     domain, task = task_id.removeprefix("dmc/").split("-")
     environment = suite.load(domain, task, task_kwargs={"random": 0})
     specification = environment.action_spec()

@@ -24,13 +24,15 @@ def test_the_example_has_at_most_60_lines():
 def test_the_example_trains(tmp_path):
     (tmp_path / "ball.py").write_text(example())
     command(tmp_path, "ball.py")
-    check_learning(tmp_path)
+    run = str(check_learning(tmp_path))
+    render = f"-m envs render ball:mine/ball --policy {run} --output strip.png --steps 2"
+    command(tmp_path, *render.split())
 
 
 @pytest.mark.slow
 @pytest.mark.optimised
 def test_the_commands_take_it_with_its_module(tmp_path):
-    """That its policy is played again, too, where nothing but the run says what it is."""
+    """That its policy is played again, too."""
     (tmp_path / "ball.py").write_text(example())
     options = "--num-seeds 2 --total-env-steps 4000 --evaluation-interval 2000 "
     options += "--learning-starts 500 --agent.learning-rate 1e-3 "
@@ -38,7 +40,8 @@ def test_the_commands_take_it_with_its_module(tmp_path):
     train = str(ROOT / "train.py")
     command(tmp_path, train, "--task", "ball:mine/ball", "--output", "runs", *options.split())
     run = check_learning(tmp_path)
-    assert command(tmp_path, train, "--evaluate", str(run)).count("return") == 2
+    own = ("--task", "ball:mine/ball")
+    assert command(tmp_path, train, "--evaluate", str(run), *own).count("return") == 2
 
 
 def command(directory: Path, *words: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 import envs
 from tests.helpers.examples import mark_others, slow_if_in
+from tests.helpers.originals import need_dm_control
 from tests.parity.command import check_compiled_model, check_shape, check_states, compare
 from tests.parity.reference import Check, Reference
 from tests.parity.report import Report
@@ -34,12 +35,14 @@ def few_samples(monkeypatch):
 
 @pytest.mark.parametrize("task_id", mark_others(pytest.mark.slow, FAST_TASKS, ONE_PER_DOMAIN))
 def test_mujoco_equals_dm_control(task_id):
+    need_dm_control()
     for check in compare(task_id, steps=50, seed=3, physics="mujoco"):
         assert check.passed, f"{check.name}: {check.detail}"
 
 
 @pytest.mark.parametrize("task_id", mark_others(pytest.mark.slow, NO_DOGS, OTHERS))
 def test_other_tasks_equal_dm_control(task_id):
+    need_dm_control()
     environment = envs.make(task_id, "mujoco", action_repeat=1)
     reference = Reference(task_id, seed=3)
     for check in (
@@ -58,6 +61,7 @@ def test_other_tasks_equal_dm_control(task_id):
     ),
 )
 def test_mjx_equals_dm_control(task_id):
+    need_dm_control()
     for check in compare(task_id, steps=100, seed=3, physics="mjx"):
         assert check.passed, f"{check.name}: {check.detail}"
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from dm_control import suite
 
 from envs.physics.mujoco import STATE_SIGNATURE
 
@@ -50,6 +49,8 @@ class Reference:
 
     def __init__(self, task_id: str, seed: int):
         """Loads the task of the same name."""
+        from dm_control import suite  # which not every Python has
+
         domain, task = task_id.removeprefix("dmc/").split("-")
         self.domain = domain
         self.environment = suite.load(domain, task, task_kwargs={"random": seed})

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from purejax_simba.errors import ConfigError
 from purejax_simba.report import __main__ as report
+from purejax_simba.report import figures
 from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import Collection, read
-from purejax_simba.sweep.axes import Axis
-from purejax_simba.sweep.definition import DEFINITION_FILE, Sweep
-from purejax_simba.sweep.results import read_results
-from tests.helpers import damage, stopping
+from tests.helpers import damage
 from tests.helpers.report_runs import write_run
 
 TASK = "dmc/dog-run"
@@ -108,27 +105,30 @@ def test_every_wrong_value_is_said(collection, name, number, line):
     )
 
 
-def test_a_page_figures_and_an_index_are_made_of_what_is_whole(tmp_path, capsys):
+def test_a_page_figures_and_an_index_are_made_of_what_is_whole(tmp_path, monkeypatch, capsys):
     root = tmp_path / "runs"
+    for number in range(max(map(len, VALUES.values()))):
+        directory = _write(root, f"values {number}", ".")
+        for name, values in VALUES.items():
+            (directory / name).write_text([*values, "{}"][min(number, len(values))])
+    hurt = _write(root, "hurt", ".")
     for name, kind in (
         ("config.json", "nested"),
         ("run.json", "a pipe"),
         ("diverged.json", "a list of NaN"),
         ("videos/index.json", "half a letter"),
-        ("metrics.csv", "a loop of links"),
     ):
-        damage.JSON[kind](_write(root, f"hurt {name}", name))
-    for name, values in VALUES.items():
-        for number, text in enumerate(values):
-            _write(root, f"{name} {number}", name).write_text(text)
+        damage.JSON[kind](hurt / name)
+    damage.ANY["a loop of links"](_write(root, "without results", "metrics.csv"))
     whole = _write(root, "whole", "config.json").parent
     (whole / "videos" / "gone.mp4").symlink_to("nowhere")
     (root / "sweep").mkdir()
     damage.JSON["nested"](root / "sweep" / "sweep.json")
     line = write_page([root], tmp_path / "page.html")
-    assert "things left out" in line and "hurt run.json" in (tmp_path / "page.html").read_text()
+    assert "things left out" in line and "without results" in (tmp_path / "page.html").read_text()
     assert report.main(["index", str(root)]) == 0
     assert "whole" in (root / "README.md").read_text()
+    monkeypatch.setattr(figures, "FIGURES", {"learning_curves": figures.learning_curves})
     assert report.main(["figures", str(whole), "--output", str(tmp_path / "figures")]) == 0
     assert len(os.listdir(tmp_path / "figures")) >= 3
     assert "Traceback" not in capsys.readouterr().err
@@ -150,54 +150,3 @@ def test_a_damaged_row_of_results_is_said(tmp_path, kind):
     with path.open("a") as file:
         file.write(f"mine,dog-run,{row}\n")
     assert any(reason in said for said in _said(read([tmp_path]), path))
-
-
-# Sweeps.
-
-RATES = Axis("agent.learning_rate", "grid", (1e-3, 1e-2))
-
-
-def _write_sweep(output: Path) -> Path:
-    config = stopping.config(output, experiment="swept")
-    sweep = Sweep(config, (stopping.CONFIG.task,), (RATES,))
-    for trial in sweep.trials():
-        values = {"agent__learning_rate": trial.values["agent.learning_rate"]}
-        write_run(output, trial.config.experiment, trial.config.task, [1.0, 2.0], **values)
-    (sweep.directory / DEFINITION_FILE).write_text(json.dumps(sweep.description()))
-    return sweep.directory
-
-
-@pytest.mark.parametrize("kind", damage.JSON)
-@pytest.mark.parametrize("name", ["config.json", "diverged.json", "metrics.csv"])
-def test_a_damaged_run_of_a_sweep_is_left_out_of_its_tables(tmp_path, name, kind):
-    if name == "metrics.csv" and kind not in damage.ANY:
-        return
-    directory = _write_sweep(tmp_path)
-    path = directory / "000" / stopping.CONFIG.task / name
-    path.touch()
-    damage.JSON[kind](path)
-    results = read_results(directory)
-    assert [row.name for row in results.rows] == ["001"]
-    (line,) = results.left_out
-    assert str(path) in line and "\n" not in line
-
-
-@pytest.mark.parametrize("kind", [*damage.JSON, "axes", "experiment", "task", "kind"])
-def test_a_damaged_sweep_is_one_line(tmp_path, kind):
-    directory = _write_sweep(tmp_path)
-    path = directory / DEFINITION_FILE
-    known = json.loads(path.read_text())
-    others = {
-        "axes": {"axes": [3]},
-        "kind": {"axes": ["--cake agent.tau=1,2"]},
-        "task": {"task": ["../../x"]},
-        "experiment": {"config": {**known["config"], "experiment": "../../x"}},
-    }
-    if kind in others:
-        path.write_text(json.dumps(known | others[kind]))
-    else:
-        damage.JSON[kind](path)
-    with pytest.raises(ConfigError, match="cannot be read") as refused:
-        read_results(directory)
-    assert str(refused.value).startswith(f"{path} ")
-    assert "\n" not in str(refused.value)

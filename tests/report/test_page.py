@@ -1,9 +1,11 @@
 """The page, the figures, and the commands that make them."""
 
 import base64
+import html
 import importlib.util
 import json
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,8 @@ from purejax_simba.report.reading import read
 from purejax_simba.report.scaling import point
 from purejax_simba.report.style import Look
 from purejax_simba.report.sweeps import importances, scores_of
+from purejax_simba.runs.result_files import draw_curve
+from purejax_simba.stopping import StopRequest
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.results import read_results
@@ -190,27 +194,31 @@ def test_a_sweep_tells_what_matters(tmp_path):
     ]
 
 
-def test_a_watched_page_follows_the_runs(tmp_path, capsys):
+def test_a_watched_page_follows_the_runs(tmp_path, capsys, monkeypatch):
     directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
     output = tmp_path / "mine" / "report.html"  # it is not a reason to write itself anew
     pages = []
 
-    def sleep(seconds: float) -> None:
+    def wait(_: StopRequest, seconds: float) -> None:
         assert seconds == 7.0
         pages.append(output.read_text())
         if len(pages) == 2:
             with (directory / "metrics.csv").open("a") as file:
                 file.write("mine,dog-run,0,avg_return,150000,77777\n")
         if len(pages) == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
-    watch([tmp_path / "mine"], output, 7.0, sleep)
+    monkeypatch.setattr(StopRequest, "wait", wait)
+    with pytest.raises(SystemExit) as ended:
+        watch([tmp_path / "mine"], output, 7.0)
+    assert ended.value.code == 130
     pages.append(output.read_text())
     assert [
         "77777.0" in page[page.index("<header>") : page.index("<script>")] for page in pages
     ] == [False, False, True, True]
     assert ['http-equiv="refresh" content="7"' in page for page in pages] == [True] * 3 + [False]
-    assert capsys.readouterr().out.count("\n") == 3
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 3 and "SIGINT: stopping after a last page" in said.err
 
 
 def test_every_kind_of_figure_is_drawn(tmp_path, monkeypatch, capsys):
@@ -252,30 +260,53 @@ def test_means_that_are_given_are_shown_beside(tmp_path):
     assert labels == ["SimbaV2 (UTD 2), published", "theirs, published", "mine"]
 
 
+def test_what_users_name_is_neither_mathematics_nor_markup(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(charts, "FORMATS", (".svg",))
+    names = [r"$\frac{$", "<i>b</i> $x$"]
+    for name in names:
+        write_run(tmp_path, name, "dmc/dog-run", [500, 600], metrics=NORMS)
+    place = tmp_path / "figures"
+    assert command_line.main(["figures", str(tmp_path), "--output", str(place)]) == 0
+    for figure in ("learning_curves", "aggregate_scores", "norms"):
+        text = (place / f"{figure}.svg").read_text()
+        assert all(f">{html.escape(name)}</text>" in text for name in names)
+    write_page([tmp_path], tmp_path / "report.html")
+    specs = charts_of((tmp_path / "report.html").read_text())
+    shown = [trace.get("name") for trace in specs["curves/dmc/dog-run"]["data"]]
+    assert {html.escape(name) for name in names} <= set(shown)
+    rows = specs["aggregate_scores/mean"]["data"]
+    assert [row["y"] for row in rows] == [[html.escape(name)] for name in names]
+    directory = tmp_path / names[0] / "dmc" / "dog-run"
+    draw_curve(directory, Config(task=f"own/{names[0]}"))
+    assert (directory / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_experiments_have_one_legend_and_rows_of_their_own(tmp_path):
+    for number in range(14):
+        write_run(tmp_path, f"run-{number}", "dmc/dog-run", [100 * number, 100 * number + 9])
+    write_page([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    specs = charts_of(page)
+    assert not specs["curves/dmc/dog-run"]["layout"]["showlegend"]
+    assert "Click on a name" not in page[page.index("<header>") : page.index("<script")]
+    (key,) = re.findall(r'<p class="legend">(.*?)</p>', page)
+    assert re.findall(r"</svg> (run-\d+)</span>", key) == [
+        f"run-{i}" for i in sorted(range(14), key=str)
+    ]
+    # The best with each of the others, and none without its label.
+    pairs = specs["probability_of_improvement/"]
+    assert [row["y"][0] for row in pairs["data"]][:2] == ["run-13 &gt; run-0", "run-13 &gt; run-1"]
+    assert len(pairs["data"]) == 13
+    assert pairs["layout"]["height"] > 13 * 20
+    assert f'style="height: {pairs["layout"]["height"]}px"' in page
+
+
 def test_a_figure_is_vector_and_picture(tmp_path):
     panel = charts.Panel("t", [charts.Series(Look("mine", "#000000"), point(1.0, 2.0, 1.5, 2.5))])
     names = [path.name for path in charts.save(charts.Figure([panel]), tmp_path, "x")]
     assert names == ["x.pdf", "x.svg", "x.png"]
     assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    ("words", "advice"),
-    [
-        (["nowhere"], "nowhere does not exist"),
-        (["figures", "nowhere", "--output", "x"], "nowhere does not exist"),
-        (["index", "."], "no results in"),
-        ([".", "--watch", "--interval", "0"], "--interval is 0.0"),
-    ],
-)
-def test_bad_input_is_one_line(words, advice, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert command_line.main(words) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert advice in error
-    assert error.count("\n") == 1
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """What is read from result files, and the numbers that are made of it."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import read
 from purejax_simba.report.scaling import PUBLISHED, compute_of
 from purejax_simba.report.style import looks
-from tests.helpers.report_runs import write_run
+from tests.helpers.report_runs import SESSION, write_run
 
 HEADLINE = {"simbaV2_utd1": 0.848, "simbaV2_utd2": 0.892, "simbaV2_utd4": 0.899}
 HEADLINE |= {"simbaV2_utd8": 0.911, "simba_utd1": 0.765, "simba_utd2": 0.785}
@@ -439,6 +440,30 @@ def test_the_index_is_written_anew_and_the_rest_stays(tmp_path):
     write_index(tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "- `mine/dmc/dog-run`, `mine/dmc/dog-walk`: `python train.py" in text, "once"
+
+
+def test_the_index_has_what_others_have_too(tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text("scratch/\n")
+    write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
+    write_run(tmp_path / "scratch", "tried", "dmc/dog-run", [100, 200])
+    line = write_index(tmp_path)
+    assert line == f"{tmp_path / 'README.md'}: 1 run, without 1 that git ignores"
+    text = (tmp_path / "README.md").read_text()
+    assert "mine" in text
+    assert "tried" not in text
+
+
+def test_names_are_no_markup_in_the_index(tmp_path):
+    machine = "<img src=x> [a](b) *c*"
+    session = SESSION | {"machine": machine, "command": "python train.py --experiment '`a`|b'"}
+    write_run(tmp_path, "<b>`a`|b", "dmc/dog-run", [100, 200], session=session)
+    write_index(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert r"| `` <b>`a`\|b/dmc/dog-run `` | 100,000 |" in text
+    assert "(%3Cb%3E%60a%60%7Cb/dmc/dog-run/metrics.csv)" in text
+    assert r"&lt;img src=x&gt; \[a\](b) \*c\*" in text
+    assert "- `` <b>`a`|b/dmc/dog-run ``: `` python train.py --experiment '`a`|b' ``\n" in text
 
 
 def test_a_session_of_another_time_does_not_matter(tmp_path):

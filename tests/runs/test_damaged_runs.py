@@ -305,7 +305,7 @@ def test_notes_of_other_runs_are_refused(directory):
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--evaluate", "--video"])
-@pytest.mark.parametrize("name", ["metrics.csv", "checkpoints", "videos", "tensorboard"])
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoints", "videos", "wandb"])
 def test_links_out_of_a_run_lead_nowhere(command, directory, tmp_path, flag, name):
     elsewhere = tmp_path / "elsewhere"
     if (directory / name).exists():
@@ -318,6 +318,14 @@ def test_links_out_of_a_run_lead_nowhere(command, directory, tmp_path, flag, nam
     assert status == 2
     assert f"{directory / name} is a symbolic link out of {directory}" in error
     assert (sorted(elsewhere.rglob("*")), elsewhere.stat().st_size) == before
+
+
+def test_links_that_wandb_makes_to_its_logs_are_no_harm(directory, tmp_path):
+    (directory / "wandb" / "run").mkdir(parents=True)
+    (directory / "wandb" / "run" / "debug-core.log").symlink_to(tmp_path / "home")
+    (directory / "wandb" / "latest-run").symlink_to("run")
+    (directory / "inside").symlink_to("metrics.csv")
+    read_config(directory)
 
 
 @pytest.mark.parametrize("kind", damage.JSON)

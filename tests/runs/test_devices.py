@@ -31,6 +31,20 @@ CONFIG = Config(
 )
 
 
+def test_who_has_no_home_keeps_no_programs(monkeypatch):
+    """A user whom the system does not know, as in containers."""
+    config = mock.Mock(jax_compilation_cache_dir=None)
+    monkeypatch.setattr(devices.jax, "config", config)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    with mock.patch("pwd.getpwuid", side_effect=KeyError):
+        devices.use_compilation_cache()
+    config.update.assert_not_called()
+    devices.use_compilation_cache()
+    name, place = config.update.call_args_list[0].args
+    assert name == "jax_compilation_cache_dir" and "/.cache/purejax_simba/" in place
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["compare_counts", "compare_moves"])
 def test_on_eight_devices(name):

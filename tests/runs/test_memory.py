@@ -27,7 +27,7 @@ def test_what_does_not_fit_is_refused_with_advice(monkeypatch, gib, advice):
     program = make_program(_config(num_seeds=1000))
     with pytest.raises(ConfigError, match=advice) as refused:
         memory.check_memory(program, 1, 1000)
-    assert "1000 seeds need" in str(refused.value)
+    assert "1,000 seeds need" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

@@ -16,14 +16,17 @@ from purejax_simba.config import CheckpointConfig, ConfigError
 from purejax_simba.data.replay import TRUNCATED
 from purejax_simba.defaults import resolve
 from purejax_simba.names import replace_values
-from purejax_simba.runs import compiling, experiment
+from purejax_simba.runs import compiling, experiment, session
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, Checkpoint, named_leaves, read_newest
 from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.result_files import (
+    HEADER,
     METRICS_FILE,
-    copy_metrics,
+    copy_run,
+    create_run_directory,
     read_config,
     read_returns,
+    run_directory,
     write_config,
 )
 from purejax_simba.runs.runs import Snapshot, snapshot_shapes
@@ -244,11 +247,20 @@ def test_some_jobs_of_a_checkpoint_have_their_own_runs_and_sizes():
 
 
 def test_of_the_results_so_far_those_of_the_checkpoint_are_copied(tmp_path):
+    """Also where an interrupted beginning had copied some of them, but never over others."""
     (tmp_path / "old").mkdir()
-    (tmp_path / "new").mkdir()
-    (tmp_path / "old" / METRICS_FILE).write_text("header\nrow\nrow after the checkpoint\n")
-    copy_metrics(tmp_path / "old", tmp_path / "new", len("header\nrow\n"))
-    assert (tmp_path / "new" / METRICS_FILE).read_text() == "header\nrow\n"
+    text = HEADER + b"mine,Pendulum-v1,0,avg_return,60,1.0\n"
+    (tmp_path / "old" / METRICS_FILE).write_bytes(text + b"row after the checkpoint\n")
+    new = resolve(config(tmp_path / "new"))
+    metrics = run_directory(new) / METRICS_FILE
+    for there in (None, b"", text[:30], text):
+        if there is not None:
+            metrics.write_bytes(there)
+        copy_run(tmp_path / "old", new, len(text))
+        assert metrics.read_bytes() == text
+    metrics.write_bytes(text + b"mine,Pendulum-v1,0,avg_return,120,1.0\n")
+    with pytest.raises(ConfigError, match="already holds a run"):
+        copy_run(tmp_path / "old", new, len(text))
 
 
 def test_a_longer_replay_goes_on_with_all_that_the_shorter_one_held():
@@ -296,6 +308,59 @@ def test_what_has_no_checkpoint_cannot_go_on(compiled_once, monkeypatch, tmp_pat
     assert not (directory / STATE_DIRECTORY).exists()
     with pytest.raises(ConfigError, match="nothing to go on from: no checkpoint was written"):
         experiment.resume(directory)
+
+
+@pytest.mark.parametrize(
+    ("left", "changes", "is_begun_anew"),
+    [
+        ({}, {}, True),
+        ({METRICS_FILE: HEADER}, {}, True),
+        ({METRICS_FILE: HEADER[:9], "run.json": b"[]"}, {"num_seeds": 5}, True),
+        ({METRICS_FILE: HEADER, "checkpoints/state/unfinished/a": b""}, {"seed": 5}, True),
+        # The same would come of it again, of another configuration not.
+        ({METRICS_FILE: HEADER + b"m,P,0,avg_return,0,1.0\nm,P,1,avg_re"}, {}, True),
+        ({METRICS_FILE: HEADER + b"m,P,0,avg_return,0,1.0\n"}, {"seed": 5}, False),
+        ({METRICS_FILE: HEADER + b"m,P,0,avg_return,60,1.0\n"}, {}, False),
+        ({METRICS_FILE: b"something else"}, {}, False),
+        ({METRICS_FILE: HEADER, "checkpoints/state/0/notes.json": b""}, {}, False),
+        ({METRICS_FILE: HEADER, "checkpoints/policy/_METADATA": b""}, {}, False),
+        ({"config.json": b"something else"}, {}, False),
+    ],
+)
+def test_only_what_never_began_is_begun_anew(tmp_path, left, changes, is_begun_anew):
+    begun = resolve(config(tmp_path))
+    directory = create_run_directory(begun)
+    for name, text in left.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(text)
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    again = dataclasses.replace(begun, **changes)
+    if is_begun_anew:
+        create_run_directory(again)
+        assert not (directory / METRICS_FILE).exists() and read_config(directory) == again
+    else:
+        with pytest.raises(ConfigError, match="already holds a run"):
+            create_run_directory(again)
+        assert all(path.read_bytes() == text for path, text in before.items())
+
+
+def test_what_is_stopped_before_it_trains_goes_on_from_there(compiled_once, tmp_path, monkeypatch):
+    evaluate = session.Session._evaluate
+
+    def evaluate_and_stop(self) -> None:
+        evaluate(self)
+        if not self.interactions:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(session.Session, "_evaluate", evaluate_and_stop)
+    with pytest.raises(SystemExit):
+        experiment.train(config(tmp_path))
+    directory = run_directory(config(tmp_path))
+    assert read_newest(directory / STATE_DIRECTORY).env_step == 0
+    # Which is not evaluated again.
+    experiment.resume(directory)
+    steps = [[step for step, _ in points] for points in read_returns(directory).values()]
+    assert steps == [list(range(0, STEPS + 1, INTERVAL))] * CONFIG.num_seeds
 
 
 KILLED = """
@@ -367,6 +432,7 @@ if __name__ == "__main__":
 """
 RESUMED = """
 import pathlib, sys
+import logged
 from purejax_simba.runs import experiment
 experiment.resume(next(pathlib.Path(sys.argv[1]).rglob("config.json")).parent)
 """

@@ -101,6 +101,24 @@ def test_who_is_patient_waits_until_the_first_ends(hold, tmp_path):
         assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
 
 
+def test_of_those_who_take_over_at_once_one_has_it(hold, tmp_path):
+    first = hold(tmp_path)
+    first.kill()
+    first.wait()
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    several = [
+        subprocess.Popen(command, text=True, cwd=tiny.ROOT, **streams)  # type: ignore[call-overload]
+        for _ in range(4)
+    ]
+    begun = [each.stdout.readline() for each in several]
+    ended = [each.communicate("") for each in several]
+    assert sorted(begun) == ["", "", "", "held\n"]
+    refused = [error for line, (_, error) in zip(begun, ended, strict=True) if not line]
+    assert all("writes to" in error for error in refused)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_process_number_that_was_given_again_is_another_process(hold, tmp_path):
     hold(tmp_path)
     _pretend(tmp_path, started="1")

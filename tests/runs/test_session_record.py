@@ -7,12 +7,12 @@ from purejax_simba.runs.session_record import RECORD_FILE, SessionRecord, read_s
 
 
 def test_sessions_follow_one_another(tmp_path):
-    with SessionRecord([tmp_path], runs=4, env_step=0) as first:
+    with SessionRecord([tmp_path], 4, 0, "float32") as first:
         first.training_begins(updates=0)
         first.update(env_step=100, updates=40)
         (running,) = read_sessions(tmp_path)
         assert running["status"] == "running"
-    with SessionRecord([tmp_path], runs=4, env_step=100) as second:
+    with SessionRecord([tmp_path], 4, 100, "float32") as second:
         second.training_begins(updates=40)
         second.update(env_step=300, updates=240)
     sessions = read_sessions(tmp_path)
@@ -24,16 +24,16 @@ def test_sessions_follow_one_another(tmp_path):
 
 
 def test_how_a_session_ended_is_noted(tmp_path):
-    with pytest.raises(ValueError), SessionRecord([tmp_path], 1, 0):
+    with pytest.raises(ValueError), SessionRecord([tmp_path], 1, 0, "float32"):
         raise ValueError("no such joint\nand more")
-    with pytest.raises(SystemExit), SessionRecord([tmp_path], 1, 0):
+    with pytest.raises(SystemExit), SessionRecord([tmp_path], 1, 0, "float32"):
         raise SystemExit(130)
     statuses = [session["status"] for session in read_sessions(tmp_path)]
     assert statuses == ["failed: ValueError: no such joint", "stopped"]
 
 
 def test_a_record_that_cannot_be_written_hides_no_error(tmp_path):
-    record = SessionRecord([tmp_path], 1, 0)
+    record = SessionRecord([tmp_path], 1, 0, "float32")
     (tmp_path / RECORD_FILE).unlink()
     (tmp_path / RECORD_FILE).mkdir()
     with pytest.raises(ValueError, match="the reason"), record:

@@ -175,7 +175,7 @@ def test_ctrl_c_stops_the_tasks_of_ray_with_a_checkpoint(start, tmp_path, expect
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, messages
-    assert "stopping the tasks" in messages
+    assert "stopping after the tasks have written their checkpoints" in messages
     assert not (group / LOCK_FILE).exists()
     (session,) = _sessions(tmp_path, group)
     assert session["status"] == "stopped"

@@ -62,11 +62,11 @@ def _small_programs() -> Iterator[list[tuple[int, int]]]:
     programs: list[tuple[int, int]] = []
     compile_program = compiling.compile_program
 
-    def compile_or_find(program, mesh, keys, *arguments):
-        programs.append((program.config.agent.num_bins, len(keys)))
-        key = (program.config.task, len(keys))
+    def compile_or_find(program, mesh, num_runs):
+        programs.append((program.config.agent.num_bins, num_runs))
+        key = (program.config.task, num_runs)
         if key not in _compiled:
-            _compiled[key] = compile_program(program, mesh, keys, *arguments)
+            _compiled[key] = compile_program(program, mesh, num_runs)
         return _compiled[key]
 
     with linear.agents(), mock.patch.object(compiling, "compile_program", compile_or_find):
@@ -131,10 +131,10 @@ def compare_with_single_runs() -> None:
     alone: dict[int, Any] = {}
     compile_program = compiling.compile_program
 
-    def compile_once(program, mesh, keys, *arguments):
-        if len(keys) not in alone:
-            alone[len(keys)] = compile_program(program, mesh, keys, *arguments)
-        return alone[len(keys)]
+    def compile_once(program, mesh, num_runs):
+        if num_runs not in alone:
+            alone[num_runs] = compile_program(program, mesh, num_runs)
+        return alone[num_runs]
 
     distinct = set()
     with mock.patch.object(compiling, "compile_program", compile_once):

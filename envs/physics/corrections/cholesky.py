@@ -7,7 +7,7 @@ several devices for example, each waits for a thread for ever: two are enough on
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -21,7 +21,7 @@ _solve = jax.scipy.linalg.solve
 @contextlib.contextmanager
 def serial_cholesky() -> Iterator[None]:
     """Inside, those of `jax.scipy.linalg` are traced so that a CPU takes matrices one by one."""
-    if not _may_hang or jax.default_backend() != "cpu":
+    if not _may_hang:
         yield
         return
     linalg = jax.scipy.linalg
@@ -33,10 +33,17 @@ def serial_cholesky() -> Iterator[None]:
 
 
 def _serial_cho_factor(a: jax.Array, lower: bool = False, **options: Any) -> tuple[jax.Array, bool]:
-    factor = jax.custom_batching.sequential_vmap(lambda a: _cho_factor(a, lower, **options)[0])
-    return factor(a), lower
+    def factor(a: jax.Array) -> jax.Array:
+        return _cho_factor(a, lower, **options)[0]
+
+    return _serial_on_cpu(factor, a), lower
 
 
 def _serial_solve(a: jax.Array, b: jax.Array, **options: Any) -> jax.Array:
-    solve = functools.partial(_solve, **options)
-    return jax.custom_batching.sequential_vmap(solve)(a, b)
+    return _serial_on_cpu(functools.partial(_solve, **options), a, b)
+
+
+def _serial_on_cpu(function: Callable[..., jax.Array], *matrices: jax.Array) -> jax.Array:
+    """The function of one simulation, by the platform that the program is compiled for."""
+    serial = jax.custom_batching.sequential_vmap(function)
+    return jax.lax.platform_dependent(*matrices, cpu=serial, default=function)

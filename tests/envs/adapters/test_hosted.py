@@ -95,6 +95,12 @@ def test_a_dead_worker_ends_training_in_one_line_and_keeps_the_results(tmp_path)
     assert lengths[:2] == [LIMIT, LIMIT]
 
 
+def test_envpool_says_nothing_of_its_own_boxes(capfd):
+    pytest.importorskip("envpool")
+    envs.make("envpool/Pendulum-v1").unwrapped.close()
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.slow
 def test_envpool_is_that_of_its_own_interface():
     envpool = pytest.importorskip("envpool")

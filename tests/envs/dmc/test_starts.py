@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from dm_control.suite import quadruped as dm_quadruped
 
 import envs
 from envs.dmc.ball_in_cup import BallInCup
 from envs.dmc.humanoid import Humanoid
 from envs.dmc.quadruped import RUN_SPEED, Quadruped
 from envs.task import TaskEnvironment
+from tests.helpers.originals import need_dm_control
 from tests.parity.reference import Reference
 
 ENGINES = ["mujoco", pytest.param("mjx", marks=pytest.mark.slow)]
@@ -59,6 +59,9 @@ def test_nothing_touches_at_the_start(task_id):
 
 
 def test_the_quadruped_is_raised_as_in_the_suite():
+    need_dm_control()
+    from dm_control.suite import quadruped as dm_quadruped
+
     environment = TaskEnvironment(Quadruped(RUN_SPEED), "mujoco")
     physics = Reference("dmc/quadruped-run", seed=0).physics
     qpos, _, _ = jax.jit(jax.vmap(environment.draw))(jax.random.split(jax.random.key(0), 10))

@@ -1,0 +1,11 @@
+"""Which originals of tasks can be compared with."""
+
+import sys
+
+import pytest
+
+
+def need_dm_control() -> None:
+    """Skips a test on the Pythons that dm_control does not install on."""
+    if sys.version_info >= (3, 13):
+        pytest.skip("dm_control can be installed up to Python 3.12 only")

@@ -1,0 +1,77 @@
+"""What is said while a program is compiled."""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from purejax_simba.runs import compiling
+from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.placement import Placement
+from purejax_simba.training import make_program
+from tests.helpers import stopping, tiny
+
+ALARM = """E0101 02:03:04.567890 12 slow_operation_alarm.cc:73] {took}
+********************************
+[Compiling module jit_advance] Very slow compile? If you want to file a bug, run with envvar \
+XLA_FLAGS=--xla_dump_to=/tmp/foo and attach the results.
+********************************
+"""
+WRITES = """
+import os, sys
+from purejax_simba.runs.compiling import without_alarms
+from purejax_simba.waiting import say
+with without_alarms():
+    say("still compiling")
+    for words in sys.argv[1:]: os.write(2, words.encode())
+    say("still compiling")
+os.write(2, sys.argv[1].encode())
+"""
+
+
+def test_alarms_of_slow_compiling_are_dropped_and_nothing_else():
+    needed = "W0101 02:03:04.567890 12 gpu.cc:1] the driver is old\n***\n"
+    alarms = ALARM.format(took=""), needed, ALARM.format(took="The operation took 2m3s\n")
+    words = ["half a line ", needed, *alarms, "E0101 a.cc:1] an error\n", "end\n"]
+    command = [sys.executable, "-c", WRITES, *words]
+    result = subprocess.run(command, cwd=tiny.ROOT, stderr=subprocess.PIPE, text=True)
+    kept = ["half a line ", needed, needed, "E0101 a.cc:1] an error\n", "end\n"]
+    said = "still compiling\n"
+    assert result.stderr == said + "".join(kept) + said + "half a line "
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """Where compiled programs are kept."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_it_is_said_how_long_compiling_takes(cache, monkeypatch):
+    monkeypatch.setattr(compiling, "compile_program", lambda *_: None)
+    program = make_program(stopping.CONFIG)
+    several, one = (
+        Placement.choose(program, [dataclasses.replace(program.config, num_seeds=count)])
+        for count in (3, 1)
+    )
+    compiler = Compiler(program)
+    assert compiler.expectation(several) == "compiling, which may take minutes ..."
+    compiler.compile(several)
+    assert compiler.expectation(several) == "compiled before"
+    for seconds in (75.0, 30.0):  # where JAX has kept it, it is faster
+        compiling._remember_seconds(compiler._name, seconds)
+    line = "compiling again, for another number of runs, which took up to 75 s before ..."
+    assert compiler.expectation(one) == line
+    assert Compiler(program).expectation(one) == "compiling, which took up to 75 s before ..."
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"simba_v2 on gymnax/Pendulum-v1": "x"}', "\0"])
+def test_what_is_remembered_may_be_anything(cache, text):
+    (cache / "seconds.json").write_text(text)
+    program = make_program(stopping.CONFIG)
+    expected = "compiling, which may take minutes ..."
+    assert Compiler(program).expectation(Placement.choose(program)) == expected
