@@ -191,7 +191,9 @@ def test_a_run_says_so_before_it_is_compiled():
         jobs=[None],
         memory=0,
         compiler=SimpleNamespace(
-            has_compiled=lambda _: True, compile=lambda _: said.append("done")
+            expectation=lambda _: "compiled before",
+            has_compiled=lambda _: True,
+            compile=lambda _: said.append("done"),
         ),
         placement=SimpleNamespace(count=1, mesh=SimpleNamespace(size=1)),
     )

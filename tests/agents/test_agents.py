@@ -45,7 +45,10 @@ SMALL = {
 
 def _make(**settings: typing.Any) -> tuple[Agent, HyperParameters]:
     config = Config(
-        action_repeat=1, discount=DISCOUNT, agent=agent_settings(**{**SMALL, **settings})
+        action_repeat=1,
+        discount=DISCOUNT,
+        total_env_steps=1_000_000,
+        agent=agent_settings(**{**SMALL, **settings}),
     )
     config = with_agent_defaults(config)
     return registry.make(OBSERVATION, ACTION, config.agent), hyperparameters(config, ACTION)

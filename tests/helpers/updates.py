@@ -18,7 +18,8 @@ OBSERVATION, ACTION, BATCH = 4, 2, 24
 def make(name: str, **settings: Any) -> tuple[Agent, HyperParameters]:
     """An agent with networks 8 wide and all else its paper's, and its numbers."""
     agent = agent_settings(name, actor_hidden_dim=8, critic_hidden_dim=8, **settings)
-    config = with_agent_defaults(Config(action_repeat=1, discount=0.99, agent=agent))
+    known = {"action_repeat": 1, "discount": 0.99, "total_env_steps": 1_000_000}
+    config = with_agent_defaults(Config(**known, agent=agent))
     # Where it is the action repeat.
     config = dataclasses.replace(config, update_to_data_ratio=config.update_to_data_ratio or 1.0)
     made = registry.make(OBSERVATION, ACTION, config.agent)

@@ -139,7 +139,7 @@ VALUES: list[tuple[str, Any, str]] = [
     ("num_seeds", 0, "--num-seeds is 0"),
     ("discount", "high", "discount is 'high': give a number"),
     ("discount", float("nan"), "--discount is nan"),
-    ("host_time_limit", float("nan"), "--host-time-limit is nan: give a number"),
+    ("host_time_limit", float("nan"), "--host-time-limit is nan: give a finite number"),
     ("bound_returns", 3, "bound_returns is 3: give true or false"),
     ("task", None, "task is None: give a word"),
     ("task", ["dmc/dog-run"], "task is ['dmc/dog-run']: give a word"),

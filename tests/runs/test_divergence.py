@@ -22,6 +22,7 @@ CONFIG = Config(
     num_environments=5,
     total_env_steps=400,
     evaluation_interval=100,
+    num_evaluation_episodes=10,
     experiment="mine",
 )
 

@@ -130,7 +130,7 @@ def test_an_interpreter_that_cannot_do_it_is_refused_in_one_line(tmp_path):
     without = str(tmp_path / "bare" / "bin" / "python")
     for python, advice in {
         "/nowhere/python": "give the path of a Python interpreter",
-        "false": "cannot import numpy and gymnasium (exit status 1)",
+        "false": "is no Python interpreter: give the path of one",
         without: f"No module named 'numpy'): {without} -m pip install numpy gymnasium",
     }.items():
         with pytest.raises(TaskError) as error:
