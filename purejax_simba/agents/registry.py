@@ -51,7 +51,11 @@ def agent_settings(name: str, **given: Any) -> AgentSettings:
 
 
 def load(name: str) -> None:
-    """Imports the module that has the name of an agent, unless the agent is known already."""
+    """Imports the module that has the name of an agent, unless the agent is known already.
+
+    Raises:
+      ConfigError: if the module would end the program.
+    """
     if name in AGENTS or not name.isidentifier():
         return
     try:
@@ -59,6 +63,9 @@ def load(name: str) -> None:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise  # what it imports is missing
+    except SystemExit as error:
+        message = f"--agent.name {name}: importing {name} raised SystemExit: {error}"
+        raise ConfigError(message) from error
 
 
 def _settings_of(name: str) -> type[AgentSettings]:

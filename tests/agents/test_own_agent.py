@@ -44,6 +44,13 @@ def test_what_its_module_lacks_is_said(tmp_path, monkeypatch):
         registry.agent_settings("unfinished_agent")
 
 
+def test_a_module_that_ends_the_program_does_not(tmp_path, monkeypatch):
+    (tmp_path / "leaving.py").write_text("raise SystemExit(7)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="importing leaving raised SystemExit: 7"):
+        registry.load("leaving")
+
+
 def test_a_few_updates_fit_the_values_and_climb_them(ddpg):
     agent, numbers = updates.make("ddpg", learning_rate=1e-2)
     state, batch = updates.start(agent, numbers)
