@@ -14,6 +14,7 @@ if __name__ == "__main__":
     stopping.hear()  # while the rest is imported, too
 
 import argparse
+import contextlib
 import shutil
 import sys
 import textwrap
@@ -98,6 +99,8 @@ def render(arguments: argparse.Namespace) -> None:
     rendering.check_sizes(arguments.width, arguments.height, arguments.steps)
     physics: str = "auto"
     options: dict[str, Any] = {}
+    with contextlib.suppress(envs.TaskError):  # not every task is drawn by MuJoCo
+        rendering.choose_backend()  # before the module of a task imports it
     if envs.spec(arguments.task).physics:
         rendering.choose_backend()
         physics = "mujoco"
