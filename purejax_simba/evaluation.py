@@ -12,6 +12,7 @@ from purejax_simba.agents.agent import Agent, HyperParameters, Params
 from purejax_simba.config import Config, known
 from purejax_simba.data.normalisation import RunningMoments
 from purejax_simba.division import per_device
+from purejax_simba.precision import in_full
 
 
 class EvaluationMetrics(NamedTuple):
@@ -47,6 +48,7 @@ def finite(action: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(action), action, 0.0)
 
 
+@in_full
 def evaluate(
     environment: envs.Environment,
     policy: Callable[[jax.Array, jax.Array], jax.Array],

@@ -107,7 +107,6 @@ class Program(abc.ABC):
     def begin_episodes(self, counters: Counters, state: RunState) -> RunState:
         """Begins new episodes in place of those under way."""
 
-    @in_full
     def evaluate(
         self, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> EvaluationMetrics:

@@ -25,13 +25,8 @@ PLACES = ("../x", "../../x", "a/../../x", "..", ".", "a//b", "a/", "{tmp}/x", "a
 
 @pytest.fixture
 def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command line in this process: command, arguments -> exit status, stdout, stderr."""
-    in_process.refuse_compilation(monkeypatch)
-
-    def run(main: Callable[[], int], *words: str) -> tuple[int, str, str]:
-        return in_process.runner("command", main, monkeypatch, capsys)(*words)
-
-    return run
+    """See `in_process.refused`."""
+    return in_process.refused(monkeypatch, capsys)
 
 
 @pytest.fixture

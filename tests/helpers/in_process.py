@@ -39,6 +39,16 @@ def refuse_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("purejax_simba.runs.compiling.compile_program", fail)
 
 
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[..., tuple[int, str, str]]:
+    """Commands that end before compilation: command, arguments -> exit status, stdout, stderr."""
+    refuse_compilation(monkeypatch)
+
+    def run(main: Callable[[], int], *words: str) -> tuple[int, str, str]:
+        return runner("command", main, monkeypatch, capsys)(*words)
+
+    return run
+
+
 @contextlib.contextmanager
 def forgetting(*modules: str) -> Iterator[None]:
     """Agents and tasks that are registered inside are not known afterwards, nor these modules."""
