@@ -245,7 +245,7 @@ def make(
         that the environment would not reach.
     """
     known = spec(task_id)
-    chosen = _choose_physics(known, physics)
+    chosen = choose_physics(task_id, physics)
     if chosen == "official":
         known = replace(
             spec(known.official),
@@ -299,13 +299,24 @@ def steps_per_episode(environment: Environment) -> int | None:
     return environment.episode_length
 
 
-def _choose_physics(known: TaskSpec, physics: str) -> str | None:
+def choose_physics(task_id: str, physics: str = "auto", platform: str | None = None) -> str | None:
+    """The engine of a task, see `make`; None where it brings its own.
+
+    Args:
+      task_id: of the task.
+      physics: as asked for.
+      platform: of the devices that it is for, `cpu`, `gpu` or `tpu`; default: of those here.
+
+    Raises:
+      TaskError: for an unknown task or physics.
+    """
+    known = spec(task_id)
     if not known.physics:
         if physics != "auto":
             raise TaskError(f"{known.id} brings its own physics: drop physics={physics!r}")
         return None
     if physics == "auto":
-        preferred = "mujoco" if jax.default_backend() == "cpu" else "mjx"
+        preferred = "mujoco" if (platform or jax.default_backend()) == "cpu" else "mjx"
         faithful = [engine for engine in known.physics if engine not in known.simplified]
         return preferred if preferred in faithful else faithful[0]
     if physics not in known.choices():
