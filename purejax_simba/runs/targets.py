@@ -191,7 +191,7 @@ def compile_for(name: str, config: Config, num_runs: int, in_parts: bool = False
     """
     target, config = Target.of(name), fill_in(config)
     task = config.task or DEFAULT_TASK
-    physics = envs.choose_physics(task, config.physics, target.devices[0].platform)
+    physics = envs.choose_physics(task, config.physics, config.worlds, target.devices[0].platform)
     program = make_program(dataclasses.replace(config, physics=physics or config.physics))
     limit = functools.partial(runs_that_fit, program)
     place = (target.bytes, target.devices)
