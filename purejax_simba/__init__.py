@@ -11,7 +11,6 @@ Everything here is imported when it is first used: JAX and the engines take seco
 """
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,10 +76,12 @@ _MODULES = {
     **dict.fromkeys(("make_program", "make_train"), "purejax_simba.training"),
 }
 
-__version__ = importlib.metadata.version("purejax_simba")
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("purejax_simba")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES.get(name, "purejax_simba.config")), name)

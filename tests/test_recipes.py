@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import train
 from purejax_simba.agents import registry
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.commands import train
 from purejax_simba.config import Config, ConfigError, OfflineConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, make_environment, not_in_recipe, resolve
 from purejax_simba.runs import result_files, session

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import pytest
 
-import train
 from purejax_simba.agents import registry, sac
 from purejax_simba.agents.droq import DroQ
 from purejax_simba.agents.sac import SAC
 from purejax_simba.agents.settings import Learner
 from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.commands import train
 from purejax_simba.config import CheckpointConfig, Config, ConfigError, OfflineConfig, ReplayConfig
 from purejax_simba.defaults import hyperparameters, resolve
 from purejax_simba.names import find_name, flatten, is_traced, replace_values, settings_of

@@ -193,7 +193,9 @@ def _ignore_hangups() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-@pytest.mark.parametrize("command", ["train.py", "sweep.py", "-m purejax_simba.datasets"])
+@pytest.mark.parametrize(
+    "command", ["train.py", "sweep.py", "-m purejax_simba train", "-m purejax_simba.datasets"]
+)
 def test_commands_hear_while_they_import(tmp_path, command):
     (tmp_path / "tyro.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

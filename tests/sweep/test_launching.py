@@ -38,7 +38,6 @@ SECONDS = 300.0
 # The command line with another executor of submitit, which is the one that needs no SLURM.
 LOCAL = """
 import sys
-import sweep
 from purejax_simba.sweep import on_slurm
 on_slurm.CLUSTER = "local"
 sys.exit(sweep.main())
