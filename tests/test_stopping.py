@@ -193,6 +193,15 @@ def _ignore_hangups() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+# Modules of C++ abort where something is raised while they are imported.
+IN_CPP = """
+import os, time
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except BaseException:
+    os.abort()
+"""
 COMMANDS = ["train.py", "sweep.py"]
 COMMANDS += [f"-m purejax_simba{name}" for name in (" train", " sweep", ".datasets", ".report")]
 
@@ -200,7 +209,7 @@ COMMANDS += [f"-m purejax_simba{name}" for name in (" train", " sweep", ".datase
 @pytest.mark.parametrize("command", [*COMMANDS, "-m envs", "-m envs render"])
 def test_commands_hear_while_they_import(tmp_path, command):
     """Also while the packages are imported that they are in: JAX comes after that."""
-    (tmp_path / "jax.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    (tmp_path / "jax.py").write_text(IN_CPP)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, *command.split()],
