@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from envs.base import Environment
+from envs.physics.cost import seconds_per_step
 from envs.workers.program import MOST_STEPS
 from envs.wrappers import ActionRepeat, TimeLimit
 
@@ -225,6 +226,7 @@ def make(
     action_repeat: int | None = None,
     episode_length: int | None = None,
     host: HostOptions | None = None,
+    worlds: int = 1,
 ) -> Environment:
     """Makes an environment with time limit and action repeat (no automatic reset).
 
@@ -234,18 +236,20 @@ def make(
 
     Args:
       task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
-      physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators, but where
-        its model is simplified. Some tasks also have `official`, the original in worker processes.
+      physics: `mujoco`, `mjx`, or `auto`: the one with which a step should take less, by
+        `physics.cost`, but none whose model is simplified. Some tasks also have `official`, the
+        original in worker processes.
       action_repeat: steps per action; None takes the task's default.
       episode_length: limit in steps before action repeat; None takes the task's default.
       host: how to run an environment that lives in worker processes.
+      worlds: how many such environments are stepped together, for `auto`.
 
     Raises:
       TaskError: for an unknown task or physics, a missing package, a number below one, or a limit
         that the environment would not reach.
     """
     known = spec(task_id)
-    chosen = _choose_physics(known, physics)
+    chosen = choose_physics(task_id, physics, worlds)
     if chosen == "official":
         known = replace(
             spec(known.official),
@@ -299,15 +303,29 @@ def steps_per_episode(environment: Environment) -> int | None:
     return environment.episode_length
 
 
-def _choose_physics(known: TaskSpec, physics: str) -> str | None:
+def choose_physics(
+    task_id: str, physics: str = "auto", worlds: int = 1, platform: str | None = None
+) -> str | None:
+    """The engine of a task, see `make`; None where it brings its own.
+
+    Args:
+      task_id: of the task.
+      physics: as asked for.
+      worlds: environments that are stepped together.
+      platform: of the devices that it is for, `cpu`, `gpu` or `tpu`; default: of those here.
+
+    Raises:
+      TaskError: for an unknown task or physics.
+    """
+    known = spec(task_id)
     if not known.physics:
         if physics != "auto":
             raise TaskError(f"{known.id} brings its own physics: drop physics={physics!r}")
         return None
     if physics == "auto":
-        preferred = "mujoco" if jax.default_backend() == "cpu" else "mjx"
         faithful = [engine for engine in known.physics if engine not in known.simplified]
-        return preferred if preferred in faithful else faithful[0]
+        cost = partial(seconds_per_step, platform=platform or jax.default_backend(), worlds=worlds)
+        return min(faithful, key=cost)
     if physics not in known.choices():
         choices = ", ".join(("auto", *known.choices()))
         raise TaskError(f"{known.id} has no physics {physics!r}: choose from {choices}")

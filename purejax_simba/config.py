@@ -122,8 +122,8 @@ class Config:
     """Task id; `python train.py --list-tasks` shows them. Default: dmc/cheetah-run, offline the
     environment of the dataset."""
     physics: str = "auto"
-    """mujoco (C engine, on the host), mjx (in the compiled program), auto, or for some tasks
-    official (the original, in worker processes)."""
+    """mujoco (C engine, on the host), mjx (in the compiled program), auto (the faster one, by
+    calculation), or for some tasks official (the original, in worker processes)."""
     num_seeds: int = setting(4, above=0)
     """Seeds trained at once."""
     seed: int = 0
@@ -222,6 +222,11 @@ class Config:
         if self.is_offline:
             return 1
         return known(self.action_repeat) * self.num_environments
+
+    @property
+    def worlds(self) -> int:
+        """Environments of all seeds."""
+        return self.num_seeds * self.num_environments
 
     @property
     def interactions(self) -> int:

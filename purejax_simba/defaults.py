@@ -265,6 +265,7 @@ def make_environment(config: Config) -> envs.Environment:
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
         host=envs.HostOptions(config.host_time_limit, config.host_python),
+        worlds=config.worlds,
     )
 
 

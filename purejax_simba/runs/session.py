@@ -84,7 +84,12 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
     first_step = start.interactions * config.steps_per_interaction
     with (
         SessionRecord(
-            directories, num_runs, first_step, config.matmul_precision, modules(config)
+            directories,
+            num_runs,
+            first_step,
+            config.matmul_precision,
+            modules(config),
+            envs.choose_physics(config.task, config.physics, config.worlds) or "",
         ) as record,
         processes.clear_errors(spans_processes(config.devices_per_run)),
         envs.clear_errors(),
