@@ -274,7 +274,9 @@ def make_environment(config: Config) -> envs.Environment:
 
 def make_agent(config: Config, environment: envs.Environment) -> Agent:
     """The configured agent for an environment."""
-    agent = registry.make(environment.observation_size, environment.action_size, config.agent)
+    seen = {"agent.actor_observation_size": environment.actor_observation_size}
+    settings = fill(config, seen).agent
+    agent = registry.make(environment.observation_size, environment.action_size, settings)
     return agent.computed_in(config.matmul_precision)
 
 

@@ -25,6 +25,7 @@ from purejax_simba.agents.layers import Dense, bound_log_std, orthogonal
 from purejax_simba.agents.observed import observe
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import CategoricalValue
+from purejax_simba.errors import ConfigError
 from purejax_simba.settings import setting
 
 EXPANSION = 4
@@ -289,13 +290,22 @@ class State(sac.State):
 
 
 def make(observation_size: int, action_size: int, settings: FlashSAC) -> Agent:
-    """The agent for flat observations and actions of the given sizes."""
+    """The agent for flat observations and actions of the given sizes.
+
+    Raises:
+      ConfigError: if the actor is to see more of an observation than there is.
+    """
     actor_sizes = settings.actor_hidden_dim, settings.actor_num_blocks
     critic_sizes = settings.critic_hidden_dim, settings.critic_num_blocks
     value = CategoricalValue(settings.num_bins)
     actor_network = Actor(action_size, *actor_sizes)
     critic_network = Critic(value.outputs, *critic_sizes)
     seen = settings.actor_observation_size or observation_size
+    if seen > observation_size:
+        raise ConfigError(
+            f"--agent.actor-observation-size is {seen}: an observation has {observation_size} "
+            "entries, give fewer or drop it"
+        )
 
     def init(key: jax.Array, hyperparameters: HyperParameters) -> State:
         observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
