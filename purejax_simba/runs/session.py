@@ -234,7 +234,7 @@ class Session:
     def _first_update(self) -> int:
         if self.config.is_offline:
             return 0
-        return known(self.config.learning_starts) // self.config.num_environments
+        return known(self.config.learning_starts) // known(self.config.num_environments)
 
     def _is_checkpoint(self, is_stopped: bool) -> bool:
         interval = self.config.interactions_per_checkpoint
