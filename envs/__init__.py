@@ -3,7 +3,7 @@
 import importlib
 
 from envs.base import Drawable, Environment, TimeStep
-from envs.host_call import clear_errors
+from envs.host_call import HostEnvironmentError, clear_errors
 from envs.registry import (
     HostOptions,
     TaskError,
@@ -19,7 +19,6 @@ from envs.registry import (
     suites,
     tasks,
 )
-from envs.workers.pool import HostEnvironmentError
 from envs.wrappers import ActionRepeat, AutoReset, RescaleAction, TimeLimit, Wrapper
 
 __all__ = [

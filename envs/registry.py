@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -234,8 +235,9 @@ def make(
 
     Args:
       task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
-      physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators, but where
-        its model is simplified. Some tasks also have `official`, the original in worker processes.
+      physics: `mujoco`, `mjx`, `warp` (`warp:2`: with twice the room for contacts), or `auto`: the
+        first on CPU, the second on accelerators, but where its model is simplified. Some tasks also
+        have `official`, the original in worker processes.
       action_repeat: steps per action; None takes the task's default.
       episode_length: limit in steps before action repeat; None takes the task's default.
       host: how to run an environment that lives in worker processes.
@@ -308,10 +310,34 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
         preferred = "mujoco" if jax.default_backend() == "cpu" else "mjx"
         faithful = [engine for engine in known.physics if engine not in known.simplified]
         return preferred if preferred in faithful else faithful[0]
-    if physics not in known.choices():
+    engine, colon, room = physics.partition(":")
+    if engine not in known.choices() or (colon and engine != "warp"):
         choices = ", ".join(("auto", *known.choices()))
         raise TaskError(f"{known.id} has no physics {physics!r}: choose from {choices}")
+    if engine == "warp":
+        if colon and re.fullmatch("[1-9][0-9]?", room) is None:
+            raise TaskError(f"physics is {physics!r}: give warp, or warp:2 for twice the room")
+        _check_warp()
     return physics
+
+
+def _check_warp() -> None:
+    """Whether MuJoCo Warp's compiler is the version that MJX goes with.
+
+    Raises:
+      TaskError: if not.
+    """
+    wanted = [
+        requirement.split(";")[0].strip().partition("==")[2]
+        for requirement in metadata.requires("mujoco-mjx") or ()
+        if requirement.startswith("warp-lang")
+    ]
+    found = importlib.util.find_spec("warp") and metadata.version("warp-lang")
+    if found not in wanted:
+        raise TaskError(
+            f"physics warp needs warp-lang {' or '.join(wanted)}, and here is {found or 'none'}: "
+            "pip install 'purejax_simba[warp]'"
+        )
 
 
 @contextlib.contextmanager

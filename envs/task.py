@@ -35,6 +35,7 @@ class Task:
       reading: to which instant derived fields belong after a step, see `Physics`.
       changes: names of fields whose change over the control interval the functions read too,
         as `data.qpos_change` for example.
+      room: for how many contacts and constraints MuJoCo Warp has room in a simulation.
     """
 
     model: mujoco.MjModel
@@ -44,6 +45,7 @@ class Task:
     most_attempts: int = 1
     reading: Reading = "dm_control"
     changes: tuple[str, ...] = ()
+    room: tuple[int, int] = (64, 128)
 
     def mjx_model(self) -> mujoco.MjModel:
         """The model for MJX: `model`, unless it has something in it that MJX cannot simulate.
@@ -118,6 +120,7 @@ class TaskEnvironment(Drawable):
             task.settling_steps,
             task.reading,
             task.changes,
+            room=task.room,
         )
         _check_control_ranges(task.model)
         self.action_size = task.model.nu

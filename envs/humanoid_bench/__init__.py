@@ -39,7 +39,7 @@ for _name, _module in TASKS.items():
         suite="humanoid_bench",
         action_repeat=2,
         episode_length=1000,
-        physics=("mujoco",) if _name in NOT_IN_MJX else PHYSICS,
+        physics=("mujoco", "warp") if _name in NOT_IN_MJX else PHYSICS,
         simplified=("mjx",),
         package=PACKAGE,
         install="pip install 'purejax_simba[humanoid_bench]'",
