@@ -6,8 +6,8 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -53,6 +53,7 @@ class TaskSpec:
       physics: engines to choose from; empty where there is no choice.
       simplified: those among them whose model is not quite the original's, which are there to be
         asked for: `auto` does not choose them.
+      notes: per engine what differs from the original there, or why it is none of `physics`.
       on_host: whether it lives in worker processes; `build` then also receives `episode_length`
         and `options`, see `adapters.hosted.build_hosted`.
       package: name of the Python package that it needs, empty for none.
@@ -71,6 +72,7 @@ class TaskSpec:
     terminates: bool = True
     physics: tuple[str, ...] = ()
     simplified: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
     on_host: bool = False
     package: str = ""
     install: str = ""
@@ -81,6 +83,17 @@ class TaskSpec:
     def choices(self) -> tuple[str, ...]:
         """What may be asked for as physics, besides `auto`."""
         return (*self.physics, *(("official",) if self.physics and self.official else ()))
+
+    def engines(self) -> str:
+        """What may be asked for, and what is to be known about it, for the user."""
+        there = [
+            f"{engine} ({self.notes[engine]})" if engine in self.notes else engine
+            for engine in self.choices()
+        ]
+        others = [
+            f"no {name}: {why}" for name, why in self.notes.items() if name not in self.physics
+        ]
+        return "; ".join([", ".join(there), *others])
 
     def missing(self, python: str = "") -> str:
         """What has to be done before it can be made; empty if nothing.
@@ -317,15 +330,36 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
     if engine == "warp":
         if colon and re.fullmatch("[1-9][0-9]?", room) is None:
             raise TaskError(f"physics is {physics!r}: give warp, or warp:2 for twice the room")
-        _check_warp()
+        if missing := missing_for_warp():
+            raise TaskError(missing)
     return physics
 
 
-def _check_warp() -> None:
-    """Whether MuJoCo Warp's compiler is the version that MJX goes with.
+def remarks(task_id: str, physics: str) -> list[str]:
+    """What is to be known about a task and the engine that is chosen for it, a line each.
 
     Raises:
-      TaskError: if not.
+      TaskError: for an unknown task or physics.
+    """
+    known = spec(task_id)
+    engine = (_choose_physics(known, physics) or "").partition(":")[0]
+    lines = [f"{task_id} in {engine}: {known.notes[engine]}"] if engine in known.notes else []
+    if engine == "warp":
+        lines.append(
+            "physics warp compiles kernels in its first steps, once a model: a minute or two"
+        )
+        if jax.default_backend() != "cpu":
+            lines.append(
+                "physics warp is never the same to the bit twice on GPUs: a run that was stopped "
+                "has other numbers than one that was not"
+            )
+    return lines
+
+
+def missing_for_warp() -> str:
+    """What has to be installed before physics warp can be chosen; empty if nothing.
+
+    MJX goes with one version of Warp, and other packages bring others.
     """
     wanted = [
         requirement.split(";")[0].strip().partition("==")[2]
@@ -333,11 +367,12 @@ def _check_warp() -> None:
         if requirement.startswith("warp-lang")
     ]
     found = importlib.util.find_spec("warp") and metadata.version("warp-lang")
-    if found not in wanted:
-        raise TaskError(
-            f"physics warp needs warp-lang {' or '.join(wanted)}, and here is {found or 'none'}: "
-            "pip install 'purejax_simba[warp]'"
-        )
+    if found in wanted:
+        return ""
+    return (
+        f"physics warp needs warp-lang {' or '.join(wanted)}, and here is {found or 'none'}: "
+        "pip install 'purejax_simba[warp]'"
+    )
 
 
 @contextlib.contextmanager

@@ -55,6 +55,10 @@ class Task:
         """
         return self.model
 
+    def warp_model(self) -> mujoco.MjModel:
+        """The same for MuJoCo Warp."""
+        return self.model
+
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
         """Draws the start of an episode: `(nq,)` positions, `(nv,)` velocities, variables."""
         raise NotImplementedError
@@ -112,9 +116,11 @@ class TaskEnvironment(Drawable):
           TaskError: if an actuator of the model has no range to take actions from.
         """
         self.task = task
+        models = {"mjx": task.mjx_model, "warp": task.warp_model}
+        own_model = models.get(physics.partition(":")[0], lambda: task.model)
         self.physics = make_physics(
             physics,
-            task.mjx_model() if physics == "mjx" else task.model,
+            own_model(),
             task.fields,
             task.substeps,
             task.settling_steps,

@@ -41,6 +41,7 @@ for _name, _module in TASKS.items():
         episode_length=1000,
         physics=("mujoco", "warp") if _name in NOT_IN_MJX else PHYSICS,
         simplified=("mjx",),
+        notes={"mjx": "it counts no contacts" if _name in NOT_IN_MJX else "simpler shapes"},
         package=PACKAGE,
         install="pip install 'purejax_simba[humanoid_bench]'",
         official=f"gymnasium/humanoid_bench:h1-{_name}-v0",

@@ -5,7 +5,9 @@ from typing import Any
 from envs.physics.base import Physics
 
 
-def make_physics(name: str, *arguments: Any, room: tuple[int, int], **named: Any) -> Physics:
+def make_physics(
+    name: str, *arguments: Any, room: tuple[int, int] = (64, 128), **named: Any
+) -> Physics:
     """The engine `mujoco`, `mjx` or `warp` around a model; the other arguments are theirs.
 
     Args:
@@ -19,8 +21,7 @@ def make_physics(name: str, *arguments: Any, room: tuple[int, int], **named: Any
     if engine == "warp":
         from envs.physics.warp import WarpPhysics
 
-        contacts, constraints = (number * int(times or 1) for number in room)
-        return WarpPhysics(*arguments, room=(contacts, constraints), **named)
+        return WarpPhysics(*arguments, room=room, times=int(times or 1), **named)
     if name == "mujoco":
         from envs.physics.mujoco import MujocoPhysics
 

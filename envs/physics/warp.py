@@ -48,14 +48,16 @@ class WarpPhysics(MjxPhysics):
 
     carried = ("time", "qpos", "qvel", "act", "qacc_warmstart")
 
-    def __init__(self, *arguments: Any, room: tuple[int, int], **named: Any):
+    def __init__(self, *arguments: Any, room: tuple[int, int], times: int = 1, **named: Any):
         """See `Physics`.
 
         Args:
           room: for so many contacts and constraints per world. (All worlds share the first.)
+          times: how many times that.
         """
         super().__init__(*arguments, **named)
-        self._contacts, self._constraints = room
+        self._times = times
+        self._contacts, self._constraints = (times * number for number in room)
         stages = np.repeat(self.model.sensor_needstage, self.model.sensor_dim)
         self._acceleration = stages == mujoco.mjtStage.mjSTAGE_ACC.value
         derived = set(self._fields) - _STATE - _OF_LAST_SUBSTEP
@@ -187,12 +189,11 @@ class WarpPhysics(MjxPhysics):
         contacts, candidates, constraints, flags = (int(number) for number in needs[0])
         contacts = max(contacts, candidates)
         ratio = max(contacts / (self._contacts * worlds), constraints / self._constraints)
-        flagged = [flag.name for flag in OverflowType if flags & flag]
         raise HostEnvironmentError(
-            f"{self.name} needs more room than physics warp was given: {contacts} contacts in "
-            f"{worlds} worlds, where {self._contacts * worlds} fit, {constraints} constraints in "
-            f"one, where {self._constraints} fit{''.join(f', {name}' for name in flagged)}: give "
-            f"--physics warp:{max(2, math.ceil(1.25 * ratio))} for more"
+            f"{self.name}: physics warp has room for {self._contacts * worlds} contacts in {worlds}"
+            f" worlds and {self._constraints} constraints in one, and now {contacts} and "
+            f"{constraints} are needed{_named(flags)}: give --physics "
+            f"warp:{max(2, math.ceil(self._times * 1.25 * ratio))}, which has more"
         )
 
     def _held(self) -> Any:
@@ -246,6 +247,10 @@ def _needs(data: Any) -> jax.Array:
     impl = data._impl
     counts = (impl.nacon[0], impl.ncollision[0], impl.nefc, impl.overflow & _OVERFLOWS)
     return jnp.stack([jnp.asarray(count, jnp.int32) for count in counts])
+
+
+def _named(flags: int) -> str:
+    return f" ({OverflowType(flags).name})" if flags else ""
 
 
 def _finite(tree: Any) -> jax.Array:
