@@ -123,8 +123,9 @@ class Config:
     """Task id; `python train.py --list-tasks` shows them. Default: dmc/cheetah-run, offline the
     environment of the dataset."""
     physics: str = "auto"
-    """mujoco (C engine, on the host), mjx (in the compiled program), auto (the faster one, by
-    calculation), or for some tasks official (the original, in worker processes)."""
+    """mujoco (C engine, on the host), mjx (in the compiled program), warp (the same on GPUs; warp:2
+    has twice the room for contacts), auto (mujoco or mjx, the faster by calculation), or for some
+    tasks official (the original, in worker processes)."""
     num_seeds: int = setting(4, above=0)
     """Seeds trained at once."""
     seed: int = 0

@@ -137,6 +137,8 @@ def compile_program(setup: Setup, display: ProgressDisplay) -> None:
     )
     if missing := not_in_recipe(setup.config):
         display.say(missing)
+    for remark in envs.remarks(task, setup.config.physics):
+        display.say(remark)
     begin = time.monotonic()
     with still(f"compiling {task}", processes.say):
         setup.compiler.compile(placement)
