@@ -355,11 +355,15 @@ def choose_physics(
 def remarks(task_id: str, physics: str) -> list[str]:
     """What is to be known about a task and the engine that is chosen for it, a line each.
 
+    Args:
+      task_id: of the task.
+      physics: as chosen, see `choose_physics`.
+
     Raises:
-      TaskError: for an unknown task or physics.
+      TaskError: for an unknown task.
     """
     known = spec(task_id)
-    engine = (_choose_physics(known, physics) or "").partition(":")[0]
+    engine = physics.partition(":")[0]
     lines = [f"{task_id} in {engine}: {known.notes[engine]}"] if engine in known.notes else []
     if engine == "warp":
         lines.append(

@@ -137,7 +137,8 @@ def compile_program(setup: Setup, display: ProgressDisplay) -> None:
     )
     if missing := not_in_recipe(setup.config):
         display.say(missing)
-    for remark in envs.remarks(task, setup.config.physics):
+    physics = envs.choose_physics(task, setup.config.physics, setup.config.worlds) or ""
+    for remark in envs.remarks(task, physics):
         display.say(remark)
     begin = time.monotonic()
     with still(f"compiling {task}", processes.say):
