@@ -21,6 +21,10 @@ from envs import jax_internals
 Function = Callable[[np.ndarray], np.ndarray]
 
 
+class HostEnvironmentError(RuntimeError):
+    """What the host says about an environment that cannot go on, in one line."""
+
+
 def host_call(function: Function, row: jax.Array, size: int, dtype: Any) -> jax.Array:
     """Calls `function` with a row, or under any number of `vmap`s once with all rows.
 

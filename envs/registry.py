@@ -6,9 +6,10 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class TaskSpec:
       physics: engines to choose from; empty where there is no choice.
       simplified: those among them whose model is not quite the original's, which are there to be
         asked for: `auto` does not choose them.
+      notes: per engine what differs from the original there, or why it is none of `physics`.
       on_host: whether it lives in worker processes; `build` then also receives `episode_length`
         and `options`, see `adapters.hosted.build_hosted`.
       package: name of the Python package that it needs, empty for none.
@@ -71,6 +73,7 @@ class TaskSpec:
     terminates: bool = True
     physics: tuple[str, ...] = ()
     simplified: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
     on_host: bool = False
     package: str = ""
     install: str = ""
@@ -81,6 +84,17 @@ class TaskSpec:
     def choices(self) -> tuple[str, ...]:
         """What may be asked for as physics, besides `auto`."""
         return (*self.physics, *(("official",) if self.physics and self.official else ()))
+
+    def engines(self) -> str:
+        """What may be asked for, and what is to be known about it, for the user."""
+        there = [
+            f"{engine} ({self.notes[engine]})" if engine in self.notes else engine
+            for engine in self.choices()
+        ]
+        others = [
+            f"no {name}: {why}" for name, why in self.notes.items() if name not in self.physics
+        ]
+        return "; ".join([", ".join(there), *others])
 
     def missing(self, python: str = "") -> str:
         """What has to be done before it can be made; empty if nothing.
@@ -236,9 +250,9 @@ def make(
 
     Args:
       task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
-      physics: `mujoco`, `mjx`, or `auto`: the one with which a step should take less, by
-        `physics.cost`, but none whose model is simplified. Some tasks also have `official`, the
-        original in worker processes.
+      physics: `mujoco`, `mjx`, `warp` (`warp:2`: with twice the room for contacts), or `auto`: the
+        one of the first two with which a step should take less, by `physics.cost`, but none whose
+        model is simplified. Some tasks also have `official`, the original in worker processes.
       action_repeat: steps per action; None takes the task's default.
       episode_length: limit in steps before action repeat; None takes the task's default.
       host: how to run an environment that lives in worker processes.
@@ -326,10 +340,60 @@ def choose_physics(
         faithful = [engine for engine in known.physics if engine not in known.simplified]
         cost = partial(seconds_per_step, platform=platform or jax.default_backend(), worlds=worlds)
         return min(faithful, key=cost)
-    if physics not in known.choices():
+    engine, colon, room = physics.partition(":")
+    if engine not in known.choices() or (colon and engine != "warp"):
         choices = ", ".join(("auto", *known.choices()))
         raise TaskError(f"{known.id} has no physics {physics!r}: choose from {choices}")
+    if engine == "warp":
+        if colon and re.fullmatch("[1-9][0-9]?", room) is None:
+            raise TaskError(f"physics is {physics!r}: give warp, or warp:2 for twice the room")
+        if missing := missing_for_warp():
+            raise TaskError(missing)
     return physics
+
+
+def remarks(task_id: str, physics: str) -> list[str]:
+    """What is to be known about a task and the engine that is chosen for it, a line each.
+
+    Args:
+      task_id: of the task.
+      physics: as chosen, see `choose_physics`.
+
+    Raises:
+      TaskError: for an unknown task.
+    """
+    known = spec(task_id)
+    engine = physics.partition(":")[0]
+    lines = [f"{task_id} in {engine}: {known.notes[engine]}"] if engine in known.notes else []
+    if engine == "warp":
+        lines.append(
+            "physics warp compiles kernels in its first steps, once a model: a minute or two"
+        )
+        if jax.default_backend() != "cpu":
+            lines.append(
+                "physics warp is never the same to the bit twice on GPUs: a run that was stopped "
+                "has other numbers than one that was not"
+            )
+    return lines
+
+
+def missing_for_warp() -> str:
+    """What has to be installed before physics warp can be chosen; empty if nothing.
+
+    MJX goes with one version of Warp, and other packages bring others.
+    """
+    wanted = [
+        requirement.split(";")[0].strip().partition("==")[2]
+        for requirement in metadata.requires("mujoco-mjx") or ()
+        if requirement.startswith("warp-lang")
+    ]
+    found = importlib.util.find_spec("warp") and metadata.version("warp-lang")
+    if found in wanted:
+        return ""
+    return (
+        f"physics warp needs warp-lang {' or '.join(wanted)}, and here is {found or 'none'}: "
+        "pip install 'purejax_simba[warp]'"
+    )
 
 
 @contextlib.contextmanager

@@ -98,7 +98,7 @@ def record(arguments: Arguments) -> None:
         f"{dataset.origin.random_return:.1f})"
     )
     config = Config(task=dataset.origin.task, host_python=arguments.host_python)
-    print("to train on it:", trust.command(f"python train.py --offline {output}", config))
+    print("to train on it:", trust.train_command(f"--offline {output}", config))
     if request.signal:
         raise SystemExit(128 + request.signal)
 

@@ -86,7 +86,7 @@ class SessionRecord:
         self._first_updates = 0
         now = utc_now()
         self._values: Session = {
-            "command": shlex.join(["python", *sys.argv]),
+            "command": _command(),
             "begun": now,
             "updated": now,
             "status": RUNNING,
@@ -178,6 +178,13 @@ def _versions() -> dict[str, str]:
             continue
     revision = _revision()
     return versions | ({"revision": revision} if revision else {})
+
+
+def _command() -> str:
+    """As it was given."""
+    program, *words = sys.argv
+    is_name = program.startswith("purejax-simba ")  # or else a script
+    return " ".join([program if is_name else shlex.join(["python", program]), shlex.join(words)])
 
 
 def _revision() -> str:

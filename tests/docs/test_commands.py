@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 import tyro
 
-import train
 from purejax_simba import stopping
 from purejax_simba.agents import registry
+from purejax_simba.commands import train
 from purejax_simba.config import Config
 from purejax_simba.runs.result_files import CONFIG_FILE, write_config
 from purejax_simba.training import make_program

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pickle
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.files import write_json
 from purejax_simba.runs.run_lock import LOCK_FILE
 from purejax_simba.sweep import commands, on_slurm, running
 from purejax_simba.sweep.axes import Axis
@@ -38,7 +40,7 @@ SECONDS = 300.0
 # The command line with another executor of submitit, which is the one that needs no SLURM.
 LOCAL = """
 import sys
-import sweep
+from purejax_simba.commands import sweep
 from purejax_simba.sweep import on_slurm
 on_slurm.CLUSTER = "local"
 sys.exit(sweep.main())
@@ -286,6 +288,35 @@ def test_jobs_are_submitted_once_with_what_was_asked_for(slurm, tmp_path):
     (slurm / "squeue").write_text("#!/bin/sh\nexit 1\n")
     on_slurm.submit(options, assignments)
     assert (slurm / "submitted").exists()
+
+
+class Hostile:
+    """Makes a directory when it is read as a pickle."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+
+    def __reduce__(self):
+        return os.mkdir, (str(self._directory),)
+
+
+def test_pickles_that_lie_in_a_sweep_are_not_read(slurm, tmp_path):
+    """Neither as what a job gave, nor by a job that was just submitted."""
+    assignments = _assignments(tmp_path)
+    jobs = assignments[0].sweep.directory / "jobs"
+    (jobs / "earlier").mkdir(parents=True)
+    code = pickle.dumps(Hostile(tmp_path / "ran"))
+    for name in ("17_0_0_result.pkl", "17_0_0_submitted.pkl", "17_1_0_submitted.pkl"):
+        (jobs / name).write_bytes(code)
+        (jobs / "earlier" / name).write_bytes(code)
+    write_json(assignments[0].group.directory / "job.json", "earlier/17_0")
+    outcomes = on_slurm.launch(LauncherOptions("slurm"), assignments)
+    assert next(outcomes)[1].startswith("job 17_0 ended without a result: ")
+    submitted = (slurm / "submitted").read_text()
+    folder = Path(shlex.split(submitted.splitlines()[-1])[-1])
+    assert folder.parent == jobs and folder.name != "earlier"
+    assert [file.name for file in folder.iterdir()].count("17_1_0_submitted.pkl") == 0
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_sbatch_says_is_one_line(slurm, tmp_path):
