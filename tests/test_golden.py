@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from tests import golden
+from tests.helpers.examples import mark_others
 
 DATA = Path(__file__).parent / "recorded"
 TRACES = sorted(DATA.glob("*.npz"))
 UPDATES = DATA / "simba_v2_single.npz"
 NORMALISERS = DATA / "normalizers.npz"
+BOTH_CRITICS = UPDATES, DATA / "simba_v2_cdq.npz"
 
 
 def test_there_is_a_trace_of_every_kind():
@@ -20,7 +22,11 @@ def test_there_is_a_trace_of_every_kind():
     assert UPDATES in TRACES
 
 
-@pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    mark_others(pytest.mark.slow, [NORMALISERS, *BOTH_CRITICS], TRACES),
+    ids=lambda path: path.stem,
+)
 def test_recorded_numbers_are_reproduced(path):
     checks = golden.replay(path)
     assert len(checks) > 5
