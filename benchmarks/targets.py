@@ -1,14 +1,11 @@
 """What the compiled program is made of on a device that is not here, without running it.
 
-`python -m benchmarks.targets --help` shows the options. It needs the compiler of the target: the
-extra `cuda` or `tpu`.
+`python -m benchmarks.targets --help` shows the options. It needs the extra `targets`.
 """
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 from unittest import mock
@@ -23,10 +20,8 @@ from envs.physics.corrections import line_search
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import Config, known
 from purejax_simba.names import flatten
+from purejax_simba.program import Program
 from purejax_simba.runs import targets
-from purejax_simba.runs.compiling import lower_program
-from purejax_simba.runs.devices import make_mesh
-from purejax_simba.training import OnlineProgram, make_program
 
 RANDOM_STEPS = 50
 
@@ -70,7 +65,7 @@ class Parts:
         return [each for each in self.interaction.operations if "/environment/" in each.scope]
 
 
-def solver_iterations(program: OnlineProgram, runs: int) -> tuple[float, float]:
+def solver_iterations(program: Program, runs: int) -> tuple[float, float]:
     """Means over steps of random play in MJX, here: those of the solver, of a line search in it.
 
     All runs are simulated at once, so that the longest one counts.
@@ -157,39 +152,24 @@ def measure(advance: hlo.Loop, repeat: int, updates: float) -> dict[str, Any]:
 
 
 def run(arguments: Arguments) -> dict[str, Any]:
-    """Compiles `init`, `advance` and `evaluate`, and returns results with their units in names.
+    """Compiles for a target, and returns results with their units in names.
 
-    Memory is that of `advance`, on each device. Collectives are those of all three.
+    Memory is that of `advance`, on each device. Collectives are those of all functions.
 
     Raises:
       ConfigError, envs.TaskError: for what cannot be compiled.
     """
-    devices = targets.devices_of(arguments.target)
-    program = make_program(arguments.config)
-    config = program.config
-    mesh = make_mesh(config.num_seeds, config.devices_per_run, devices)
-    rows = mesh.size // config.devices_per_run
-    runs = -(-config.num_seeds // rows) * rows
-    begin = time.perf_counter()
-    lowered = lower_program(program, mesh, runs)
-    with ThreadPoolExecutor() as pool:
-        stages = (lowered.advance, lowered.init, lowered.evaluate)
-        compiled = list(pool.map(lambda stage: stage.compile(), stages))
-    seconds = time.perf_counter() - begin
-    programs = [hlo.read(stage.as_text()) for stage in compiled]
-    collectives = Counter(
-        each.opcode
-        for whole in programs
-        for loop in whole.walk()
-        for each in loop.operations
-        if each.opcode in hlo.COLLECTIVES
-    )
-    memory = compiled[0].memory_analysis()
+    config = arguments.config
+    checked = targets.compile_for(arguments.target, config, config.num_seeds)
+    program, config = checked.program, checked.program.config
+    rows = checked.mesh.size // config.devices_per_run
+    advance = checked.compiled.advance
+    memory = advance.memory_analysis()
     updates = float(config.updates_per_interaction)
-    counts = measure(programs[0], known(config.action_repeat), updates)
+    counts = measure(hlo.read(advance.as_text()), known(config.action_repeat), updates)
     iterations, searches = 0.0, 0.0
     if counts["operations_per_solver_iteration"]:
-        iterations, searches = solver_iterations(program, runs // rows)
+        iterations, searches = solver_iterations(program, checked.runs // rows)
     search = searches * counts["operations_per_line_search_iteration"]
     solving = iterations * (counts["operations_per_solver_iteration"] + search)
     step = counts["operations_per_environment_step"] + solving
@@ -199,11 +179,11 @@ def run(arguments: Arguments) -> dict[str, Any]:
         + updates * counts["operations_per_update"]
     )
     return {
-        "compile_seconds": seconds,
+        "compile_seconds": checked.seconds,
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "donated_bytes": memory.alias_size_in_bytes,
-        "collectives": dict(collectives),
+        "collectives": dict(checked.collectives),
         **counts,
         "solver_iterations_per_step": iterations,
         "line_search_iterations_per_solver_iteration": searches,

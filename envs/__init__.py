@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from envs.base import Drawable, Environment, TimeStep
-    from envs.host_call import clear_errors
+    from envs.host_call import HostEnvironmentError, clear_errors
     from envs.registry import (
         HostOptions,
         TaskError,
         TaskSpec,
+        choose_physics,
         families,
         make,
+        missing_for_warp,
         module_name,
         register,
         register_family,
+        remarks,
         spec,
         split_id,
         steps_per_episode,
         suites,
         tasks,
     )
-    from envs.workers.pool import HostEnvironmentError
     from envs.wrappers import ActionRepeat, AutoReset, RescaleAction, TimeLimit, Wrapper
 
 __all__ = [
@@ -41,12 +43,15 @@ __all__ = [
     "TimeLimit",
     "TimeStep",
     "Wrapper",
+    "choose_physics",
     "clear_errors",
     "families",
     "make",
+    "missing_for_warp",
     "module_name",
     "register",
     "register_family",
+    "remarks",
     "spec",
     "split_id",
     "steps_per_episode",
@@ -55,7 +60,7 @@ __all__ = [
 ]
 _MODULES = {
     **dict.fromkeys(("Drawable", "Environment", "TimeStep"), "envs.base"),
-    "HostEnvironmentError": "envs.workers.pool",
+    "HostEnvironmentError": "envs.host_call",
     "clear_errors": "envs.host_call",
     **dict.fromkeys(
         ("ActionRepeat", "AutoReset", "RescaleAction", "TimeLimit", "Wrapper"), "envs.wrappers"

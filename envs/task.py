@@ -35,6 +35,7 @@ class Task:
       reading: to which instant derived fields belong after a step, see `Physics`.
       changes: names of fields whose change over the control interval the functions read too,
         as `data.qpos_change` for example.
+      room: for how many contacts and constraints MuJoCo Warp has room in a simulation.
     """
 
     model: mujoco.MjModel
@@ -44,6 +45,7 @@ class Task:
     most_attempts: int = 1
     reading: Reading = "dm_control"
     changes: tuple[str, ...] = ()
+    room: tuple[int, int] = (64, 128)
 
     def mjx_model(self) -> mujoco.MjModel:
         """The model for MJX: `model`, unless it has something in it that MJX cannot simulate.
@@ -51,6 +53,10 @@ class Task:
         A task that changes the model here says what it changes and what difference that makes.
         Numbers of bodies, joints, sensors, ... must remain the same.
         """
+        return self.model
+
+    def warp_model(self) -> mujoco.MjModel:
+        """The same for MuJoCo Warp."""
         return self.model
 
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
@@ -110,14 +116,17 @@ class TaskEnvironment(Drawable):
           TaskError: if an actuator of the model has no range to take actions from.
         """
         self.task = task
+        models = {"mjx": task.mjx_model, "warp": task.warp_model}
+        own_model = models.get(physics.partition(":")[0], lambda: task.model)
         self.physics = make_physics(
             physics,
-            task.mjx_model() if physics == "mjx" else task.model,
+            own_model(),
             task.fields,
             task.substeps,
             task.settling_steps,
             task.reading,
             task.changes,
+            room=task.room,
         )
         _check_control_ranges(task.model)
         self.action_size = task.model.nu

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from purejax_simba.agents.bro import BRO
     from purejax_simba.agents.crossq import CrossQ
     from purejax_simba.agents.droq import DroQ
+    from purejax_simba.agents.flash_sac import FlashSAC
     from purejax_simba.agents.random_actions import Random
     from purejax_simba.agents.redq import REDQ
     from purejax_simba.agents.registry import agent_settings
@@ -47,6 +48,7 @@ __all__ = [
     "ConfigError",
     "CrossQ",
     "DroQ",
+    "FlashSAC",
     "OfflineConfig",
     "Random",
     "ReplayConfig",
@@ -69,6 +71,7 @@ _MODULES = {
         for name in ("BRO", "CrossQ", "DroQ", "REDQ", "SAC", "Simba", "TD3")
     },
     "Random": "purejax_simba.agents.random_actions",
+    "FlashSAC": "purejax_simba.agents.flash_sac",
     "SimbaV2": "purejax_simba.agents.simba_v2",
     "agent_settings": "purejax_simba.agents.registry",
     **dict.fromkeys(("resume", "train"), "purejax_simba.runs.experiment"),

@@ -37,6 +37,9 @@ class Arguments:
     )
     dry_run: bool = False
     """Only say what would be trained, and what memory that takes."""
+    compile_for: str = ""
+    """Only compile the programs for devices that are not here, `h100`, `v5e:2x4` or a file that
+    describes a GPU, and say how many runs fit it. Needs the extra `targets`."""
     help_all: command_line.HelpAll = False
     """Show all settings; --help shows those that are changed first."""
 
@@ -71,17 +74,27 @@ def main() -> int:
             from purejax_simba.runs.devices import use_all_cores, use_compilation_cache
             from purejax_simba.runs.processes import join
 
-            if arguments.launcher.launcher is None:
+            if arguments.compile_for:
+                from purejax_simba.runs import targets
+
+                targets.prepare()
+            elif arguments.launcher.launcher is None:
                 use_all_cores(count_cores(), arguments.options.config.devices_per_run)
                 use_compilation_cache()
             elif arguments.processes.distributed:
                 raise ConfigError("--launcher and --distributed exclude each other: drop one")
             join(arguments.processes)
             from purejax_simba.sweep import commands
+            from purejax_simba.sweep.grouping import make_groups
 
         sweep = make_sweep(arguments.options)
         if arguments.dry_run:
             commands.show(sweep)
+        elif arguments.compile_for:
+            groups = make_groups(sweep)
+            targets.show(
+                arguments.compile_for, [(group.config, group.runs) for group in groups], True
+            )
         else:
             commands.train(sweep, arguments.launcher)
     return outcome.status

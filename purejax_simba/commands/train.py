@@ -68,6 +68,9 @@ class Arguments:
     your own that it names is given again: --task <module>:<id>, --agent.name, --host-python."""
     video: Path | None = None
     """Draw an episode with the trained policy of every seed of this run directory instead."""
+    compile_for: str = ""
+    """Only compile the run for devices that are not here, `h100`, `v5e:2x4` or a file that
+    describes a GPU, and say whether it fits. Needs the extra `targets`."""
     list_tasks: bool = False
     """List the known tasks."""
     help_all: command_line.HelpAll = False
@@ -154,6 +157,12 @@ def main() -> int:
 
             for file in make_videos(arguments.video, given=command_line.code(words)):
                 print(file, flush=True)
+        elif arguments.compile_for:
+            with still("loading"):
+                from purejax_simba.runs import targets
+
+            targets.prepare()
+            targets.show(arguments.compile_for, [(arguments.config, arguments.config.num_seeds)])
         else:
             train(arguments)
     return outcome.status

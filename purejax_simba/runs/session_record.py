@@ -42,6 +42,7 @@ class Session(TypedDict, total=False):
     machine: str
     devices: str
     matmul_precision: str
+    physics: str
     runs_together: int
     startup_seconds: float
     first_env_step: int
@@ -63,6 +64,7 @@ class SessionRecord:
         env_step: int,
         precision: str,
         modules: Modules | None = None,
+        physics: str = "",
     ):
         """Begins a session.
 
@@ -72,6 +74,7 @@ class SessionRecord:
           env_step: environment steps that each had taken before.
           precision: of the matrix products of networks.
           modules: that register what they train, if these are not our own.
+          physics: the engine, also where it was chosen by `auto`; empty for a task's own.
 
         Raises:
           WriteError: if it cannot be written.
@@ -92,6 +95,7 @@ class SessionRecord:
             "machine": _machine(),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "matmul_precision": precision,
+            "physics": physics,
             "runs_together": runs,
             "startup_seconds": 0.0,
             "first_env_step": env_step,

@@ -408,6 +408,7 @@ LEARNING: dict[str, tuple[dict[str, typing.Any], int | None]] = {
     "droq": ({"policy_delay": 2}, 2),
     "crossq": ({}, None),
     "bro": ({"num_bins": 20}, 2),
+    "flash_sac": ({}, None),
 }
 
 

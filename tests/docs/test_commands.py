@@ -34,7 +34,7 @@ ALL_PAGES = [*PAGES, *sorted((ROOT / "results").glob("*.md"))]
 
 # What is only read by the parsers, and why.
 NOT_RUN = {
-    r"^python -m benchmarks\.targets": "the compilers of accelerators take gigabytes",
+    r"benchmarks\.targets|--compile-for": "needs compilers; tests/runs/test_targets.py has them",
     r"\bpip install\b": "installs; .ci/run does that as the README says",
     r"\bdocker\b|\bconda\b": "needs Docker or conda; tests/test_deployment.py does their steps",
     r"\bpytest\b": "the tests themselves",

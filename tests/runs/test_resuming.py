@@ -33,6 +33,7 @@ from purejax_simba.runs.runs import Snapshot, snapshot_shapes
 from purejax_simba.runs.starting import snapshot_of
 from purejax_simba.training import make_program
 from tests.helpers.logged import in_metrics, in_tensorboard
+from tests.helpers.originals import need_warp
 from tests.helpers.stopping import CONFIG, INTERVAL, STEPS, at_interactions, config
 
 ROOT = Path(__file__).parent.parent.parent
@@ -85,6 +86,21 @@ def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(compiled_once,
                 experiment.resume(directory)
         assert experiment.resume(directory) == directory
     assert moments == []
+    _assert_same(directory, straight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["dmc/dog-walk", "humanoid_bench/h1-walk"])
+def test_a_run_on_warp_that_was_stopped_is_as_one_that_never_was(task, tmp_path):
+    need_warp()
+    changes = {"task": task, "physics": "warp", "episode_length": 40, "num_seeds": 2}
+    changes |= {"action_repeat": 1, "num_evaluation_episodes": 1}
+    straight = experiment.train(config(tmp_path / "straight", **changes))
+    stop = at_interactions([150], lambda: signal.raise_signal(signal.SIGTERM))
+    with stop, pytest.raises(SystemExit):
+        experiment.train(config(tmp_path / "stopped", **changes))
+    directory = tmp_path / "stopped" / CONFIG.experiment / task
+    assert experiment.resume(directory) == directory
     _assert_same(directory, straight)
 
 
