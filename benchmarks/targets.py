@@ -17,6 +17,7 @@ from mujoco.mjx._src import solver
 from benchmarks import hlo
 from benchmarks.common import print_json
 from envs.physics.corrections import line_search
+from purejax_simba.commands import command_line
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import Config, known
 from purejax_simba.names import flatten
@@ -30,7 +31,7 @@ RANDOM_STEPS = 50
 class Arguments:
     """Compile the program of a run for a target, and say what it is made of."""
 
-    target: str
+    target: str = "h100"
     """h100, a file that describes another GPU, or TPU chips: v5e:2x4, v6e:2x2, v4:2x2x1."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(
         default_factory=lambda: Config(task="dmc/cheetah-run", physics="mjx", num_seeds=10)
@@ -183,6 +184,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "donated_bytes": memory.alias_size_in_bytes,
+        "estimate_over_compiled": checked.estimated_bytes / checked.needed_bytes,
         "collectives": dict(checked.collectives),
         **counts,
         "solver_iterations_per_step": iterations,
@@ -194,8 +196,10 @@ def run(arguments: Arguments) -> dict[str, Any]:
 def main() -> int:
     """Runs the command line; returns the exit status."""
     targets.prepare()
-    arguments = tyro.cli(Arguments)
+    words = sys.argv[1:]
     with one_line_errors("compile again") as outcome:
+        config = command_line.with_agent(Arguments().config, words)
+        arguments = command_line.read(Arguments, words, Arguments(config=config))
         given = flatten(arguments.config)
         usual = flatten(Config())
         changed = {name: value for name, value in given.items() if value != usual.get(name)}

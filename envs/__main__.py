@@ -74,7 +74,8 @@ def _describe(task: str, host_python: str) -> str:
     spec = envs.spec(task)
     own = "its own, in worker processes" if spec.on_host else "its own"
     physics = spec.engines() or own
-    host = envs.HostOptions(python=host_python) if spec.on_host else None
+    elsewhere = spec.on_host or (host_python and spec.missing())
+    host = envs.HostOptions(python=host_python) if elsewhere else None
     try:
         missing = spec.missing(host_python)
         environment = None if missing else envs.make(task, host=host)

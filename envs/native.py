@@ -36,7 +36,7 @@ def register_native(
     """
     register(
         task_id,
-        partial(_build, task_id, module, task, install),
+        partial(build_native, task_id, module, task, install),
         physics=physics,
         install=install,
         published=True,
@@ -44,7 +44,10 @@ def register_native(
     )
 
 
-def _build(task_id: str, module: str, task: str, install: str, physics: str | None) -> Environment:
+def build_native(
+    task_id: str, module: str, task: str, install: str, physics: str | None
+) -> Environment:
+    """Makes a native task with an engine; the other arguments are those of `register_native`."""
     if physics is None:
         raise TaskError(f"{task_id} needs an engine: choose from {', '.join(PHYSICS)}")
     drawing = os.environ.get("MUJOCO_GL", "")

@@ -102,7 +102,7 @@ class TaskSpec:
         Args:
           python: see `HostOptions`. What another interpreter has is found out when it is asked.
         """
-        elsewhere = self.on_host and bool(python)
+        elsewhere = bool(python) and (self.on_host or f"/{self.package}:" in self.official)
         if elsewhere or not self.package or importlib.util.find_spec(self.package) is not None:
             return ""
         return f"{self.package} is not installed: {self.install}"
@@ -263,6 +263,8 @@ def make(
         that the environment would not reach.
     """
     known = spec(task_id)
+    if physics == "auto" and host is not None and host.python and known.missing():
+        physics = "official" if known.physics and known.official else physics
     chosen = choose_physics(task_id, physics, worlds)
     if chosen == "official":
         known = replace(
@@ -279,6 +281,8 @@ def make(
     build = known.build
     if known.on_host:  # a worker must know where an episode ends
         build = partial(build, episode_length=limit, options=host or HostOptions())
+        if chosen == "official" and limit == known.episode_length:  # which is nobody's request
+            build = partial(build, lift=False)
     elif host is not None and host.python:
         raise TaskError(
             f"{task_id} has no processes that another Python interpreter could run: drop it, "

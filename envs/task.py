@@ -59,6 +59,16 @@ class Task:
         """The same for MuJoCo Warp."""
         return self.model
 
+    def action_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest actions, `(nu,)` each: those of the controls, unless overridden."""
+        _check_control_ranges(self.model)
+        low, high = self.model.actuator_ctrlrange.T
+        return low.copy(), high.copy()
+
+    def control(self, action: jax.Array) -> jax.Array:
+        """The `(nu,)` controls of an action: itself, unless overridden."""
+        return action
+
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
         """Draws the start of an episode: `(nq,)` positions, `(nv,)` velocities, variables."""
         raise NotImplementedError
@@ -107,7 +117,7 @@ class TaskState:
 
 
 class TaskEnvironment(Drawable):
-    """The `Environment` that a task and an engine make. Actions are MuJoCo controls."""
+    """The `Environment` that a task and an engine make. Actions are the task's."""
 
     def __init__(self, task: Task, physics: str):
         """Joins `task` with the engine called `physics`. Compiles nothing.
@@ -128,10 +138,8 @@ class TaskEnvironment(Drawable):
             task.changes,
             room=task.room,
         )
-        _check_control_ranges(task.model)
         self.action_size = task.model.nu
-        self.action_low = task.model.actuator_ctrlrange[:, 0].copy()
-        self.action_high = task.model.actuator_ctrlrange[:, 1].copy()
+        self.action_low, self.action_high = task.action_range()
         (self.observation_size,) = jax.eval_shape(self._observe_zeros).shape
         self.interval = float(task.model.opt.timestep * task.substeps)
 
@@ -191,7 +199,7 @@ class TaskEnvironment(Drawable):
 
     def step(self, state: TaskState, action: jax.Array) -> tuple[TaskState, TimeStep]:
         """Takes one step, see `Environment.step`."""
-        physics = self.physics.step(state.physics, action)
+        physics = self.physics.step(state.physics, self.task.control(action))
         data = _data(physics)
         variables = self.task.advance(data, state.variables)
         observation = self.task.observe(data, variables)

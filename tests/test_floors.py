@@ -23,6 +23,7 @@ FLOORS = {
         "purejax_simba.__main__",
         "purejax_simba.commands",
         "purejax_simba.datasets.__main__",
+        "purejax_simba.export",
         "purejax_simba.report.__main__",
     ),
     "sweep and report": ("purejax_simba.sweep", "purejax_simba.report"),

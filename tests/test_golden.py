@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from tests.golden import __main__ as golden
+from tests.helpers.examples import mark_others
 
 DATA = Path(__file__).parent / "recorded"
 TRACES = sorted(DATA.glob("*.npz"))
-TAKE_LONG = ("flashsac_default", "flashsac_nstep_bc", "flashsac_schedule_bins")
-TAKE_LONG += ("simba_v1_cdq", "simba_v2_bc")
 UPDATES = DATA / "simba_v2_single.npz"
 NORMALISERS = DATA / "normalizers.npz"
+BOTH_CRITICS = UPDATES, DATA / "simba_v2_cdq.npz"
+FLASH_SAC = [DATA / f"flashsac_{kind}.npz" for kind in ("asymmetric", "exploration", "normalizers")]
 
 
 def test_there_is_a_trace_of_every_kind():
@@ -26,10 +27,8 @@ def test_there_is_a_trace_of_every_kind():
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in TAKE_LONG else [])
-        for path in TRACES
-    ],
+    mark_others(pytest.mark.slow, [NORMALISERS, *BOTH_CRITICS, *FLASH_SAC], TRACES),
+    ids=lambda path: path.stem,
 )
 def test_recorded_numbers_are_reproduced(path):
     checks = golden.replay(path)

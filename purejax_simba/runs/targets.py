@@ -134,6 +134,11 @@ class Check(NamedTuple):
         )
 
     @property
+    def estimated_bytes(self) -> int:
+        """The same, as estimated without compiling."""
+        return estimated_bytes(self.program, self.mesh, self.runs)
+
+    @property
     def fitting(self) -> int | None:
         """How many runs of the kind all devices of the target have room for, at least."""
         if self.target.bytes is None:
@@ -153,7 +158,7 @@ class Check(NamedTuple):
         """A table."""
         config, target, needed = self.program.config, self.target, self.needed_bytes
         memory = self.compiled.advance.memory_analysis()
-        estimate = estimated_bytes(self.program, self.mesh, self.runs)
+        estimate = self.estimated_bytes
         kind = target.devices[0].device_kind
         free = "" if target.bytes is None else f", {target.bytes / GIB:.2f} GiB each for programs"
         collectives = [f"{count} {name}" for name, count in sorted(self.collectives.items())]

@@ -31,6 +31,7 @@ from envs.task import TaskState
 from tests.parity.hosted import compare_hosted
 from tests.parity.humanoid_bench import compare_recorded
 from tests.parity.mjx import compare_mjx
+from tests.parity.myosuite import compare_myosuite
 from tests.parity.reference import Check, Reference, relative_error
 from tests.parity.report import Report
 from tests.parity.simplified import compare_simplified
@@ -222,6 +223,9 @@ def compare(
         return
     if envs.spec(task_id).on_host:
         yield from compare_hosted(task_id, steps, seed, host_python)
+        return
+    if task_id.startswith("myosuite/"):
+        yield from compare_myosuite(task_id, steps, seed)
         return
     if task_id.startswith("humanoid_bench/"):
         if physics in ("mujoco", "both"):
