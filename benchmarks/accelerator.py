@@ -7,6 +7,7 @@ to put into `envs/physics/cost.py`. What has not begun when the time is over is 
 """
 
 import dataclasses
+import importlib.util
 import os
 import subprocess
 import sys
@@ -34,9 +35,6 @@ from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program
 
-ENGINES = ("mujoco", "mjx")
-TRACES = [f"tests/recorded/simba_v2_{kind}.npz" for kind in ("single", "cdq")]
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -58,6 +56,8 @@ class Sizes(NamedTuple):
       critic_width, actor_width: of networks.
       interactions: with random actions, before learning.
       seconds: for each measurement, compilation excluded.
+      traces: golden ones to replay.
+      steps: of parity.
     """
 
     tasks: tuple[str, ...] = ("dmc/cheetah-run", "dmc/humanoid-run")
@@ -67,9 +67,11 @@ class Sizes(NamedTuple):
     actor_width: int = 128
     interactions: int = 400
     seconds: float = 3.0
+    traces: tuple[str, ...] = ("single", "cdq")
+    steps: int = 200
 
 
-SMALL = Sizes(("dmc/pendulum-swingup",), (1, 2), (1, 2, 16), 16, 8, 40, 0.2)
+SMALL = Sizes(("dmc/pendulum-swingup",), (1, 2), (1, 16), 16, 8, 40, 0.2, ("single",), 20)
 _Line = tuple[dict[str, Any], Callable[[], dict[str, Any]]]
 
 
@@ -128,6 +130,12 @@ def step(task: str, engine: str, worlds: int, seconds: float) -> dict[str, Any]:
     }
 
 
+def engines() -> tuple[str, ...]:
+    """Those that run here."""
+    has_warp = jax.default_backend() == "gpu" and importlib.util.find_spec("warp") is not None
+    return ("mujoco", "mjx", *(["warp"] if has_warp else []))
+
+
 def lines(sizes: Sizes) -> Iterator[_Line]:
     """What each line is about, and what measures it; the most important ones first."""
     yield {"measured": "neighbours"}, neighbours
@@ -141,13 +149,13 @@ def lines(sizes: Sizes) -> Iterator[_Line]:
         yield {"measured": "update", "runs": runs}, partial(update_run, asked)
     for task in sizes.tasks:
         for worlds in sizes.worlds:
-            for engine in ENGINES:
+            for engine in engines():
                 about = {"task": task, "engine": engine, "worlds": worlds}
                 work = partial(step, task, engine, worlds, sizes.seconds)
                 yield {"measured": "step", **about}, work
     for task in sizes.tasks:
         for worlds in sizes.worlds:
-            for engine in ENGINES:
+            for engine in engines():
                 runs = min(worlds, 10)
                 training = train.Arguments(
                     task=task,
@@ -195,8 +203,9 @@ def main() -> int:
     sizes = SMALL if arguments.small else Sizes()
     end = time.perf_counter() + 60 * arguments.minutes
     # In processes of their own, before this one takes the device.
-    parity = ["tests.parity", sizes.tasks[0], "--physics", "mjx", "--steps", "200", "--seed", "3"]
-    checks = {"golden": check("tests.golden", *TRACES), "parity": check(*parity)}
+    traces = [f"tests/recorded/simba_v2_{kind}.npz" for kind in sizes.traces]
+    parity = f"tests.parity {sizes.tasks[0]} --physics mjx --steps {sizes.steps} --seed 3".split()
+    checks = {"golden": check("tests.golden", *traces), "parity": check(*parity)}
     use_all_cores(num_runs=1)
     for name, results in checks.items():
         print_json({"measured": name}, results)
