@@ -25,9 +25,11 @@ from mujoco.mjx.warp.types import GraphMode
 
 from envs.host_call import HostEnvironmentError, host_call
 from envs.physics.base import POST_CONSTRAINT_FIELDS, field_shapes
+from envs.physics.corrections import capsules
 from envs.physics.mjx import MjxPhysics, MjxState, held, hold
 
 warp.config.log_level = warp.LOG_ERROR  # else it writes a line for each of its many kernels
+capsules.apply()
 
 # dm_control derives everything else anew after the last substep.
 _OF_LAST_SUBSTEP = (
