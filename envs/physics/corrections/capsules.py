@@ -1,7 +1,7 @@
 """Contacts of capsules with planes, as the C engine has them; for MuJoCo Warp.
 
-As MJX (see `contacts`), Warp points the first tangent of a contact along the capsule only if that is
-less than 60 degrees from lying flat, so that steeper ones have another pyramid of friction.
+As MJX (see `contacts`), Warp points the first tangent of a contact along the capsule only where it
+is less than 60 degrees from lying flat, so that steeper ones have another pyramid of friction.
 """
 
 # mypy: ignore-errors
