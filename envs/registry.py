@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from envs.base import Environment
+from envs.physics.cost import seconds_per_step
 from envs.workers.program import MOST_STEPS
 from envs.wrappers import ActionRepeat, TimeLimit
 
@@ -239,6 +240,7 @@ def make(
     action_repeat: int | None = None,
     episode_length: int | None = None,
     host: HostOptions | None = None,
+    worlds: int = 1,
 ) -> Environment:
     """Makes an environment with time limit and action repeat (no automatic reset).
 
@@ -249,11 +251,12 @@ def make(
     Args:
       task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
       physics: `mujoco`, `mjx`, `warp` (`warp:2`: with twice the room for contacts), or `auto`: the
-        first on CPU, the second on accelerators, but where its model is simplified. Some tasks also
-        have `official`, the original in worker processes.
+        one of the first two with which a step should take less, by `physics.cost`, but none whose
+        model is simplified. Some tasks also have `official`, the original in worker processes.
       action_repeat: steps per action; None takes the task's default.
       episode_length: limit in steps before action repeat; None takes the task's default.
       host: how to run an environment that lives in worker processes.
+      worlds: how many such environments are stepped together, for `auto`.
 
     Raises:
       TaskError: for an unknown task or physics, a missing package, a number below one, or a limit
@@ -262,7 +265,7 @@ def make(
     known = spec(task_id)
     if physics == "auto" and host is not None and host.python and known.missing():
         physics = "official" if known.physics and known.official else physics
-    chosen = _choose_physics(known, physics)
+    chosen = choose_physics(task_id, physics, worlds)
     if chosen == "official":
         known = replace(
             spec(known.official),
@@ -318,15 +321,29 @@ def steps_per_episode(environment: Environment) -> int | None:
     return environment.episode_length
 
 
-def _choose_physics(known: TaskSpec, physics: str) -> str | None:
+def choose_physics(
+    task_id: str, physics: str = "auto", worlds: int = 1, platform: str | None = None
+) -> str | None:
+    """The engine of a task, see `make`; None where it brings its own.
+
+    Args:
+      task_id: of the task.
+      physics: as asked for.
+      worlds: environments that are stepped together.
+      platform: of the devices that it is for, `cpu`, `gpu` or `tpu`; default: of those here.
+
+    Raises:
+      TaskError: for an unknown task or physics.
+    """
+    known = spec(task_id)
     if not known.physics:
         if physics != "auto":
             raise TaskError(f"{known.id} brings its own physics: drop physics={physics!r}")
         return None
     if physics == "auto":
-        preferred = "mujoco" if jax.default_backend() == "cpu" else "mjx"
         faithful = [engine for engine in known.physics if engine not in known.simplified]
-        return preferred if preferred in faithful else faithful[0]
+        cost = partial(seconds_per_step, platform=platform or jax.default_backend(), worlds=worlds)
+        return min(faithful, key=cost)
     engine, colon, room = physics.partition(":")
     if engine not in known.choices() or (colon and engine != "warp"):
         choices = ", ".join(("auto", *known.choices()))
@@ -342,11 +359,15 @@ def _choose_physics(known: TaskSpec, physics: str) -> str | None:
 def remarks(task_id: str, physics: str) -> list[str]:
     """What is to be known about a task and the engine that is chosen for it, a line each.
 
+    Args:
+      task_id: of the task.
+      physics: as chosen, see `choose_physics`.
+
     Raises:
-      TaskError: for an unknown task or physics.
+      TaskError: for an unknown task.
     """
     known = spec(task_id)
-    engine = (_choose_physics(known, physics) or "").partition(":")[0]
+    engine = physics.partition(":")[0]
     lines = [f"{task_id} in {engine}: {known.notes[engine]}"] if engine in known.notes else []
     if engine == "warp":
         lines.append(

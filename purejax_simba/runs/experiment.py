@@ -123,7 +123,7 @@ def resume(
 
 
 def _advice(job: Job) -> str:
-    return trust.command(f"python train.py --resume {shlex.quote(str(job.directory))}", job.config)
+    return trust.train_command(f"--resume {shlex.quote(str(job.directory))}", job.config)
 
 
 def _take_over(directory: Path, job: Job, metrics_bytes: int | None) -> None:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-import sweep
-import train
 from envs.__main__ import main as envs_main
+from purejax_simba.commands import sweep, train
 from purejax_simba.datasets import __main__ as datasets
 from purejax_simba.datasets import loading
 from purejax_simba.report import __main__ as report

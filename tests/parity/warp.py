@@ -37,9 +37,9 @@ STARTS = 4
 EXACT_SHAPES = (mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE)
 STATES_PER_START = 40
 FLOAT32_FACTOR = 10.0
-ROUNDING = 1e-6
-DOUBTFUL = 0.02
 UNIT_IN_LAST_PLACE = 2.0**-23
+ROUNDING = 32 * UNIT_IN_LAST_PLACE
+DOUBTFUL = 0.02
 
 
 def record(exact: TaskEnvironment, steps: int, seed: int) -> tuple[Any, np.ndarray]:

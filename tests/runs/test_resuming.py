@@ -210,6 +210,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_run_does_not_go_on_as_another(compiled_once, monkeypatch, tmp_path, name):
     directory = experiment.train(config(tmp_path))
@@ -323,6 +324,7 @@ def test_the_limit_that_is_written_is_the_one_that_holds(monkeypatch, tmp_path):
         experiment.resume(tmp_path, dataclasses.replace(resolved, episode_length=100))
 
 
+@pytest.mark.slow
 def test_what_has_no_checkpoint_cannot_go_on(compiled_once, monkeypatch, tmp_path):
     directory = experiment.train(config(tmp_path, checkpoint=CheckpointConfig(interval=0)))
     assert not (directory / STATE_DIRECTORY).exists()
@@ -364,6 +366,7 @@ def test_only_what_never_began_is_begun_anew(tmp_path, left, changes, is_begun_a
         assert all(path.read_bytes() == text for path, text in before.items())
 
 
+@pytest.mark.slow
 def test_what_is_stopped_before_it_trains_goes_on_from_there(compiled_once, tmp_path, monkeypatch):
     evaluate = session.Session._evaluate
 
