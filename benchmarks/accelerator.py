@@ -34,7 +34,6 @@ from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program
 
-ENGINES = ("mujoco", "mjx")
 TRACES = [f"tests/recorded/simba_v2_{kind}.npz" for kind in ("single", "cdq")]
 
 
@@ -53,6 +52,7 @@ class Sizes(NamedTuple):
 
     Attributes:
       tasks: the first is the one by which engines are chosen.
+      engines: that step them; `warp` is left out where it is not installed.
       runs: updated at once.
       worlds: stepped at once.
       critic_width, actor_width: of networks.
@@ -61,6 +61,7 @@ class Sizes(NamedTuple):
     """
 
     tasks: tuple[str, ...] = ("dmc/cheetah-run", "dmc/humanoid-run")
+    engines: tuple[str, ...] = ("mujoco", "mjx", "warp")
     runs: tuple[int, ...] = (1, 4, 10, 32, 64)
     worlds: tuple[int, ...] = (1, 10, 128, 2048)
     critic_width: int = 512
@@ -69,7 +70,7 @@ class Sizes(NamedTuple):
     seconds: float = 3.0
 
 
-SMALL = Sizes(("dmc/pendulum-swingup",), (1, 2), (1, 2, 16), 16, 8, 40, 0.2)
+SMALL = Sizes(("dmc/pendulum-swingup",), ("mujoco", "mjx"), (1, 2), (1, 2, 16), 16, 8, 40, 0.2)
 _Line = tuple[dict[str, Any], Callable[[], dict[str, Any]]]
 
 
@@ -141,13 +142,13 @@ def lines(sizes: Sizes) -> Iterator[_Line]:
         yield {"measured": "update", "runs": runs}, partial(update_run, asked)
     for task in sizes.tasks:
         for worlds in sizes.worlds:
-            for engine in ENGINES:
+            for engine in sizes.engines:
                 about = {"task": task, "engine": engine, "worlds": worlds}
                 work = partial(step, task, engine, worlds, sizes.seconds)
                 yield {"measured": "step", **about}, work
     for task in sizes.tasks:
         for worlds in sizes.worlds:
-            for engine in ENGINES:
+            for engine in sizes.engines:
                 runs = min(worlds, 10)
                 training = train.Arguments(
                     task=task,
@@ -193,6 +194,8 @@ def main() -> int:
     """Runs the command line; returns the exit status: 1 if something failed."""
     arguments = tyro.cli(Arguments)
     sizes = SMALL if arguments.small else Sizes()
+    if envs.missing_for_warp():
+        sizes = sizes._replace(engines=("mujoco", "mjx"))
     end = time.perf_counter() + 60 * arguments.minutes
     # In processes of their own, before this one takes the device.
     parity = ["tests.parity", sizes.tasks[0], "--physics", "mjx", "--steps", "200", "--seed", "3"]

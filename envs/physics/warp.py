@@ -177,7 +177,11 @@ class WarpPhysics(MjxPhysics):
         )
 
     def _had_room(self, needs: jax.Array, worlds: int) -> jax.Array:
-        """True, `()` bool, or the program ends with an error."""
+        """True, `()` bool, or the program ends with an error.
+
+        (The call to the host also keeps JAX from storing the compiled program for other processes,
+        in which the numbers by which Warp knows its functions stand for others.)
+        """
         room = jnp.array([self._contacts * worlds] * 2 + [self._constraints, 0])
         refuse = partial(self._refuse, worlds)
         return jax.lax.cond(

@@ -12,7 +12,9 @@ all but a `DOUBTFUL` part of the states: there a rounding decides.
 
 Where shapes touch for which both engines descend on a distance (meshes, cylinders, ellipsoids and
 boxes, not with planes), what they find depends on where each stops, and Warp descends in float32:
-these states are left out, and how far they are apart in the median is told.
+these states are left out, and how far they are apart in the median is told. (Of a cylinder in a
+mesh, as the arms of the H1 are in its body at random, each may find another way out, as deep to
+a tenth, in another direction.)
 
 Where Warp has to take another solver, how far both engines are apart with it is told, and how far
 the C engine is from itself.
