@@ -7,7 +7,6 @@ to put into `envs/physics/cost.py`. What has not begun when the time is over is 
 """
 
 import dataclasses
-import importlib.util
 import os
 import subprocess
 import sys
@@ -132,7 +131,7 @@ def step(task: str, engine: str, worlds: int, seconds: float) -> dict[str, Any]:
 
 def engines() -> tuple[str, ...]:
     """Those that run here."""
-    has_warp = jax.default_backend() == "gpu" and importlib.util.find_spec("warp") is not None
+    has_warp = jax.default_backend() == "gpu" and not envs.missing_for_warp()
     return ("mujoco", "mjx", *(["warp"] if has_warp else []))
 
 

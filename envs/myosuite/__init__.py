@@ -17,7 +17,8 @@ from envs.native import build_native
 from envs.registry import HostOptions, TaskError, register, spec
 from envs.wrappers import TimeLimit
 
-PACKAGE, INSTALL = "myosuite", "pip install 'myosuite>=3,<4'"
+PACKAGE = "myosuite"
+INSTALL = "pip install 'purejax_simba[myosuite]'; pip install --no-deps 'myosuite>=3,<4'"
 # task -> module of this package, and MyoSuite's limit where it is the lower one.
 TASKS = {
     "Reach": ("free", None),

@@ -28,7 +28,7 @@ class Hand(Task):
 
     fields: tuple[str, ...] = ("qpos", "qvel", "act", "site_xpos")
     substeps = 10
-    room = (128, 256)
+    room = (128, 384)
     recipe: str
     weights: ClassVar[dict[str, float]]
 

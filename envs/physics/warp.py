@@ -25,9 +25,11 @@ from mujoco.mjx.warp.types import GraphMode
 
 from envs.host_call import HostEnvironmentError, host_call
 from envs.physics.base import POST_CONSTRAINT_FIELDS, field_shapes
+from envs.physics.corrections import capsules
 from envs.physics.mjx import MjxPhysics, MjxState, held, hold
 
 warp.config.log_level = warp.LOG_ERROR  # else it writes a line for each of its many kernels
+capsules.apply()
 
 # dm_control derives everything else anew after the last substep.
 _OF_LAST_SUBSTEP = (
@@ -175,7 +177,11 @@ class WarpPhysics(MjxPhysics):
         )
 
     def _had_room(self, needs: jax.Array, worlds: int) -> jax.Array:
-        """True, `()` bool, or the program ends with an error."""
+        """True, `()` bool, or the program ends with an error.
+
+        (The call to the host also keeps JAX from storing the compiled program for other processes,
+        in which the numbers by which Warp knows its functions stand for others.)
+        """
         room = jnp.array([self._contacts * worlds] * 2 + [self._constraints, 0])
         refuse = partial(self._refuse, worlds)
         return jax.lax.cond(

@@ -79,6 +79,11 @@ COLUMNS = {
         "it may be 10 times), largest error",
     ),
     "rewards, warp": ("rewards, Warp", "the same of rewards"),
+    "descent, warp": (
+        "descent, Warp",
+        "where both engines descend to find contacts, left out of the two before: median error of "
+        "observations (of the disturbed C engine), number of such states; only told",
+    ),
     "ends, warp": ("ends, Warp", "the same: ends that differ, of all; at most 2%"),
     "contacts, warp": (
         "contacts, Warp",
