@@ -37,7 +37,7 @@ DIVIDED = (
     f"{TASK} {SMALL} --num-seeds 1 --devices-per-run 8 --num-environments 8 "
     "--num-evaluation-episodes 8 --total-env-steps 800000 --evaluation-interval 80000"
 )
-PHYSICS = "--task dmc/hopper-hop --physics mjx --agent.name random --num-seeds 2"
+PHYSICS = "--task dmc/cheetah-run --physics mjx --agent.name random --num-seeds 2"
 H100, POD = "h100", "v5e:2x4"
 # As they are. What to aim for: 150 operations of an update on a GPU, 450 on a TPU, and there no
 # temporary copy of the replay, which takes most of these bytes.
@@ -79,9 +79,9 @@ def test_the_devices_of_a_run_meet_for_sums_and_for_what_they_draw():
     assert found["collectives"]["all-reduce"] > 0
 
 
-@pytest.mark.parametrize("target", [H100, POD])
-def test_physics_has_float32(target):
-    products = compiled(target, PHYSICS)["products_by_precision"]["environment"]
+def test_physics_has_float32():
+    """For TPUs, tests/test_precision.py reads it before it is compiled, which would take long."""
+    products = compiled(H100, PHYSICS)["products_by_precision"]["environment"]
     assert set(products) == {"highest"}
 
 
