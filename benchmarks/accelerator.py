@@ -34,8 +34,6 @@ from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program
 
-TRACES = [f"tests/recorded/simba_v2_{kind}.npz" for kind in ("single", "cdq")]
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -52,25 +50,27 @@ class Sizes(NamedTuple):
 
     Attributes:
       tasks: the first is the one by which engines are chosen.
-      engines: that step them; `warp` is left out where it is not installed.
       runs: updated at once.
       worlds: stepped at once.
       critic_width, actor_width: of networks.
       interactions: with random actions, before learning.
       seconds: for each measurement, compilation excluded.
+      traces: golden ones to replay.
+      steps: of parity.
     """
 
     tasks: tuple[str, ...] = ("dmc/cheetah-run", "dmc/humanoid-run")
-    engines: tuple[str, ...] = ("mujoco", "mjx", "warp")
     runs: tuple[int, ...] = (1, 4, 10, 32, 64)
     worlds: tuple[int, ...] = (1, 10, 128, 2048)
     critic_width: int = 512
     actor_width: int = 128
     interactions: int = 400
     seconds: float = 3.0
+    traces: tuple[str, ...] = ("single", "cdq")
+    steps: int = 200
 
 
-SMALL = Sizes(("dmc/pendulum-swingup",), ("mujoco", "mjx"), (1, 2), (1, 2, 16), 16, 8, 40, 0.2)
+SMALL = Sizes(("dmc/pendulum-swingup",), (1, 2), (1, 16), 16, 8, 40, 0.2, ("single",), 20)
 _Line = tuple[dict[str, Any], Callable[[], dict[str, Any]]]
 
 
@@ -129,6 +129,12 @@ def step(task: str, engine: str, worlds: int, seconds: float) -> dict[str, Any]:
     }
 
 
+def engines() -> tuple[str, ...]:
+    """Those that run here."""
+    has_warp = jax.default_backend() == "gpu" and not envs.missing_for_warp()
+    return ("mujoco", "mjx", *(["warp"] if has_warp else []))
+
+
 def lines(sizes: Sizes) -> Iterator[_Line]:
     """What each line is about, and what measures it; the most important ones first."""
     yield {"measured": "neighbours"}, neighbours
@@ -142,13 +148,13 @@ def lines(sizes: Sizes) -> Iterator[_Line]:
         yield {"measured": "update", "runs": runs}, partial(update_run, asked)
     for task in sizes.tasks:
         for worlds in sizes.worlds:
-            for engine in sizes.engines:
+            for engine in engines():
                 about = {"task": task, "engine": engine, "worlds": worlds}
                 work = partial(step, task, engine, worlds, sizes.seconds)
                 yield {"measured": "step", **about}, work
     for task in sizes.tasks:
         for worlds in sizes.worlds:
-            for engine in sizes.engines:
+            for engine in engines():
                 runs = min(worlds, 10)
                 training = train.Arguments(
                     task=task,
@@ -194,12 +200,11 @@ def main() -> int:
     """Runs the command line; returns the exit status: 1 if something failed."""
     arguments = tyro.cli(Arguments)
     sizes = SMALL if arguments.small else Sizes()
-    if envs.missing_for_warp():
-        sizes = sizes._replace(engines=("mujoco", "mjx"))
     end = time.perf_counter() + 60 * arguments.minutes
     # In processes of their own, before this one takes the device.
-    parity = ["tests.parity", sizes.tasks[0], "--physics", "mjx", "--steps", "200", "--seed", "3"]
-    checks = {"golden": check("tests.golden", *TRACES), "parity": check(*parity)}
+    traces = [f"tests/recorded/simba_v2_{kind}.npz" for kind in sizes.traces]
+    parity = f"tests.parity {sizes.tasks[0]} --physics mjx --steps {sizes.steps} --seed 3".split()
+    checks = {"golden": check("tests.golden", *traces), "parity": check(*parity)}
     use_all_cores(num_runs=1)
     for name, results in checks.items():
         print_json({"measured": name}, results)

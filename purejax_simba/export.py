@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
+import jax.export
 import numpy as np
 import tyro
 
@@ -62,14 +63,16 @@ def export(policy: TrainedPolicy) -> bytes:
     converter = _import("jax2onnx")
     if policy.config.agent.name == "random":
         raise ConfigError("random actions are no policy: export that of another agent")
+    # Any number of rows; but networks ask whether these are more than the features of a layer.
+    (rows,) = jax.export.symbolic_shape("N", constraints=[f"N >= {2**30}"])
     model = converter.to_onnx(
         lambda observation: policy(observation, jax.random.key(policy.seed)),
-        [("N", policy.observation_size)],
+        [jax.ShapeDtypeStruct((rows, policy.observation_size), np.float32)],
         model_name="policy",
         input_names=["observation"],
         output_names=["action"],
     )
-    for name, value in _metadata(policy).items():
+    for name, value in metadata(policy).items():
         model.metadata_props.add(key=name, value=value)
     data = model.SerializeToString()
     observations = _played(policy)
@@ -79,8 +82,9 @@ def export(policy: TrainedPolicy) -> bytes:
     return data
 
 
-def _metadata(policy: TrainedPolicy) -> dict[str, str]:
-    metadata: dict[str, Any] = {
+def metadata(policy: TrainedPolicy) -> dict[str, str]:
+    """What the file says of the run; lists are JSON."""
+    found: dict[str, Any] = {
         "task": policy.config.task,
         "agent": policy.config.agent.name,
         "seed": policy.seed,
@@ -88,8 +92,8 @@ def _metadata(policy: TrainedPolicy) -> dict[str, str]:
     }
     if policy.environment.action_range is not None:
         low, high = policy.environment.action_range
-        metadata |= {"action_low": low.tolist(), "action_high": high.tolist()}
-    return {name: json.dumps(value).strip('"') for name, value in metadata.items()}
+        found |= {"action_low": low.tolist(), "action_high": high.tolist()}
+    return {name: json.dumps(value).strip('"') for name, value in found.items()}
 
 
 def _played(policy: TrainedPolicy) -> np.ndarray:
@@ -135,7 +139,7 @@ def main() -> int:
             data = export(policy)
         write_bytes(arguments.output, data)
         print(
-            f"{arguments.output}: {len(data) / 1e6:.1f} MB, observation (N, "
+            f"{arguments.output}: {len(data) / 1e3:,.0f} kB, observation (N, "
             f"{policy.observation_size}) to action (N, {policy.action_size}), like the policy of "
             f"seed {policy.seed} on {PLAYED} observations"
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from envs.__main__ import main as envs_main
+from purejax_simba import export
 from purejax_simba.commands import sweep, train
 from purejax_simba.datasets import __main__ as datasets
 from purejax_simba.datasets import loading
@@ -42,6 +43,7 @@ MAINS = {
     "envs": envs_main,
     "report": lambda: report.main(sys.argv[1:]),
     "datasets": datasets.main,
+    "export": export.main,
 }
 # What is wrong, in our words, in those of argparse, or under the title of tyro's frames.
 TITLES = "Value error|Missing argument|Unrecognized options|Invalid choice|Required options"
@@ -694,7 +696,16 @@ DATASETS = [
     row(f"{RECORD} x.hdf5", "holds no trained policy", remove(POLICY)),
 ]
 
-ROWS = [*VALUES, *OUTPUTS, *OFFLINE, *RUNS, *TRUST, *SWEEPS, *ENVS, *REPORTS, *DATASETS]
+EXPORTS = [
+    row("export", "Missing from...--output"),
+    row("export nowhere --output x.onnx", "nowhere holds no run"),
+    row(f"export {RUN} --output /dev/full", "/dev/full is there and no file"),
+    row(f"export {RUN} --output locked/x.onnx", "Permission denied", read_only("locked")),
+    row(f"export {RUN} --output x.onnx --seed 7", "seed 7"),
+    row(f"export {RUN} --output x.onnx", "holds no trained policy", remove(POLICY)),
+]
+
+ROWS = [*VALUES, *OUTPUTS, *OFFLINE, *RUNS, *TRUST, *SWEEPS, *ENVS, *REPORTS, *DATASETS, *EXPORTS]
 
 
 @pytest.fixture(scope="session")

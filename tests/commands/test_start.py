@@ -71,7 +71,7 @@ def _shown(command, capsys, *words: str) -> set[str]:
     return {name.replace("-", "_") for name in re.findall(r"^. --([a-z][\w.-]*)", text, re.M)}
 
 
-OWN = {"resume", "config", "reset", "evaluate", "video", "list_tasks", "help_all"}
+OWN = {"resume", "config", "reset", "evaluate", "video", "compile_for", "list_tasks", "help_all"}
 
 
 def test_help_shows_about_thirty_settings(capsys):
