@@ -38,6 +38,7 @@ LOOP, ENVPOOL, ADAPTER = "original in a loop", "envpool", "adapter"
 COLUMNS = {
     "mujoco": ("C engine", "physics `mujoco`"),
     "mjx": ("MJX", "physics `mjx`"),
+    "warp": ("Warp", "physics `warp`, whose kernels run on one core here"),
     ADAPTER: ("adapter", "tasks that come through an adapter"),
     LOOP: (
         "loop",
@@ -62,8 +63,8 @@ class Arguments:
 
     tasks: tuple[str, ...] = ()
     """Task ids. Default: those of the published suites whose packages are here."""
-    physics: tuple[Literal["mujoco", "mjx"], ...] = ("mujoco", "mjx")
-    """Engines for the native tasks."""
+    physics: tuple[Literal["mujoco", "mjx", "warp"], ...] = ("mujoco", "mjx")
+    """Engines for the native tasks; warp is for GPUs, and slow on CPUs."""
     environments: tuple[int, ...] = (1, 16, 128)
     """Numbers of environments of the run."""
     originals: bool = True

@@ -13,12 +13,6 @@ _FREE = frozenset(
         *("partition-id", "replica-id", "copy-done", "async-done", "optimization-barrier"),
     }
 )
-COLLECTIVES = frozenset(
-    {
-        *("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute"),
-        *("all-reduce-start", "all-gather-start", "collective-permute-start"),
-    }
-)
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "f64": 8, "s64": 8}
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?(?P<name>[\w.\-]+) = (?P<rest>.+)$")
 _OPCODE = re.compile(r"^\s*(?P<opcode>[\w\-]+)\(")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import tyro
 
 from benchmarks.common import print_json, program_bytes_per_run
+from purejax_simba.agents import registry
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import Config
-from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.devices import use_all_cores
+from purejax_simba.runs.compiling import lower_program
+from purejax_simba.runs.devices import make_mesh, use_all_cores
 from purejax_simba.runs.memory import bytes_per_run
-from purejax_simba.runs.placement import Placement
 from purejax_simba.training import make_program
 
 DEVICE_GIGABYTES = (16, 40, 80)
@@ -29,6 +29,12 @@ class Arguments:
     """Task ids."""
     physics: str = "auto"
     """Engine."""
+    runs: int = 1
+    """Runs advanced side by side on a device."""
+    critic_hidden_dim: int | None = None
+    """Width of each critic. Default: as published."""
+    actor_hidden_dim: int | None = None
+    """Width of the actor. Default: as published."""
 
 
 def measure(task: str, arguments: Arguments) -> dict[str, int | float]:
@@ -41,9 +47,15 @@ def measure(task: str, arguments: Arguments) -> dict[str, int | float]:
     Raises:
       ConfigError, envs.TaskError: for what cannot be trained.
     """
-    program = make_program(Config(task, arguments.physics, num_seeds=1))
-    steps = Compiler(program).compile(Placement.choose(program)).advance
-    compiled = program_bytes_per_run(steps, 1)
+    agent = registry.agent_settings(
+        "simba_v2",
+        critic_hidden_dim=arguments.critic_hidden_dim,
+        actor_hidden_dim=arguments.actor_hidden_dim,
+    )
+    config = Config(task, arguments.physics, num_seeds=arguments.runs, agent=agent)
+    program, mesh = make_program(config), make_mesh(1)
+    steps = lower_program(program, mesh, arguments.runs).advance.compile()
+    compiled = program_bytes_per_run(steps, arguments.runs)
     per_run = sum(compiled.values())
     estimate = bytes_per_run(program)
     estimated = sum(estimate.values()) - estimate["checkpoint"]

@@ -1,14 +1,11 @@
 """What the compiled program is made of on a device that is not here, without running it.
 
-`python -m benchmarks.targets --help` shows the options. It needs the compiler of the target: the
-extra `cuda` or `tpu`.
+`python -m benchmarks.targets --help` shows the options. It needs the extra `targets`.
 """
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 from unittest import mock
@@ -20,13 +17,12 @@ from mujoco.mjx._src import solver
 from benchmarks import hlo
 from benchmarks.common import print_json
 from envs.physics.corrections import line_search
+from purejax_simba.commands import command_line
 from purejax_simba.commands.outcome import one_line_errors
 from purejax_simba.config import Config, known
 from purejax_simba.names import flatten
+from purejax_simba.program import Program
 from purejax_simba.runs import targets
-from purejax_simba.runs.compiling import lower_program
-from purejax_simba.runs.devices import make_mesh
-from purejax_simba.training import OnlineProgram, make_program
 
 RANDOM_STEPS = 50
 
@@ -35,7 +31,7 @@ RANDOM_STEPS = 50
 class Arguments:
     """Compile the program of a run for a target, and say what it is made of."""
 
-    target: str
+    target: str = "h100"
     """h100, a file that describes another GPU, or TPU chips: v5e:2x4, v6e:2x2, v4:2x2x1."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(
         default_factory=lambda: Config(task="dmc/cheetah-run", physics="mjx", num_seeds=10)
@@ -70,7 +66,7 @@ class Parts:
         return [each for each in self.interaction.operations if "/environment/" in each.scope]
 
 
-def solver_iterations(program: OnlineProgram, runs: int) -> tuple[float, float]:
+def solver_iterations(program: Program, runs: int) -> tuple[float, float]:
     """Means over steps of random play in MJX, here: those of the solver, of a line search in it.
 
     All runs are simulated at once, so that the longest one counts.
@@ -157,39 +153,24 @@ def measure(advance: hlo.Loop, repeat: int, updates: float) -> dict[str, Any]:
 
 
 def run(arguments: Arguments) -> dict[str, Any]:
-    """Compiles `init`, `advance` and `evaluate`, and returns results with their units in names.
+    """Compiles for a target, and returns results with their units in names.
 
-    Memory is that of `advance`, on each device. Collectives are those of all three.
+    Memory is that of `advance`, on each device. Collectives are those of all functions.
 
     Raises:
       ConfigError, envs.TaskError: for what cannot be compiled.
     """
-    devices = targets.devices_of(arguments.target)
-    program = make_program(arguments.config)
-    config = program.config
-    mesh = make_mesh(config.num_seeds, config.devices_per_run, devices)
-    rows = mesh.size // config.devices_per_run
-    runs = -(-config.num_seeds // rows) * rows
-    begin = time.perf_counter()
-    lowered = lower_program(program, mesh, runs)
-    with ThreadPoolExecutor() as pool:
-        stages = (lowered.advance, lowered.init, lowered.evaluate)
-        compiled = list(pool.map(lambda stage: stage.compile(), stages))
-    seconds = time.perf_counter() - begin
-    programs = [hlo.read(stage.as_text()) for stage in compiled]
-    collectives = Counter(
-        each.opcode
-        for whole in programs
-        for loop in whole.walk()
-        for each in loop.operations
-        if each.opcode in hlo.COLLECTIVES
-    )
-    memory = compiled[0].memory_analysis()
+    config = arguments.config
+    checked = targets.compile_for(arguments.target, config, config.num_seeds)
+    program, config = checked.program, checked.program.config
+    rows = checked.mesh.size // config.devices_per_run
+    advance = checked.compiled.advance
+    memory = advance.memory_analysis()
     updates = float(config.updates_per_interaction)
-    counts = measure(programs[0], known(config.action_repeat), updates)
+    counts = measure(hlo.read(advance.as_text()), known(config.action_repeat), updates)
     iterations, searches = 0.0, 0.0
     if counts["operations_per_solver_iteration"]:
-        iterations, searches = solver_iterations(program, runs // rows)
+        iterations, searches = solver_iterations(program, checked.runs // rows)
     search = searches * counts["operations_per_line_search_iteration"]
     solving = iterations * (counts["operations_per_solver_iteration"] + search)
     step = counts["operations_per_environment_step"] + solving
@@ -199,11 +180,12 @@ def run(arguments: Arguments) -> dict[str, Any]:
         + updates * counts["operations_per_update"]
     )
     return {
-        "compile_seconds": seconds,
+        "compile_seconds": checked.seconds,
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "donated_bytes": memory.alias_size_in_bytes,
-        "collectives": dict(collectives),
+        "estimate_over_compiled": checked.estimated_bytes / checked.needed_bytes,
+        "collectives": dict(checked.collectives),
         **counts,
         "solver_iterations_per_step": iterations,
         "line_search_iterations_per_solver_iteration": searches,
@@ -214,8 +196,10 @@ def run(arguments: Arguments) -> dict[str, Any]:
 def main() -> int:
     """Runs the command line; returns the exit status."""
     targets.prepare()
-    arguments = tyro.cli(Arguments)
+    words = sys.argv[1:]
     with one_line_errors("compile again") as outcome:
+        config = command_line.with_agent(Arguments().config, words)
+        arguments = command_line.read(Arguments, words, Arguments(config=config))
         given = flatten(arguments.config)
         usual = flatten(Config())
         changed = {name: value for name, value in given.items() if value != usual.get(name)}

@@ -23,7 +23,7 @@ from benchmarks.common import (
 )
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.config import Config, ConfigError, known
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.program import Program
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import use_all_cores
@@ -38,8 +38,12 @@ class Arguments:
 
     task: str = "dmc/cheetah-run"
     """Task id."""
+    physics: str = "auto"
+    """Engine."""
     runs: int = 4
     """Runs trained at once."""
+    environments: int = 1
+    """Environments of each run."""
     critic_hidden_dim: int = 128
     """Width of each critic."""
     actor_hidden_dim: int = 64
@@ -100,8 +104,10 @@ def make_config(arguments: Arguments) -> Config:
     """A run with the given sizes and all else as published, but for an early first update."""
     return Config(
         task=arguments.task,
+        physics=arguments.physics,
         num_seeds=arguments.runs,
-        learning_starts=arguments.random_interactions + 1,
+        num_environments=arguments.environments,
+        learning_starts=(arguments.random_interactions + 1) * arguments.environments,
         agent=SimbaV2(
             critic_hidden_dim=arguments.critic_hidden_dim,
             actor_hidden_dim=arguments.actor_hidden_dim,
@@ -133,7 +139,7 @@ def run(arguments: Arguments) -> dict[str, Any]:
     training(random_count)
     (environment,) = repeat([training], [random_count])
 
-    training(known(program.config.learning_starts) - training.interactions())
+    training(arguments.random_interactions + 1 - training.interactions())
     peak_memory = peak_memory_bytes()
     updates = Updates(make_learner(program), runs, training.runs.placement.mesh)
     interactions_before, updates_before = training.interactions(), training.updates()

@@ -53,6 +53,8 @@ def list_tasks(suite: str | None, host_python: str) -> None:
         print(_COLUMNS.format("task", "observation", "action", "steps", "repeat", "physics"))
         for task in new:
             print(_fill(_describe(task, host_python)), flush=True)
+    if missing := envs.missing_for_warp():
+        print(f"\n{missing}")
     print("\nAlso ids beyond these of:", ", ".join(envs.families()))
 
 
@@ -71,8 +73,9 @@ def _fill(text: str, most: int = sys.maxsize) -> str:
 def _describe(task: str, host_python: str) -> str:
     spec = envs.spec(task)
     own = "its own, in worker processes" if spec.on_host else "its own"
-    physics = ", ".join(spec.choices()) or own
-    host = envs.HostOptions(python=host_python) if spec.on_host else None
+    physics = spec.engines() or own
+    elsewhere = spec.on_host or (host_python and spec.missing())
+    host = envs.HostOptions(python=host_python) if elsewhere else None
     try:
         missing = spec.missing(host_python)
         environment = None if missing else envs.make(task, host=host)

@@ -50,6 +50,8 @@ class Environment:
         state cannot be copied, saved or stepped twice.
       action_range: lowest and highest values behind the actions -1 and 1, `(action_size,)` each,
         or None where they are not known.
+      actor_observation_size: how many entries of an observation, the first ones, are for the actor
+        where the others are for critics only; None where all are for both.
       layout: name and shape of each part of the observation, in the order of the flat vector, or
         None where it is one part without a name.
     """
@@ -60,6 +62,7 @@ class Environment:
     repeat: int = 1
     elsewhere: bool = False
     action_range: tuple[np.ndarray, np.ndarray] | None = None
+    actor_observation_size: int | None = None
     layout: list[tuple[str, tuple[int, ...]]] | None = None
 
     def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:

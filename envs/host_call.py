@@ -21,6 +21,10 @@ from envs import jax_internals
 Function = Callable[[np.ndarray], np.ndarray]
 
 
+class HostEnvironmentError(RuntimeError):
+    """What the host says about an environment that cannot go on, in one line."""
+
+
 def host_call(function: Function, row: jax.Array, size: int, dtype: Any) -> jax.Array:
     """Calls `function` with a row, or under any number of `vmap`s once with all rows.
 
@@ -63,6 +67,9 @@ def _batch(rows: Any, axes: Any, **parameters: Any) -> tuple[jax.Array, int]:
 
 
 def _lower(context: Any, row: Any, *, function: Function, size: int, dtype: np.dtype) -> Any:
+    if _left_out is not None:
+        _left_out.append(function)
+        return mlir.lower_fun(partial(_stand_in, size, dtype), multiple_results=False)(context, row)
     sharding = jax_internals.call_sharding(context)
     results, _, _ = mlir.emit_python_callback(
         context,
@@ -76,6 +83,10 @@ def _lower(context: Any, row: Any, *, function: Function, size: int, dtype: np.d
         sharding=sharding,
     )
     return results
+
+
+def _stand_in(size: int, dtype: np.dtype, row: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(row.sum(-1, keepdims=True).astype(dtype), (*row.shape[:-1], size))
 
 
 def _of_rows(function: Function, row: Any, size: int) -> np.ndarray:
@@ -94,6 +105,27 @@ def _call_in_program(function: Function, size: int, row: Any) -> tuple[np.ndarra
 batching.primitive_batchers[_host_call] = _batch
 # Every lowering registers the function with its own program.
 mlir.register_lowering(_host_call, _lower, cacheable=False)
+
+_left_out: list[Function] | None = None
+
+
+@contextlib.contextmanager
+def left_out() -> Iterator[list[Function]]:
+    """Inside, programs are lowered without their calls, to see what else they are made of.
+
+    JAX cannot lower calls for devices that are not here. Something of the same shape is in the
+    place of each; such a program is not one to run.
+
+    Yields:
+      The functions that would be called.
+    """
+    global _left_out
+    functions = _left_out = []
+    try:
+        yield functions
+    finally:
+        _left_out = None
+
 
 # What was raised inside a call. JAX passes on only its text, within a long one of its own.
 _raised: list[BaseException] = []

@@ -10,7 +10,7 @@ from envs.base import Environment
 from envs.registry import TaskError, advice_on_missing_packages, register
 from envs.wrappers import RescaleAction
 
-PHYSICS = ("mujoco", "mjx")
+PHYSICS = ("mujoco", "mjx", "warp")
 # What MuJoCo takes when it is imported, on one system or another.
 _WAYS_TO_DRAW = "egl osmesa glfw glx wgl cgl enable enabled on true 1 disable disabled off false 0"
 
@@ -36,7 +36,7 @@ def register_native(
     """
     register(
         task_id,
-        partial(_build, module, task, install),
+        partial(build_native, task_id, module, task, install),
         physics=physics,
         install=install,
         published=True,
@@ -44,9 +44,12 @@ def register_native(
     )
 
 
-def _build(module: str, task: str, install: str, physics: str | None) -> Environment:
+def build_native(
+    task_id: str, module: str, task: str, install: str, physics: str | None
+) -> Environment:
+    """Makes a native task with an engine; the other arguments are those of `register_native`."""
     if physics is None:
-        raise TaskError(f"{task} needs an engine: choose from {', '.join(PHYSICS)}")
+        raise TaskError(f"{task_id} needs an engine: choose from {', '.join(PHYSICS)}")
     drawing = os.environ.get("MUJOCO_GL", "")
     if drawing and drawing.lower() not in _WAYS_TO_DRAW.split():
         raise TaskError(f"MUJOCO_GL is {drawing}: set it to egl, osmesa or glfw, or unset it")
@@ -55,6 +58,7 @@ def _build(module: str, task: str, install: str, physics: str | None) -> Environ
 
         definition = importlib.import_module(module).TASKS[task]()
     environment = TaskEnvironment(definition, physics)
+    environment.physics.name = task_id
     return RescaleAction(environment, environment.action_low, environment.action_high)
 
 

@@ -6,15 +6,17 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from envs.base import Environment
+from envs.physics.cost import seconds_per_step
 from envs.workers.program import MOST_STEPS
 from envs.wrappers import ActionRepeat, TimeLimit
 
@@ -52,6 +54,7 @@ class TaskSpec:
       physics: engines to choose from; empty where there is no choice.
       simplified: those among them whose model is not quite the original's, which are there to be
         asked for: `auto` does not choose them.
+      notes: per engine what differs from the original there, or why it is none of `physics`.
       on_host: whether it lives in worker processes; `build` then also receives `episode_length`
         and `options`, see `adapters.hosted.build_hosted`.
       package: name of the Python package that it needs, empty for none.
@@ -70,6 +73,7 @@ class TaskSpec:
     terminates: bool = True
     physics: tuple[str, ...] = ()
     simplified: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
     on_host: bool = False
     package: str = ""
     install: str = ""
@@ -81,13 +85,24 @@ class TaskSpec:
         """What may be asked for as physics, besides `auto`."""
         return (*self.physics, *(("official",) if self.physics and self.official else ()))
 
+    def engines(self) -> str:
+        """What may be asked for, and what is to be known about it, for the user."""
+        there = [
+            f"{engine} ({self.notes[engine]})" if engine in self.notes else engine
+            for engine in self.choices()
+        ]
+        others = [
+            f"no {name}: {why}" for name, why in self.notes.items() if name not in self.physics
+        ]
+        return "; ".join([", ".join(there), *others])
+
     def missing(self, python: str = "") -> str:
         """What has to be done before it can be made; empty if nothing.
 
         Args:
           python: see `HostOptions`. What another interpreter has is found out when it is asked.
         """
-        elsewhere = self.on_host and bool(python)
+        elsewhere = bool(python) and (self.on_host or f"/{self.package}:" in self.official)
         if elsewhere or not self.package or importlib.util.find_spec(self.package) is not None:
             return ""
         return f"{self.package} is not installed: {self.install}"
@@ -225,6 +240,7 @@ def make(
     action_repeat: int | None = None,
     episode_length: int | None = None,
     host: HostOptions | None = None,
+    worlds: int = 1,
 ) -> Environment:
     """Makes an environment with time limit and action repeat (no automatic reset).
 
@@ -234,18 +250,22 @@ def make(
 
     Args:
       task_id: one of `tasks()`, an id of an adapted suite, or `<module>:<id>`.
-      physics: `mujoco`, `mjx`, or `auto`: the first on CPU, the second on accelerators, but where
-        its model is simplified. Some tasks also have `official`, the original in worker processes.
+      physics: `mujoco`, `mjx`, `warp` (`warp:2`: with twice the room for contacts), or `auto`: the
+        one of the first two with which a step should take less, by `physics.cost`, but none whose
+        model is simplified. Some tasks also have `official`, the original in worker processes.
       action_repeat: steps per action; None takes the task's default.
       episode_length: limit in steps before action repeat; None takes the task's default.
       host: how to run an environment that lives in worker processes.
+      worlds: how many such environments are stepped together, for `auto`.
 
     Raises:
       TaskError: for an unknown task or physics, a missing package, a number below one, or a limit
         that the environment would not reach.
     """
     known = spec(task_id)
-    chosen = _choose_physics(known, physics)
+    if physics == "auto" and host is not None and host.python and known.missing():
+        physics = "official" if known.physics and known.official else physics
+    chosen = choose_physics(task_id, physics, worlds)
     if chosen == "official":
         known = replace(
             spec(known.official),
@@ -261,6 +281,8 @@ def make(
     build = known.build
     if known.on_host:  # a worker must know where an episode ends
         build = partial(build, episode_length=limit, options=host or HostOptions())
+        if chosen == "official" and limit == known.episode_length:  # which is nobody's request
+            build = partial(build, lift=False)
     elif host is not None and host.python:
         raise TaskError(
             f"{task_id} has no processes that another Python interpreter could run: drop it, "
@@ -299,19 +321,83 @@ def steps_per_episode(environment: Environment) -> int | None:
     return environment.episode_length
 
 
-def _choose_physics(known: TaskSpec, physics: str) -> str | None:
+def choose_physics(
+    task_id: str, physics: str = "auto", worlds: int = 1, platform: str | None = None
+) -> str | None:
+    """The engine of a task, see `make`; None where it brings its own.
+
+    Args:
+      task_id: of the task.
+      physics: as asked for.
+      worlds: environments that are stepped together.
+      platform: of the devices that it is for, `cpu`, `gpu` or `tpu`; default: of those here.
+
+    Raises:
+      TaskError: for an unknown task or physics.
+    """
+    known = spec(task_id)
     if not known.physics:
         if physics != "auto":
             raise TaskError(f"{known.id} brings its own physics: drop physics={physics!r}")
         return None
     if physics == "auto":
-        preferred = "mujoco" if jax.default_backend() == "cpu" else "mjx"
         faithful = [engine for engine in known.physics if engine not in known.simplified]
-        return preferred if preferred in faithful else faithful[0]
-    if physics not in known.choices():
+        cost = partial(seconds_per_step, platform=platform or jax.default_backend(), worlds=worlds)
+        return min(faithful, key=cost)
+    engine, colon, room = physics.partition(":")
+    if engine not in known.choices() or (colon and engine != "warp"):
         choices = ", ".join(("auto", *known.choices()))
         raise TaskError(f"{known.id} has no physics {physics!r}: choose from {choices}")
+    if engine == "warp":
+        if colon and re.fullmatch("[1-9][0-9]?", room) is None:
+            raise TaskError(f"physics is {physics!r}: give warp, or warp:2 for twice the room")
+        if missing := missing_for_warp():
+            raise TaskError(missing)
     return physics
+
+
+def remarks(task_id: str, physics: str) -> list[str]:
+    """What is to be known about a task and the engine that is chosen for it, a line each.
+
+    Args:
+      task_id: of the task.
+      physics: as chosen, see `choose_physics`.
+
+    Raises:
+      TaskError: for an unknown task.
+    """
+    known = spec(task_id)
+    engine = physics.partition(":")[0]
+    lines = [f"{task_id} in {engine}: {known.notes[engine]}"] if engine in known.notes else []
+    if engine == "warp":
+        lines.append(
+            "physics warp compiles kernels in its first steps, once a model: a minute or two"
+        )
+        if jax.default_backend() != "cpu":
+            lines.append(
+                "physics warp is never the same to the bit twice on GPUs: a run that was stopped "
+                "has other numbers than one that was not"
+            )
+    return lines
+
+
+def missing_for_warp() -> str:
+    """What has to be installed before physics warp can be chosen; empty if nothing.
+
+    MJX goes with one version of Warp, and other packages bring others.
+    """
+    wanted = [
+        requirement.split(";")[0].strip().partition("==")[2]
+        for requirement in metadata.requires("mujoco-mjx") or ()
+        if requirement.startswith("warp-lang")
+    ]
+    found = importlib.util.find_spec("warp") and metadata.version("warp-lang")
+    if found in wanted:
+        return ""
+    return (
+        f"physics warp needs warp-lang {' or '.join(wanted)}, and here is {found or 'none'}: "
+        "pip install 'purejax_simba[warp]'"
+    )
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ class Task:
       reading: to which instant derived fields belong after a step, see `Physics`.
       changes: names of fields whose change over the control interval the functions read too,
         as `data.qpos_change` for example.
+      room: for how many contacts and constraints MuJoCo Warp has room in a simulation.
     """
 
     model: mujoco.MjModel
@@ -44,6 +45,7 @@ class Task:
     most_attempts: int = 1
     reading: Reading = "dm_control"
     changes: tuple[str, ...] = ()
+    room: tuple[int, int] = (64, 128)
 
     def mjx_model(self) -> mujoco.MjModel:
         """The model for MJX: `model`, unless it has something in it that MJX cannot simulate.
@@ -52,6 +54,20 @@ class Task:
         Numbers of bodies, joints, sensors, ... must remain the same.
         """
         return self.model
+
+    def warp_model(self) -> mujoco.MjModel:
+        """The same for MuJoCo Warp."""
+        return self.model
+
+    def action_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest actions, `(nu,)` each: those of the controls, unless overridden."""
+        _check_control_ranges(self.model)
+        low, high = self.model.actuator_ctrlrange.T
+        return low.copy(), high.copy()
+
+    def control(self, action: jax.Array) -> jax.Array:
+        """The `(nu,)` controls of an action: itself, unless overridden."""
+        return action
 
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
         """Draws the start of an episode: `(nq,)` positions, `(nv,)` velocities, variables."""
@@ -101,7 +117,7 @@ class TaskState:
 
 
 class TaskEnvironment(Drawable):
-    """The `Environment` that a task and an engine make. Actions are MuJoCo controls."""
+    """The `Environment` that a task and an engine make. Actions are the task's."""
 
     def __init__(self, task: Task, physics: str):
         """Joins `task` with the engine called `physics`. Compiles nothing.
@@ -110,19 +126,20 @@ class TaskEnvironment(Drawable):
           TaskError: if an actuator of the model has no range to take actions from.
         """
         self.task = task
+        models = {"mjx": task.mjx_model, "warp": task.warp_model}
+        own_model = models.get(physics.partition(":")[0], lambda: task.model)
         self.physics = make_physics(
             physics,
-            task.mjx_model() if physics == "mjx" else task.model,
+            own_model(),
             task.fields,
             task.substeps,
             task.settling_steps,
             task.reading,
             task.changes,
+            room=task.room,
         )
-        _check_control_ranges(task.model)
         self.action_size = task.model.nu
-        self.action_low = task.model.actuator_ctrlrange[:, 0].copy()
-        self.action_high = task.model.actuator_ctrlrange[:, 1].copy()
+        self.action_low, self.action_high = task.action_range()
         (self.observation_size,) = jax.eval_shape(self._observe_zeros).shape
         self.interval = float(task.model.opt.timestep * task.substeps)
 
@@ -182,7 +199,7 @@ class TaskEnvironment(Drawable):
 
     def step(self, state: TaskState, action: jax.Array) -> tuple[TaskState, TimeStep]:
         """Takes one step, see `Environment.step`."""
-        physics = self.physics.step(state.physics, action)
+        physics = self.physics.step(state.physics, self.task.control(action))
         data = _data(physics)
         variables = self.task.advance(data, state.variables)
         observation = self.task.observe(data, variables)

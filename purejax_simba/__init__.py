@@ -11,13 +11,13 @@ Everything here is imported when it is first used: JAX and the engines take seco
 """
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from purejax_simba.agents.bro import BRO
     from purejax_simba.agents.crossq import CrossQ
     from purejax_simba.agents.droq import DroQ
+    from purejax_simba.agents.flash_sac import FlashSAC
     from purejax_simba.agents.random_actions import Random
     from purejax_simba.agents.redq import REDQ
     from purejax_simba.agents.registry import agent_settings
@@ -48,6 +48,7 @@ __all__ = [
     "ConfigError",
     "CrossQ",
     "DroQ",
+    "FlashSAC",
     "OfflineConfig",
     "Random",
     "ReplayConfig",
@@ -70,6 +71,7 @@ _MODULES = {
         for name in ("BRO", "CrossQ", "DroQ", "REDQ", "SAC", "Simba", "TD3")
     },
     "Random": "purejax_simba.agents.random_actions",
+    "FlashSAC": "purejax_simba.agents.flash_sac",
     "SimbaV2": "purejax_simba.agents.simba_v2",
     "agent_settings": "purejax_simba.agents.registry",
     **dict.fromkeys(("resume", "train"), "purejax_simba.runs.experiment"),
@@ -77,10 +79,12 @@ _MODULES = {
     **dict.fromkeys(("make_program", "make_train"), "purejax_simba.training"),
 }
 
-__version__ = importlib.metadata.version("purejax_simba")
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("purejax_simba")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES.get(name, "purejax_simba.config")), name)

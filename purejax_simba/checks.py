@@ -44,10 +44,10 @@ def check(config: Config, episode_length: int) -> None:
             f"--learning-starts {starts} is more than --replay.capacity "
             f"{capacity}: the first update would never come"
         )
-    if capacity % config.num_environments:
+    if capacity % known(config.num_environments):
         raise ConfigError(
             f"--replay.capacity {capacity} is no multiple of --num-environments "
-            f"{config.num_environments}"
+            f"{known(config.num_environments)}"
         )
     if episode_length < replay.n_step:
         raise ConfigError(
@@ -69,7 +69,7 @@ def check(config: Config, episode_length: int) -> None:
         _check_offline(config)
         return
     for name, value in {
-        "num-environments": config.num_environments,
+        "num-environments": known(config.num_environments),
         "num-evaluation-episodes": known(config.num_evaluation_episodes),
         "replay.batch-size": config.batch_size,
     }.items():
@@ -84,10 +84,10 @@ def check(config: Config, episode_length: int) -> None:
         _check_multiple(
             "checkpoint.interval", config.checkpoint.interval, config.steps_per_interaction
         )
-    if starts > config.interactions * config.num_environments:
+    if starts > config.interactions * known(config.num_environments):
         raise ConfigError(
             f"--learning-starts {starts} is more than the "
-            f"{config.interactions * config.num_environments} transitions of the whole run: "
+            f"{config.interactions * known(config.num_environments)} transitions of the whole run: "
             "train for longer or start earlier"
         )
 

@@ -15,6 +15,7 @@ from purejax_simba.settings import Settings, setting
 DEFAULT_TASK = "dmc/cheetah-run"
 # What is open has these values, or what fits those that are given.
 SCHEDULE = {
+    "num_environments": 1,
     "total_env_steps": 1_000_000,
     "evaluation_interval": 100_000,
     "learning_starts": 5_000,
@@ -122,8 +123,9 @@ class Config:
     """Task id; `python train.py --list-tasks` shows them. Default: dmc/cheetah-run, offline the
     environment of the dataset."""
     physics: str = "auto"
-    """mujoco (C engine, on the host), mjx (in the compiled program), auto, or for some tasks
-    official (the original, in worker processes)."""
+    """mujoco (C engine, on the host), mjx (in the compiled program), warp (the same on GPUs; warp:2
+    has twice the room for contacts), auto (mujoco or mjx, the faster by calculation), or for some
+    tasks official (the original, in worker processes)."""
     num_seeds: int = setting(4, above=0)
     """Seeds trained at once."""
     seed: int = 0
@@ -135,8 +137,8 @@ class Config:
     and 100,000 at most."""
     num_evaluation_episodes: int | None = setting(above=0)
     """Deterministic episodes per evaluation. Default: 10, offline 100."""
-    num_environments: int = setting(1, above=0)
-    """Environments per seed."""
+    num_environments: int | None = setting(above=0)
+    """Environments per seed. Default: 1, with --recipe parallel the paper's."""
     devices_per_run: int = setting(1, above=0)
     """Devices among which the environments, replay and batches of each seed are divided."""
     action_repeat: int | None = None
@@ -163,9 +165,10 @@ class Config:
     matmul_precision: Precision = "tensorfloat32"
     """Least precision of the operands of matrix products in networks: on NVIDIA GPUs bfloat16 and
     tensorfloat32 are the same, on CPUs all three. Everything else has float32 everywhere."""
-    recipe: Literal["shared", "paper"] = "shared"
+    recipe: Literal["shared", "paper", "parallel"] = "shared"
     """Discount, action repeat, first update and the like: SimbaV2's for all agents, for comparisons
-    with nothing else in the way, or those of the agent's own paper."""
+    with nothing else in the way, those of the agent's own paper, or what that has for thousands of
+    environments."""
     agent: AgentSettings = field(default_factory=SimbaV2)
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
@@ -182,7 +185,7 @@ class Config:
     `seeds`: those that have not diverged)."""
     experiment: str = setting("", is_place=True)
     """Name of the experiment: `exp_name` in the result files. Default: the agent's name, with
-    `_paper` where the recipe is that of its paper."""
+    `_paper` or `_parallel` where that is the recipe."""
     output: str = "results/runs"
     """Results go to <output>/<experiment>/<task>."""
 
@@ -221,7 +224,12 @@ class Config:
         """Environment steps of one interaction of all environments of a run; offline 1 update."""
         if self.is_offline:
             return 1
-        return known(self.action_repeat) * self.num_environments
+        return known(self.action_repeat) * known(self.num_environments)
+
+    @property
+    def worlds(self) -> int:
+        """Environments of all seeds; one of each as long as that is open."""
+        return self.num_seeds * (self.num_environments or 1)
 
     @property
     def interactions(self) -> int:
@@ -263,7 +271,7 @@ class Config:
     @property
     def stored_transitions(self) -> int:
         """Transitions that the replay keeps: one larger than the run fills would waste memory."""
-        return min(known(self.replay.capacity), self.interactions * self.num_environments)
+        return min(known(self.replay.capacity), self.interactions * known(self.num_environments))
 
     @property
     def updates_per_interaction(self) -> Fraction:
@@ -271,7 +279,7 @@ class Config:
         if self.is_offline:
             return Fraction(1)
         ratio = Fraction(known(self.update_to_data_ratio)).limit_denominator(10_000)
-        return ratio * self.num_environments
+        return ratio * known(self.num_environments)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ DEFAULTS = {
     "normalize_observations": False,
     "normalize_rewards": False,
     "replay.batch_size": 256,
+    "num_environments": SCHEDULE["num_environments"],
     "learning_starts": SCHEDULE["learning_starts"],
     "num_evaluation_episodes": 10,
 }
@@ -103,7 +104,9 @@ def with_schedule(config: _Config) -> _Config:
         epochs = config.offline.epochs
         config = fill(config, {"offline.evaluation_interval": _part(epochs, epochs)})
         return fill(config, SCHEDULE)
-    config = fill(config, {"action_repeat": envs.spec(config.task or DEFAULT_TASK).action_repeat})
+    repeat = envs.spec(config.task or DEFAULT_TASK).action_repeat
+    environments = SCHEDULE["num_environments"]
+    config = fill(config, {"action_repeat": repeat, "num_environments": environments})
     step = config.steps_per_interaction
     if config.total_env_steps is None:
         unit = config.evaluation_interval or EVALUATIONS * step
@@ -118,7 +121,7 @@ def with_schedule(config: _Config) -> _Config:
                 f"give {_multiple(known(config.total_env_steps), longest * step)}, for example"
             )
         config = dataclasses.replace(config, evaluation_interval=part * step)
-    capacity = _multiple(SCHEDULE["replay.capacity"], config.num_environments)
+    capacity = _multiple(SCHEDULE["replay.capacity"], known(config.num_environments))
     return fill(config, {"replay.capacity": capacity})
 
 
@@ -147,7 +150,7 @@ def _in_time(config: _Config, given: Mapping[str, Any]) -> _Config:
         return config
     fitting: dict[str, Any] = {}
     if given["learning_starts"] is None:
-        half = config.interactions * config.num_environments // 2
+        half = config.interactions * known(config.num_environments) // 2
         latest = min(known(config.replay.capacity), max(half, 1))
         fitting["learning_starts"] = min(known(config.learning_starts), latest)
     resets = getattr(config.agent, "reset_env_steps", None)
@@ -189,14 +192,14 @@ def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:
 
 
 def with_recipe(config: _Config) -> _Config:
-    """Fills in what the agent's own paper says, if its recipe is asked for.
+    """Fills in what the agent's own paper says, if a recipe of it is asked for.
 
     Raises:
-      ConfigError: for an agent that has no paper.
+      ConfigError: for an agent that does not have it.
     """
     if config.recipe == "shared":
         return config
-    recipe = _paper(config)
+    recipe = _asked_for(config)
     return fill(fill(config, recipe.tasks.get(_plain_name(config.task), {})), recipe.settings)
 
 
@@ -208,7 +211,7 @@ def not_in_recipe(config: Config) -> str:
     """
     if config.recipe == "shared":
         return ""
-    recipe, used = _paper(config), flatten(config)
+    recipe, used = _asked_for(config), flatten(config)
     own = recipe.tasks.get(_plain_name(config.task), {})
     others = {name: None for values in recipe.tasks.values() for name in values}
     missing = [name for name in others if name not in own and name not in recipe.settings]
@@ -216,15 +219,16 @@ def not_in_recipe(config: Config) -> str:
         return ""
     numbers = ", ".join(f"{name.replace('_', '-')} {used[name]:g}" for name in missing)
     return (
-        f"--recipe paper: {config.agent.name}'s paper has no numbers of its own for {config.task}, "
-        f"only for {', '.join(recipe.tasks)}: {numbers}"
+        f"--recipe {config.recipe}: {config.agent.name}'s paper has no numbers of its own for "
+        f"{config.task}, only for {', '.join(recipe.tasks)}: {numbers}"
     )
 
 
-def _paper(config: Config) -> Recipe:
-    recipe = config.agent.paper
+def _asked_for(config: Config) -> Recipe:
+    recipe = getattr(config.agent, config.recipe)
     if recipe is None:
-        raise ConfigError(f"--recipe paper: {config.agent.name} has no paper: drop it")
+        name = config.agent.name
+        raise ConfigError(f"--recipe {config.recipe}: {name} has no such recipe: drop it")
     return recipe
 
 
@@ -265,12 +269,15 @@ def make_environment(config: Config) -> envs.Environment:
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
         host=envs.HostOptions(config.host_time_limit, config.host_python),
+        worlds=config.worlds,
     )
 
 
 def make_agent(config: Config, environment: envs.Environment) -> Agent:
     """The configured agent for an environment."""
-    agent = registry.make(environment.observation_size, environment.action_size, config.agent)
+    seen = {"agent.actor_observation_size": environment.actor_observation_size}
+    settings = fill(config, seen).agent
+    agent = registry.make(environment.observation_size, environment.action_size, settings)
     return agent.computed_in(config.matmul_precision)
 
 

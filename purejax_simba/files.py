@@ -218,7 +218,7 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file; see `replacing`.
 
     Raises:
@@ -226,10 +226,15 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         with replacing(path) as unfinished:
-            # Names of files may have bytes that are no letters.
-            unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
+            unfinished.write_bytes(data)
     except OSError as error:
         raise WriteError(f"cannot write to {path}: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same with text."""
+    # Names of files may have bytes that are no letters.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, values: Any) -> None:

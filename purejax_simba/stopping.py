@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 from purejax_simba import waiting
@@ -98,7 +99,7 @@ class _Hearing:
         signal.set_wakeup_fd(self._usual_bell)
         self._bell.close()
 
-    def _handle(self, number: int, _: Any) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self._num_handled += 1
         request = self.request
         is_first = request is not self._met
@@ -108,6 +109,8 @@ class _Hearing:
         self.wait_until_said(0.1)
         if request is None or not is_first:
             self.ended_by = self.ended_by or signal.Signals(number)
+            if self._is_of_program and _is_importing(frame):
+                self.leave(self.ended_by)
             raise Interrupted
         request.signal = request.signal or signal.Signals(number)
         if not self._is_of_program:
@@ -142,6 +145,13 @@ class _Hearing:
                 select.select([self._ear], [], [], PATIENCE)  # a further signal ends it now
                 self.leave(heard)
         self._ear.close()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether modules are being imported. Those of C++ abort where something is raised inside."""
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _give_back(handlers: dict[int, Any]) -> None:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
-from purejax_simba.agents.agent import Agent, Batch, HyperParameters
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
 from purejax_simba.data.priorities import importance_exponent
@@ -116,8 +116,8 @@ class OnlineProgram(Program):
                 prioritized=replay.prioritized,
             ),
             observation_moments=RunningMoments.create(self.environment.observation_size),
-            reward_scale=RewardScale.create(self.config.num_environments),
-            progress=Progress.create(self.config.num_environments),
+            reward_scale=RewardScale.create(known(self.config.num_environments)),
+            progress=Progress.create(known(self.config.num_environments)),
         )
 
     def interact(
@@ -128,7 +128,9 @@ class OnlineProgram(Program):
         action_key, random_key, update_key = jax.random.split(key, 3)
 
         observation = self.normalise(state, state.environment.observation)
-        action = self._act(action_key, random_key, counters, state, observation, hyperparameters)
+        agent, action = self._act(
+            action_key, random_key, counters, state, observation, hyperparameters
+        )
         step = per_device(jax.vmap(self.training_environment.step))
         with jax.named_scope("environment"):
             environment_state, timestep = step(state.environment, action)
@@ -145,14 +147,18 @@ class OnlineProgram(Program):
         )
         progress = state.progress.begin_interval(self.begins_interval(counters))
         progress = progress.add_step(timestep.reward, done)
-        state = state.replace(environment=environment_state, replay=replay, progress=progress)
+        state = state.replace(
+            agent=agent, environment=environment_state, replay=replay, progress=progress
+        )
 
         counters, num_updates = self._count(counters, replay)
         with jax.named_scope("updates"):
             counters, state = self.update(update_key, counters, state, hyperparameters, num_updates)
 
         moments = state.observation_moments.update(environment_state.observation)
-        scale = state.reward_scale.update(timestep.reward, done, hyperparameters.discount)
+        scale = state.reward_scale.update(
+            timestep.reward, done, hyperparameters.discount, self.config.agent.repeated_prior
+        )
         return counters, state.replace(observation_moments=moments, reward_scale=scale)
 
     def _act(
@@ -163,17 +169,21 @@ class OnlineProgram(Program):
         state: RunState,
         observation: jax.Array,
         hyperparameters: HyperParameters,
-    ) -> jax.Array:
-        """Actions `(E, A)`, random ones until the agent learns."""
-        shape = (self.config.num_environments, self.environment.action_size)
-        noise = jax.random.normal(noise_key, shape)
-        action = self.agent.explore(state.agent, observation, noise, hyperparameters)
-        random_action = jax.random.uniform(random_key, shape, minval=-1.0, maxval=1.0)
+    ) -> tuple[AgentState, jax.Array]:
+        """The agent, which may hold its noise, and actions `(E, A)`, random until it learns."""
+        shape = (known(self.config.num_environments), self.environment.action_size)
         # A policy that was resumed without its replay fills a new one itself.
         trained = self._is_learning(counters, state.replay) | (counters.replay_start > 0)
         if self.config.start.run and "actor" in self.config.start.parts:
             trained = jnp.array(True)
-        return finite(jnp.where(trained, action, random_action))
+        agent = state.agent
+        if self.agent.hold_noise is not None:
+            held, noise_key = self.agent.hold_noise(agent, noise_key, hyperparameters)
+            agent = jax.tree.map(lambda new, old: jnp.where(trained, new, old), held, agent)
+        noise = jax.random.normal(noise_key, shape)
+        action = self.agent.explore(agent, observation, noise, hyperparameters)
+        random_action = jax.random.uniform(random_key, shape, minval=-1.0, maxval=1.0)
+        return agent, finite(jnp.where(trained, action, random_action))
 
     def _count(self, counters: Counters, replay: Replay) -> tuple[Counters, jax.Array]:
         """Counts an interaction; returns the number of updates that follow it."""
@@ -187,7 +197,7 @@ class OnlineProgram(Program):
     def _is_learning(self, counters: Counters, replay: Replay) -> jax.Array:
         """Whether there are enough transitions for updates, `()` bool."""
         steps = replay.complete_steps(counters.interactions, counters.replay_start)
-        return steps * self.config.num_environments >= known(self.config.learning_starts)
+        return steps * known(self.config.num_environments) >= known(self.config.learning_starts)
 
     def sample(
         self, key: jax.Array, counters: Counters, state: RunState, hyperparameters: HyperParameters
@@ -232,5 +242,5 @@ class OnlineProgram(Program):
         )
 
     def _reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
-        keys = jax.random.split(key, self.config.num_environments)
+        keys = jax.random.split(key, known(self.config.num_environments))
         return per_device(jax.vmap(self.training_environment.reset))(keys)

@@ -254,8 +254,11 @@ def _file_of(module: str) -> str:
     return os.path.abspath(file) if file else ""
 
 
-def command(words: str, config: Config) -> str:
-    """A command about a run, with what the user has to say because files may not."""
+def train_command(words: str, config: Config) -> str:
+    """A command that trains, with what the user has to say because files may not.
+
+    A checkout has a script for it, which finds what lies beside it; an installed package a name.
+    """
     known = modules(config)
     flags, files = [], {each["module"]: each["file"] for each in known.values()}
     if "task" in known:
@@ -268,7 +271,11 @@ def command(words: str, config: Config) -> str:
         flags += ["--loggers", *config.loggers]
         files |= {module: _file_of(module) for module in own}
     paths = {_path_for(module, file): None for module, file in files.items() if file}
-    found = [str(_ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    script = Path(sys.argv[0])
+    is_beside = script.suffix == ".py" and script.resolve().parent == _ROOT
+    train = shlex.join(["python", str(script.with_name("train.py"))])
+    found = os.environ.get("PYTHONPATH", "").split(os.pathsep) + [str(_ROOT)] * is_beside
     missing = [path for path in paths if path not in found and not path.startswith(sys.prefix)]
     prefix = f"PYTHONPATH={shlex.quote(os.pathsep.join(missing))}:$PYTHONPATH " if missing else ""
-    return prefix + " ".join([words, *map(shlex.quote, flags)])
+    program = train if is_beside else "purejax-simba train"
+    return prefix + " ".join([program, words, *map(shlex.quote, flags)])

@@ -80,7 +80,7 @@ def compare(task_id: str, python: str) -> tuple[bool, dict[str, str]]:
     loop = GymnasiumLoop(official, 1, python)
     module = official.partition(":")[0]
     cells = {"packages": loop("versions", packages=(module, "mujoco", "gymnasium"))}
-    if known.physics:
+    if known.suite != "myosuite":
         ours = returns(envs.make(task_id, "mujoco"), EPISODES)
         original = envs.make(task_id, "official", host=options)
         theirs = returns(original, AT_ONCE, EPISODES // AT_ONCE, seed=1)
@@ -89,7 +89,8 @@ def compare(task_id: str, python: str) -> tuple[bool, dict[str, str]]:
         cells |= {"actions": "random", "original": _mean(theirs), "p": f"{p_value:.2f}"}
         cells["published"] = f"{low:.1f}"
     else:
-        environment = envs.make(task_id, host=options)
+        physics = "official" if known.physics else "auto"
+        environment = envs.make(task_id, physics, host=options)
         ours, p_value = returns(environment, AT_ONCE, EPISODES // AT_ONCE, scale=0), 1.0
         cells |= {"actions": "zero", "published": _published_start(task_id)}
     return p_value > SIGNIFICANCE, cells | {"ours": _mean(ours)}

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-import sweep
-import train
 from purejax_simba.agents.registry import agent_settings
+from purejax_simba.commands import sweep, train
 from purejax_simba.config import Config, ConfigError, OfflineConfig, ReplayConfig
 from purejax_simba.defaults import resolve
 from purejax_simba.names import from_nested

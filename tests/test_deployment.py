@@ -1,11 +1,14 @@
-"""The Dockerfile and the conda environment install what `pyproject.toml` says."""
+"""What is built and installed works: wheel, Dockerfile and conda environment."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -62,6 +65,73 @@ def test_the_conda_environment_installs_the_project():
     _check(requirement)
 
 
+def _environment(directory: Path) -> Path:
+    """A virtual environment that has the dependencies, but not this package."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    # `.ci/run` has installed the dependencies by the same command in an empty environment.
+    (site,) = directory.glob("lib/*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return directory / "bin"
+
+
+def _files(directory: Path) -> set[str]:
+    found = [path for name in ("envs", "purejax_simba") for path in (directory / name).rglob("*")]
+    names = {str(path.relative_to(directory)) for path in found if path.is_file()}
+    return {name for name in names if not name.endswith(".pyc")}
+
+
+BUILD = "from setuptools import build_meta; build_meta.build_sdist({!r})"
+TINY = (
+    "--num-seeds 1 --agent.name random --total-env-steps 40 --evaluation-interval 20 "
+    "--num-evaluation-episodes 1 --episode-length 10 --learning-starts 20 --experiment mine"
+)
+
+
+@pytest.mark.slow
+def test_what_is_built_works_without_the_repository(tmp_path):
+    """The source distribution, the wheel that is built from it, and the commands of that."""
+    source, built, empty = tmp_path / "source", tmp_path / "built", tmp_path / "empty"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "results", "build", "*.egg*"))
+    empty.mkdir()
+    bin = _environment(tmp_path / "venv")
+    subprocess.run([bin / "python", "-c", BUILD.format(str(built))], cwd=source, check=True)
+    (archive,) = built.glob("*.tar.gz")
+    options = ["-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    pip = [bin / "python", "-m", "pip"]
+    subprocess.run([*pip, "wheel", *options, archive, "-w", built], cwd=empty, check=True)
+    (wheel,) = built.glob("*.whl")
+    subprocess.run([*pip, "install", *options, wheel], cwd=empty, check=True)
+    shutil.rmtree(source)
+
+    (site,) = tmp_path.glob("venv/lib/*/site-packages")
+    assert _files(site) == _files(ROOT)
+    with zipfile.ZipFile(wheel) as file:
+        assert not [name for name in file.namelist() if name.endswith(".pyc")]
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+        result = subprocess.run(
+            [bin / words[0], *words[1:]], cwd=empty, env=environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        return result
+
+    for task in ("gymnax/Pendulum-v1", "dmc/cheetah-run"):
+        train = f"purejax-simba train {TINY} --task {task}"
+        run(*train.split())
+        directory = f"results/runs/mine/{task}"
+        (session,) = json.loads((empty / directory / "run.json").read_text())
+        assert session["command"] == train
+        assert "revision" not in session["versions"]
+    assert "seed 0: return" in run("purejax-simba", "train", "--evaluate", directory).stdout
+    run("purejax-simba", "sweep", "--dry-run", "--task", "gymnax/Pendulum-v1")
+    assert "dmc/dog-run" in run("python", "-m", "envs", "dmc_hard").stdout
+    run("python", "-m", "purejax_simba.report", "results", "--output", "page.html")
+    run("python", "-m", "purejax_simba.report", "figures", "--output", "figures")
+    assert (empty / "page.html").exists() and list((empty / "figures").iterdir())
+
+
 @pytest.mark.slow
 def test_the_steps_of_the_dockerfile_work_in_an_empty_environment(tmp_path):
     """All but those of Debian, which need an image."""
@@ -73,11 +143,7 @@ def test_the_steps_of_the_dockerfile_work_in_an_empty_environment(tmp_path):
                 shutil.copytree(ROOT / source, image / target)
             else:
                 shutil.copy(ROOT / source, image / target)
-    subprocess.run([sys.executable, "-m", "venv", "venv"], cwd=tmp_path, check=True)
-    python = str(tmp_path / "venv" / "bin" / "python")
-    # `.ci/run` has installed the dependencies by the same command in an empty environment.
-    (site,) = tmp_path.glob("venv/lib/*/site-packages")
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    python = _environment(tmp_path / "venv") / "python"
     (command,) = re.findall(r"^RUN pip (install .*)$", DOCKERFILE, re.MULTILINE)
     words = command.replace("--no-cache-dir ", "").replace('"', "")
     words = words.replace("${EXTRAS}", _arguments()["EXTRAS"]).split()

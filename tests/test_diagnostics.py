@@ -151,7 +151,7 @@ def _norms(params: list[np.ndarray], slopes: list[np.ndarray]) -> dict[str, floa
 def test_norms_gradients_and_effective_learning_rates():
     agent = _linear_agent()
     keys = jax.random.split(jax.random.key(3), 2)
-    states = jax.vmap(agent.init, (0, None))(keys, numbers())
+    states = jax.jit(jax.vmap(agent.init, (0, None)))(keys, numbers())
     # Such an agent's target critics are others than its critics.
     states = states.replace(target_critic=jax.tree.map(lambda x: 0.8 * x, states.critic))
     data = [_draw(0), _draw(1)]
@@ -312,7 +312,7 @@ def _params(program: Program, name: str) -> Any:
         return leaf.at[..., :3].set(1e-3) if path[-1].key == "scaler" else leaf
 
     keys = jax.random.split(jax.random.key(5), 2)
-    state = jax.vmap(program.agent.init, (0, None))(keys, program.hyperparameters())
+    state = jax.jit(jax.vmap(program.agent.init, (0, None)))(keys, program.hyperparameters())
     params = getattr(state, name)
     if name == "critic":
         params = jax.tree.map(lambda leaf: leaf[:, 0], params)
@@ -360,6 +360,7 @@ def test_both_heads_of_an_actor_count():
         _check(metrics, inside)
 
 
+@pytest.mark.slow
 def test_features_and_neurons_of_simba():
     sizes = {"actor_hidden_dim": 8, "critic_hidden_dim": 8, "critic_num_blocks": 1}
     settings = agent_settings("simba", **sizes, num_critics=2)

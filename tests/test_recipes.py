@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import train
+from purejax_simba import defaults
 from purejax_simba.agents import registry
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.commands import train
 from purejax_simba.config import Config, ConfigError, OfflineConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, make_environment, not_in_recipe, resolve
 from purejax_simba.runs import result_files, session
@@ -34,6 +35,7 @@ PAPERS: dict[str, tuple] = {
     "droq": (0.99, 5_000, 20, 256, 1_000_000, 2),
     "crossq": (0.99, 5_000, 1, 256, 1_000_000, 2),
     "bro": (0.99, 2_500, 10, 128, 1_000_000, 2),
+    "flash_sac": (0.99, 10_000, 1, 512, 1_000_000, 2),
 }
 # Target entropies, as MBPO has them and after SAC's and BRO's rules.
 MBPO = {"Hopper-v4": -1, "HalfCheetah-v4": -3, "Walker2d-v4": -3, "Ant-v4": -4, "Humanoid-v4": -2}
@@ -46,6 +48,8 @@ ENTROPIES = {
     "droq": OF_MBPO,
     "crossq": MINUS_ACTIONS,
     "bro": MINUS_HALF,
+    # The entropy of a Gaussian of standard deviation 0.15 per action, as its golden traces have it.
+    "flash_sac": {task: -1.4345443550436259 / 3 * count for task, count in ACTIONS.items()},
 }
 # Of each agent whatever the recipe: widths and blocks or layers of actor and critics, learning
 # rate, updates of the critics per one of the policy, weight of new critics in their average.
@@ -58,6 +62,7 @@ NETWORKS: dict[str, tuple] = {
     "droq": (256, 2, 256, 2, 3e-4, 20, 0.005),
     "crossq": (256, 2, 2048, 2, 1e-3, 3, None),
     "bro": (256, 1, 512, 2, 3e-4, 1, 0.005),
+    "flash_sac": (128, 2, 256, 2, 3e-4, 2, 0.01),
 }
 OWN: dict[str, dict[str, Any]] = {
     "simba_v2": {"learning_rate_end": 5e-5, "num_bins": 101, "shift": 3.0},
@@ -68,6 +73,7 @@ OWN: dict[str, dict[str, Any]] = {
         "target_noise_clip": 0.5,
         "target_update_interval": 2,
     },
+    "flash_sac": {"learning_rate_end": 1.5e-4, "num_bins": 101, "repeat_exponent": 2.0},
     "bro": {
         "weight_decay": 1e-4,
         "num_bins": 100,
@@ -103,6 +109,28 @@ def test_every_agent_has_its_papers_numbers(task, name):
     if name == "droq":
         rate = DROPOUT.get(task.rpartition("/")[2], 0.01)
         np.testing.assert_allclose(float(numbers.dropout_rate), rate, rtol=1e-6)
+
+
+def test_flash_sac_has_another_discount_on_myosuite():
+    discounts = {"myosuite/myo-pose-hard": 0.95, "humanoid_bench/h1-walk": 0.99}
+    for task, discount in discounts.items():
+        config = defaults.with_recipe(
+            Config(task, agent=agent_settings("flash_sac"), recipe="paper")
+        )
+        assert (config.discount, config.num_evaluation_episodes) == (discount, 50)
+
+
+def test_flash_sac_has_a_recipe_for_many_environments():
+    config = _resolve("dmc/cheetah-run", "flash_sac", recipe="parallel")
+    assert config.num_environments == 1024
+    assert config.updates_per_interaction == 2
+    assert (config.batch_size, config.learning_starts) == (2048, 100_000)
+    assert config.total_env_steps == 50_000_896
+    assert config.interactions * config.updates_per_interaction == 97_658
+    assert config.experiment == "flash_sac_parallel"
+    numbers = {"num_environments": 2048, "total_env_steps": 20_480_000}
+    given = _resolve("dmc/cheetah-run", "flash_sac", recipe="parallel", **numbers)
+    assert given.num_environments == 2048
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -229,7 +257,7 @@ def test_environments_have_the_action_repeat_of_the_recipe():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"agent": agent_settings("random")}, "--recipe paper: random has no paper: drop it"),
+        ({"agent": agent_settings("random")}, "--recipe paper: random has no such recipe: drop it"),
         ({"recipe": "papers"}, "--recipe is 'papers': choose from shared, paper"),
         ({"offline": OfflineConfig("x.hdf5", transitions=500)}, "--recipe is of no use with"),
     ],

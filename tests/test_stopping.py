@@ -193,9 +193,23 @@ def _ignore_hangups() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-@pytest.mark.parametrize("command", ["train.py", "sweep.py", "-m purejax_simba.datasets"])
+# Modules of C++ abort where something is raised while they are imported.
+IN_CPP = """
+import os, time
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except BaseException:
+    os.abort()
+"""
+COMMANDS = ["train.py", "sweep.py"]
+COMMANDS += [f"-m purejax_simba{name}" for name in (" train", " sweep", ".datasets", ".report")]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "-m envs", "-m envs render"])
 def test_commands_hear_while_they_import(tmp_path, command):
-    (tmp_path / "tyro.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    """Also while the packages are imported that they are in: JAX comes after that."""
+    (tmp_path / "jax.py").write_text(IN_CPP)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, *command.split()],

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 import envs
-import sweep
-import train
 from envs import __main__ as tasks
 from purejax_simba import evaluate, load_policy, resume, trust
 from purejax_simba.agents.registry import agent_settings
+from purejax_simba.commands import sweep, train
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import __main__ as datasets
 from purejax_simba.datasets import loading, minari_format
@@ -27,7 +26,7 @@ from purejax_simba.datasets.dataset import Dataset
 from purejax_simba.report import __main__ as report
 from purejax_simba.runs.session_record import read_sessions
 from purejax_simba.sweep.results import read_results
-from tests.helpers import in_process
+from tests.helpers import in_process, tiny
 from tests.helpers.in_process import forgetting
 from tests.helpers.report_runs import SESSION, write_run
 
@@ -334,7 +333,7 @@ def test_an_agent_of_ones_own_is_named_again(run, tmp_path, monkeypatch):
     with forgetting("own_agent"):
         config = Config(TASK, agent=agent_settings("own_agent"))
         found = trust.modules(config)
-        advice = trust.command("X", config)
+        advice = trust.train_command("X", config)
     assert found == {"agent.name": {"module": "own_agent", "file": f"{tmp_path}/own_agent.py"}}
     assert advice.endswith("X --agent.name own_agent")
     directory = _directory(tmp_path / "runs", agent="own_agent")
@@ -376,7 +375,7 @@ def test_whatever_is_done_with_it_takes_the_module(run, tmp_path, monkeypatch):
         words = ("--output", file, "--episodes", "1", *GIVEN)
         status, out, error = run("datasets", directory, *words)
         assert status == 0, error
-        assert f"train.py --offline {file} {' '.join(GIVEN)}\n" in out
+        assert f"train --offline {file} {' '.join(GIVEN)}\n" in out
         words = ("--total-env-steps", "20", *GIVEN)
         status, _, error = run("train", "--resume", directory, *words)
         assert status == 0, error
@@ -388,10 +387,29 @@ def test_whatever_is_done_with_it_takes_the_module(run, tmp_path, monkeypatch):
         assert status == 0, error
 
 
+@pytest.mark.parametrize("script", ["train.py", "sweep.py", "ball.py"])
+def test_advice_begins_as_the_program_did(tmp_path, monkeypatch, script):
+    monkeypatch.chdir(tiny.ROOT)
+    monkeypatch.setattr(sys, "argv", [script, "--num-seeds", "2"])
+    program = "python train.py"
+    assert trust.train_command("--resume X", Config(TASK)) == f"{program} --resume X"
+    # What lies elsewhere only has the same name.
+    monkeypatch.chdir(tmp_path)
+    installed = "purejax-simba train --resume X"
+    assert trust.train_command("--resume X", Config(TASK)) == installed
+    monkeypatch.setattr(sys, "argv", [str(tiny.ROOT / "sweep.py")])
+    program = f"python {tiny.ROOT / 'train.py'}"
+    assert trust.train_command("--resume X", Config(TASK)) == f"{program} --resume X"
+    monkeypatch.setattr(sys, "argv", ["purejax-simba sweep"])
+    assert trust.train_command("--resume X", Config(TASK)) == installed
+
+
 def test_advice_has_the_flags_that_are_needed(tmp_path, monkeypatch):
-    words = "python train.py --resume X"
-    assert trust.command(words, Config(TASK)) == words
-    assert trust.command(words, Config(SCRIPT, host_python="/a b/python", loggers=("wandb",))) == (
+    def advised(config: Config) -> str:
+        return trust.train_command("--resume X", config)
+
+    words = "purejax-simba train --resume X"
+    assert advised(Config(SCRIPT, host_python="/a b/python", loggers=("wandb",))) == (
         f"{words} --host-python '/a b/python'"
     )
     (tmp_path / "own_still.py").write_text(OWN)
@@ -401,13 +419,11 @@ def test_advice_has_the_flags_that_are_needed(tmp_path, monkeypatch):
         advice = f"{words} --task own_still:mine/still"
         envs.spec("own_still:mine/still")
         for task in ("own_still:mine/still", "mine/still"):
-            assert (
-                trust.command(words, Config(task)) == f"PYTHONPATH={tmp_path}:$PYTHONPATH {advice}"
-            )
+            assert advised(Config(task)) == f"PYTHONPATH={tmp_path}:$PYTHONPATH {advice}"
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        assert trust.command(words, Config("mine/still")) == advice
+        assert advised(Config("mine/still")) == advice
         lines = Config("mine/still", loggers=("wandb", "own_still:Still"))
-        assert trust.command(words, lines) == f"{advice} --loggers wandb own_still:Still"
+        assert advised(lines) == f"{advice} --loggers wandb own_still:Still"
 
 
 def test_what_the_process_has_imported_may_be_named(tmp_path, monkeypatch):

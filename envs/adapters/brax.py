@@ -2,7 +2,7 @@
 
 import copy
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -52,7 +52,8 @@ class BraxState:
 class BraxEnvironment(Drawable):
     """A Brax environment, without any wrapper of its own, as an `Environment`.
 
-    Observations that are dictionaries are flattened in the order of their sorted keys. `done`
+    Observations that are dictionaries are flattened in the order of their sorted keys; where there
+    is a `privileged_state` for critics, the actor's `state` comes before everything else. `done`
     is a termination, unless the environment itself marks it as `info["truncation"]`, which without
     `done` ends nothing, as in Brax: `info` is part of the state, and what an environment wrote
     there may be of an earlier step. (Brax's time limits are in wrappers, whose place our own take.)
@@ -65,13 +66,19 @@ class BraxEnvironment(Drawable):
         self.interval = float(environment.dt)
         _, observation = jax.eval_shape(self.reset, jax.random.key(0))
         (self.observation_size,) = observation.shape
+        seen = jax.eval_shape(
+            lambda key: _for_actor(environment.reset(key).obs),
+            jax.random.key_data(jax.random.key(0)),
+        )
+        if seen is not None:
+            (self.actor_observation_size,) = seen.shape
 
     @serial_cholesky()
     def reset(self, key: jax.Array) -> tuple[BraxState, jax.Array]:
         """See `Environment.reset`."""
         # Environments expect keys of the old kind and may keep them in `info`.
         state = self._environment.reset(jax.random.key_data(key))
-        return BraxState(inner=fix_types(state)), flatten_observation(state.obs)
+        return BraxState(inner=fix_types(state)), _flatten(state.obs)
 
     @serial_cholesky()
     def step(self, state: BraxState, action: jax.Array) -> tuple[BraxState, TimeStep]:
@@ -80,7 +87,7 @@ class BraxEnvironment(Drawable):
         ended = jnp.asarray(inner.done, bool).reshape(())
         truncated = jnp.asarray(inner.info.get("truncation", False), bool).reshape(()) & ended
         timestep = TimeStep(
-            observation=flatten_observation(inner.obs),
+            observation=_flatten(inner.obs),
             reward=jnp.asarray(inner.reward, jnp.float32).reshape(()),
             terminated=ended & ~truncated,
             truncated=truncated,
@@ -95,6 +102,21 @@ class BraxEnvironment(Drawable):
     def pose(self, model: Any, data: Any, state: BraxState) -> None:
         """See `Drawable.pose`; of the positions only."""
         data.qpos[:] = state.inner.pipeline_state.q
+
+
+def _for_actor(observation: Any) -> jax.Array | None:
+    """The part of an observation that the actor sees, where critics see more."""
+    if isinstance(observation, Mapping) and {"state", "privileged_state"} <= set(observation):
+        return flatten_observation(observation["state"])
+    return None
+
+
+def _flatten(observation: Any) -> jax.Array:
+    seen = _for_actor(observation)
+    if seen is None:
+        return flatten_observation(observation)
+    others = {name: part for name, part in observation.items() if name != "state"}
+    return jnp.concatenate([seen, flatten_observation(others)])
 
 
 def register_brax_like(

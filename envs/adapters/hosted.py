@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from envs.base import Environment
+from envs.host_call import HostEnvironmentError
 from envs.registry import HostOptions, TaskError, TaskSpec, register_family
 from envs.workers.environment import HostEnvironment
-from envs.workers.pool import HostEnvironmentError
 from envs.workers.process import START_SECONDS
 from envs.wrappers import RescaleAction
 

@@ -25,6 +25,8 @@ SUITES = {
     "dmc_hard": {"dog": ("run", "stand", "trot", "walk"), "humanoid": ("run", "stand", "walk")},
 }
 
+NOTES = {"dog": {"mjx": "feet may slip, and fewer parts collide"}}
+
 # It has the model files of dm_control, which itself does not install on every Python.
 PACKAGE = "envpool_assets"
 
@@ -39,6 +41,7 @@ for _suite, _domains in SUITES.items():
                 action_repeat=2,
                 episode_length=1000,
                 terminates=False,
+                notes=NOTES.get(_domain, {}),
                 package=PACKAGE,
                 install="pip install envpool-assets",
             )

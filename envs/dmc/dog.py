@@ -40,6 +40,7 @@ class Dog(Task):
 
     fields = ("qpos", "qvel", "act", "xpos", "xmat", "sensordata")
     substeps = SUBSTEPS
+    room = (128, 512)
 
     def __init__(self, move_speed: float):
         """`move_speed`: m/s forwards that earns the full reward; zero asks for standing only."""

@@ -33,7 +33,7 @@ class Humanoid(Locomotion):
         self._share = np.asarray(mass / mass.sum(), np.float32)
 
     def mjx_model(self) -> mujoco.MjModel:
-        """The model with the Newton solver, because MJX has no PGS.
+        """The model with the Newton solver, because neither MJX nor Warp has PGS.
 
         Both solve the same problem, whose solution is unique. Newton converges; the model gives
         PGS 50 sweeps, which leaves it near the solution: `tests.parity.command` says how near.
@@ -41,6 +41,8 @@ class Humanoid(Locomotion):
         model = copy.copy(self.model)
         model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         return model
+
+    warp_model = mjx_model
 
     def observe(self, data: Any, variables: Any) -> jax.Array:
         """Position (22, without the horizontal two), velocity (23); of the 14 bodies inertia (140)

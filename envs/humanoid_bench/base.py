@@ -31,6 +31,7 @@ class Humanoid(Task):
     )
     substeps = 10
     reading = "gymnasium"
+    room = (128, 256)
     lowest: float = 0.2
 
     def __init__(self, add_scene: Callable[[mujoco.MjSpec], None] = lambda spec: None):

@@ -1,7 +1,10 @@
-"""MyoSuite: the ten tasks of the published results, by way of Gymnasium.
+"""MyoSuite: the ten tasks of the published results.
 
-Hard are those whose goal is drawn for every episode. MyoSuite's own limit ends them where it is
-lower (75 steps to hold, 50 to twirl), as it did there.
+Hard are those whose goal is drawn for every episode. A limit of MyoSuite's ends episodes where it
+is lower (75 steps to hold, 50 to twirl), as it did there.
+
+Two are MyoSuite's own, in worker processes, because an engine here has one model for all episodes:
+their draws change it, the place of the key and the size of the object.
 """
 
 import re
@@ -10,33 +13,72 @@ from functools import partial
 from envs.adapters.gymnasium import find_source
 from envs.adapters.hosted import build_hosted
 from envs.base import Environment
+from envs.native import build_native
 from envs.registry import HostOptions, TaskError, register, spec
+from envs.wrappers import TimeLimit
+
+PACKAGE = "myosuite"
+INSTALL = "pip install 'purejax_simba[myosuite]'; pip install --no-deps 'myosuite>=3,<4'"
+# task -> module of this package, and MyoSuite's limit where it is the lower one.
+TASKS = {
+    "Reach": ("free", None),
+    "Pose": ("free", None),
+    "ObjHold": ("objects", 75),
+    "KeyTurn": ("objects", None),
+    "PenTwirl": ("objects", 50),
+}
+DRAWN = {
+    "ObjHoldRandom": "the size of the object is drawn",
+    "KeyTurnRandom": "the place of the key is drawn",
+}
 
 
-def _build(
+class _OwnLimit(TimeLimit):
+    """MyoSuite's own, in the place of which another may be asked for."""
+
+    def with_limit(self, steps: int) -> Environment:
+        """See `Environment.with_limit`."""
+        return _OwnLimit(self.inner, steps)
+
+
+def _check_package(task_id: str, python: str = "") -> None:
+    if missing := spec(task_id).missing(python):
+        raise TaskError(f"{missing}, or name another interpreter that has it (--host-python)")
+
+
+def _build_own(
     task_id: str, physics: str | None, episode_length: int | None, options: HostOptions
 ) -> Environment:
     known = spec(task_id)
-    if missing := known.missing(options.python):
-        raise TaskError(f"{missing}, or name another interpreter that has it (--host-python)")
+    _check_package(task_id, options.python)
     lift = episode_length != known.episode_length
     return build_hosted(
         "gymnasium", known.official, find_source, physics, episode_length, options, lift
     )
 
 
-for _task in ("Reach", "Pose", "ObjHold", "KeyTurn", "PenTwirl"):
+def _build(task_id: str, module: str, limit: int | None, physics: str | None) -> Environment:
+    _check_package(task_id)
+    name = task_id.removeprefix("myosuite/myo-")
+    environment = build_native(task_id, f"envs.myosuite.{module}", name, INSTALL, physics)
+    return environment if limit is None else _OwnLimit(environment, limit)
+
+
+for _task, (_module, _limit) in TASKS.items():
     for _goal, _ending in {"Fixed": "", "Random": "-hard"}.items():
         _id = "myosuite/myo" + re.sub("([A-Z])", r"-\1", _task).lower() + _ending
+        _drawn = DRAWN.get(_task + _goal)
         register(
             _id,
-            partial(_build, _id),
+            partial(_build_own, _id) if _drawn else partial(_build, _id, _module, _limit),
             suite="myosuite",
             published=True,
             action_repeat=2,
             episode_length=100,
-            on_host=True,
-            package="myosuite",
-            install="pip install 'myosuite>=3,<4'",
+            physics=() if _drawn else ("mujoco", "warp"),
+            on_host=_drawn is not None,
+            notes=dict.fromkeys(("mujoco", "warp"), _drawn) if _drawn else {},
+            package=PACKAGE,
+            install=INSTALL,
             official=f"gymnasium/myosuite:myoHand{_task}{_goal}-v0",
         )

@@ -1,1 +1,1 @@
-"""Two interchangeable engines that step a MuJoCo model: `mujoco` (C) and `mjx` (XLA)."""
+"""Interchangeable engines that step a MuJoCo model: `mujoco` (C), `mjx` (XLA), `warp` (GPUs)."""

@@ -37,6 +37,10 @@ class PhysicsState(Protocol):
 class Physics:
     """One simulation of one MuJoCo model as pure functions. Callers `vmap` them.
 
+    Attributes:
+      model: what is simulated.
+      name: what errors call it.
+
     There are two readings of the fields. Joint positions and velocities belong to the state
     after the last substep in both.
 
@@ -47,6 +51,8 @@ class Physics:
     - `gymnasium`: everything derived is left as the last substep used it, so it belongs to the
       instant before it (with Runge-Kutta, to the last of the states that it tried).
     """
+
+    name: str = "this model"
 
     def __init__(
         self,

@@ -32,10 +32,6 @@ class MjxState:
     fields: dict[str, jax.Array]
 
 
-# Acceleration sensors belong to the last substep, so sensordata cannot be derived afterwards.
-_CARRIED = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
-
-
 @contextlib.contextmanager
 def _corrected() -> Iterator[None]:
     """Inside, MJX is traced with what is put right about it, and computes in full float32."""
@@ -50,7 +46,14 @@ def _corrected() -> Iterator[None]:
 
 
 class MjxPhysics(Physics):
-    """`Physics` on MuJoCo XLA, one simulation at a time; `vmap` makes the batch."""
+    """`Physics` on MuJoCo XLA, one simulation at a time; `vmap` makes the batch.
+
+    Attributes:
+      carried: names of what the next step depends on, besides `changes`.
+    """
+
+    # Acceleration sensors belong to the last substep, so sensordata cannot be derived afterwards.
+    carried: tuple[str, ...] = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
 
     def __init__(self, *arguments: Any, **named: Any):
         """See `Physics`."""
@@ -114,7 +117,7 @@ class MjxPhysics(Physics):
         return MjxState(carried=self._carried(data), fields=fields)
 
     def _carried(self, data: Any) -> dict[str, jax.Array]:
-        names = (*_CARRIED, *self._changes)
+        names = (*self.carried, *self._changes)
         return {name: jnp.asarray(getattr(data, name)) for name in names}
 
     def _load(self) -> tuple[Any, Any, Any]:
@@ -130,23 +133,29 @@ class MjxPhysics(Physics):
             # As in the suite, the first state of an episode is evaluated without actuation.
             flags = model.opt.disableflags | mjx.DisableBit.ACTUATION
             passive_model = model.replace(opt=model.opt.replace(disableflags=flags))
-            self._loaded = jax.tree.map(_Constant.hold, (model, passive_model, data))
-        return jax.tree.map(
-            lambda leaf: jnp.asarray(leaf.value) if isinstance(leaf, _Constant) else leaf,
-            self._loaded,
-            is_leaf=lambda leaf: isinstance(leaf, _Constant),
-        )
+            self._loaded = hold((model, passive_model, data))
+        return held(self._loaded)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Constant:
-    """A jax array held as numpy. MJX keeps some leaves as numpy of its own: these stay."""
-
     value: np.ndarray
 
-    @classmethod
-    def hold(cls, leaf: Any) -> Any:
-        return cls(np.asarray(leaf)) if isinstance(leaf, jax.Array) else leaf
+
+def hold(tree: Any) -> Any:
+    """Arrays of JAX as numpy. MJX keeps some leaves as numpy of its own: these stay."""
+    return jax.tree.map(
+        lambda leaf: _Constant(np.asarray(leaf)) if isinstance(leaf, jax.Array) else leaf, tree
+    )
+
+
+def held(tree: Any) -> Any:
+    """What `hold` has taken, as constants of a trace."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf.value) if isinstance(leaf, _Constant) else leaf,
+        tree,
+        is_leaf=lambda leaf: isinstance(leaf, _Constant),
+    )
 
 
 def _step(model: Any, data: Any) -> Any:

@@ -14,15 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from envs.host_call import HostEnvironmentError
 from envs.workers.process import GOODBYE_SECONDS, WorkerError, WorkerProcess
 from envs.workers.program import FLAGS
 from envs.workers.routes import Group, Route, Slot, Worker, group_by_worker, send_reset, send_step
 
 REWARD, TERMINATED, TRUNCATED, SUCCESS = range(FLAGS)
-
-
-class HostEnvironmentError(RuntimeError):
-    """An environment on the host failed; one line names it, the sub-environment and the step."""
 
 
 class _Workers(list[Worker]):

@@ -145,6 +145,9 @@ class Agent:
         it, `(B,)`. `number`, `()` int32, is how many updates came before; it should not be batched,
         so that an update without the policy costs nothing for it. None: there is nothing to learn.
       actor_critic: what diagnostics look at; None: there is nothing to look at.
+      hold_noise: `(state, key, hyperparameters) -> (state, key)`: the key that the noise of an
+        interaction is drawn from, which is an earlier one as long as noise is held. None: a new one
+        every time.
     """
 
     init: Callable[..., AgentState]
@@ -152,6 +155,7 @@ class Agent:
     explore: Callable[..., jax.Array]
     update: Callable[..., tuple[AgentState, UpdateMetrics, jax.Array]] | None = None
     actor_critic: ActorCritic | None = None
+    hold_noise: Callable[..., tuple[AgentState, jax.Array]] | None = None
 
     def computed_in(self, precision: Precision) -> "Agent":
         """The same agent with the matrix products of its networks in this precision."""

@@ -9,7 +9,18 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from purejax_simba.agents import bro, crossq, droq, random_actions, redq, sac, simba, simba_v2, td3
+from purejax_simba.agents import (
+    bro,
+    crossq,
+    droq,
+    flash_sac,
+    random_actions,
+    redq,
+    sac,
+    simba,
+    simba_v2,
+    td3,
+)
 from purejax_simba.agents.agent import Agent
 from purejax_simba.agents.settings import AgentSettings
 from purejax_simba.errors import ConfigError
@@ -37,6 +48,7 @@ register(droq.DroQ, droq.make)
 register(crossq.CrossQ, crossq.make)
 register(bro.BRO, bro.make)
 register(td3.TD3, td3.make)
+register(flash_sac.FlashSAC, flash_sac.make)
 register(random_actions.Random, random_actions.make)
 
 

@@ -349,6 +349,7 @@ def update_network(
     batch: Batch,
     noise: Noise,
     hyperparameters: HyperParameters,
+    rate: jax.Array | None = None,
 ) -> tuple[AgentState, jax.Array, Any]:
     """One step of a network down its loss.
 
@@ -357,6 +358,7 @@ def update_network(
       loss: `(params, state, batch, noise, hyperparameters) -> (loss, rest)`.
       optimizer: gives the direction.
       state, batch, noise, hyperparameters: of the update.
+      rate: learning rate, if it is not the run's after so many updates.
 
     Returns:
       The new state, and loss and rest before it.
@@ -365,7 +367,8 @@ def update_network(
     (value, rest), gradient = jax.value_and_grad(loss, has_aux=True)(
         params, state, batch, noise, hyperparameters
     )
-    rate = hyperparameters.learning_rate_at(state.updates)
+    if rate is None:
+        rate = hyperparameters.learning_rate_at(state.updates)
     params, optimizer_state = step(optimizer, gradient, params, optimizer_state, rate)
     return state.replace(**{name: params, f"{name}_optimizer": optimizer_state}), value, rest
 
@@ -386,6 +389,7 @@ def update_temperature(
     actor_loss: jax.Array,
     figures: PolicyFigures,
     hyperparameters: HyperParameters,
+    rate: jax.Array | None = None,
 ) -> tuple[AgentState, PolicyMetrics]:
     """One step of the temperature towards the target entropy, after that of the actor.
 
@@ -394,13 +398,15 @@ def update_temperature(
       state: with the actor updated.
       actor_loss, figures: what the actor's loss was and told before.
       hyperparameters: of the update.
+      rate: learning rate, if it is not the run's after so many updates.
 
     Returns:
       The new state, and what the update of the policy reports.
     """
     temperature = jnp.exp(state.log_temperature)
     loss = temperature * (figures.entropy - hyperparameters.target_entropy)
-    rate = hyperparameters.learning_rate_at(state.updates)
+    if rate is None:
+        rate = hyperparameters.learning_rate_at(state.updates)
     # The derivative of exp(x) c with respect to x is exp(x) c itself.
     log_temperature, optimizer_state = step(
         optimizer, loss, state.log_temperature, state.temperature_optimizer, rate

@@ -31,6 +31,8 @@ class AgentSettings(Settings):
         numbers are there.
       paper: what its own paper has besides, for those who ask for its recipe; None if there is no
         paper.
+      parallel: what that has for thousands of environments in place of `paper`, if it has.
+      repeated_prior: whether scales of rewards count their prior at every step, see `RewardScale`.
     """
 
     name: str = ""
@@ -38,6 +40,8 @@ class AgentSettings(Settings):
 
     shared: ClassVar[Recipe] = Recipe()
     paper: ClassVar[Recipe | None] = None
+    parallel: ClassVar[Recipe | None] = None
+    repeated_prior: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuses the name of another agent, which has other settings."""

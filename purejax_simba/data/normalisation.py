@@ -68,10 +68,16 @@ class RunningMoments(struct.PyTreeNode):
             count=jnp.zeros((), jnp.int32),
         )
 
-    def update(self, x: jax.Array) -> "RunningMoments":
-        """Takes in a batch `(b, n)` (Chan et al. 1983, the parallel form of Welford's method)."""
+    def update(self, x: jax.Array, repeated_prior: bool = False) -> "RunningMoments":
+        """Takes in a batch `(b, n)` (Chan et al. 1983, the parallel form of Welford's method).
+
+        Args:
+          x: the batch.
+          repeated_prior: as FlashSAC's code has it, the prior counts for the mean and the variance
+            of no batch, and the variance so far is counted `PRIOR_COUNT` times again at every one.
+        """
         x = _bounded(x)
-        before = self.count.astype(jnp.float32) + PRIOR_COUNT
+        before = self.count.astype(jnp.float32) + (0.0 if repeated_prior else PRIOR_COUNT)
         ratio = x.shape[0] / (before + x.shape[0])
         # Deviations are taken from the running mean first: they are small and exact.
         deviation = self.mean.minus_from(x)
@@ -79,6 +85,8 @@ class RunningMoments(struct.PyTreeNode):
         spread = jnp.sum((deviation - delta) ** 2, axis=0)
         added = spread + delta**2 * (before * ratio)
         after = self.count + x.shape[0]
+        if repeated_prior:
+            added = added + (self.squares.high + added) * (PRIOR_COUNT / after)
         excess = jnp.maximum(after - LARGEST_COUNT, 0)
         forgotten = (self.squares.high + added) * (excess / after)
         return RunningMoments(
@@ -121,12 +129,17 @@ class RewardScale(struct.PyTreeNode):
             largest=jnp.zeros((), jnp.float32),
         )
 
-    def update(self, reward: jax.Array, done: jax.Array, discount: jax.Array) -> "RewardScale":
-        """Takes in one step: reward `(num_environments,)` and whether its episode ended."""
+    def update(
+        self, reward: jax.Array, done: jax.Array, discount: jax.Array, repeated_prior: bool = False
+    ) -> "RewardScale":
+        """Takes in one step: reward `(num_environments,)` and whether its episode ended.
+
+        `repeated_prior` is that of `RunningMoments.update`.
+        """
         discounted_return = reward + discount * jnp.where(done, 0.0, self.discounted_return)
         return RewardScale(
             discounted_return=discounted_return,
-            moments=self.moments.update(discounted_return[:, None]),
+            moments=self.moments.update(discounted_return[:, None], repeated_prior),
             largest=jnp.maximum(self.largest, jnp.abs(discounted_return).max()),
         )
 

@@ -11,7 +11,7 @@ if __name__ == "__main__":
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ import tyro
 
 from purejax_simba import trust
 from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands.own_code import OwnCode
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
@@ -43,12 +44,7 @@ class Arguments:
     """The seed of the run whose policy is played. Default: the first."""
     seed: int = 0
     """Random seed of the episodes."""
-    task: str = ""
-    """The task of the run, where it is your own: <module>:<id>."""
-    agent: Annotated[str, tyro.conf.arg(name="agent.name")] = ""
-    """The agent of the run, where it is your own."""
-    host_python: str = ""
-    """The interpreter for environments in worker processes, where the run had one."""
+    own: Annotated[OwnCode, tyro.conf.arg(name="")] = field(default_factory=OwnCode)
 
 
 def record(arguments: Arguments) -> None:
@@ -71,11 +67,6 @@ def record(arguments: Arguments) -> None:
         raise ConfigError(f"{output} exists already: give another --output, or remove it")
     else:
         check_output(Path(output))
-    own = {
-        "task": arguments.task,
-        "agent.name": arguments.agent,
-        "host_python": arguments.host_python,
-    }
     dataset = record_run(
         arguments.directory,
         arguments.episodes,
@@ -83,7 +74,7 @@ def record(arguments: Arguments) -> None:
         arguments.run_seed,
         arguments.seed,
         output,
-        {name: value for name, value in own.items() if value},
+        arguments.own.given(),
     )
     with stop_requests("writing the dataset") as request, still("writing the dataset"):
         if to_minari:
@@ -97,8 +88,8 @@ def record(arguments: Arguments) -> None:
         f"{dataset.mean_return():.1f} (without noise {dataset.origin.expert_return:.1f}, random "
         f"{dataset.origin.random_return:.1f})"
     )
-    config = Config(task=dataset.origin.task, host_python=arguments.host_python)
-    print("to train on it:", trust.command(f"python train.py --offline {output}", config))
+    config = Config(task=dataset.origin.task, host_python=arguments.own.host_python)
+    print("to train on it:", trust.train_command(f"--offline {output}", config))
     if request.signal:
         raise SystemExit(128 + request.signal)
 

@@ -21,6 +21,7 @@ AGENTS = {
     "redq": (OLIVE, "REDQ"),
     "droq": (TEAL, "DroQ"),
     "td3": (AMBER, "TD3"),
+    "flash_sac": (BLACK, "FlashSAC"),
     "random": (BLACK, "random actions"),
     "tdmpc2": (PURPLE, "TD-MPC2"),
     "mrq": (SKY, "MR.Q"),

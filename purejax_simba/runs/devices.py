@@ -132,7 +132,7 @@ def runs_at_a_time(num_runs: int, mesh: Mesh, batch_size: int, critic_hidden_dim
     rows = mesh.shape[RUN_AXIS]
     own_batch_size = batch_size * rows // mesh.size
     large = own_batch_size * critic_hidden_dim >= _ELEMENTS_WORTH_A_TURN
-    if large and jax.default_backend() == "cpu":
+    if large and mesh.devices.flat[0].platform == "cpu":
         return rows
     return -(-num_runs // rows) * rows
 

@@ -3,7 +3,7 @@
 import bisect
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,11 @@ _SIZES = (
 )
 
 
+# How much of the activations, and how often the trained parameters, an update has in memory besides
+# the state, by platform: as XLA's own figures say at critic widths of 128 and 512.
+_UPDATES = {"cpu": (0.25, 3.5), "gpu": (1.0, 0.2), "tpu": (1.0, 0.2)}
+
+
 def tree_bytes(tree: Any) -> int:
     """Bytes of all arrays (or shapes of arrays) in a tree."""
     return sum(_bytes(leaf) for leaf in jax.tree.leaves(tree))
@@ -34,12 +39,15 @@ def _bytes(leaf: Any) -> int:
     return math.prod(leaf.shape) * leaf.dtype.itemsize
 
 
-def bytes_per_run(program: Program) -> dict[str, int]:
+def bytes_per_run(program: Program, platform: str | None = None) -> dict[str, int]:
     """Memory of one run, on all of its devices together, by purpose.
 
+    Args:
+      program: of one run.
+      platform: of the devices; default: of those that are here.
+
     `updates` is what a gradient step needs besides its state: the activations of a batch, kept for
-    the backward pass, and the gradients. How many arrays of a layer's width live at a time is
-    counted generously; the sum was within 10% of XLA's own figure at critic widths 128 and 512.
+    the backward pass, gradients, and copies of kernels in another layout; see `_UPDATES`.
     `checkpoint` is the copy from which one is written, where that is in the memory of the runs.
     """
     state, config = program.state_shapes, program.config
@@ -54,15 +62,17 @@ def bytes_per_run(program: Program) -> dict[str, int]:
     activations = 4 * config.batch_size * widths
     replay, environment = tree_bytes(state.replay), tree_bytes(state.environment)
     copy = 0
-    if jax.default_backend() == "cpu" and config.interactions_per_checkpoint:
+    if is_cpu(platform) and config.interactions_per_checkpoint:
         copy = parameters + optimizer + environment + replay * config.checkpoint.replay
     # Every device has all parameters, and a part of everything else.
     devices = config.devices_per_run
+    kept, copies = _UPDATES.get(platform or jax.default_backend(), _UPDATES["gpu"])
+    updates = int(kept * activations + copies * trained * devices)
     return {
         "replay": replay,
         "parameters": parameters * devices,
         "optimizer": optimizer * devices,
-        "updates": activations + trained * devices,
+        "updates": updates,
         "environment": environment,
         "checkpoint": copy,
     }
@@ -75,18 +85,21 @@ class _Need(NamedTuple):
       kept: for each run, as long as it lasts.
       working: for each of those that are updated side by side.
       data: for what all runs share, on each device.
+      in_one: whether all devices share one memory, as CPU cores do.
     """
 
     kept: int
     working: int
     data: int
+    in_one: bool
 
     @classmethod
-    def of(cls, program: Program) -> "_Need":
+    def of(cls, program: Program, platform: str | None = None) -> "_Need":
         """That of the runs of a program."""
-        per_run = bytes_per_run(program)
+        per_run = bytes_per_run(program, platform)
         working = per_run.pop("updates")
-        return cls(sum(per_run.values()), working, tree_bytes(program.data))
+        kept = sum(per_run.values())
+        return cls(kept, working, tree_bytes(program.data), is_cpu(platform))
 
     def together(self, runs: int, num_devices: int, at_a_time: int) -> int:
         """Of so many runs, advanced so many at a time, in the memory of all devices together."""
@@ -95,7 +108,11 @@ class _Need(NamedTuple):
 
     def in_each(self, runs: int, num_devices: int, at_a_time: int) -> int:
         """The same in each memory."""
-        return -(-self.together(runs, num_devices, at_a_time) // _memories(num_devices))
+        return -(-self.together(runs, num_devices, at_a_time) // self.memories(num_devices))
+
+    def memories(self, num_devices: int) -> int:
+        """How many the devices have."""
+        return 1 if self.in_one else num_devices
 
 
 def check_memory(
@@ -128,7 +145,7 @@ def check_memory(
         return need.in_each(count, num_devices, side_by_side)
 
     if available is not None and needed(own_runs) > available:
-        data = need.data * num_devices // _memories(num_devices)
+        data = need.data * num_devices // need.memories(num_devices)
         if data > available:
             raise ConfigError(
                 f"{config.offline.dataset} takes {data / GIB:.2f} GiB of each device's memory "
@@ -187,21 +204,25 @@ def clear_memory_errors(program: Program, num_runs: int) -> Iterator[None]:
         ) from error
 
 
-def runs_that_fit(program: Program, limit: int, available: int | None = None) -> int:
+def runs_that_fit(
+    program: Program, limit: int, available: int | None = None, devices: Sequence[jax.Device] = ()
+) -> int:
     """How many runs, up to a limit, have room at the same time; 0 if not even one has.
 
     Args:
       program: of one run.
       limit: of the answer.
       available: bytes of a device; default: those that are free.
+      devices: among which the runs are spread; default: those that are here.
     """
     available = _available_bytes() if available is None else available
     if available is None:
         return limit
-    need, config = _Need.of(program), program.config
+    config = program.config
+    need = _Need.of(program, devices[0].platform if devices else None)
 
     def fits(runs: int) -> bool:
-        mesh = make_mesh(runs, config.devices_per_run)
+        mesh = make_mesh(runs, config.devices_per_run, devices)
         at_a_time = runs_at_a_time(runs, mesh, config.batch_size, config.critic_width)
         return need.in_each(runs, mesh.size, at_a_time) <= available
 
@@ -213,9 +234,15 @@ def _most(limit: int, fits: Callable[[int], bool]) -> int:
     return bisect.bisect_left(range(1, limit + 1), True, key=lambda runs: not fits(runs))
 
 
-def _memories(num_devices: int) -> int:
-    """Devices with memory of their own: those that are CPU cores share that of the machine."""
-    return 1 if jax.default_backend() == "cpu" else num_devices
+def estimated_bytes(program: Program, mesh: jax.sharding.Mesh, num_runs: int) -> int:
+    """In each memory of a mesh, for so many runs that are advanced side by side."""
+    need = _Need.of(program, mesh.devices.flat[0].platform)
+    return need.in_each(num_runs, mesh.size, num_runs)
+
+
+def is_cpu(platform: str | None = None) -> bool:
+    """Whether devices are CPU cores; default: those that are here."""
+    return (platform or jax.default_backend()) == "cpu"
 
 
 def _available_bytes() -> int | None:

@@ -105,7 +105,7 @@ def read_policies(directory: Path, program: Program) -> Policy:
         )
 
     shapes = shapes_of_runs(jax.eval_shape(of_one), program.config.num_seeds)
-    command = f"python train.py --resume {shlex.quote(str(directory))}"
+    command = trust.train_command(f"--resume {shlex.quote(str(directory))}", program.config)
     advice = f"restore it from a copy, or write it anew: {command}"
     return tree_of(read_arrays(path, advice), shapes, refuse)
 

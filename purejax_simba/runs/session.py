@@ -84,7 +84,12 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
     first_step = start.interactions * config.steps_per_interaction
     with (
         SessionRecord(
-            directories, num_runs, first_step, config.matmul_precision, modules(config)
+            directories,
+            num_runs,
+            first_step,
+            config.matmul_precision,
+            modules(config),
+            envs.choose_physics(config.task, config.physics, config.worlds) or "",
         ) as record,
         processes.clear_errors(spans_processes(config.devices_per_run)),
         envs.clear_errors(),
@@ -132,6 +137,9 @@ def compile_program(setup: Setup, display: ProgressDisplay) -> None:
     )
     if missing := not_in_recipe(setup.config):
         display.say(missing)
+    physics = envs.choose_physics(task, setup.config.physics, setup.config.worlds) or ""
+    for remark in envs.remarks(task, physics):
+        display.say(remark)
     begin = time.monotonic()
     with still(f"compiling {task}", processes.say):
         setup.compiler.compile(placement)
@@ -229,7 +237,7 @@ class Session:
     def _first_update(self) -> int:
         if self.config.is_offline:
             return 0
-        return known(self.config.learning_starts) // self.config.num_environments
+        return known(self.config.learning_starts) // known(self.config.num_environments)
 
     def _is_checkpoint(self, is_stopped: bool) -> bool:
         interval = self.config.interactions_per_checkpoint

@@ -42,6 +42,7 @@ class Session(TypedDict, total=False):
     machine: str
     devices: str
     matmul_precision: str
+    physics: str
     runs_together: int
     startup_seconds: float
     first_env_step: int
@@ -63,6 +64,7 @@ class SessionRecord:
         env_step: int,
         precision: str,
         modules: Modules | None = None,
+        physics: str = "",
     ):
         """Begins a session.
 
@@ -72,6 +74,7 @@ class SessionRecord:
           env_step: environment steps that each had taken before.
           precision: of the matrix products of networks.
           modules: that register what they train, if these are not our own.
+          physics: the engine, also where it was chosen by `auto`; empty for a task's own.
 
         Raises:
           WriteError: if it cannot be written.
@@ -83,7 +86,7 @@ class SessionRecord:
         self._first_updates = 0
         now = utc_now()
         self._values: Session = {
-            "command": shlex.join(["python", *sys.argv]),
+            "command": _command(),
             "begun": now,
             "updated": now,
             "status": RUNNING,
@@ -92,6 +95,7 @@ class SessionRecord:
             "machine": _machine(),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "matmul_precision": precision,
+            "physics": physics,
             "runs_together": runs,
             "startup_seconds": 0.0,
             "first_env_step": env_step,
@@ -174,6 +178,13 @@ def _versions() -> dict[str, str]:
             continue
     revision = _revision()
     return versions | ({"revision": revision} if revision else {})
+
+
+def _command() -> str:
+    """As it was given."""
+    program, *words = sys.argv
+    is_name = program.startswith("purejax-simba ")  # or else a script
+    return " ".join([program if is_name else shlex.join(["python", program]), shlex.join(words)])
 
 
 def _revision() -> str:

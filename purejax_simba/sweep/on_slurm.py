@@ -1,9 +1,15 @@
-"""A sweep on SLURM: every group is a job, which is queued again when its time is over."""
+"""A sweep on SLURM: every group is a job, which is queued again when its time is over.
+
+Submitit hands over by pickles, which run code when they are read. A sweep may come from somebody
+else, so every submission has a new folder, in which nothing lay before, and how jobs end is written
+as JSON.
+"""
 
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -31,7 +37,7 @@ _JOB_FILE = "job.json"
 class Job(submitit.helpers.Checkpointable):
     """What a job does."""
 
-    def __call__(self, *arguments: Any) -> str:
+    def __call__(self, *arguments: Any) -> None:
         """See `work`. Before its time is over it writes a checkpoint, and is queued again."""
         number = JobEnvironment._usr_sig()
         queue_again = signal.getsignal(number)
@@ -46,11 +52,13 @@ class Job(submitit.helpers.Checkpointable):
         signal.signal(signal.SIGTERM, lambda received, _: sys.exit(128 + received))
         signal.signal(number, stop)
         try:
-            return work(*arguments)
+            reason = work(*arguments)
         except SystemExit:
             if is_over and callable(queue_again):
                 queue_again(number, None)
             raise
+        environment = JobEnvironment()
+        write_json(_outcome_file(environment.paths.folder, environment.job_id), reason)
 
 
 def launch(
@@ -67,7 +75,8 @@ def launch(
         while waiting:
             for job in [job for job in waiting if job.done()]:
                 log = f"job {job.job_id} ended without a result: {job.paths.stderr} says why"
-                yield waiting.pop(job), log if job.exception() else job.result()
+                outcome = _outcome_file(job.paths.folder, job.job_id)
+                yield waiting.pop(job), read_json(outcome, str, log)
             if request.signal is not None:
                 names = " ".join(job.job_id for job in waiting)
                 say(f"jobs {names} go on: scancel {names} ends them, the same command waits again")
@@ -87,7 +96,30 @@ def submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> dict[
             "jobs are submitted"
         )
     directory = assignments[0].sweep.directory / "jobs"
-    executor = submitit.AutoExecutor(directory, CLUSTER, slurm_max_num_timeout=_MOST_TIMEOUTS)
+    jobs: dict[Any, Assignment] = {}
+    new: list[Assignment] = []
+    for each in assignments:
+        known = read_json(each.group.directory / _JOB_FILE, str, "")
+        folder, _, name = known.partition("/")
+        if name and CLUSTER == "slurm" and _is_queued(name):
+            jobs[submitit.SlurmJob(directory / folder, name)] = each
+        else:
+            new.append(each)
+    for job, each in zip(_submit(options, new, directory) if new else (), new, strict=True):
+        write_json(each.group.directory / _JOB_FILE, f"{job.paths.folder.name}/{job.job_id}")
+        jobs[job] = each
+    for job, each in jobs.items():
+        say(f"{each.name} is job {job.job_id}, which writes to {job.paths.stderr}")
+    return jobs
+
+
+def _submit(
+    options: LauncherOptions, assignments: Sequence[Assignment], directory: Path
+) -> list[Any]:
+    directory.mkdir(exist_ok=True)
+    executor = submitit.AutoExecutor(
+        tempfile.mkdtemp(dir=directory), CLUSTER, slurm_max_num_timeout=_MOST_TIMEOUTS
+    )
     executor.update_parameters(
         name="purejax_simba",
         timeout_min=options.slurm_minutes,
@@ -96,25 +128,15 @@ def submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> dict[
         slurm_partition=options.slurm_partition,
         slurm_additional_parameters=slurm_parameters(options),
     )
-    jobs: dict[Any, Assignment] = {}
-    new: list[Assignment] = []
-    for each in assignments:
-        known = read_json(each.group.directory / _JOB_FILE, str, "")
-        if known and CLUSTER == "slurm" and _is_queued(known):
-            jobs[submitit.SlurmJob(executor.folder, known)] = each
-        else:
-            new.append(each)
     try:
-        command = repeat(Path.cwd()), repeat(sys.argv)
-        submitted = executor.map_array(Job(), new, *command) if new else []
+        return executor.map_array(Job(), assignments, repeat(Path.cwd()), repeat(sys.argv))
     except FailedJobError as error:
         raise ConfigError(f"sbatch refuses the jobs: {' '.join(str(error).split())}") from error
-    for job, each in zip(submitted, new, strict=True):
-        write_json(each.group.directory / _JOB_FILE, job.job_id)
-        jobs[job] = each
-    for job, each in jobs.items():
-        say(f"{each.name} is job {job.job_id}, which writes to {job.paths.stderr}")
-    return jobs
+
+
+def _outcome_file(folder: Path, job: str) -> Path:
+    """Why a job failed, empty if it did not; nothing where it ended otherwise."""
+    return folder / f"{job}.json"
 
 
 def _is_queued(job: str) -> bool:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import train
 from purejax_simba.agents import registry, sac
 from purejax_simba.agents.agent import (
     Agent,
@@ -21,6 +20,7 @@ from purejax_simba.agents.agent import (
     UpdateMetrics,
 )
 from purejax_simba.agents.registry import agent_settings
+from purejax_simba.commands import train
 from purejax_simba.config import Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.defaults import hyperparameters, resolve, with_agent_defaults
 from purejax_simba.run_state import Counters
@@ -409,6 +409,7 @@ LEARNING: dict[str, tuple[dict[str, typing.Any], int | None]] = {
     "droq": ({"policy_delay": 2}, 2),
     "crossq": ({}, None),
     "bro": ({"num_bins": 20}, 2),
+    "flash_sac": ({}, None),
 }
 
 

@@ -43,6 +43,7 @@ class Task:
 
     observation_size: int = OBSERVATION
     action_size: int = ACTION
+    actor_observation_size: int | None = None
 
 
 @pytest.fixture(scope="module")

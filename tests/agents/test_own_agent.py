@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import train
 from purejax_simba.agents import registry
+from purejax_simba.commands import train
 from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.run_state import Counters
 from purejax_simba.training import make_program, make_train

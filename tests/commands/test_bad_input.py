@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-import sweep
-import train
 from envs.__main__ import main as envs_main
+from purejax_simba import export
+from purejax_simba.commands import sweep, train
 from purejax_simba.datasets import __main__ as datasets
 from purejax_simba.datasets import loading
 from purejax_simba.report import __main__ as report
@@ -43,6 +43,7 @@ MAINS = {
     "envs": envs_main,
     "report": lambda: report.main(sys.argv[1:]),
     "datasets": datasets.main,
+    "export": export.main,
 }
 # What is wrong, in our words, in those of argparse, or under the title of tyro's frames.
 TITLES = "Value error|Missing argument|Unrecognized options|Invalid choice|Required options"
@@ -80,6 +81,9 @@ VALUES = [
     row("train.py --task nowhere:mine/ball", "nowhere:mine/ball: no module 'nowhere' here"),
     row("train.py --task json:mine/ball", "unknown task 'mine/ball'"),
     row("train.py --physics havok", "dmc/cheetah-run has no physics 'havok': choose from auto, m"),
+    row("train.py --physics warp:0", "physics is 'warp:0': give warp, or warp:2 for twice"),
+    row("train.py --physics mjx:2", "dmc/cheetah-run has no physics 'mjx:2': choose from auto, m"),
+    row(f"train.py --task {TASK} --physics warp", "brings its own physics: drop"),
     row(f"train.py --task {TASK} --physics mjx", "brings its own physics: drop"),
     row("train.py --num-seeds 0", "--num-seeds is 0: give a finite number above 0"),
     row(f"train.py --num-seeds {HUGE}", "--num-seeds is 999"),
@@ -692,7 +696,16 @@ DATASETS = [
     row(f"{RECORD} x.hdf5", "holds no trained policy", remove(POLICY)),
 ]
 
-ROWS = [*VALUES, *OUTPUTS, *OFFLINE, *RUNS, *TRUST, *SWEEPS, *ENVS, *REPORTS, *DATASETS]
+EXPORTS = [
+    row("export", "Missing from...--output"),
+    row("export nowhere --output x.onnx", "nowhere holds no run"),
+    row(f"export {RUN} --output /dev/full", "/dev/full is there and no file"),
+    row(f"export {RUN} --output locked/x.onnx", "Permission denied", read_only("locked")),
+    row(f"export {RUN} --output x.onnx --seed 7", "seed 7"),
+    row(f"export {RUN} --output x.onnx", "holds no trained policy", remove(POLICY)),
+]
+
+ROWS = [*VALUES, *OUTPUTS, *OFFLINE, *RUNS, *TRUST, *SWEEPS, *ENVS, *REPORTS, *DATASETS, *EXPORTS]
 
 
 @pytest.fixture(scope="session")

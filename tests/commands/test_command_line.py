@@ -11,13 +11,12 @@ from pathlib import Path
 import jax
 import pytest
 
-import train
+from purejax_simba.commands import train
 from purejax_simba.runs import session
 from purejax_simba.runs.result_files import read_returns
 from purejax_simba.runs.session_record import read_sessions
-from tests.helpers import in_process
+from tests.helpers import in_process, tiny
 
-ROOT = Path(train.__file__).parent
 TASK = "gymnax/Pendulum-v1"
 TINY = (
     f"--task {TASK} --num-seeds 2 --total-env-steps 200 --evaluation-interval 100 "
@@ -61,7 +60,7 @@ def test_tasks_are_listed(command):
 
 
 def _python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    command = [sys.executable, str(tiny.ROOT / "train.py"), *arguments]
     environment = os.environ | {"XDG_CACHE_HOME": str(cwd / "cache")}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)

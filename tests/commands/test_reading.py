@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import sweep
-import train
+from purejax_simba.commands import sweep, train
 from purejax_simba.config import ConfigError
 from purejax_simba.sweep.options import read_file
 from tests.helpers import damage, in_process, stopping

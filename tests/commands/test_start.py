@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-import sweep
-import train
 from purejax_simba import waiting
 from purejax_simba.agents.registry import agent_settings
-from purejax_simba.commands import command_line
+from purejax_simba.commands import command_line, sweep, train
 from purejax_simba.config import Config, ProcessOptions
 from purejax_simba.names import find_name, flatten
 from purejax_simba.report import __main__ as report
@@ -51,18 +49,18 @@ def _imported(command: str, *words: str) -> set[str]:
 
 @pytest.mark.parametrize("flag", ["--help", "--help-all"])
 def test_help_of_training_imports_nothing_that_takes_long(flag):
-    imported = _imported("train", flag)
+    imported = _imported("purejax_simba.commands.train", flag)
     assert "purejax_simba.config" in imported
     assert not imported & {*HEAVY, *ONLY_SWEEPS}
 
 
 def test_a_command_line_is_read_without_environments():
-    imported = _imported("train", "--num-seeds", "2", "--agent.tau", "0.01")
+    imported = _imported("purejax_simba.commands.train", "--num-seeds", "2", "--agent.tau", "0.01")
     assert not imported & {*HEAVY, *ONLY_SWEEPS, "envs"}
 
 
 def test_help_of_sweeps_imports_no_statistics_and_no_engines():
-    assert not _imported("sweep", "--help") & {"scipy.stats", *HEAVY}
+    assert not _imported("purejax_simba.commands.sweep", "--help") & {"scipy.stats", *HEAVY}
 
 
 def _shown(command, capsys, *words: str) -> set[str]:
@@ -73,7 +71,7 @@ def _shown(command, capsys, *words: str) -> set[str]:
     return {name.replace("-", "_") for name in re.findall(r"^. --([a-z][\w.-]*)", text, re.M)}
 
 
-OWN = {"resume", "config", "reset", "evaluate", "video", "list_tasks", "help_all"}
+OWN = {"resume", "config", "reset", "evaluate", "video", "compile_for", "list_tasks", "help_all"}
 
 
 def test_help_shows_about_thirty_settings(capsys):

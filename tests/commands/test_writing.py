@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import sweep
-import train
 from envs import __main__ as render
+from purejax_simba.commands import sweep, train
 from purejax_simba.datasets import __main__ as record
 from purejax_simba.report import __main__ as report
 from purejax_simba.runs.result_files import create_run_directory

@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 import tyro
 
-import train
 from purejax_simba import stopping
 from purejax_simba.agents import registry
+from purejax_simba.commands import train
 from purejax_simba.config import Config
 from purejax_simba.runs.result_files import CONFIG_FILE, write_config
 from purejax_simba.training import make_program
@@ -34,7 +34,7 @@ ALL_PAGES = [*PAGES, *sorted((ROOT / "results").glob("*.md"))]
 
 # What is only read by the parsers, and why.
 NOT_RUN = {
-    r"^python -m benchmarks\.targets": "the compilers of accelerators take gigabytes",
+    r"benchmarks\.targets|--compile-for": "needs compilers; tests/benchmarks/test_targets.py",
     r"\bpip install\b": "installs; .ci/run does that as the README says",
     r"\bdocker\b|\bconda\b": "needs Docker or conda; tests/test_deployment.py does their steps",
     r"\bpytest\b": "the tests themselves",
@@ -46,7 +46,7 @@ NOT_RUN = {
     r"--suite all|tests\.parity all": "takes days",
     r"\benvpool/": "EnvPool comes with an extra; tests/envs/test_host.py does it",
     r"--watch|\btensorboard --logdir": "goes on until Ctrl-C",
-    r"benchmarks\.(update|train|sweep|memory|envs|host)": "tests/benchmarks does it at small sizes",
+    r"benchmarks\.(accelerator|update|train|sweep|memory|envs|host)": "tests/benchmarks does it",
     r"--launcher": "needs machines; tests/sweep/test_launching.py does it with processes",
 }
 OTHER_PROGRAMS = ("python3 -m venv", "docker", "conda", "tensorboard", "python -m pytest")
@@ -177,7 +177,9 @@ def known_options() -> frozenset[str]:
     programs += [["sweep.py", "--help-all"], ["-m", "tests.parity", "--help"]]
     programs += [["-m", "envs", "--help"], ["-m", "envs", "render", "--help"]]
     programs += [["-m", "purejax_simba.report", *words, "--help"] for words in ([], ["figures"])]
-    programs += [["-m", "purejax_simba.datasets", "--help"]]
+    programs += [
+        ["-m", name, "--help"] for name in ("purejax_simba.datasets", "benchmarks.accelerator")
+    ]
     shown = io.StringIO()
     for program in programs:
         with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.host_call import host_call
+from envs.host_call import host_call, left_out
 
 
 def test_nested_batches_make_one_call():
@@ -66,7 +66,7 @@ def test_what_a_function_raises_comes_out_as_it_is(caplog):
 
 FAILS = """
 import jax, jax.numpy as jnp, envs
-from envs.host_call import host_call
+from envs.host_call import host_call, left_out
 
 def fail(row):
     raise LookupError("no such row")
@@ -90,3 +90,17 @@ def test_a_result_of_the_wrong_size_is_refused():
     run = jax.jit(lambda row: host_call(lambda rows: -rows, row, 2, jnp.float32))
     with pytest.raises(jax.errors.JaxRuntimeError, match="shape"):
         jax.block_until_ready(run(jnp.zeros(1)))
+
+
+def test_a_program_for_devices_that_are_not_here_is_lowered_without_its_calls():
+    def fail(rows):
+        raise AssertionError
+
+    def run(row):
+        return jax.vmap(lambda row: host_call(fail, row, 2, jnp.uint32))(row) + 1
+
+    traced = jax.jit(run).trace(jnp.ones((4, 3)))
+    with left_out() as functions:
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert functions == [fail] and "tensor<4x2xui32>" in text and "callback" not in text
+    assert "callback" in jax.jit(run).lower(jnp.ones((4, 3))).as_text()

@@ -4,7 +4,7 @@ import pytest
 
 import envs
 from tests.helpers.examples import mark_others, slow_if_in
-from tests.helpers.originals import need_dm_control
+from tests.helpers.originals import need_dm_control, need_warp
 from tests.parity.command import check_compiled_model, check_shape, check_states, compare
 from tests.parity.reference import Check, Reference
 from tests.parity.report import Report
@@ -63,6 +63,15 @@ def test_other_tasks_equal_dm_control(task_id):
 def test_mjx_equals_dm_control(task_id):
     need_dm_control()
     for check in compare(task_id, steps=100, seed=3, physics="mjx"):
+        assert check.passed, f"{check.name}: {check.detail}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task_id", ["dmc/humanoid-stand", "mujoco/Humanoid-v4"])
+def test_warp_equals_the_c_engine(task_id):
+    """Sensors of all stages, steep capsules; another solver, forces after the last substep."""
+    need_warp()
+    for check in compare(task_id, steps=20, seed=3, physics="warp"):
         assert check.passed, f"{check.name}: {check.detail}"
 
 

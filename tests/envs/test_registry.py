@@ -1,7 +1,9 @@
 """Task ids, defaults and errors."""
 
+import importlib
 import subprocess
 import sys
+from importlib import metadata
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,7 @@ def test_defaults_of_the_suite():
     spec = envs.spec("dmc/cheetah-run")
     assert (spec.suite, spec.action_repeat, spec.episode_length) == ("dmc_easy_medium", 2, 1000)
     assert not spec.terminates
-    assert spec.physics == ("mujoco", "mjx")
+    assert spec.physics == ("mujoco", "mjx", "warp")
 
 
 @pytest.mark.parametrize(
@@ -150,3 +152,16 @@ def test_a_limit_that_cannot_be_counted_is_refused(monkeypatch):
     with pytest.raises(TaskError, match="2147483648 steps, more than can be counted: give an epi"):
         envs.make("mine/pendulum")
     assert envs.make("mine/pendulum", episode_length=9).episode_length == 9
+
+
+@pytest.mark.parametrize(("found", "said"), [("1.0.0", "1.0.0"), (None, "none")])
+def test_warp_needs_the_version_that_mjx_names(found, said, monkeypatch):
+    version, find_spec = metadata.version, importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.metadata.version", lambda name: found if name == "warp-lang" else version(name)
+    )
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: found if name == "warp" else find_spec(name)
+    )
+    with pytest.raises(TaskError, match=rf"needs warp-lang 1\.\d+\.\d+, and here is {said}: pip"):
+        envs.make("dmc/pendulum-swingup", "warp")

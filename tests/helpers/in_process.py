@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import envs.registry
+import envs
 from purejax_simba import waiting
 from purejax_simba.agents import registry
 
@@ -52,10 +52,11 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[..., tuple
 @contextlib.contextmanager
 def forgetting(*modules: str) -> Iterator[None]:
     """Agents and tasks that are registered inside are not known afterwards, nor these modules."""
+    known = {task: envs.spec(task) for task in envs.tasks()}
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(registry, "AGENTS", dict(registry.AGENTS))
-            patch.setattr("envs.registry._specs", dict(envs.registry._specs))
+            patch.setattr("envs.registry._specs", known)
             yield
     finally:
         for module in modules:

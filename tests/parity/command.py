@@ -31,9 +31,11 @@ from envs.task import TaskState
 from tests.parity.hosted import compare_hosted
 from tests.parity.humanoid_bench import compare_recorded
 from tests.parity.mjx import compare_mjx
+from tests.parity.myosuite import compare_myosuite
 from tests.parity.reference import Check, Reference, relative_error
 from tests.parity.report import Report
 from tests.parity.simplified import compare_simplified
+from tests.parity.warp import compare_warp
 
 C_BOUND = 1e-5
 RESETS = 300
@@ -216,8 +218,14 @@ def compare(
     task_id: str, steps: int, seed: int, physics: str, host_python: str = ""
 ) -> Iterator[Check]:
     """All checks of one task."""
+    if physics == "warp":
+        yield from compare_warp(task_id, steps, seed)
+        return
     if envs.spec(task_id).on_host:
         yield from compare_hosted(task_id, steps, seed, host_python)
+        return
+    if task_id.startswith("myosuite/"):
+        yield from compare_myosuite(task_id, steps, seed)
         return
     if task_id.startswith("humanoid_bench/"):
         if physics in ("mujoco", "both"):
@@ -244,7 +252,7 @@ def main() -> int:
     parser.add_argument("task", help="task id, or `all`")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--physics", choices=("mujoco", "mjx", "both"), default="both")
+    parser.add_argument("--physics", choices=("mujoco", "mjx", "warp", "both"), default="both")
     parser.add_argument("--host-python", default="", help="interpreter that has MyoSuite")
     parser.add_argument("--report", type=Path, help="write a table of the checks to this file")
     arguments = parser.parse_args()

@@ -67,6 +67,28 @@ COLUMNS = {
         "way at every step, of which it may be half); on HumanoidBench and of dogs until the "
         "first contact that MJX approximates",
     ),
+    "one interval, solver of warp": (
+        "solver, Warp",
+        "where Warp has to take another solver: median error of the C engine with that one after "
+        "one control interval (90th percentile); only told. The next four are with it in both",
+    ),
+    "one interval, warp": (
+        "Warp",
+        "90th percentile of the error of observations one control interval after states of random "
+        "play (that of the C engine disturbed by one unit in the last place of float32, of which "
+        "it may be 10 times), largest error",
+    ),
+    "rewards, warp": ("rewards, Warp", "the same of rewards"),
+    "descent, warp": (
+        "descent, Warp",
+        "where both engines descend to find contacts, left out of the two before: median error of "
+        "observations (of the disturbed C engine), number of such states; only told",
+    ),
+    "ends, warp": ("ends, Warp", "the same: ends that differ, of all; at most 2%"),
+    "contacts, warp": (
+        "contacts, Warp",
+        "the same: states whose number of contacts differs, of all; at most 2% (largest number)",
+    ),
     "recorded rewards": (
         "recorded rewards",
         "HumanoidBench, from 22 recorded states: largest error of observation, reward and its "

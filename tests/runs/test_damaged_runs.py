@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-import train
+from purejax_simba.commands import train
 from purejax_simba.config import ConfigError
 from purejax_simba.defaults import resolve
 from purejax_simba.loggers import Loggers
@@ -203,7 +203,7 @@ def test_a_policy_that_is_not_as_it_was_written_is_not_played(directory, kind, w
     DAMAGE[kind](largest if which == "array" else place / which)
     with pytest.raises(ConfigError) as refused:
         read_policies(directory, program)
-    _is_one_line(refused, f"{place}", f"python train.py --resume {directory}")
+    _is_one_line(refused, f"{place}", f"purejax-simba train --resume {directory}")
 
 
 def test_damaged_policies_are_played_by_no_command(command, directory):

@@ -1,5 +1,10 @@
 """The estimate of memory, and what is said where it is not enough."""
 
+import json
+import os
+import subprocess
+import sys
+
 import jax
 import pytest
 
@@ -8,8 +13,6 @@ from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.runs import memory
-from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.placement import Placement
 from purejax_simba.training import make_program
 
 GIB = memory.GIB
@@ -71,17 +74,18 @@ def test_groups_of_runs_that_are_filled_up_take_the_room_of_whole_ones(monkeypat
 
 
 @pytest.mark.slow
-def test_the_estimate_is_near_what_the_compiler_needs():
-    program = make_program(_config(num_seeds=1))
-    by_purpose = memory.bytes_per_run(program)
-    # The copy for a checkpoint is no part of the program.
-    estimate = sum(by_purpose.values()) - by_purpose["checkpoint"]
-    compiled = Compiler(program).compile(Placement.choose(program))
-    analysis = compiled.advance.memory_analysis()
-    if analysis is None:
-        pytest.fail(f"{jax.default_backend()} does not say what a program needs")
-    needed = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
-    assert estimate == pytest.approx(needed, rel=0.1)
+@pytest.mark.parametrize(
+    ("runs", "critic", "actor"), [(1, 128, 64), (10, 128, 64), (1, 512, 128), (2, 512, 128)]
+)
+def test_the_estimate_is_near_what_the_compiler_needs(runs, critic, actor):
+    """Compiled as commands do; tests/benchmarks/test_targets.py does it for accelerators."""
+    widths = f"--critic-hidden-dim {critic} --actor-hidden-dim {actor}"
+    words = f"-m benchmarks.memory --tasks gymnax/Pendulum-v1 --runs {runs} {widths}"
+    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    ended = subprocess.run(
+        [sys.executable, *words.split()], env=environment, capture_output=True, text=True
+    )
+    assert json.loads(ended.stdout)["estimate_over_compiled"] == pytest.approx(1, abs=0.1)
 
 
 def test_a_checkpoint_needs_room_for_a_copy():

@@ -34,6 +34,7 @@ from purejax_simba.runs.runs import Snapshot, snapshot_shapes
 from purejax_simba.runs.starting import snapshot_of
 from purejax_simba.training import make_program
 from tests.helpers.logged import in_metrics, in_tensorboard
+from tests.helpers.originals import need_warp
 from tests.helpers.stopping import CONFIG, INTERVAL, STEPS, at_interactions, config
 from tests.helpers.stored import numbers
 
@@ -87,6 +88,25 @@ def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(compiled_once,
                 experiment.resume(directory)
         assert experiment.resume(directory) == directory
     assert moments == []
+    _assert_same(directory, straight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "task", ["dmc/dog-walk", "humanoid_bench/h1-walk", "myosuite/myo-key-turn"]
+)
+def test_a_run_on_warp_that_was_stopped_is_as_one_that_never_was(task, tmp_path):
+    need_warp()
+    if missing := envs.spec(task).missing():
+        pytest.skip(missing)
+    changes = {"task": task, "physics": "warp", "episode_length": 40, "num_seeds": 2}
+    changes |= {"action_repeat": 1, "num_evaluation_episodes": 1}
+    straight = experiment.train(config(tmp_path / "straight", **changes))
+    stop = at_interactions([150], lambda: signal.raise_signal(signal.SIGTERM))
+    with stop, pytest.raises(SystemExit):
+        experiment.train(config(tmp_path / "stopped", **changes))
+    directory = tmp_path / "stopped" / CONFIG.experiment / task
+    assert experiment.resume(directory) == directory
     _assert_same(directory, straight)
 
 
@@ -196,6 +216,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_run_does_not_go_on_as_another(compiled_once, monkeypatch, tmp_path, name):
     directory = experiment.train(config(tmp_path))
@@ -309,6 +330,7 @@ def test_the_limit_that_is_written_is_the_one_that_holds(monkeypatch, tmp_path):
         experiment.resume(tmp_path, dataclasses.replace(resolved, episode_length=100))
 
 
+@pytest.mark.slow
 def test_what_has_no_checkpoint_cannot_go_on(compiled_once, monkeypatch, tmp_path):
     directory = experiment.train(config(tmp_path, checkpoint=CheckpointConfig(interval=0)))
     assert not (directory / STATE_DIRECTORY).exists()
@@ -350,6 +372,7 @@ def test_only_what_never_began_is_begun_anew(tmp_path, left, changes, is_begun_a
         assert all(path.read_bytes() == text for path, text in before.items())
 
 
+@pytest.mark.slow
 def test_what_is_stopped_before_it_trains_goes_on_from_there(compiled_once, tmp_path, monkeypatch):
     evaluate = session.Session._evaluate
 

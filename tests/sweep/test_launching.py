@@ -7,16 +7,19 @@ import contextlib
 import json
 import os
 import pickle
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.files import write_json
 from purejax_simba.runs.run_lock import LOCK_FILE
 from purejax_simba.sweep import commands, on_slurm, running
 from purejax_simba.sweep.axes import Axis
@@ -38,7 +41,7 @@ SECONDS = 300.0
 # The command line with another executor of submitit, which is the one that needs no SLURM.
 LOCAL = """
 import sys
-import sweep
+from purejax_simba.commands import sweep
 from purejax_simba.sweep import on_slurm
 on_slurm.CLUSTER = "local"
 sys.exit(sweep.main())
@@ -86,9 +89,14 @@ def start(tmp_path, environment):
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory, environment) -> dict[str, str]:
     """The results of one process."""
-    directory = tmp_path_factory.mktemp("expected")
-    words = [sys.executable, str(tiny.ROOT / "sweep.py"), *TINY]
-    result = subprocess.run(words, cwd=directory, env=environment, capture_output=True, text=True)
+    return _of_one_process(tmp_path_factory.mktemp("expected"), environment)
+
+
+def _of_one_process(
+    directory: Path, environment: dict[str, str], words: Sequence[str] = ()
+) -> dict[str, str]:
+    command = [sys.executable, str(tiny.ROOT / "sweep.py"), *TINY, *words]
+    result = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return _results(directory)
 
@@ -96,7 +104,7 @@ def expected(tmp_path_factory, environment) -> dict[str, str]:
 def _results(directory: Path) -> dict[str, str]:
     """The table, and all rows of all runs."""
     files = [directory / "tiny" / "sweep.csv", *sorted(directory.rglob("metrics.csv"))]
-    assert len(files) == 5
+    assert len(files) >= 5
     return {str(file.relative_to(directory)): file.read_text() for file in files}
 
 
@@ -207,6 +215,23 @@ def test_a_job_goes_on_after_its_time_is_over(start, tmp_path, expected):
     assert "Requeued job" in "".join(file.read_text() for file in tmp_path.rglob("*.err"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--halving 2 --rungs 400",
+        "--sampler tpe --samples 4 --trials-per-batch 2 --storage sqlite:///x",
+    ],
+)
+def test_what_is_compared_on_the_way_may_be_jobs(start, tmp_path, environment, words):
+    """Halving, and two studies in one database."""
+    (tmp_path / "one").mkdir()
+    expected = _of_one_process(tmp_path / "one", environment, words.split())
+    _finish(start("--launcher", "slurm", *words.split(), local=True))
+    shutil.rmtree(tmp_path / "one")
+    assert _results(tmp_path) == expected
+
+
 def _sweep(output: Path, **options) -> Sweep:
     config = Config(
         TASK,
@@ -286,6 +311,35 @@ def test_jobs_are_submitted_once_with_what_was_asked_for(slurm, tmp_path):
     (slurm / "squeue").write_text("#!/bin/sh\nexit 1\n")
     on_slurm.submit(options, assignments)
     assert (slurm / "submitted").exists()
+
+
+class Hostile:
+    """Makes a directory when it is read as a pickle."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+
+    def __reduce__(self):
+        return os.mkdir, (str(self._directory),)
+
+
+def test_pickles_that_lie_in_a_sweep_are_not_read(slurm, tmp_path):
+    """Neither as what a job gave, nor by a job that was just submitted."""
+    assignments = _assignments(tmp_path)
+    jobs = assignments[0].sweep.directory / "jobs"
+    (jobs / "earlier").mkdir(parents=True)
+    code = pickle.dumps(Hostile(tmp_path / "ran"))
+    for name in ("17_0_0_result.pkl", "17_0_0_submitted.pkl", "17_1_0_submitted.pkl"):
+        (jobs / name).write_bytes(code)
+        (jobs / "earlier" / name).write_bytes(code)
+    write_json(assignments[0].group.directory / "job.json", "earlier/17_0")
+    outcomes = on_slurm.launch(LauncherOptions("slurm"), assignments)
+    assert next(outcomes)[1].startswith("job 17_0 ended without a result: ")
+    submitted = (slurm / "submitted").read_text()
+    folder = Path(shlex.split(submitted.splitlines()[-1])[-1])
+    assert folder.parent == jobs and folder.name != "earlier"
+    assert [file.name for file in folder.iterdir()].count("17_1_0_submitted.pkl") == 0
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_sbatch_says_is_one_line(slurm, tmp_path):

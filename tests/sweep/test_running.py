@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jax import monitoring
 
-import train
+from purejax_simba.commands import train
 from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.runs import compiling, experiment, session
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import envs
-import sweep as command_line
 from purejax_simba.agents import registry
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.commands import sweep as command_line
 from purejax_simba.config import Config, ConfigError, ReplayConfig, TemperatureConfig
 from purejax_simba.names import all_settings, find_name, flatten, replace_values
 from purejax_simba.run_state import Counters

@@ -58,6 +58,23 @@ def test_ends_are_told_apart_and_observations_flattened_by_name(action, truncate
     assert ends == [(False, False), (False, False), (not truncated, truncated)]
 
 
+class Privileged(Counter):
+    """Has more to tell critics than actors."""
+
+    def reset(self, key):
+        state = super().reset(key)
+        obs = {"privileged_state": jnp.array([7.0, 8.0]), "state": jnp.array([1.0, 2.0, 3.0])}
+        return state.replace(obs=obs)
+
+
+def test_what_is_for_critics_comes_last():
+    environment = envs.AutoReset(BraxEnvironment(Privileged()))
+    assert (environment.observation_size, environment.actor_observation_size) == (5, 3)
+    _, observation = environment.reset(jax.random.key(0))
+    assert observation.tolist() == [1.0, 2.0, 3.0, 7.0, 8.0]
+    assert BraxEnvironment(Counter()).actor_observation_size is None
+
+
 class Lingering(Counter):
     """Marks every second step as cut, and ends after three, which is none of these."""
 

@@ -66,7 +66,7 @@ def test_they_are_the_ten_of_the_published_results():
 
 def test_the_package_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(TaskError, match=r"pip install 'myosuite>=3,<4', or .*--host-python"):
+    with pytest.raises(TaskError, match=r"--no-deps 'myosuite>=3,<4', or .*--host-python"):
         envs.make("myosuite/myo-reach")
 
 

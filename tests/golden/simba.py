@@ -1,15 +1,7 @@
-"""Replays recorded update traces of the published implementation.
+"""SimbaV2 and SimBa against recorded updates of the published implementation."""
 
-`python -m tests.golden FILE.npz ...` prints the largest relative l2 error over the leaves of each
-network after the first and after the last update, with its tolerance; the exit status is 1 if any
-is beyond it. Files that record normaliser streams are told apart by their keys.
-"""
-
-import argparse
 import ast
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +11,7 @@ from purejax_simba.agents import sac, simba, simba_v2
 from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
 from purejax_simba.agents.simba_v2 import SphereScales
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
+from tests.golden.checks import FAST_COMPILATION, Check, relative_error
 
 TOLERANCE_FIRST = 2e-5
 TOLERANCE_LAST = 1e-4
@@ -52,11 +45,6 @@ SIMBA_NAMES = {
     "std_w": "log_std",
     "w": "value",
 }
-
-# Compilation takes most of a replay's time; unoptimised code rounds no worse.
-FAST_COMPILATION = {"xla_backend_optimization_level": 0}
-
-Check = tuple[str, float, float]
 
 
 def _our_path(parts: list[str], is_v2: bool, num_blocks: int) -> tuple[str, ...]:
@@ -139,14 +127,8 @@ def _agent(config: dict, is_v2: bool) -> tuple[Agent, HyperParameters]:
     )
 
 
-def _error(ours: jax.Array, theirs: np.ndarray) -> float:
-    theirs = np.asarray(theirs, np.float64)
-    difference = np.linalg.norm((np.asarray(ours, np.float64) - theirs).ravel())
-    return float(difference / max(np.linalg.norm(theirs.ravel()), 1e-30))
-
-
 def _largest_error(ours: dict, theirs: dict) -> float:
-    return max(jax.tree.leaves(jax.tree.map(_error, ours, theirs)))
+    return max(jax.tree.leaves(jax.tree.map(relative_error, ours, theirs)))
 
 
 def _initial_state(
@@ -210,7 +192,7 @@ def _forward_checks(
         tolerance = TOLERANCE_FIRST
         if name == "actor_log_prob":
             tolerance += float(lost / np.linalg.norm(theirs))
-        yield f"forward {name}", _error(value.reshape(theirs.shape), theirs), tolerance
+        yield f"forward {name}", relative_error(value.reshape(theirs.shape), theirs), tolerance
 
 
 def replay_updates(trace: dict) -> Iterator[Check]:
@@ -236,7 +218,7 @@ def replay_updates(trace: dict) -> Iterator[Check]:
         }
         for name, value in reported.items():
             if index + 1 in (1, last):
-                error = _error(value, trace[f"info{index}/{name}"])
+                error = relative_error(value, trace[f"info{index}/{name}"])
                 yield f"update {index + 1} {name}", error, tolerance
         if index + 1 in (1, last):
             stage = f"after{index + 1}"
@@ -244,7 +226,7 @@ def replay_updates(trace: dict) -> Iterator[Check]:
                 theirs = _network(trace, stage, net, config, is_v2)
                 error = _largest_error(getattr(state, net), theirs)
                 yield f"update {index + 1} {net}", error, tolerance
-            error = _error(state.log_temperature, trace[f"{stage}/temperature/log_temp"])
+            error = relative_error(state.log_temperature, trace[f"{stage}/temperature/log_temp"])
             yield f"update {index + 1} temperature", error, tolerance
 
 
@@ -277,39 +259,6 @@ def replay_normalisers(trace: dict) -> Iterator[Check]:
         )
     )
     for name, value in ours.items():
-        yield name, _error(value, trace[name]), TOLERANCE_NORMALISER
+        yield name, relative_error(value, trace[name]), TOLERANCE_NORMALISER
     count = float(moments.count) + 1e-4
-    yield "obs_count", _error(jnp.float32(count), trace["obs_count"]), TOLERANCE_NORMALISER
-
-
-def replay(path: Path) -> list[Check]:
-    """All checks of one file.
-
-    Raises:
-      ValueError: if the file is neither kind of trace.
-    """
-    with np.load(path) as file:
-        trace = {name: file[name] for name in file.files}
-    if "observations" in trace and "reward_denominator" in trace:
-        return list(replay_normalisers(trace))
-    if "config" in trace:
-        return list(replay_updates(trace))
-    raise ValueError(f"{path}: neither an update trace nor a normaliser stream")
-
-
-def main() -> int:
-    """Replays the files named on the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz")
-    failed = False
-    for path in parser.parse_args().files:
-        print(path)
-        for what, error, tolerance in replay(path):
-            verdict = "ok" if error <= tolerance else "BEYOND TOLERANCE"
-            failed |= not error <= tolerance
-            print(f"  {what:32s} {error:9.2e}  (tolerance {tolerance:.0e})  {verdict}")
-    return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    yield "obs_count", relative_error(jnp.float32(count), trace["obs_count"]), TOLERANCE_NORMALISER

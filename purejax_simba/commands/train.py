@@ -1,0 +1,168 @@
+"""Trains many seeds of SimbaV2 at once, or evaluates a finished run."""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from purejax_simba.agents.simba_v2 import SimbaV2
+from purejax_simba.commands import command_line
+from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.config import (
+    DEFAULT_TASK,
+    Config,
+    ConfigError,
+    Part,
+    ProcessOptions,
+    ReplayConfig,
+)
+from purejax_simba.runs.result_files import read_config, read_config_file
+from purejax_simba.waiting import count_of, say, still
+
+
+def demonstration() -> Config:
+    """A swing-up that small networks learn within minutes on two cores."""
+    return Config(
+        task="gymnax/Pendulum-v1",
+        total_env_steps=8_000,
+        evaluation_interval=1_000,
+        learning_starts=500,
+        agent=SimbaV2(
+            actor_hidden_dim=32,
+            critic_hidden_dim=64,
+            critic_num_blocks=1,
+            learning_rate=1e-3,
+            learning_rate_end=5e-4,
+        ),
+        replay=ReplayConfig(batch_size=128),
+        experiment=f"demonstration-{time.strftime('%Y%m%d-%H%M%S')}",
+    )
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train many seeds of SimbaV2, or of another agent, at once as one compiled program.
+
+    Without arguments: a demonstration of a few minutes on a laptop. Everything else has the
+    published defaults, of SimbaV2 or, with --agent.name, of that agent: --help-all shows them.
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+    resume: Path | None = None
+    """Go on with the run in this directory. Flags need not be given again; more env steps and
+    another output may be."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """Begin with the values in this file, a config.json or the best.json of a sweep, in place of
+    the defaults. Other flags change them."""
+    processes: Annotated[ProcessOptions, tyro.conf.arg(name="")] = field(
+        default_factory=ProcessOptions
+    )
+    reset: tuple[Part, ...] = ()
+    """With --resume: parts of the agent that begin anew, with new optimisers; the replay stays."""
+    evaluate: Path | None = None
+    """Play the trained policies of this run directory instead, and report their returns. Code of
+    your own that it names is given again: --task <module>:<id>, --agent.name, --host-python."""
+    video: Path | None = None
+    """Draw an episode with the trained policy of every seed of this run directory instead."""
+    compile_for: str = ""
+    """Only compile the run for devices that are not here, `h100`, `v5e:2x4` or a file that
+    describes a GPU, and say whether it fits. Needs the extra `targets`."""
+    list_tasks: bool = False
+    """List the known tasks."""
+    help_all: command_line.HelpAll = False
+    """Show all settings; --help shows those that are changed first."""
+
+
+def parse(words: list[str]) -> Arguments:
+    """Reads the command line.
+
+    Raises:
+      ConfigError: if there is no run to resume, or no configuration in the file, or one of code
+        that is not here.
+    """
+    if not words:
+        return Arguments(config=demonstration())
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    files.add_argument("--resume", type=Path)
+    files.add_argument("--config", type=Path)
+    file, given = files.parse_known_args(words)[0], command_line.code(words)
+    config = Config()
+    if file.config is not None:
+        config = read_config_file(file.config, given)
+    elif file.resume is not None:
+        # Flags that are not given again are as they were.
+        config = read_config(file.resume, given)
+    config = command_line.with_agent(config, words)
+    return command_line.read(Arguments, words, Arguments(config=config))
+
+
+def train(arguments: Arguments) -> None:
+    """Begins a run or goes on with one.
+
+    Raises:
+      What `experiment.train` and `experiment.resume` raise.
+    """
+    config = arguments.config
+    if arguments.processes.process_id in (None, 0):
+        what = config.offline.dataset or config.task or DEFAULT_TASK
+        seeds = count_of(config.num_seeds, "seed")
+        say(f"{what}: {seeds} of {config.agent.name}; loading ...")
+    with still("loading"):
+        from purejax_simba.runs.devices import use_all_cores, use_compilation_cache
+        from purejax_simba.runs.processes import join
+
+        use_all_cores(config.num_seeds, config.devices_per_run)
+        use_compilation_cache()
+        join(arguments.processes)
+        from purejax_simba.runs import experiment
+
+    if arguments.reset and arguments.resume is None:
+        raise ConfigError("--reset is of no use without --resume: new runs are new")
+    if arguments.resume is None:
+        experiment.train(config)
+    else:
+        experiment.resume(arguments.resume, config, arguments.reset)
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    # What takes long to import is imported after the first line, and where it is needed.
+    with one_line_errors("--resume goes on") as outcome:
+        words = sys.argv[1:]
+        arguments = parse(words)
+        if arguments.list_tasks:
+            import envs
+
+            print("\n".join(envs.tasks()))
+        elif arguments.evaluate is not None:
+            say(f"evaluating {arguments.evaluate}; loading ...")
+            with still("loading"):
+                from purejax_simba.runs.policies import evaluate_in_turn
+
+            given = command_line.code(words)
+            for seed, metrics in evaluate_in_turn(arguments.evaluate, given=given):
+                print(
+                    f"seed {seed}: return {metrics['avg_return']:.1f}, length "
+                    f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}",
+                    flush=True,
+                )
+        elif arguments.video is not None:
+            say(f"playing and drawing {arguments.video}; loading ...")
+            with still("loading"):
+                from purejax_simba.videos import make_videos
+
+            for file in make_videos(arguments.video, given=command_line.code(words)):
+                print(file, flush=True)
+        elif arguments.compile_for:
+            with still("loading"):
+                from purejax_simba.runs import targets
+
+            targets.prepare()
+            targets.show(arguments.compile_for, [(arguments.config, arguments.config.num_seeds)])
+        else:
+            train(arguments)
+    return outcome.status
