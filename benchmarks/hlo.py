@@ -47,6 +47,13 @@ class Instruction(NamedTuple):
         found = re.search(r'op_name="([^"]*)"', self.attributes)
         return found[1] if found else ""
 
+    @property
+    def is_fetch(self) -> bool:
+        """Whether an array goes into the fast memory of a TPU or back, as whoever reads it must."""
+        arrays = re.findall(r"\b\w+\[[\d,]*\]\{[^}]*\}", self.shape)
+        to, come_from = [re.sub(r"S\(\d+\)", "", array) for array in [*arrays, "", ""][:2]]
+        return self.opcode == "copy-start" and to == come_from
+
     def named(self, attribute: str) -> str | None:
         """The computation that an attribute names."""
         found = re.search(rf"\b{attribute}=%?([\w.\-]+)", self.attributes)
@@ -151,7 +158,8 @@ def _add(computations: dict[str, list[Instruction]], new: Instruction, loop: Loo
         return
     inside = computations.get(new.named("calls") or "", []) if new.opcode == "fusion" else [new]
     work = {each.opcode for each in inside} - _FREE
-    if new.bytes >= 1_000_000 and work and work <= {"copy", "copy-start", "transpose"}:
+    copies = {"copy", "copy-start", "transpose"}
+    if new.bytes >= 1_000_000 and work and work <= copies and not new.is_fetch:
         # What `copy-start` gives has the array and where it came from.
         loop.copied += new.bytes // (2 if new.opcode == "copy-start" else 1)
     for each in inside:

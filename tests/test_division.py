@@ -159,7 +159,7 @@ def compare_agents() -> None:
     """Trains on one device per run and on two, and goes from one to two on the way."""
     whole, divided = make_runs(1), make_runs(2)
     assert divided.placement.mesh.devices.shape == (2, 2)
-    replay = divided.get(lambda state: state.replay.reward)
+    replay = divided.get(lambda state: state.replay.steps.blocks)
     sizes = sizes_sent(divided.compiled.advance.as_text(), divided.placement.mesh)
     assert 0 < max(sizes) < replay.size // DEVICES, "the replay stays where it is"
 

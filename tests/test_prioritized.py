@@ -23,6 +23,7 @@ from purejax_simba.runs.starting import Start
 from purejax_simba.training import make_program
 from tests.helpers import linear, reference_runs, updates
 from tests.helpers.examples import mark_others
+from tests.helpers.stored import stored
 
 CONFIG = dataclasses.replace(
     reference_runs.CONFIG, replay=ReplayConfig(capacity=60, batch_size=16, prioritized=True)
@@ -100,22 +101,23 @@ def test_priorities_are_those_of_the_errors():
     )
     _, state = runs._replace(hyperparameters=numbers).after(70)
     assert state.agent.updates.tolist() == [3 * (70 - 25)] * 2
-    replay = state.replay
-    rows = replay.reward.shape[1]
+    replay, steps = state.replay, stored(state.replay)
+    rows = replay.rows
     assert rows == 32
+    action, reward = (np.roll(array, -1, axis=1) for array in (steps.action, steps.reward))
     for run, exponent in enumerate(exponents):
-        inputs = np.concatenate([replay.observation[run], replay.action[run]], axis=-1)
+        inputs = np.concatenate([steps.observation[run], action[run]], axis=-1)
         values = inputs.astype(np.float64) @ np.asarray(state.agent.critic[run, 0, :, 0])
-        error = np.abs(values - replay.reward[run])
-        stored = np.asarray(replay.priorities.values[run]).ravel()[: 2 * rows].reshape(rows, 2)
+        error = np.abs(values - reward[run])
+        priorities = np.asarray(replay.priorities.values[run]).ravel()[: 2 * rows].reshape(rows, 2)
         complete = (70 - 2 - np.arange(30)) % rows
-        assert set(np.flatnonzero(stored.any(1))) == set(complete)
-        stored, expected = stored[complete], (error[complete] + 1e-6) ** exponent
-        is_drawn = np.abs(stored / expected - 1.0) < 1e-3
+        assert set(np.flatnonzero(priorities.any(1))) == set(complete)
+        priorities, expected = priorities[complete], (error[complete] + 1e-6) ** exponent
+        is_drawn = np.abs(priorities / expected - 1.0) < 1e-3
         assert is_drawn.mean() > 0.9
         # What was not drawn yet has the largest so far, and that is 1 at first.
-        assert (stored[~is_drawn] >= 1.0).all()
-        assert replay.priorities.largest[run] >= stored.max()
+        assert (priorities[~is_drawn] >= 1.0).all()
+        assert replay.priorities.largest[run] >= priorities.max()
 
 
 @pytest.mark.slow

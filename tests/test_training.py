@@ -33,6 +33,7 @@ from tests.helpers.reference_runs import (
     linear_runs,
     pick,
 )
+from tests.helpers.stored import stored
 
 
 @functools.cache
@@ -95,7 +96,7 @@ def test_a_seed_of_a_batch_is_the_seed_alone():
 def test_different_seeds_are_different_runs():
     _, state = _simba_runs().after(60)
     for name in ("observation", "action", "reward"):
-        rows = np.asarray(getattr(state.replay, name)).reshape(RUNS, -1)
+        rows = getattr(stored(state.replay), name).reshape(RUNS, -1)
         assert len(np.unique(rows, axis=0)) == RUNS
 
 
@@ -112,8 +113,7 @@ def test_a_run_that_diverges_leaves_its_neighbours_alone(learning_rate):
     assert_identical(pick(healthy, others), pick(state, others))
     assert (state.progress.diverged_at[others] == -1).all()
     assert 50 <= int(state.progress.diverged_at[bad]) <= 55  # the first update follows the 50th
-    assert np.isfinite(state.replay.action[bad]).all()
-    assert np.isfinite(state.replay.observation[bad]).all()
+    assert np.isfinite(state.replay.steps.blocks[bad]).all()
     # It is frozen from then on.
     _, later = disturbed.after(100)
     assert_identical(pick(state.agent, bad), pick(later.agent, bad))
@@ -152,7 +152,7 @@ def test_number_of_updates(ratio, environments, n_step):
     first = -(-config.learning_starts // environments) + n_step - 1
     counters, state = runs.after(first - 1)
     assert state.agent.updates.tolist() == [0, 0]
-    random_actions = np.asarray(state.replay.action)
+    random_actions = stored(state.replay).action
     assert (np.abs(random_actions) <= 1).all()
     for interactions in range(first, first + 12):
         counters, state = runs.advance(counters, state, runs.hyperparameters, jnp.int32(1))
@@ -161,7 +161,7 @@ def test_number_of_updates(ratio, environments, n_step):
         assert int(counters.updates) == expected
         if interactions == first:
             assert expected == int(ratio * environments)
-    assert state.replay.action.shape[2] == environments
+    assert stored(state.replay).action.shape[2] == environments
     assert state.environment.observation.shape == (2, environments, 3)
     assert state.observation_moments.count.tolist() == [(first + 11) * environments] * 2
     # Environments of a run are not copies of each other.
@@ -374,14 +374,15 @@ def test_episode_returns_are_tracked():
     _, state = runs.after(EPISODE - 1)
     assert np.isnan(state.progress.last_return).all()
     _, state = runs.after(EPISODE + 4)
-    rewards = np.asarray(state.replay.reward, np.float64)[:, :, 0]
+    replay = stored(state.replay)
+    rewards = replay.reward[:, 1:, 0].astype(np.float64)
     expected = rewards[:, :EPISODE].sum(1)
     np.testing.assert_allclose(state.progress.last_return[:, 0], expected, rtol=1e-5)
     expected = rewards[:, EPISODE : EPISODE + 4].sum(1)
     np.testing.assert_allclose(state.progress.episode_return[:, 0], expected, rtol=1e-5)
     assert np.asarray(state.replay.truncations).sum() == 2
     # Statistics are of what is acted on, the first observation of the second episode among them.
-    seen = np.asarray(state.replay.observation, np.float64)[0, 1 : EPISODE + 5, 0]
+    seen = replay.observation[0, 1 : EPISODE + 5, 0].astype(np.float64)
     moments = pick(state.observation_moments, 0)
     np.testing.assert_allclose(moments.mean.high, seen.mean(0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(moments.variance, seen.var(0), rtol=1e-3)

@@ -1,11 +1,12 @@
 """Replay on the device: a ring of rows, one row per step of all environments of a run.
 
-An observation is stored once: the successor of a transition is the observation of the next row,
-except at a truncation, where the episode's final observation is nobody's next row. Those go to a
-side ring, which every environment fills at its own pace, and the row says in which place. (A
-termination needs none: its successor's value is multiplied by zero.) Where an environment truncates
-so often that a place is taken again while its row is still stored, that transition is not drawn any
-more.
+A row is an observation and the step before it: `(action, reward, ending, observation)`. So a
+transition is a row's observation and the row after that, and an observation is stored once, except
+at a truncation, where the episode's final observation is not the one that is acted on next. Those
+go to a side ring, which every environment fills at its own pace, and the row says in which place.
+(A termination needs none: its successor's value is multiplied by zero.) Where an environment
+truncates so often that a place is taken again while its row is still stored, that transition is not
+drawn any more.
 
 The position in the ring of rows is the number of steps taken, the same for all runs; the caller
 passes it unbatched, so that under `vmap` an append stays one slice update.
@@ -17,6 +18,7 @@ from flax import struct
 
 from purejax_simba.agents.agent import Batch
 from purejax_simba.data.priorities import Priorities
+from purejax_simba.data.rows import Rows
 
 # Added to errors, so that what was without one is drawn again (as in OpenAI Baselines).
 EPSILON = 1e-6
@@ -24,34 +26,33 @@ EPSILON = 1e-6
 # How a step leaves its episode: going on, terminated, or truncated with its final observation in
 # place `ending - TRUNCATED` of the side ring.
 GOES_ON, TERMINATED, TRUNCATED = range(3)
+# Whole numbers up to it are exact among the others of a row, which are float32.
+_LARGEST_ENDING = 2**24
 
 
 class Replay(struct.PyTreeNode):
     """Storage of one run.
 
     Attributes:
-      observation: `(rows, E, O)` float32; row t also serves as the successor of row t - 1.
-      action: `(rows, E, A)` float32.
-      reward: `(rows, E)`.
-      ending: `(rows, E)` uint16 (uint32 with more than 65,533 places), see `TRUNCATED`.
-      final_observation: `(places, E, O)`, of truncated episodes.
+      steps: ring of `(action, reward, ending, observation)`, A + 1 + 1 + O numbers each: step t is
+        in row t + 1; row 0 begins with an observation alone. For endings see `TRUNCATED`.
+      finals: O numbers, the final observations of truncated episodes.
       steps_to_final: `(places, E)` int32, steps up to and with that truncation; 0 where free.
       truncations: `(E,)` int32, so far.
       steps_to_lost: `(E,)` int32, steps up to and with the newest truncation whose final
         observation was overwritten; 0 before there is one.
+      rows: of the ring `steps`.
       n_step: steps of a sampled transition.
       priorities: of the transition that begins at row t in environment e at t E + e, zero until it
         is complete and when it is lost; None where all are drawn alike.
     """
 
-    observation: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    ending: jax.Array
-    final_observation: jax.Array
+    steps: Rows
+    finals: Rows
     steps_to_final: jax.Array
     truncations: jax.Array
     steps_to_lost: jax.Array
+    rows: int = struct.field(pytree_node=False)
     n_step: int = struct.field(pytree_node=False)
     priorities: Priorities | None = None
 
@@ -82,17 +83,18 @@ class Replay(struct.PyTreeNode):
         rows = capacity // num_environments + n_step
         # The newest transition, at least, must always be there to be drawn.
         places = max(-(-rows // truncation_interval), n_step) + 1
-        shape = (rows, num_environments)
-        kind = jnp.uint16 if places + TRUNCATED <= 2**16 else jnp.uint32
+        places = min(places, _LARGEST_ENDING - TRUNCATED)
+        width = action_size + 2 + observation_size
+        before = jnp.zeros((num_environments, width)).at[:, -observation_size:]
         return cls(
-            observation=jnp.zeros((*shape, observation_size)).at[0].set(first_observation),
-            action=jnp.zeros((*shape, action_size)),
-            reward=jnp.zeros(shape),
-            ending=jnp.zeros(shape, kind),
-            final_observation=jnp.zeros((places, num_environments, observation_size)),
+            steps=Rows.create(num_environments, rows, width).put(
+                jnp.int32(0), before.set(first_observation)
+            ),
+            finals=Rows.create(num_environments, places, observation_size),
             steps_to_final=jnp.zeros((places, num_environments), jnp.int32),
             truncations=jnp.zeros(num_environments, jnp.int32),
             steps_to_lost=jnp.zeros(num_environments, jnp.int32),
+            rows=rows,
             n_step=n_step,
             priorities=Priorities.create(rows * num_environments) if prioritized else None,
         )
@@ -102,9 +104,14 @@ class Replay(struct.PyTreeNode):
         return jax.tree.map(lambda _: 1, self).replace(truncations=0, steps_to_lost=0)
 
     @property
-    def rows(self) -> int:
-        """Rows of the ring."""
-        return self.observation.shape[0]
+    def num_environments(self) -> int:
+        """E."""
+        return len(self.truncations)
+
+    @property
+    def _reward(self) -> int:
+        """The column of rewards; that of endings comes next, then observations."""
+        return self.steps.width - self.finals.width - 2
 
     def append(
         self,
@@ -128,17 +135,11 @@ class Replay(struct.PyTreeNode):
           next_observation: `(E, O)`, what is acted on next: of the next episode after an end.
           origin: see `complete_steps`.
         """
-        row = step % self.rows
         replay, ending, lost = self._truncate(step, truncated, final_observation)
-
-        def write(ring: jax.Array, value: jax.Array, index: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_update_index_in_dim(ring, value.astype(ring.dtype), index, 0)
-
+        ending = jnp.where(terminated, TERMINATED, ending)
+        columns = (action, reward[:, None], ending[:, None], next_observation)
         return replay.replace(
-            observation=write(self.observation, next_observation, (step + 1) % self.rows),
-            action=write(self.action, action, row),
-            reward=write(self.reward, reward, row),
-            ending=write(self.ending, jnp.where(terminated, TERMINATED, ending), row),
+            steps=self.steps.put((step + 1) % self.rows, jnp.concatenate(columns, axis=-1)),
             priorities=self._priorities_after(step, lost, origin),
         )
 
@@ -158,7 +159,7 @@ class Replay(struct.PyTreeNode):
         # What is out of range is not written.
         target = (jnp.where(truncated, place, places), environment)
         replay = self.replace(
-            final_observation=self.final_observation.at[target].set(final_observation, mode="drop"),
+            finals=self.finals.put_where(truncated, place, final_observation),
             steps_to_final=self.steps_to_final.at[target].set(step + 1, mode="drop"),
             truncations=self.truncations + truncated,
             steps_to_lost=jnp.maximum(self.steps_to_lost, steps_to_lost),
@@ -190,7 +191,8 @@ class Replay(struct.PyTreeNode):
         """
         start = lost - jnp.arange(self.n_step)[:, None]
         # Those that begin before an earlier end are over there.
-        ended = self.ending[start % self.rows, jnp.arange(len(lost))] != GOES_ON
+        stored = self.steps.get((start + 1) % self.rows, jnp.arange(len(lost)))
+        ended = stored[..., self._reward + 1] != GOES_ON
         is_earlier = jnp.cumsum(ended.at[0].set(False), axis=0) > 0
         is_concerned = (start >= 0) & (start > step + 1 - self.rows) & ~is_earlier
         return jnp.where(is_concerned, start, step + 1)
@@ -198,9 +200,8 @@ class Replay(struct.PyTreeNode):
     def _put(self, start: jax.Array, value: jax.Array) -> Priorities:
         """Priorities `(k,)` of transitions that begin with the steps `start` `(k, E)`."""
         assert self.priorities is not None
-        num_environments = start.shape[1]
-        index = start % self.rows * num_environments + jnp.arange(num_environments)
-        return self.priorities.put(index.ravel(), value.repeat(num_environments))
+        index = start % self.rows * self.num_environments + jnp.arange(self.num_environments)
+        return self.priorities.put(index.ravel(), value.repeat(self.num_environments))
 
     def cut(self, steps: jax.Array, first_observation: jax.Array) -> "Replay":
         """Truncates the episodes under way after `steps` appends and notes where new ones begin.
@@ -209,20 +210,19 @@ class Replay(struct.PyTreeNode):
           steps: `()` int32.
           first_observation: `(E, O)`.
         """
-        row, following = (steps - 1) % self.rows, steps % self.rows
-        ending = self.ending[row].astype(jnp.int32)
+        row, column = steps % self.rows, self._reward + 1
+        stored = self.steps.get(row, jnp.arange(self.num_environments))
+        ending, final_observation = stored[:, column], stored[:, column + 1 :]
         goes_on = ending == GOES_ON
-        final_observation = self.observation[following]
         replay, cut, lost = self._truncate(steps - 1, goes_on, final_observation)
         ending = jnp.where(goes_on, cut, ending)
+        columns = (stored[:, :column], ending[:, None], first_observation)
         priorities = self.priorities
         if priorities is not None:
             starts = self._starts_of_lost(steps - 1, lost)
             priorities = self._put(starts, jnp.zeros(self.n_step))
         return replay.replace(
-            observation=self.observation.at[following].set(first_observation),
-            ending=self.ending.at[row].set(ending.astype(self.ending.dtype)),
-            priorities=priorities,
+            steps=self.steps.put(row, jnp.concatenate(columns, axis=-1)), priorities=priorities
         )
 
     def complete_steps(self, steps: jax.Array, origin: jax.Array | int = 0) -> jax.Array:
@@ -253,10 +253,9 @@ class Replay(struct.PyTreeNode):
           steps, origin: as those of `complete_steps`.
         """
         complete = self.complete_steps(steps, origin)
-        num_environments = self.reward.shape[1]
         if self.priorities is None:
-            return (complete - self.held_steps(steps, origin)) * num_environments
-        return complete * num_environments - jnp.sum(self.priorities.values > 0.0)
+            return (complete - self.held_steps(steps, origin)) * self.num_environments
+        return complete * self.num_environments - jnp.sum(self.priorities.values > 0.0)
 
     def sample(
         self,
@@ -278,7 +277,7 @@ class Replay(struct.PyTreeNode):
           discount: `()`, per step.
           origin: see `complete_steps`.
         """
-        choices = jnp.stack([self.held_steps(steps, origin), jnp.int32(self.reward.shape[1])])
+        choices = jnp.stack([self.held_steps(steps, origin), jnp.int32(self.num_environments)])
         age, environment = jax.random.randint(key, (2, batch_size), 0, choices[:, None])
         return self._transitions(steps - self.n_step - age, environment, discount)
 
@@ -304,11 +303,10 @@ class Replay(struct.PyTreeNode):
         """
         assert self.priorities is not None
         index, probability = self.priorities.draw(key, batch_size)
-        num_environments = self.reward.shape[1]
-        row, environment = index // num_environments, index % num_environments
+        row, environment = index // self.num_environments, index % self.num_environments
         newest = steps - self.n_step
         batch = self._transitions(newest - (newest - row) % self.rows, environment, discount)
-        count = self.complete_steps(steps, origin) * num_environments
+        count = self.complete_steps(steps, origin) * self.num_environments
         weight = (count * probability) ** -importance_exponent
         return batch._replace(weight=weight / weight.max()), index
 
@@ -328,23 +326,26 @@ class Replay(struct.PyTreeNode):
 
     def _transitions(self, start: jax.Array, environment: jax.Array, discount: jax.Array) -> Batch:
         """Those that begin with the steps `start` `(B,)` of `environment` `(B,)`."""
-        window = start[:, None] + jnp.arange(self.n_step)
-        at = (window % self.rows, environment[:, None])
-        ending = self.ending[at].astype(jnp.int32)
+        window = start[:, None] + jnp.arange(self.n_step + 1)
+        stored = self.steps.get(window % self.rows, environment[:, None])
+        action, reward, ending, observation = jnp.split(
+            stored, [self._reward, self._reward + 1, self._reward + 2], axis=-1
+        )
+        reward, ending = reward[:, 1:, 0], ending[:, 1:, 0].astype(jnp.int32)
         ended = ending != GOES_ON
         # A step counts while none before it in the window ended the episode.
         alive = jnp.cumsum(ended, axis=1) - ended == 0
         discounts = discount ** jnp.arange(self.n_step)
         length = alive.sum(1)
-        following = self.observation[(start + length) % self.rows, environment]
+        following = jnp.take_along_axis(observation, length[:, None, None], axis=1)[:, 0]
         last = jnp.take_along_axis(ending, length[:, None] - 1, axis=1)[:, 0]
         is_cut = last >= TRUNCATED
         place = jnp.where(is_cut, last - TRUNCATED, 0)
-        final = self.final_observation[place, environment]
+        final = self.finals.get(place, environment)
         return Batch(
-            observation=self.observation[start % self.rows, environment],
-            action=self.action[start % self.rows, environment],
-            reward=jnp.sum(discounts * self.reward[at] * alive, axis=1),
+            observation=observation[:, 0],
+            action=action[:, 1],
+            reward=jnp.sum(discounts * reward * alive, axis=1),
             discount=jnp.where(last == TERMINATED, 0.0, discount**length),
             next_observation=jnp.where(is_cut[:, None], final, following),
         )

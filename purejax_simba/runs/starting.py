@@ -122,10 +122,10 @@ def snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
             # With more env steps the ring is longer; until it is full, its end is what is free.
             missing = [(0, n - m) for n, m in zip(shape.shape, array.shape, strict=True)]
             extra = missing.pop(1)[1]
-            if extra > 0 and not any(m for _, m in missing) and _holds(shape.dtype, array.dtype):
+            if extra > 0 and not any(m for _, m in missing) and array.dtype == shape.dtype:
                 widths = [(0, 0)] * array.ndim
                 widths[1] = (0, extra)
-                return np.pad(array.astype(shape.dtype), widths)
+                return np.pad(array, widths)
         found = "nothing" if array is None else f"{array.dtype}{array.shape}"
         raise ConfigError(
             f"{name} of the checkpoint is {found}, and {shape.dtype}{shape.shape} is needed: "
@@ -138,10 +138,6 @@ def snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
     start = np.int32(checkpoint.notes["interactions"])
     counters = snapshot.counters.replace(replay_start=start)
     return snapshot._replace(counters=counters)
-
-
-def _holds(wide: np.dtype, narrow: np.dtype) -> bool:
-    return wide == narrow or (wide.kind == narrow.kind == "u" and wide.itemsize > narrow.itemsize)
 
 
 def from_earlier_run(

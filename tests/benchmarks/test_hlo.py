@@ -61,3 +61,12 @@ def test_what_is_done_only_sometimes_stands_apart():
 def test_sizes_are_those_of_the_result():
     instruction = hlo.Instruction("(f32[10,2]{1,0}, pred[3], bf16[4,4])", "fusion", "")
     assert instruction.bytes == 80 + 3 + 32
+
+
+def test_what_only_goes_to_fast_memory_is_no_copy_of_an_array():
+    here, there = "f32[1,512,2048]{2,1,0:T(8,128)}", "f32[1,512,2048]{2,1,0:T(8,128)S(1)}"
+    other = "f32[1,512,2048]{1,2,0:T(8,128)S(1)}"
+    for shapes, is_fetch in (((there, here), True), ((here, there), True), ((other, here), False)):
+        shape = f"({', '.join(shapes)}, u32[]{{:S(2)}})"
+        assert hlo.Instruction(shape, "copy-start", "").is_fetch == is_fetch
+    assert not hlo.Instruction(there, "copy", "").is_fetch

@@ -65,7 +65,7 @@ def make_runs(num_seeds: int, devices: int, snapshot: Snapshot | None = None) ->
 def learned(snapshot: Snapshot) -> Any:
     """What depends on everything before."""
     state = snapshot.state
-    return state.agent.actor, state.agent.updates, state.progress, state.replay.reward
+    return state.agent.actor, state.agent.updates, state.progress, state.replay.steps
 
 
 def compare_counts() -> None:
