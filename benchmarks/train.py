@@ -43,7 +43,7 @@ class Arguments:
     runs: int = 4
     """Runs trained at once."""
     environments: int = 1
-    """Environments of each run."""
+    """Environments of each run, which makes as many updates per interaction as with one."""
     critic_hidden_dim: int = 128
     """Width of each critic."""
     actor_hidden_dim: int = 64
@@ -107,6 +107,7 @@ def make_config(arguments: Arguments) -> Config:
         physics=arguments.physics,
         num_seeds=arguments.runs,
         num_environments=arguments.environments,
+        update_to_data_ratio=envs.spec(arguments.task).action_repeat / arguments.environments,
         learning_starts=(arguments.random_interactions + 1) * arguments.environments,
         agent=SimbaV2(
             critic_hidden_dim=arguments.critic_hidden_dim,

@@ -72,8 +72,6 @@ def _fill(text: str, most: int = sys.maxsize) -> str:
 
 def _describe(task: str, host_python: str) -> str:
     spec = envs.spec(task)
-    own = "its own, in worker processes" if spec.on_host else "its own"
-    physics = spec.engines() or own
     elsewhere = spec.on_host or (host_python and spec.missing())
     host = envs.HostOptions(python=host_python) if elsewhere else None
     try:
@@ -89,7 +87,7 @@ def _describe(task: str, host_python: str) -> str:
         environment.action_size,
         environment.episode_length or "",
         spec.action_repeat,
-        physics,
+        spec.engines(),
     )
 
 

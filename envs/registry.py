@@ -86,15 +86,12 @@ class TaskSpec:
         return (*self.physics, *(("official",) if self.physics and self.official else ()))
 
     def engines(self) -> str:
-        """What may be asked for, and what is to be known about it, for the user."""
-        there = [
-            f"{engine} ({self.notes[engine]})" if engine in self.notes else engine
-            for engine in self.choices()
-        ]
-        others = [
-            f"no {name}: {why}" for name, why in self.notes.items() if name not in self.physics
-        ]
-        return "; ".join([", ".join(there), *others])
+        """What steps it, and what is to be known about that, for the user."""
+        own = "its own, in worker processes" if self.on_host else "its own"
+        choices = self.choices()
+        named = [f"{name} ({self.notes[name]})" if name in self.notes else name for name in choices]
+        others = [f"no {name}: {why}" for name, why in self.notes.items() if name not in choices]
+        return "; ".join([", ".join(named) or own, *others])
 
     def missing(self, python: str = "") -> str:
         """What has to be done before it can be made; empty if nothing.

@@ -77,7 +77,7 @@ for _task, (_module, _limit) in TASKS.items():
             episode_length=100,
             physics=() if _drawn else ("mujoco", "warp"),
             on_host=_drawn is not None,
-            notes=dict.fromkeys(("mujoco", "warp"), _drawn) if _drawn else {},
+            notes={"mujoco or warp": _drawn} if _drawn else {},
             package=PACKAGE,
             install=INSTALL,
             official=f"gymnasium/myosuite:myoHand{_task}{_goal}-v0",

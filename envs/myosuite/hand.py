@@ -4,6 +4,7 @@ Models are those that MyoSuite 3 builds; observations, rewards, starts and ends 
 tasks. Muscles are in the model: a control excites, an activation follows it.
 """
 
+import warnings
 from typing import Any, ClassVar
 
 import jax
@@ -35,7 +36,8 @@ class Hand(Task):
     def __init__(self, hard: bool):
         """`hard`: whether the goal is drawn for every episode."""
         self._hard = hard
-        self.model, _ = build_from_recipe(self.recipe)
+        with warnings.catch_warnings(action="ignore"):  # of names that could be taken twice
+            self.model, _ = build_from_recipe(self.recipe)
         self._interval = float(self.model.opt.timestep * self.substeps)
 
     def action_range(self) -> tuple[np.ndarray, np.ndarray]:

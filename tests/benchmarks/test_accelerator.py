@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from benchmarks.accelerator import cost_model
+from benchmarks.train import Arguments, make_config
 from envs.physics import cost
+from purejax_simba.training import make_program
 
 
 def test_the_cost_model_is_read_off_the_measurements():
@@ -46,3 +48,10 @@ def test_everything_is_measured_at_small_sizes():
         "cost_model",
     }
     assert lines[-1]["HOST_WORLD"] > 0
+
+
+def test_many_environments_do_not_make_more_updates():
+    """Or an interaction of thousands of them would take as many updates."""
+    for environments in (1, 128):
+        config = make_config(Arguments(task="dmc/pendulum-swingup", environments=environments))
+        assert make_program(config).config.updates_per_interaction == 2

@@ -24,19 +24,25 @@ pytestmark = [
     ),
 ]
 
-# Widths as published; the replay is larger than a megabyte, from where copies count.
+# The replay is larger than a megabyte, from where copies count. Networks are as published for the
+# GPU, and small for TPUs, for which those take minutes to compile.
 TASK = "--task gymnax/Pendulum-v1 --physics auto --replay.capacity 131072"
-SPREAD = "--num-seeds 8"
-DIVIDED = (
-    "--num-seeds 1 --devices-per-run 8 --num-environments 8 --num-evaluation-episodes 8 "
-    "--total-env-steps 800000 --evaluation-interval 80000"
+SMALL = (
+    "--replay.batch-size 64 --agent.actor-hidden-dim 16 --agent.critic-hidden-dim 16 "
+    "--agent.critic-num-blocks 1"
 )
-PHYSICS = "--task dmc/hopper-hop --physics mjx --agent.name random --num-seeds 2"
+TWO = f"{TASK} --num-seeds 2"
+SPREAD = f"{TASK} {SMALL} --num-seeds 8"
+DIVIDED = (
+    f"{TASK} {SMALL} --num-seeds 1 --devices-per-run 8 --num-environments 8 "
+    "--num-evaluation-episodes 8 --total-env-steps 800000 --evaluation-interval 80000"
+)
+PHYSICS = "--task dmc/cheetah-run --physics mjx --agent.name random --num-seeds 2"
 H100, POD = "h100", "v5e:2x4"
-# Operations of an update, as they are; what to aim for is 150 on a GPU and 450 on a TPU.
-MOST_OPERATIONS = {H100: 240, POD: 640}
-# Whole arrays that an interaction copies, in bytes, as they are; what to aim for is none.
-MOST_COPIED = {H100: 20_000_000, POD: 200_000_000}
+# As they are. What to aim for: 150 operations of an update on a GPU, 450 on a TPU, and there no
+# temporary copy of the replay, which takes most of these bytes.
+MOST_OPERATIONS = {H100: 230, POD: 540}
+MOST_TEMPORARY = {H100: 60_000_000, POD: 150_000_000}
 
 
 @cache
@@ -48,43 +54,45 @@ def compiled(target: str, options: str) -> dict[str, Any]:
     return json.loads(ended.stdout)
 
 
-@pytest.mark.parametrize(
-    ("target", "options"), [(H100, "--num-seeds 2"), (POD, SPREAD), (POD, DIVIDED)]
-)
+@pytest.mark.parametrize(("target", "options"), [(H100, TWO), (POD, SPREAD), (POD, DIVIDED)])
 def test_the_state_stays_where_it_is(target, options):
-    found = compiled(target, f"{TASK} {options}")
+    found = compiled(target, options)
     # What is left are hyperparameters and counters, which may be padded.
     assert found["argument_bytes"] - found["donated_bytes"] < 50_000
-    assert found["bytes_copied_per_interaction"] <= MOST_COPIED[target]
+    assert found["bytes_copied_per_interaction"] == 0
 
 
-@pytest.mark.parametrize(("target", "options"), [(H100, "--num-seeds 2"), (POD, SPREAD)])
-def test_runs_do_not_wait_for_each_other_and_need_what_was_estimated(target, options):
-    found = compiled(target, f"{TASK} {options}")
+@pytest.mark.parametrize(("target", "options"), [(H100, TWO), (POD, SPREAD)])
+def test_runs_do_not_wait_for_each_other_and_need_little(target, options):
+    found = compiled(target, options)
     assert found["collectives"] == {}
     assert found["operations_per_update"] <= MOST_OPERATIONS[target]
-    assert found["estimate_over_compiled"] == pytest.approx(1, abs=0.1)
+    assert found["temporary_bytes"] <= MOST_TEMPORARY[target]
+
+
+def test_the_memory_of_a_gpu_is_that_which_was_estimated():
+    assert compiled(H100, TWO)["estimate_over_compiled"] == pytest.approx(1, abs=0.1)
 
 
 def test_the_devices_of_a_run_meet_for_sums_and_for_what_they_draw():
-    found = compiled(POD, f"{TASK} {DIVIDED}")
+    found = compiled(POD, DIVIDED)
     assert found["collectives"]["all-reduce"] > 0
 
 
-@pytest.mark.parametrize("target", [H100, POD])
-def test_physics_has_float32(target):
-    products = compiled(target, PHYSICS)["products_by_precision"]["environment"]
+def test_physics_has_float32():
+    """For TPUs, tests/test_precision.py reads it before it is compiled, which would take long."""
+    products = compiled(H100, PHYSICS)["products_by_precision"]["environment"]
     assert set(products) == {"highest"}
 
 
 def test_the_command_of_a_run_says_whether_it_fits():
     def run(seeds: int) -> subprocess.CompletedProcess[str]:
-        words = "train.py --compile-for h100 --task gymnax/Pendulum-v1 --agent.name random "
+        words = "train.py --compile-for h100 --task gymnax/Pendulum-v1 --agent.name random"
         command = [sys.executable, *f"{words} --num-seeds {seeds}".split()]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
-    fits, too_many = run(2), run(20_000)
+    fits, too_many = run(2), run(4_000)
     assert fits.returncode == 0 and "collectives    none" in fits.stdout
     assert too_many.returncode == 2
     last = too_many.stderr.splitlines()[-1]
-    assert last.startswith("error: 20,000 runs need") and "give --num-seeds" in last
+    assert last.startswith("error: 4,000 runs need") and "give --num-seeds" in last

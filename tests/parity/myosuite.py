@@ -60,6 +60,7 @@ def enter(original: Any, control: np.ndarray, action: np.ndarray) -> None:
 
 def compare_myosuite(task_id: str, steps: int, seed: int) -> Iterator[Check]:
     """All checks of one task."""
+    steps = min(steps, STEPS)
     native = envs.make(task_id, "mujoco", action_repeat=1).unwrapped
     original = make_original(task_id)
     reset, step = jax.jit(native.reset), jax.jit(native.step)
@@ -76,7 +77,7 @@ def compare_myosuite(task_id: str, steps: int, seed: int) -> Iterator[Check]:
         place_goal(original, native.task, jax.tree.map(np.asarray, state.variables))
         mujoco.mj_forward(original.model, original.data)
         error = max(error, relative_error(observation, original.get_obs()))
-        for _ in range(min(steps, STEPS)):
+        for _ in range(steps):
             action = random.uniform(-1, 1, native.action_size).astype(np.float32)
             state, ours = step(state, action)
             given = np.asarray(control(action))
