@@ -146,7 +146,11 @@ def project_kernels(params: Any) -> Any:
     """Gives every kernel unit norm along its input axis; leaves all else alone."""
 
     def project(path: tuple, leaf: jax.Array) -> jax.Array:
-        return l2_normalise(leaf, axis=-2) if path[-1].key.startswith("kernel") else leaf
+        if not path[-1].key.startswith("kernel"):
+            return leaf
+        # For GPUs XLA would join the norms of kernels of one shape with the optimiser's step before
+        # them, in an operation that cannot write its results in place: it copies them.
+        return l2_normalise(jax.lax.optimization_barrier(leaf), axis=-2)
 
     return jax.tree_util.tree_map_with_path(project, params)
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from unittest import mock
 
 import jax
+from jax.flatten_util import ravel_pytree
 from mujoco.mjx._src import solver
 
 _Carry = TypeVar("_Carry")
@@ -31,4 +32,10 @@ def _while_loop(
     most_iterations: int,
 ) -> _Carry:
     del most_iterations  # the condition counts them
-    return jax.lax.while_loop(condition, body, begin)
+    # What is carried is numbers, of which one depends on the others: as arrays of their own a GPU
+    # would copy each after every iteration. Booleans and counts are exact in one array with them.
+    flat, parts = ravel_pytree(begin)
+    flat = jax.lax.while_loop(
+        lambda flat: condition(parts(flat)), lambda flat: ravel_pytree(body(parts(flat)))[0], flat
+    )
+    return parts(flat)
