@@ -105,17 +105,27 @@ def test_contacts_are_counted_as_by_the_c_engine(make):
     ("room", "needed"), [((1, 64), r"[4-9] and \d+"), ((64, 2), r"\d+ and \d+")]
 )
 def test_no_room_is_an_error_that_says_how_much_is_needed(make, room, needed):
-    physics = make("warp", room=room)
-    physics.name = "dmc/hopper-hop"
-    qpos, qvel = _starts(physics, 3)
+    qpos, qvel = _starts(make("warp"), 3)
     qpos = qpos.at[1, 1].add(-2.0)
-    with pytest.raises(envs.HostEnvironmentError) as error, envs.clear_errors():
-        jax.block_until_ready(jax.jit(jax.vmap(physics.reset))(qpos, qvel))
-    assert "\n" not in str(error.value)
-    assert error.match(
+    message = re.compile(
         rf"dmc/hopper-hop: physics warp has room for {3 * room[0]} contacts in 3 worlds and "
-        rf"{room[1]} constraints in one, and now {needed} are needed.*: give --physics warp:\d+"
+        rf"{room[1]} constraints in one, and now {needed} are needed.*: give --physics (warp:\d+), "
     )
-    (advised,) = re.findall(r"warp:\d+", str(error.value))
-    enough = make(advised, room=room)
-    assert np.isfinite(jax.jit(jax.vmap(enough.reset))(qpos, qvel).fields["qpos"]).all()
+    engine = "warp"
+    # Candidates that had no room hide contacts, so that advice may have to be followed twice.
+    for attempt in range(3):
+        physics = make(engine, room=room)
+        physics.name = "dmc/hopper-hop"
+        try:
+            with envs.clear_errors():
+                state = jax.block_until_ready(jax.jit(jax.vmap(physics.reset))(qpos, qvel))
+        except envs.HostEnvironmentError as error:
+            said = str(error)
+            assert "\n" not in said
+            found = message.match(said) if attempt == 0 else re.search(r"(warp:\d+), ", said)
+            assert found, said
+            engine = found[1]
+        else:
+            break
+    assert attempt > 0
+    assert np.isfinite(state.fields["qpos"]).all()
