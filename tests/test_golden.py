@@ -14,7 +14,7 @@ TRACES = sorted(DATA.glob("*.npz"))
 UPDATES = DATA / "simba_v2_single.npz"
 NORMALISERS = DATA / "normalizers.npz"
 BOTH_CRITICS = UPDATES, DATA / "simba_v2_cdq.npz"
-FLASH_SAC = [DATA / f"flashsac_{kind}.npz" for kind in ("asymmetric", "exploration", "normalizers")]
+FLASH_SAC = [DATA / f"flashsac_{kind}.npz" for kind in ("exploration", "normalizers")]
 
 
 def test_there_is_a_trace_of_every_kind():

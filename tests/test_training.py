@@ -269,7 +269,7 @@ def test_random_actions_come_before_what_was_learned_here_or_elsewhere():
         """Whether the policy does."""
         with linear.agents():
             program = make_program(dataclasses.replace(CONFIG, start=StartConfig(**start)))
-        action = program._act(*keys, counters, state, observation, numbers)
+        _, action = program._act(*keys, counters, state, observation, numbers)
         random = jax.random.uniform(keys[1], (1, 1), minval=-1.0, maxval=1.0)
         noise = jax.random.normal(keys[0], (1, 1))
         own = program.agent.explore(state.agent, observation, noise, numbers)

@@ -13,7 +13,7 @@ HOST_CALL = 250e-6
 HOST_WORLD = 7e-6
 # Operations of a step of cheetah-run with its solver, as compiled for an H100, by engine;
 # `python -m benchmarks.targets` counts them. They are as many for any number of worlds.
-LAUNCHES = {"mjx": 1_000}
+LAUNCHES = {"mjx": 560}
 # Between one operation on a GPU and the next, in seconds: assumed, as is usual where they are
 # small. Until a GPU is full of worlds, these take no more.
 LAUNCH = 5e-6

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from purejax_simba.config import ConfigError
+from purejax_simba.config import ConfigError, known
 from purejax_simba.errors import FailedError
 from purejax_simba.program import Program
 from purejax_simba.runs.devices import make_mesh, runs_at_a_time
@@ -167,12 +167,14 @@ def largest(program: Program) -> tuple[str, str]:
     """What takes most of the memory of a run, and the flag of a setting that makes it smaller."""
     sizes = bytes_per_run(program)
     networks = sum(sizes[name] for name in ("parameters", "optimizer", "updates"))
-    if sizes["replay"] >= max(networks, sizes["environment"]):
+    config = program.config
+    # No replay has fewer transitions than there are environments.
+    is_least = config.stored_transitions == known(config.num_environments)
+    if sizes["replay"] >= max(networks, sizes["environment"]) and not is_least:
         return "replay", flag("replay.capacity")
-    if sizes["environment"] > networks:
+    if is_least or sizes["environment"] > networks:
         return "environments", flag("num_environments")
     # What is larger than usual; without that, the width of the critics, which comes first.
-    config = program.config
     usual, given = declarations(type(config.agent)), config.agent.given()
     factors = {f"agent.{n}": given[n] / (usual[n].default or 2) for n in _SIZES if n in given}
     factors["replay.batch_size"] = config.batch_size / 256

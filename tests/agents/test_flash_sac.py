@@ -1,8 +1,8 @@
 """FlashSAC in the loop; its networks, update and formulas are held by golden traces."""
 
 import collections
+import functools
 import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,33 +12,37 @@ import pytest
 from purejax_simba.agents import flash_sac
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import Config, ConfigError, ReplayConfig
-from purejax_simba.run_state import Counters
+from purejax_simba.run_state import Counters, RunState
 from purejax_simba.training import make_program
 from tests.helpers import updates
 
 STARTS = 20
 
 
-def _program(**changes: Any):
-    agent = agent_settings("flash_sac", actor_hidden_dim=8, critic_hidden_dim=8)
-    values = {
-        "task": "gymnax/Pendulum-v1",
-        "total_env_steps": 2_000,
-        "learning_starts": STARTS,
-        "num_environments": 2,
-        "replay": ReplayConfig(batch_size=8),
-    }
-    return make_program(Config(**{"agent": agent, **values, **changes}))
+@functools.cache
+def _states(count: int) -> list[RunState]:
+    """After each of the first interactions of a run."""
+    config = Config(
+        task="gymnax/Pendulum-v1",
+        total_env_steps=2_000,
+        learning_starts=STARTS,
+        num_environments=2,
+        agent=agent_settings("flash_sac", actor_hidden_dim=8, critic_hidden_dim=8),
+        replay=ReplayConfig(batch_size=8),
+    )
+    program = make_program(config)
+    numbers = program.hyperparameters()
+    state, counters = jax.jit(program.init)(jax.random.key(0), numbers), Counters.create()
+    interact, states = jax.jit(program.interact), []
+    for _ in range(count):
+        counters, state = interact(counters, state, numbers)
+        states.append(state)
+    return states
 
 
 def test_noise_is_held_from_the_first_action_of_the_policy_on():
-    program = _program()
-    numbers = program.hyperparameters()
-    state = jax.jit(program.init)(jax.random.key(0), numbers)
-    interact, counters = jax.jit(program.interact), Counters.create()
     seen = []
-    for _ in range(60):
-        counters, state = interact(counters, state, numbers)
+    for state in _states(60):
         held = state.agent.exploration
         seen.append((int(held.steps), int(held.length), tuple(jax.random.key_data(held.key))))
     random, acting = seen[: STARTS // 2], seen[STARTS // 2 :]
@@ -60,13 +64,8 @@ def test_how_long_noise_is_held_follows_the_power_law():
 
 
 def test_the_prior_of_the_reward_scale_is_counted_at_every_step():
-    program = _program()
-    numbers = program.hyperparameters()
-    state = jax.jit(program.init)(jax.random.key(0), numbers)
-    counters, variance, count, mean, returns = Counters.create(), 1.0, 0, 0.0, np.zeros(2)
-    interact = jax.jit(program.interact)
-    for _ in range(5):
-        counters, state = interact(counters, state, numbers)
+    variance, count, mean = 1.0, 0, 0.0
+    for state in _states(60)[:5]:
         returns = np.asarray(state.reward_scale.discounted_return, np.float64)
         total, distance = count + 2, returns.mean() - mean
         squares = returns.var() * 2 + distance**2 * count * 2 / total

@@ -49,7 +49,10 @@ NOT_RUN = {
     r"benchmarks\.(accelerator|update|train|sweep|memory|envs|host)": "tests/benchmarks does it",
     r"--launcher": "needs machines; tests/sweep/test_launching.py does it with processes",
 }
-OTHER_PROGRAMS = ("python3 -m venv", "docker", "conda", "tensorboard", "python -m pytest")
+OTHER_PROGRAMS = (
+    *("python3 -m venv", "docker", "conda", "tensorboard", "python -m pytest"),
+    *("pip wheel", "python -m build"),
+)
 
 
 def is_run(command: str) -> bool:
@@ -132,7 +135,7 @@ def test_a_program_takes_the_words(command, parse_only, beside_the_pages, monkey
         text = shlex.join(program)
         if program[:2] == ["pip", "install"]:
             check_requirements(program[2:])
-        elif program[0] == "python" and program[1:3] != ["-m", "pytest"]:
+        elif program[0] == "python" and not text.startswith(OTHER_PROGRAMS):
             check_words(program[1:], capsys)
         else:
             assert text.startswith(OTHER_PROGRAMS), f"{text}: which program is it?"

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import re
 import sys
 from collections.abc import Iterator
 
@@ -101,7 +102,9 @@ def test_the_list_shows_sizes_and_what_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["envs", "mujoco"])
     assert main() == 0
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
-    assert lines["mujoco/Humanoid-v4"][1:] == ["376", "17", "1000", "1", "mujoco,", "mjx"]
+    assert lines["mujoco/Hopper-v4"][1:] == ["11", "3", "1000", "1", "mujoco,", "mjx,", "warp"]
+    humanoid = " ".join(lines["mujoco/Humanoid-v4"][1:])
+    assert re.fullmatch(r"376 17 1000 1 mujoco, mjx \(Newton .*\), warp \(Newton .*\)", humanoid)
     assert " ".join(lines["mine/lost"][1:]) == "no_such is not installed: pip install x"
 
 

@@ -6,6 +6,7 @@ gradients are compared too.
 
 import ast
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -212,13 +213,16 @@ def replay_exploration(trace: dict) -> Iterator[Check]:
     actor = network(trace, "init/actor")
     held = flash_sac.HeldNoise.create(jnp.int32(-1))  # a number in the place of a key
     played: dict[str, list] = {name: [] for name in ("count", "repeat", "used_noise", "action")}
-    state = agent.init(jax.random.key(0), hyperparameters).replace(actor=actor)
+    state = SimpleNamespace(actor=actor)
+    explore = jax.jit(
+        lambda observation, noise: agent.explore(state, observation, noise, hyperparameters)
+    )
     for step in range(config["steps"]):
         uniform = jnp.float32(trace["uniform"][step])
         held = held.step(jnp.int32(step), uniform, hyperparameters.repeat_exponent)
         noise = jnp.asarray(trace["fresh_noise"][held.key])
         observation = jnp.asarray(trace["observation"][step])
-        action = agent.explore(state, observation, noise, hyperparameters)
+        action = explore(observation, noise)
         for name, value in zip(played, (held.steps, held.length, noise, action), strict=True):
             played[name].append(np.asarray(value))
     for name, values in played.items():

@@ -213,11 +213,13 @@ def test_names_and_values():
 
 def _with_another(config: Config, names: Iterable[str]) -> Config:
     """The configuration with other values of those of these names that its agent has."""
-    (config,) = resolve_all([config])
+    (config,), known = resolve_all([config]), all_settings()
     for name in names:
         value = flatten(config).get(name)
         if isinstance(value, bool):
             value = not value
+        elif known[name].kind is int and value is not None:
+            value += 1
         else:
             value = 0.7 if value is None else 0.9 * value + 0.003
         with contextlib.suppress(ConfigError):

@@ -61,8 +61,11 @@ def test_simpler_shapes_change_nothing_in_the_air_and_little_on_the_feet(name, m
 def test_mjx_is_there_to_be_asked_for(monkeypatch):
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     assert type(envs.make("humanoid_bench/h1-stand").unwrapped.physics).__name__ == "MujocoPhysics"
-    assert envs.spec("humanoid_bench/h1-stand").choices() == ("mujoco", "mjx", "official")
-    with pytest.raises(envs.TaskError, match="choose from auto, mujoco, official"):
+    assert envs.spec("humanoid_bench/h1-stand").choices() == (
+        *("mujoco", "mjx", "warp"),
+        "official",
+    )
+    with pytest.raises(envs.TaskError, match="choose from auto, mujoco, warp, official"):
         envs.make("humanoid_bench/h1-maze", "mjx")
 
 

@@ -175,5 +175,5 @@ def test_the_official_environment_of_a_task_is_a_physics(tmp_path, monkeypatch):
     assert envs.make("mine/counting").observation_size == 3
     with pytest.raises(TaskError, match="choose from auto, mujoco, official"):
         envs.make("mine/counting", physics="mjx")
-    with pytest.raises(TaskError, match=r"choose from auto, mujoco, mjx$"):
+    with pytest.raises(TaskError, match=r"choose from auto, mujoco, mjx, warp$"):
         envs.make("dmc/cheetah-run", physics="official")
