@@ -1,8 +1,8 @@
 """`python -m envs`: the list, and pictures without a screen."""
 
 import os
-import subprocess
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 
