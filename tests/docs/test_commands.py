@@ -36,6 +36,7 @@ ALL_PAGES = [*PAGES, *sorted((ROOT / "results").glob("*.md"))]
 NOT_RUN = {
     r"benchmarks\.targets|--compile-for": "needs compilers; tests/benchmarks/test_targets.py",
     r"\bpip install\b": "installs; .ci/run does that as the README says",
+    r"\bpip wheel\b|-m build\b": "builds; tests/test_deployment.py does that",
     r"\bdocker\b|\bconda\b": "needs Docker or conda; tests/test_deployment.py does their steps",
     r"\bpytest\b": "the tests themselves",
     r"\bsrun\b|\bgcloud\b": "needs a cluster",

@@ -91,9 +91,14 @@ def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(compiled_once,
     _assert_same(directory, straight)
 
 
-@pytest.mark.slow
+# Warp compiles kernels for minutes.
 @pytest.mark.parametrize(
-    "task", ["dmc/dog-walk", "humanoid_bench/h1-walk", "myosuite/myo-key-turn"]
+    "task",
+    [
+        pytest.param("dmc/dog-walk", marks=pytest.mark.slow),
+        pytest.param("humanoid_bench/h1-walk", marks=pytest.mark.exhaustive),
+        pytest.param("myosuite/myo-key-turn", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_run_on_warp_that_was_stopped_is_as_one_that_never_was(task, tmp_path):
     need_warp()
