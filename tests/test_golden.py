@@ -25,6 +25,7 @@ def test_there_is_a_trace_of_every_kind():
     assert UPDATES in TRACES
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize(
     "path",
     mark_others(pytest.mark.slow, [NORMALISERS, *BOTH_CRITICS, *FLASH_SAC], TRACES),

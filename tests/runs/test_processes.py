@@ -28,7 +28,7 @@ SWEEP = (*RATES, "--samples", "4", "--sampler", "tpe", "--trials-per-batch", "2"
 # Runs a command line; with KILL_AT set, dies after the chunk that reaches this interaction.
 COMMAND = """
 import importlib, os, signal, sys
-command = importlib.import_module(sys.argv.pop(1))
+command = importlib.import_module(f"purejax_simba.commands.{sys.argv.pop(1)}")
 from tests.helpers.stopping import after_every_chunk
 def die(training):
     if training.interactions >= int(os.environ.get("KILL_AT", 10**9)):
