@@ -12,6 +12,7 @@ environments and two updates of 2048 transitions per interaction.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -21,7 +22,7 @@ from flax import struct
 
 from purejax_simba.agents import sac
 from purejax_simba.agents.agent import ActorCritic, Agent, AgentState, HyperParameters, Params
-from purejax_simba.agents.layers import Dense, bound_log_std, orthogonal
+from purejax_simba.agents.layers import Actor, Critic, Dense, orthogonal
 from purejax_simba.agents.observed import observe
 from purejax_simba.agents.settings import Learner, Recipe, TargetNetworks
 from purejax_simba.agents.values import CategoricalValue
@@ -109,14 +110,15 @@ class BatchNorm(nn.Module):
     """Batch normalisation (arXiv 1502.03167) with unbiased running variances, as torch has it.
 
     Running statistics are in the collection `batch_stats`; they move by `pace` towards those of a
-    batch in training, and take their place otherwise.
+    batch in training, where `train` is, and take their place otherwise.
     """
 
+    train: bool
     pace: float = 0.01
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """x `(..., features)`; all axes but the last are the batch."""
         shape = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
@@ -124,33 +126,36 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean, variance = running_mean.value, running_variance.value
-        if train:
+        if self.train:
             axes = tuple(range(x.ndim - 1))
             mean, variance = x.mean(axes), x.var(axes)
-            if not self.is_initializing():
-                rows = x.size // x.shape[-1]
-                unbiased = variance * (rows / (rows - 1))
-                running_mean.value += self.pace * (mean - running_mean.value)
-                running_variance.value += self.pace * (unbiased - running_variance.value)
+            rows = x.size // x.shape[-1]
+            unbiased = variance * (rows / (rows - 1))
+            running_mean.value += self.pace * (mean - running_mean.value)
+            running_variance.value += self.pace * (unbiased - running_variance.value)
         return (x - mean) * (scale * jax.lax.rsqrt(variance + self.epsilon)) + bias
 
 
-def _dense(name: str, features: int) -> Dense:
-    return Dense(features, orthogonal(column_axis=0), use_bias=False, name=name)
+def _dense(name: str, features: int, use_bias: bool = False) -> Dense:
+    return Dense(features, orthogonal(column_axis=0), use_bias, name=name)
+
+
+_head = partial(_dense, use_bias=True)
 
 
 class Block(nn.Module):
-    """x + relu(BatchNorm(linear(relu(BatchNorm(linear(x))))))."""
+    """x + relu(BatchNorm(linear(relu(BatchNorm(linear(x)))))); `train` as in `BatchNorm`."""
 
     hidden_dim: int
+    train: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         h = _dense("dense_in", self.hidden_dim * EXPANSION)(x)
-        h = nn.relu(BatchNorm(name="norm_in")(h, train))
+        h = nn.relu(BatchNorm(self.train, name="norm_in")(h))
         observe(self, h, "activation")
         h = _dense("dense_out", self.hidden_dim)(h)
-        return observe(self, x + nn.relu(BatchNorm(name="norm_out")(h, train)), "feature")
+        return observe(self, x + nn.relu(BatchNorm(self.train, name="norm_out")(h)), "feature")
 
 
 class Encoder(nn.Module):
@@ -158,53 +163,16 @@ class Encoder(nn.Module):
 
     hidden_dim: int
     num_blocks: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = _dense("embedder", self.hidden_dim)(BatchNorm(name="norm_input")(x, train))
-        observe(self, x, "feature", of="embedder")
-        for index in range(self.num_blocks):
-            x = Block(self.hidden_dim, name=f"block_{index}")(x, train)
-        return nn.RMSNorm(epsilon=1e-6, name="norm")(x)
-
-
-class Head(nn.Module):
-    """Linear with a bias, which the normalisation of parameters leaves alone."""
-
-    features: int
+    train: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return _dense("dense", self.features)(x) + bias
-
-
-class Actor(nn.Module):
-    """Observation `(..., O)` to mean and log std `(..., A)` of the Gaussian before the tanh."""
-
-    action_size: int
-    hidden_dim: int
-    num_blocks: int
-
-    @nn.compact
-    def __call__(self, observation: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        x = Encoder(self.hidden_dim, self.num_blocks, name="encoder")(observation, train)
-        mean = Head(self.action_size, name="mean")(x)
-        return mean, bound_log_std(Head(self.action_size, name="log_std")(x))
-
-
-class Critic(nn.Module):
-    """Observation and action to `(..., outputs)`: logits of the value distribution."""
-
-    outputs: int
-    hidden_dim: int
-    num_blocks: int
-
-    @nn.compact
-    def __call__(self, observation: jax.Array, action: jax.Array, train: bool) -> jax.Array:
-        x = jnp.concatenate([observation, action], axis=-1)
-        x = Encoder(self.hidden_dim, self.num_blocks, name="encoder")(x, train)
-        return Head(self.outputs, name="value")(x)
+        x = BatchNorm(self.train, name="norm_input")(x)
+        x = _dense("embedder", self.hidden_dim)(x)
+        observe(self, x, "feature", of="embedder")
+        for index in range(self.num_blocks):
+            x = Block(self.hidden_dim, self.train, name=f"block_{index}")(x)
+        return nn.RMSNorm(epsilon=1e-6, name="norm")(x)
 
 
 def normalise_parameters(params: Params) -> Params:
@@ -298,8 +266,13 @@ def make(observation_size: int, action_size: int, settings: FlashSAC) -> Agent:
     actor_sizes = settings.actor_hidden_dim, settings.actor_num_blocks
     critic_sizes = settings.critic_hidden_dim, settings.critic_num_blocks
     value = CategoricalValue(settings.num_bins)
-    actor_network = Actor(action_size, *actor_sizes)
-    critic_network = Critic(value.outputs, *critic_sizes)
+    # In training, and as they act and are judged.
+    actor_in_training, actor_network = (
+        Actor(action_size, Encoder(*actor_sizes, train), _head) for train in (True, False)
+    )
+    critic_in_training, critic_network = (
+        Critic(value.outputs, Encoder(*critic_sizes, train), _head) for train in (True, False)
+    )
     seen = settings.actor_observation_size or observation_size
     if seen > observation_size:
         raise ConfigError(
@@ -315,8 +288,8 @@ def make(observation_size: int, action_size: int, settings: FlashSAC) -> Agent:
 
         actor, critic = sac.init_networks(
             key,
-            lambda key: normalised(actor_network.init(key, observation[:, :seen], train=False)),
-            lambda key: normalised(critic_network.init(key, observation, action, train=False)),
+            lambda key: normalised(actor_network.init(key, observation[:, :seen])),
+            lambda key: normalised(critic_network.init(key, observation, action)),
             settings.num_critics,
         )
         held = HeldNoise.create(jax.random.fold_in(key, 2))
@@ -324,10 +297,10 @@ def make(observation_size: int, action_size: int, settings: FlashSAC) -> Agent:
         return State.create(actor, critic, hyperparameters, **own)
 
     def actor(params, observation, hyperparameters):
-        return actor_network.apply(params, observation[..., :seen], train=False)
+        return actor_network.apply(params, observation[..., :seen])
 
     def critic(params, observation, action, hyperparameters):
-        return critic_network.apply(params, observation, action, train=False)
+        return critic_network.apply(params, observation, action)
 
     def hold_noise(state: AgentState, key: jax.Array, hyperparameters: HyperParameters):
         noise_key, length_key = jax.random.split(key)
@@ -338,7 +311,7 @@ def make(observation_size: int, action_size: int, settings: FlashSAC) -> Agent:
     def actor_loss(params, state, batch, noise, hyperparameters):
         """Next observations are there for the statistics alone."""
         rows = jnp.concatenate([batch.observation, batch.next_observation])[:, :seen]
-        outputs, statistics = actor_network.apply(params, rows, train=True, mutable="batch_stats")
+        outputs, statistics = actor_in_training.apply(params, rows, mutable="batch_stats")
         mean, log_std = (output[: len(batch.observation)] for output in outputs)
         action, log_density = sac.sample(mean, log_std, noise.action)
         values = sac.values(value, critic, state.critic, batch.observation, action, hyperparameters)
@@ -352,7 +325,7 @@ def make(observation_size: int, action_size: int, settings: FlashSAC) -> Agent:
 
         def train(params: Params) -> Any:
             inputs = (observations, actions)
-            return critic_network.apply(params, *inputs, train=True, mutable="batch_stats")
+            return critic_in_training.apply(params, *inputs, mutable="batch_stats")
 
         outputs, statistics = jax.vmap(train)(params)
         return *jnp.split(outputs, 2, axis=1), dict(statistics)

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purejax_simba.agents import flash_sac, sac
-from purejax_simba.agents.agent import ActorCritic, Agent, Batch, HyperParameters, Noise
+from purejax_simba.agents import flash_sac
+from purejax_simba.agents.agent import ActorCritic, Agent, HyperParameters
 from purejax_simba.data.normalisation import RewardScale
-from tests.golden.checks import FAST_COMPILATION, Check, relative_error
+from tests.golden.checks import FAST_COMPILATION, Check, forward, recorded_batch, relative_error
 
 FIRST, LAST = 1e-5, 5e-5  # parameters and statistics after the first and the last update
 REPORTED, TARGET, MOMENTS = 2e-4, 3e-4, 4e-4
@@ -30,9 +30,9 @@ NAMES = {
     "norm2": "norm_out",
     "w1": "dense_in",
     "w2": "dense_out",
-    "predictor/mean_w": "mean/dense",
-    "predictor/std_w": "log_std/dense",
-    "predictor/w": "value/dense",
+    "predictor/mean_w": "mean",
+    "predictor/std_w": "log_std",
+    "predictor/w": "value",
     "predictor/mean_bias": "mean/bias",
     "predictor/std_bias": "log_std/bias",
     "predictor/value_bias": "value/bias",
@@ -108,18 +108,6 @@ def make_agent(config: dict) -> tuple[Agent, HyperParameters]:
     )
 
 
-def _read(trace: dict, index: int, config: dict) -> tuple[Batch, Noise]:
-    def read(name: str) -> jax.Array:
-        return jnp.asarray(trace[f"batch{index}/{name}"])
-
-    discount = config["gamma"] ** config["n_step"] * (1.0 - read("terminated"))
-    observation = read("observation")
-    batch = Batch(observation, read("action"), read("reward"), discount, read("next_observation"))
-    next_noise = read("next_actor_noise")
-    has_noise = f"batch{index}/actor_noise" in trace
-    return batch, Noise(read("actor_noise") if has_noise else next_noise, next_noise)
-
-
 def replay_updates(trace: dict) -> Iterator[Check]:
     """Yields (what, relative error, tolerance) for a file of recorded updates."""
     config = ast.literal_eval(str(trace["config"]))
@@ -135,16 +123,17 @@ def replay_updates(trace: dict) -> Iterator[Check]:
     state = state.replace(**nets, log_temperature=jnp.asarray(trace["init/temperature/log_temp"]))
     assert agent.update is not None
     assert agent.actor_critic is not None
-    yield from _forward(agent.actor_critic, state, _read(trace, 0, config), hyperparameters, trace)
+    first = recorded_batch(trace, 0, config)
+    for name, value in forward(agent.actor_critic, state, *first, hyperparameters).items():
+        yield f"forward {name}", _error(value, trace, f"forward/{name}"), REPORTED
+    yield from _gradient(agent.actor_critic, state, (*first, hyperparameters), trace)
     # Unoptimised code rounds worse here: moments of one trace are then 2e-3 off.
     update = jax.jit(agent.update)
     last = config["steps"]
     for index in range(last):
-        batch, noise = _read(trace, index, config)
+        batch, noise = recorded_batch(trace, index, config)
         due = f"batch{index}/actor_noise" in trace
         weight = config["actor_update_period"] if due else 0
-        if index == 0:
-            yield from _gradient(agent.actor_critic, state, (batch, noise, hyperparameters), trace)
         state, metrics, _ = update(state, batch, noise, hyperparameters, jnp.int32(index))
         reported = {"critic/loss": metrics.critic_loss}
         if due:
@@ -179,26 +168,6 @@ def _error(ours: Any, trace: dict, name: str) -> float:
     return relative_error(ours, trace[name])
 
 
-def _forward(
-    networks: ActorCritic, state: Any, data: Any, hyperparameters: HyperParameters, trace: dict
-) -> Iterator[Check]:
-    batch, noise = data
-    mean, log_std = networks.actor(state.actor, batch.observation, hyperparameters)
-    action, log_density = sac.sample(mean, log_std, noise.action)
-    inputs = (batch.observation, batch.action, hyperparameters)
-    outputs = sac.all_critics(networks.critic, state.critic, *inputs)
-    ours = {
-        "actor_mean": mean,
-        "actor_std": jnp.exp(log_std),
-        "actor_action": action,
-        "actor_log_prob": log_density,
-        "critic_q": networks.value.mean(outputs, hyperparameters.value_range),
-        "critic_log_prob": jax.nn.log_softmax(outputs),
-    }
-    for name, value in ours.items():
-        yield f"forward {name}", _error(value, trace, f"forward/{name}"), REPORTED
-
-
 def _gradient(networks: ActorCritic, state: Any, data: Any, trace: dict) -> Iterator[Check]:
     """The critics' first gradient depends on the actor after its first step, and is left out."""
     gradient = jax.grad(networks.actor_loss, has_aux=True)(state.actor, state, *data)[0]
@@ -212,18 +181,25 @@ def replay_exploration(trace: dict) -> Iterator[Check]:
     agent, hyperparameters = make_agent({**config, "critic_hidden_dim": 1})
     actor = network(trace, "init/actor")
     held = flash_sac.HeldNoise.create(jnp.int32(-1))  # a number in the place of a key
-    played: dict[str, list] = {name: [] for name in ("count", "repeat", "used_noise", "action")}
+    names = ("count", "repeat", "used_noise", "action", "mean", "std")
+    played: dict[str, list] = {name: [] for name in names}
     state = SimpleNamespace(actor=actor)
-    explore = jax.jit(
-        lambda observation, noise: agent.explore(state, observation, noise, hyperparameters)
-    )
+    assert agent.actor_critic is not None
+    policy = agent.actor_critic.actor
+
+    @jax.jit
+    def explore(observation: jax.Array, noise: jax.Array) -> tuple[jax.Array, ...]:
+        mean, log_std = policy(actor, observation, hyperparameters)
+        action = agent.explore(state, observation, noise, hyperparameters)
+        return action, mean, jnp.exp(log_std)
+
     for step in range(config["steps"]):
         uniform = jnp.float32(trace["uniform"][step])
         held = held.step(jnp.int32(step), uniform, hyperparameters.repeat_exponent)
         noise = jnp.asarray(trace["fresh_noise"][held.key])
         observation = jnp.asarray(trace["observation"][step])
-        action = explore(observation, noise)
-        for name, value in zip(played, (held.steps, held.length, noise, action), strict=True):
+        numbers = (held.steps, held.length, noise, *explore(observation, noise))
+        for name, value in zip(names, numbers, strict=True):
             played[name].append(np.asarray(value))
     for name, values in played.items():
         yield name, _error(np.stack(values), trace, name), FIRST

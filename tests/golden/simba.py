@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purejax_simba.agents import sac, simba, simba_v2
-from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
+from purejax_simba.agents import simba, simba_v2
+from purejax_simba.agents.agent import Agent, AgentState, HyperParameters
 from purejax_simba.agents.simba_v2 import SphereScales
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
-from tests.golden.checks import FAST_COMPILATION, Check, relative_error
+from tests.golden.checks import FAST_COMPILATION, Check, forward, recorded_batch, relative_error
 
 TOLERANCE_FIRST = 2e-5
 TOLERANCE_LAST = 1e-4
@@ -147,17 +147,6 @@ def _initial_state(
     return state.replace(**nets, log_temperature=jnp.asarray(trace["init/temperature/log_temp"]))
 
 
-def _batch(trace: dict, index: int, config: dict) -> tuple[Batch, Noise]:
-    def read(name: str) -> jax.Array:
-        return jnp.asarray(trace[f"batch{index}/{name}"])
-
-    discount = config["gamma"] ** config["n_step"] * (1.0 - read("terminated"))
-    batch = Batch(
-        read("observation"), read("action"), read("reward"), discount, read("next_observation")
-    )
-    return batch, Noise(read("actor_noise"), read("next_actor_noise"))
-
-
 def _forward_checks(
     agent: Agent,
     state: AgentState,
@@ -166,26 +155,15 @@ def _forward_checks(
     config: dict,
     is_v2: bool,
 ) -> Iterator[Check]:
-    batch, noise = _batch(trace, 0, config)
+    batch, noise = recorded_batch(trace, 0, config)
     assert agent.actor_critic is not None
-    actor, critic, value, *_ = agent.actor_critic
-    mean, log_std = actor(state.actor, batch.observation, hyperparameters)
-    action, log_density = sac.sample(mean, log_std, noise.action)
-    inputs = (batch.observation, batch.action, hyperparameters)
-    outputs = sac.all_critics(critic, state.critic, *inputs)
-    ours = {
-        "actor_mean": mean,
-        "actor_std": jnp.exp(log_std),
-        "actor_action": action,
-        "actor_log_prob": log_density,
-        "critic_q": value.mean(outputs, hyperparameters.value_range),
-    }
-    if is_v2:
-        ours["critic_log_prob"] = jax.nn.log_softmax(outputs)
+    ours = forward(agent.actor_critic, state, batch, noise, hyperparameters)
+    if not is_v2:  # whose critics have no distribution
+        del ours["critic_log_prob"]
+    mean, std = ours["actor_mean"], ours["actor_std"]
     # The reference gets the noise back as (x - mean) / std, which keeps only the digits of x that
     # are finer than std: for a density that is an error of up to |noise| |x| / std roundings.
-    pre_tanh = jnp.abs(mean + jnp.exp(log_std) * noise.action)
-    roundings = jnp.abs(noise.action) * pre_tanh / jnp.exp(log_std)
+    roundings = jnp.abs(noise.action) * jnp.abs(mean + std * noise.action) / std
     lost = np.finfo(np.float32).eps * np.linalg.norm(roundings.sum(-1))
     for name, value in ours.items():
         theirs = trace[f"forward/{name}"]
@@ -206,7 +184,7 @@ def replay_updates(trace: dict) -> Iterator[Check]:
     update = jax.jit(agent.update, compiler_options=FAST_COMPILATION)
     last = config["steps"]
     for index in range(last):
-        batch, noise = _batch(trace, index, config)
+        batch, noise = recorded_batch(trace, index, config)
         state, metrics, _ = update(state, batch, noise, hyperparameters, jnp.int32(index))
         tolerance = TOLERANCE_FIRST if index == 0 else TOLERANCE_LAST
         reported = {
