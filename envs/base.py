@@ -50,6 +50,8 @@ class Environment:
         state cannot be copied, saved or stepped twice.
       action_range: lowest and highest values behind the actions -1 and 1, `(action_size,)` each,
         or None where they are not known.
+      engine: which of the engines that there are for its task steps it; empty where it brings its
+        own.
       actor_observation_size: how many entries of an observation, the first ones, are for the actor
         where the others are for critics only; None where all are for both.
       layout: name and shape of each part of the observation, in the order of the flat vector, or
@@ -62,6 +64,7 @@ class Environment:
     repeat: int = 1
     elsewhere: bool = False
     action_range: tuple[np.ndarray, np.ndarray] | None = None
+    engine: str = ""
     actor_observation_size: int | None = None
     layout: list[tuple[str, tuple[int, ...]]] | None = None
 

@@ -260,8 +260,9 @@ def make(
         that the environment would not reach.
     """
     known = spec(task_id)
-    if physics == "auto" and host is not None and host.python and known.missing():
-        physics = "official" if known.physics and known.official else physics
+    is_elsewhere = host is not None and host.python and known.missing()
+    if physics == "auto" and is_elsewhere and "official" in known.choices():
+        physics = "official"
     chosen = choose_physics(task_id, physics, worlds)
     if chosen == "official":
         known = replace(
@@ -289,6 +290,7 @@ def make(
     environment = build(chosen)
     if not isinstance(environment, Environment):
         raise TaskError(f"{task_id} is no environment: inherit from envs.Environment")
+    environment.engine = chosen or ""
     own_limit = environment.episode_length
     # The task's default is nobody's request, also where it is read from the results of a run.
     if limit is not None and own_limit is not None and own_limit < limit != known.episode_length:
@@ -353,18 +355,18 @@ def choose_physics(
     return physics
 
 
-def remarks(task_id: str, physics: str) -> list[str]:
+def remarks(task_id: str, engine: str) -> list[str]:
     """What is to be known about a task and the engine that is chosen for it, a line each.
 
     Args:
       task_id: of the task.
-      physics: as chosen, see `choose_physics`.
+      engine: that of its environment.
 
     Raises:
       TaskError: for an unknown task.
     """
     known = spec(task_id)
-    engine = physics.partition(":")[0]
+    engine = engine.partition(":")[0]
     lines = [f"{task_id} in {engine}: {known.notes[engine]}"] if engine in known.notes else []
     if engine == "warp":
         lines.append(

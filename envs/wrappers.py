@@ -28,6 +28,7 @@ class Wrapper(Environment):
         self.repeat = environment.repeat
         self.elsewhere = environment.elsewhere
         self.action_range = environment.action_range
+        self.engine = environment.engine
         self.actor_observation_size = environment.actor_observation_size
         self.layout = environment.layout
 

@@ -219,6 +219,7 @@ def test_a_run_says_so_before_it_is_compiled():
         jobs=[None],
         memory=0,
         compiler=SimpleNamespace(
+            program=SimpleNamespace(environment=SimpleNamespace(engine="mujoco")),
             expectation=lambda _: "compiled before",
             has_compiled=lambda _: True,
             compile=lambda _: said.append("done"),

@@ -89,7 +89,7 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
             first_step,
             config.matmul_precision,
             modules(config),
-            envs.choose_physics(config.task, config.physics, config.worlds) or "",
+            setup.compiler.program.environment.engine,
         ) as record,
         processes.clear_errors(spans_processes(config.devices_per_run)),
         envs.clear_errors(),
@@ -137,8 +137,7 @@ def compile_program(setup: Setup, display: ProgressDisplay) -> None:
     )
     if missing := not_in_recipe(setup.config):
         display.say(missing)
-    physics = envs.choose_physics(task, setup.config.physics, setup.config.worlds) or ""
-    for remark in envs.remarks(task, physics):
+    for remark in envs.remarks(task, setup.compiler.program.environment.engine):
         display.say(remark)
     begin = time.monotonic()
     with still(f"compiling {task}", processes.say):
