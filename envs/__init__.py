@@ -77,7 +77,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     for module in (*_SUITES, *(f"adapters.{adapter}" for adapter in _ADAPTERS)):
         importlib.import_module(f"envs.{module}")
-    return getattr(importlib.import_module(_MODULES.get(name, "envs.registry")), name)
+    # From now on it is found without asking here.
+    value = getattr(importlib.import_module(_MODULES.get(name, "envs.registry")), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -64,12 +64,9 @@ class BraxEnvironment(Drawable):
         self._environment = environment
         self.action_size = int(environment.action_size)
         self.interval = float(environment.dt)
-        _, observation = jax.eval_shape(self.reset, jax.random.key(0))
+        state, observation = jax.eval_shape(self.reset, jax.random.key(0))
         (self.observation_size,) = observation.shape
-        seen = jax.eval_shape(
-            lambda key: _for_actor(environment.reset(key).obs),
-            jax.random.key_data(jax.random.key(0)),
-        )
+        seen = jax.eval_shape(_for_actor, state.inner.obs)
         if seen is not None:
             (self.actor_observation_size,) = seen.shape
 
