@@ -120,9 +120,10 @@ def judged_step(reference: Any, action: np.ndarray) -> Any:
     return reference.judged(observation, reward)
 
 
-def errors(values: np.ndarray, references: np.ndarray) -> np.ndarray:
+def errors(values: Any, references: Any) -> np.ndarray:
     """Largest relative error (see `tests.parity.command`) over the last axis."""
-    error = np.abs(np.asarray(values, np.float64) - references) / (1 + np.abs(references))
+    values, references = (np.asarray(each, np.float64) for each in (values, references))
+    error = np.abs(values - references) / (1 + np.abs(references))
     return np.nan_to_num(error, nan=np.inf).max(-1)
 
 

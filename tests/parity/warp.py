@@ -33,13 +33,12 @@ import envs
 from envs.physics.mjx import MjxState
 from envs.physics.simulations import STATE_SIGNATURE
 from envs.task import TaskEnvironment, TaskState
+from tests.parity.mjx import FLOAT32_FACTOR, UNIT_IN_LAST_PLACE, errors
 from tests.parity.reference import Check
 
 STARTS = 4
 EXACT_SHAPES = (mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE)
 STATES_PER_START = 40
-FLOAT32_FACTOR = 10.0
-UNIT_IN_LAST_PLACE = 2.0**-23
 ROUNDING = 32 * UNIT_IN_LAST_PLACE
 DOUBTFUL = 0.02
 
@@ -105,13 +104,6 @@ def descended(exact: TaskEnvironment, bits: np.ndarray, controls: np.ndarray) ->
     return found
 
 
-def errors(values: Any, references: Any) -> np.ndarray:
-    """Largest relative error of each row, see `tests.parity.command`."""
-    values, references = (np.asarray(each, np.float64) for each in (values, references))
-    error = np.abs(values - references) / (1 + np.abs(references))
-    return np.nan_to_num(error, nan=np.inf).reshape(len(error), -1).max(1)
-
-
 def judge(name: str, ours: np.ndarray, yardstick: np.ndarray) -> Check:
     """Whether an error is what rounding makes of a state."""
     own, theirs = (np.quantile(error, (0.5, 0.9)) for error in (ours, yardstick))
@@ -157,8 +149,9 @@ def compare_warp(task_id: str, steps: int, seed: int) -> Iterator[Check]:
     left_out = descended(exact, path.physics.bits, controls)
 
     def compare(name: str, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values = (getattr(each, name) for each in (ours, yardstick))
-        own, theirs = (errors(value, getattr(reference, name))[states] for value in values)
+        values = (getattr(each, name).reshape(len(states), -1) for each in (ours, yardstick))
+        known = getattr(reference, name).reshape(len(states), -1)
+        own, theirs = (errors(value, known)[states] for value in values)
         return own, theirs
 
     yield judge("one interval, warp", *compare("observation", ~left_out))
