@@ -193,21 +193,19 @@ def test_environments_in_worker_processes_begin_new_episodes(tmp_path, capsys):
     capsys.readouterr()
     experiment.resume(directory)
     assert f"{steps} env steps: resumed, with new episodes" in capsys.readouterr().err
-    replay = {
-        name.removeprefix("state.replay."): array
-        for name, array in _results(directory)[1].items()
-        if name.startswith("state.replay.")
-    }
+    arrays = _results(directory)[1]
+    # An action, a reward, how the step ended, and an observation.
+    rows = numbers(Rows(arrays["state.replay.steps.blocks"], 1 + 2 + 4))[..., 0, :]
     # An observation of this environment counts the steps of its episode.
-    counts = replay["observation"][:, : STEPS + 1, 0, 1]
-    ending = replay["ending"][:, :STEPS, 0].astype(int)
+    counts = rows[:, : STEPS + 1, 4]
+    ending = rows[:, 1 : STEPS + 1, 2].astype(int)
     cut = ending >= TRUNCATED
     assert cut[:, steps - 1].all() and (counts[:, steps] == 0).all()
     assert (counts[:, 1:][~cut] == counts[:, :-1][~cut] + 1).all()
     assert (counts[:, 1:][cut] == 0).all()
     run, step = np.nonzero(cut)
-    final = replay["final_observation"][run, ending[cut] - TRUNCATED, 0, 1]
-    np.testing.assert_array_equal(final, counts[run, step] + 1)
+    finals = numbers(Rows(arrays["state.replay.finals.blocks"], 4))[..., 0, 1]
+    np.testing.assert_array_equal(finals[run, ending[cut] - TRUNCATED], counts[run, step] + 1)
 
 
 REFUSED = {

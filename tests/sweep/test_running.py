@@ -18,9 +18,10 @@ from jax import monitoring
 
 from purejax_simba.commands import train
 from purejax_simba.config import Config, ConfigError, ReplayConfig
+from purejax_simba.data.normalisation import Pair
 from purejax_simba.runs import compiling, experiment, session
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY
-from purejax_simba.runs.policies import read_policies
+from purejax_simba.runs.policies import Policy, read_policies
 from purejax_simba.runs.result_files import read_config, read_returns, run_directory
 from purejax_simba.sweep import commands, running
 from purejax_simba.sweep.axes import Axis
@@ -295,6 +296,15 @@ def test_an_interrupted_sweep_goes_on(
     assert _files(sweep.directory) == _files(finished.directory)
 
 
+def _without_pairs(policies: Policy) -> Policy:
+    """With sums in place of pairs, whose low halves are what rounding left over."""
+
+    def total(x: Pair | jax.Array) -> jax.Array | np.ndarray:
+        return np.float64(x.high) + x.low if isinstance(x, Pair) else x
+
+    return jax.tree.map(total, policies, is_leaf=lambda x: isinstance(x, Pair))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("interrupted", [5, 6])
 def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, interrupted):
@@ -313,7 +323,7 @@ def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, in
     for seed, points in returns.items():
         np.testing.assert_allclose(points, expected[seed], rtol=1e-4)
     program = make_program(read_config(directory))
-    policies = [read_policies(each, program) for each in (directory, whole)]
+    policies = [_without_pairs(read_policies(each, program)) for each in (directory, whole)]
     for ours, theirs in zip(*map(jax.tree.leaves, policies), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
     (row,) = read_results(sweep.directory).rows
