@@ -132,6 +132,7 @@ def test_the_adapter_is_compared_with_a_plain_loop(stand_in):
 
 def test_where_it_is_missing_the_speed_of_adapter_and_loop_is_measured(stand_in, monkeypatch):
     monkeypatch.setattr(envs.TaskSpec, "missing", lambda known, python="": "not here")
+    monkeypatch.setattr(benchmark, "in_envpool", lambda task_id, count: None)
     arguments = benchmark.Arguments(host_python=stand_in.python, seconds=0.1)
     rates = benchmark.measure_task("myosuite/myo-key-turn-hard", 2, arguments)
     assert list(rates) == [benchmark.ADAPTER, benchmark.LOOP]
