@@ -206,7 +206,10 @@ COMMANDS = ["train.py", "sweep.py"]
 COMMANDS += [f"-m purejax_simba{name}" for name in (" train", " sweep", ".datasets", ".report")]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "-m envs", "-m envs render"])
+COMMANDS += ["-m envs", "-m envs render", "-m benchmarks.update", "-m tests.parity"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "-m tests.golden"])
 def test_commands_hear_while_they_import(tmp_path, command):
     """Also while the packages are imported that they are in: JAX comes after that."""
     (tmp_path / "jax.py").write_text(IN_CPP)
