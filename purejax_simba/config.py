@@ -149,6 +149,9 @@ class Config:
     """Seconds after which a gymnasium or EnvPool environment that does not answer has hung."""
     host_python: str = ""
     """Another Python interpreter, with its own packages, for environments in worker processes."""
+    privileged_observations: tuple[str, ...] = ()
+    """flash_sac: the entries of dictionary observations of gymnasium and EnvPool that critics see
+    and the actor does not."""
     update_to_data_ratio: float | None = setting(above=0)
     """Updates per transition. simba_v2, simba: the action repeat."""
     learning_starts: int | None = setting(above=0)

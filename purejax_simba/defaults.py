@@ -268,7 +268,9 @@ def make_environment(config: Config) -> envs.Environment:
         physics=config.physics,
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
-        host=envs.HostOptions(config.host_time_limit, config.host_python),
+        host=envs.HostOptions(
+            config.host_time_limit, config.host_python, config.privileged_observations
+        ),
         worlds=config.worlds,
     )
 
