@@ -119,6 +119,7 @@ USELESS_OFFLINE = {
     "total_env_steps": "give --offline.epochs",
     "evaluation_interval": "give --offline.evaluation-interval, in epochs",
     "num_environments": "drop it",
+    "stagger_episodes": "drop it",
     "devices_per_run": "drop it",
     "learning_starts": "drop it",
     "recipe": "drop it",

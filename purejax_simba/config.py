@@ -139,6 +139,9 @@ class Config:
     """Deterministic episodes per evaluation. Default: 10, offline 100."""
     num_environments: int | None = setting(above=0)
     """Environments per seed. Default: 1, with --recipe parallel the paper's."""
+    stagger_episodes: bool = False
+    """Truncate the first episode of every environment at a random step, so that not all end
+    together ever after."""
     devices_per_run: int = setting(1, above=0)
     """Devices among which the environments, replay and batches of each seed are divided."""
     action_repeat: int | None = None

@@ -73,6 +73,11 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     episode = environment.episode_length
     if episode is None:
         raise ConfigError(f"{config.task} has no time limit of its own: give --episode-length")
+    if config.stagger_episodes and environment.elsewhere:
+        raise ConfigError(
+            f"--stagger-episodes: those of {config.task} live in worker processes, where they "
+            "cannot be cut; drop it"
+        )
     limit = known(envs.steps_per_episode(environment))
     # Published discounts follow from the suite's limit, also where an environment has a lower one.
     length = config.episode_length or spec.episode_length or limit

@@ -163,6 +163,10 @@ VALUES = [
         "train.py --task gymnasium/Pendulum-v1 --agent.name flash_sac --privileged-observations a",
         "has observations that are no dictionary: there is no 'a' to keep from actors",
     ),
+    row(
+        "train.py --task gymnasium/Pendulum-v1 --stagger-episodes",
+        "--stagger-episodes: those of gymnasium/Pendulum-v1 live in worker processes",
+    ),
     row("train.py --privileged-observations a", "cheetah-run has no dictionary of observations"),
     row("train.py --task gymnasium/Nothing-v0", "gymnasium/Nothing-v0"),
     row("train.py --loggers tensorbored", "no logger 'tensorbored'...tensorboard, wandb"),
