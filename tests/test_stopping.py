@@ -25,6 +25,16 @@ def ready():
 """
 
 
+@pytest.fixture(autouse=True)
+def usual_signals():
+    """Also where the tests run in the background, for which shells ignore some."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def _start(code: str, *words: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-c", BEGIN + code, *words]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
