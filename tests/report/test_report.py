@@ -233,6 +233,10 @@ def test_results_beside_the_published_ones(tmp_path):
         ({"agent__name": "sac", "update_to_data_ratio": 1.0}, []),
         ({"agent__name": "bro", "update_to_data_ratio": 20.0}, ["bro_utd10"]),
         ({"agent__name": "bro", "update_to_data_ratio": 10.0}, []),
+        (
+            {"agent__name": "flash_sac", "update_to_data_ratio": 1.0, "action_repeat": 1},
+            ["flashsac_cpu"],
+        ),
         ({"agent__name": "crossq"}, []),  # nothing is published of this task
         ({"agent__name": "td3"}, []),
     ],
