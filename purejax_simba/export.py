@@ -26,8 +26,8 @@ import numpy as np
 import tyro
 
 import envs
-from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.commands.own_code import OwnCode
+from purejax_simba.commands import one_line_errors
+from purejax_simba.commands.command_line import OwnCode
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError
 from purejax_simba.files import check_output, write_bytes

@@ -10,8 +10,7 @@ from typing import Annotated
 import tyro
 
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.commands import command_line
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import command_line, one_line_errors
 from purejax_simba.config import (
     DEFAULT_TASK,
     Config,

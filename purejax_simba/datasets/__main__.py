@@ -18,8 +18,8 @@ from typing import Annotated
 import tyro
 
 from purejax_simba import trust
-from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.commands.own_code import OwnCode
+from purejax_simba.commands import one_line_errors
+from purejax_simba.commands.command_line import OwnCode
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from purejax_simba.agents import registry
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 from purejax_simba.config import ConfigError
 from purejax_simba.waiting import say, still
 

@@ -15,13 +15,13 @@ from purejax_simba.runs.checkpoint import leaf_name, named_leaves
 from purejax_simba.runs.compiling import CompiledProgram, Compiler
 from purejax_simba.runs.devices import (
     SHARED,
+    Placement,
     divided_runs,
     fetch,
     map_runs,
     shapes_of_runs,
     shard_runs,
 )
-from purejax_simba.runs.placement import Placement
 
 
 class Snapshot(NamedTuple):

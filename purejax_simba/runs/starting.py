@@ -18,8 +18,8 @@ from purejax_simba.runs.checkpoint import (
     tree_of,
 )
 from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs, Snapshot, snapshot_shapes
 from purejax_simba.waiting import still
 
