@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from purejax_simba.errors import ConfigError, WriteError, shown
+from purejax_simba.errors import ConfigError, WriteError, first_line, shown
 from purejax_simba.settings import UNIONS, WORDS
 
 _T = TypeVar("_T")
@@ -198,6 +198,23 @@ def check_output(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def writing(path: Path | str, advice: str = "") -> Iterator[None]:
+    """For what writes to a file or a directory.
+
+    Raises:
+      ConfigError, WriteError: in place of an OSError, the first one if there is something to advise
+        besides making room.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        if advice:
+            raise ConfigError(f"cannot write to {path} ({reason}): {advice}") from error
+        raise WriteError(f"cannot write to {path}: {reason}") from error
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to be written in place of another, which stays as it was until this one is complete.
 
@@ -224,11 +241,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
       WriteError: if it cannot be written.
     """
-    try:
-        with replacing(path) as unfinished:
-            unfinished.write_bytes(data)
-    except OSError as error:
-        raise WriteError(f"cannot write to {path}: {error.strerror}") from error
+    with writing(path), replacing(path) as unfinished:
+        unfinished.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:

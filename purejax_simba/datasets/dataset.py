@@ -1,10 +1,8 @@
 """What every format of datasets is read into, what is refused, and for which environment it is."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,17 +188,3 @@ def check_spaces(dataset: Dataset, environment: envs.Environment, task: str) -> 
                 f"{dataset.name} has another range of actions than {task}: action {index} reaches "
                 f"{there[index]:g} where the environment has {here[index]:g}: {advice}"
             )
-
-
-def require(package: str) -> ModuleType:
-    """Imports a package of the extra `offline`.
-
-    Raises:
-      ConfigError: with the command that installs it.
-    """
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{error.name} is not installed: pip install 'purejax_simba[offline]'"
-        ) from error

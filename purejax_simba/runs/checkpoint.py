@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from purejax_simba.config import ConfigError
-from purejax_simba.errors import WriteError
+from purejax_simba.errors import WriteError, first_line
 from purejax_simba.files import UnreadableError, read_json, reading
 from purejax_simba.runs import processes
 from purejax_simba.waiting import still
@@ -241,8 +241,7 @@ def write_arrays(
         unfinished.rename(directory)
         _flush(directory.parent)
     except Exception as error:  # whatever the libraries below raise where a disk is full
-        lines = str(error).strip().splitlines() or [repr(error)]
-        reason = _FULL if _FULL in str(error) else lines[0]
+        reason = _FULL if _FULL in str(error) else first_line(error)
         raise CheckpointError(f"cannot write {directory}: {reason}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from purejax_simba import waiting
 from purejax_simba.config import ConfigError, ProcessOptions
-from purejax_simba.errors import ProcessError
+from purejax_simba.errors import ProcessError, first_line
 
 # A process that says nothing for so long has died. JAX ends the others then.
 HEARTBEAT_SECONDS = 30
@@ -50,10 +50,9 @@ def join(options: ProcessOptions) -> None:
     try:
         jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"cannot join other processes ({reason}): give --coordinator-address <host>:<port>, "
-            "--num-processes and --process-id"
+            f"cannot join other processes ({first_line(error)}): give --coordinator-address "
+            "<host>:<port>, --num-processes and --process-id"
         ) from error
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from purejax_simba import drawing, trust
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.errors import WriteError
-from purejax_simba.files import read_bytes, read_json, reading, write_json
+from purejax_simba.files import read_bytes, read_json, reading, write_json, writing
 from purejax_simba.names import dotted, from_nested, replace_values
 from purejax_simba.runs.session_record import read_sessions
 
@@ -45,7 +44,7 @@ def create_run_directory(config: Config, again: bool = False, copied: bytes = HE
       ConfigError: if it cannot be written, or holds the results of a run.
     """
     directory = run_directory(config)
-    try:
+    with writing(directory, "give another --output"):
         if not again and holds_results(directory, config, copied):
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
@@ -57,10 +56,6 @@ def create_run_directory(config: Config, again: bool = False, copied: bytes = HE
             shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
         directory.mkdir(parents=True, exist_ok=True)
         write_config(directory, config)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {directory} ({error.strerror}): give another --output"
-        ) from error
     return directory
 
 
@@ -207,13 +202,10 @@ class MetricsFile:
         )
 
     def _append(self, rows: Iterable[tuple]) -> None:
-        try:
-            with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerows(rows)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise WriteError(f"cannot write to {self._path}: {error.strerror}") from error
+        with writing(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def write_diverged(directory: Path, env_steps: dict[int, int]) -> None:
