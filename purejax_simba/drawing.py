@@ -22,11 +22,7 @@ def pyplot() -> Any:
 
 
 def save(figure: Any, path: Path, dpi: float | None = 150) -> None:
-    """Writes a figure in the format that the name of the file says.
-
-    Raises:
-      WriteError: if it cannot be written.
-    """
+    """Writes a figure in the format that the name of the file says."""
     with writing(path), replacing(path) as unfinished:
         figure.savefig(unfinished, format=path.suffix[1:], dpi=dpi)
     pyplot().close(figure)

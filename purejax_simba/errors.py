@@ -7,7 +7,10 @@ _LONGEST = 60  # letters of a value in a message
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be run; the message is one line and says what to do."""
+    """A configuration that cannot be run; the message is one line and says what to do.
+
+    What refuses something, or reads what may be damaged, raises it.
+    """
 
 
 class FailedError(Exception):

@@ -100,11 +100,7 @@ def parse(words: list[str]) -> Arguments:
 
 
 def train(arguments: Arguments) -> None:
-    """Begins a run or goes on with one.
-
-    Raises:
-      What `experiment.train` and `experiment.resume` raise.
-    """
+    """Begins a run or goes on with one."""
     config = arguments.config
     if arguments.processes.process_id in (None, 0):
         what = config.offline.dataset or config.task or DEFAULT_TASK

@@ -48,11 +48,7 @@ class Arguments:
 
 
 def record(arguments: Arguments) -> None:
-    """Records and writes; refuses an output that cannot be before anything is played.
-
-    Raises:
-      ConfigError: for what cannot be recorded or written.
-    """
+    """Records and writes; refuses an output that cannot be before anything is played."""
     output = arguments.output
     to_minari = output.startswith(minari_format.PREFIX)
     if to_minari:

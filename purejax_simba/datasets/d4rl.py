@@ -46,11 +46,7 @@ def origin_of(name: str) -> Origin:
 
 
 def read(path: Path) -> Dataset:
-    """Reads a file.
-
-    Raises:
-      ConfigError: if there is none, or it is not as it should be.
-    """
+    """Reads a file."""
     h5py = require("h5py", "offline")
     name = str(path)
     # Whatever the library makes of what others wrote.
@@ -112,11 +108,7 @@ def _assemble(name: str, arrays: dict[str, np.ndarray], origin: Origin) -> Datas
 
 
 def write(path: Path, dataset: Dataset) -> None:
-    """Writes a dataset, with `next_observations` and what is known of its origin.
-
-    Raises:
-      ConfigError: if the file exists or cannot be written.
-    """
+    """Writes a dataset, with `next_observations` and what is known of its origin."""
     h5py = require("h5py", "offline")
     if os.path.lexists(path):
         raise ConfigError(f"{path} exists already: give another --output, or remove it")

@@ -28,11 +28,7 @@ _NETWORK_SECONDS = 3.0
 
 
 def read(name: str) -> Dataset:
-    """Reads `minari/<id>`; one that is not here is downloaded, if that can be.
-
-    Raises:
-      ConfigError: if there is none of this id, or it is not as it should be.
-    """
+    """Reads `minari/<id>`; one that is not here is downloaded, if that can be."""
     minari = _require()
     source = _find(minari, name)
     # Whatever the library makes of what others wrote.
@@ -232,11 +228,7 @@ def check_new(name: str) -> str:
 
 
 def write(own_id: str, dataset: Dataset, description: str) -> None:
-    """Writes a dataset, episode by episode, with what is known of its origin.
-
-    Raises:
-      ConfigError: if it cannot be written.
-    """
+    """Writes a dataset, episode by episode, with what is known of its origin."""
     minari = _require()
     origin = dataset.origin
     scores = {"ref_min_score": origin.random_return, "ref_max_score": origin.expert_return}

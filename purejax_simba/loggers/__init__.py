@@ -77,11 +77,7 @@ def find(name: str) -> Factory:
 
 
 def check(config: Config) -> None:
-    """Makes sure that the loggers of a configuration are there, before anything is compiled.
-
-    Raises:
-      ConfigError: if one is not.
-    """
+    """Refuses loggers that are not there, before anything is compiled."""
     for name in config.loggers:
         find(name)
 

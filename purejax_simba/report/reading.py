@@ -46,12 +46,7 @@ _UNKNOWN = {"value": ["nan", "inf", "-inf"], "std": ["", "nan"]}
 
 
 class LeftOut(NamedTuple):
-    """Something that is not in the report.
-
-    Attributes:
-      path: of the file or directory.
-      reason: one line.
-    """
+    """Something that is not in the report, and why, in one line."""
 
     path: Path
     reason: str

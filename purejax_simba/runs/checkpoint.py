@@ -109,15 +109,10 @@ class CheckpointWriter:
             self._thread.shutdown()
 
     def save(self, env_step: int, arrays: dict[str, np.ndarray], notes: Notes) -> None:
-        """Begins to write a checkpoint, after the one before is on disk.
-
-        Args:
-          env_step: its name.
-          arrays: name -> array, not to be changed any more.
-          notes: to keep beside them.
+        """Begins to write a checkpoint, of arrays that do not change any more.
 
         Raises:
-          CheckpointError: if the one before could not be written.
+          CheckpointError: if the one before, which is waited for, could not be written.
         """
         self.wait()
         self._under_way = self._thread.submit(self._write, env_step, arrays, notes)
@@ -218,11 +213,6 @@ def write_arrays(
     directory: Path, arrays: dict[str, np.ndarray], notes: Notes | None = None
 ) -> None:
     """Writes arrays with checksums, complete or not at all, in place of what is there.
-
-    Args:
-      directory: that they get.
-      arrays: name -> array.
-      notes: to keep beside them.
 
     Raises:
       CheckpointError: if they cannot be written.

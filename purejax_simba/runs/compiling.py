@@ -148,11 +148,7 @@ def without_alarms() -> Iterator[None]:
 
 
 class Compiler:
-    """Compiles a program once for every number of runs, however often they change.
-
-    Attributes:
-      program: of one run.
-    """
+    """Compiles a program once for every number of runs, however often they change."""
 
     def __init__(self, program: Program):
         self.program = program

@@ -156,8 +156,7 @@ def map_runs(
     Where a run has several devices, the function is still that of the whole run (see `division`).
 
     Args:
-      function: of one run.
-      mesh: from `make_mesh`.
+      function, mesh: of one run, and from `make_mesh`.
       in_specs: of each argument `PER_RUN` if it has a leading axis of runs, `SHARED` if not, or a
         tree of these and of what `divided_runs` gives.
       out_specs: the same for the output.
@@ -196,9 +195,7 @@ def shapes_of_runs(shapes: Any, count: int) -> Any:
 def divided_runs(axes: Any, mesh: Mesh) -> Any:
     """Specifications of arrays of runs that are divided among the devices of each run, if several.
 
-    Args:
-      axes: a tree, of the axis of one run's array that is divided; -1: each device has all of it.
-      mesh: from `make_mesh`.
+    `axes` says for each leaf which axis of one run's array that is; -1: each device has all of it.
     """
 
     def specification(axis: int) -> PartitionSpec:

@@ -80,9 +80,6 @@ def gather(tree: Any, count: int) -> Any:
     Args:
       tree: numpy arrays with a leading axis of runs, of the same shapes in every process.
       count: the number of runs.
-
-    Raises:
-      ProcessError: if another process has ended.
     """
     if jax.process_count() == 1:
         return tree
@@ -98,11 +95,7 @@ def gather(tree: Any, count: int) -> Any:
 
 
 def largest(*values: float) -> tuple[float, ...]:
-    """The largest of every value among all processes.
-
-    Raises:
-      ProcessError: if another process has ended.
-    """
+    """The largest of every value among all processes."""
     if jax.process_count() == 1:
         return values
     rows = _exchange(np.array(values, np.float64).tobytes())
@@ -111,13 +104,9 @@ def largest(*values: float) -> tuple[float, ...]:
 
 
 def first_does(function: Callable[[], _T]) -> _T | None:
-    """Calls a function in the first process, whose errors are those of all.
+    """What a function returns in the first process, None in the others.
 
-    Returns:
-      Its result there, None in the others.
-
-    Raises:
-      ConfigError: what the function raised.
+    Its errors there, `ConfigError`, are those of all.
     """
     if jax.process_count() == 1:
         return function()
@@ -137,9 +126,7 @@ def first_does(function: Callable[[], _T]) -> _T | None:
 def first_says(function: Callable[[], _T]) -> _T:
     """What a function returns in the first process, which all are told; tuples become lists.
 
-    Raises:
-      ConfigError: what the function raised.
-      ProcessError: if another process has ended.
+    Its errors there, `ConfigError`, are those of all.
     """
     if jax.process_count() == 1:
         return function()
@@ -150,13 +137,9 @@ def first_says(function: Callable[[], _T]) -> _T:
 
 
 def check_agreement(values: dict[str, Any]) -> None:
-    """Makes sure that all processes train the same.
+    """Refuses processes that would train something else.
 
-    Args:
-      values: all that it depends on, as JSON can write it.
-
-    Raises:
-      ConfigError: if one does not.
+    `values` is all that it depends on, as JSON can write it.
     """
     if jax.process_count() == 1:
         return

@@ -30,12 +30,7 @@ class RunLock:
     """As a context: a directory is this process's own. Of several processes the first has it."""
 
     def __init__(self, directory: Path, patience: float = 0.0):
-        """Takes nothing yet.
-
-        Args:
-          directory: see there.
-          patience: seconds to wait for a process that has it, where that is about to end.
-        """
+        """Takes nothing yet; waits `patience` seconds for a process that is about to end."""
         self._directory, self._patience = directory, patience
         self._path = directory / LOCK_FILE
         self._own = _identity() | {"begun": utc_now()}

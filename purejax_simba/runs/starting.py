@@ -68,11 +68,7 @@ class Start(NamedTuple):
         return self.checkpoint.notes["interactions"] if self.checkpoint else 0
 
     def begin(self, compiler: Compiler, placement: Placement, say: Callable[[str], None]) -> Runs:
-        """Puts the runs there.
-
-        Raises:
-          ConfigError: if the checkpoint is of other runs.
-        """
+        """Puts the runs there."""
         if self.checkpoint is None:
             runs = Runs(compiler, placement)
             runs.replace(self.arrays)
@@ -146,12 +142,7 @@ def from_earlier_run(
     """What `--start` names, of the newest checkpoint there, for `Runs.replace`.
 
     A seed takes it from the run that has its place in the earlier experiment; where there are
-    more seeds than runs, those are taken again from the first.
-
-    Args:
-      program: of the runs.
-      placement: of the runs.
-      jobs: whose runs they are; they all start alike.
+    more seeds than runs, those are taken again from the first. The jobs all start alike.
 
     Raises:
       ConfigError: if there is no checkpoint, or what is in it does not fit.
