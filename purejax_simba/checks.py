@@ -10,11 +10,9 @@ _COUNTED = 2**31 - 1  # by the counters of a run
 
 
 def check(config: Config, episode_length: int) -> None:
-    """Refuses what cannot work, naming the flag.
+    """Refuses what cannot work, naming the flag, in a configuration with all defaults filled in.
 
-    Args:
-      config: with all defaults filled in.
-      episode_length: interactions of an episode.
+    An episode is as long as `episode_length` interactions.
     """
     check_values(config)
     replay = config.replay
@@ -35,16 +33,15 @@ def check(config: Config, episode_length: int) -> None:
             f"--replay.batch-size {replay.batch_size} is larger than --replay.capacity "
             f"{capacity}: make the replay larger or the batch smaller"
         )
-    starts = known(config.learning_starts)
+    starts, environments = known(config.learning_starts), known(config.num_environments)
     if starts > capacity:
         raise ConfigError(
             f"--learning-starts {starts} is more than --replay.capacity "
             f"{capacity}: the first update would never come"
         )
-    if capacity % known(config.num_environments):
+    if capacity % environments:
         raise ConfigError(
-            f"--replay.capacity {capacity} is no multiple of --num-environments "
-            f"{known(config.num_environments)}"
+            f"--replay.capacity {capacity} is no multiple of --num-environments {environments}"
         )
     if episode_length < replay.n_step:
         raise ConfigError(
@@ -72,26 +69,23 @@ def check(config: Config, episode_length: int) -> None:
         _check_offline(config)
         return
     for name, value in {
-        "num-environments": known(config.num_environments),
+        "num-environments": environments,
         "num-evaluation-episodes": known(config.num_evaluation_episodes),
         "replay.batch-size": config.batch_size,
     }.items():
         _check_multiple(name, value, config.devices_per_run, " (--devices-per-run)")
     total, interval = known(config.total_env_steps), known(config.evaluation_interval)
-    _check_multiple("evaluation-interval", interval, config.steps_per_interaction)
+    once = config.steps_per_interaction
+    _check_multiple("evaluation-interval", interval, once)
     for step in getattr(config.agent, "reset_env_steps", ()):
-        _check_multiple("agent.reset-env-steps", step, config.steps_per_interaction)
-    _check_multiple("total-env-steps", total, config.steps_per_interaction)
+        _check_multiple("agent.reset-env-steps", step, once)
+    _check_multiple("total-env-steps", total, once)
     _check_multiple("total-env-steps", total, interval)
-    if config.checkpoint.interval:
-        _check_multiple(
-            "checkpoint.interval", config.checkpoint.interval, config.steps_per_interaction
-        )
-    if starts > config.interactions * known(config.num_environments):
+    _check_multiple("checkpoint.interval", config.checkpoint.interval or 0, once)
+    if starts > config.interactions * environments:
         raise ConfigError(
-            f"--learning-starts {starts} is more than the "
-            f"{config.interactions * known(config.num_environments)} transitions of the whole run: "
-            "train for longer or start earlier"
+            f"--learning-starts {starts} is more than the {config.interactions * environments} "
+            "transitions of the whole run: train for longer or start earlier"
         )
 
 

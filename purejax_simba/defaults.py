@@ -56,9 +56,7 @@ PUBLISHED_CRITICS = {
 def resolve(config: Config, environment: envs.Environment | None = None) -> Config:
     """Fills in what depends on the agent and on the task, and checks everything.
 
-    Args:
-      config: as given by the user.
-      environment: the task's environment, if it is made already.
+    `environment` is that of the task, if it is made already.
 
     Raises:
       ConfigError: for numbers that cannot work, and settings that the agent does not have.
@@ -149,9 +147,7 @@ def _multiple(number: int, of: int) -> int:
 def _in_time(config: _Config, given: Mapping[str, Any]) -> _Config:
     """What is done at certain env steps that are not given is done at those that there are.
 
-    Args:
-      config: with all defaults filled in.
-      given: dotted name -> value, None for those that were open.
+    `given` are dotted names -> values, None for those that were open.
     """
     if config.is_offline:
         return config
@@ -211,11 +207,7 @@ def with_recipe(config: _Config) -> _Config:
 
 
 def not_in_recipe(config: Config) -> str:
-    """What the agent's paper has for other tasks and not for this one, in a line; empty if nothing.
-
-    Args:
-      config: resolved.
-    """
+    """What the agent's paper has for other tasks and not for this one, in a line, or nothing."""
     if config.recipe == "shared":
         return ""
     recipe, used = _asked_for(config), flatten(config)

@@ -112,14 +112,11 @@ def check_parts(value: Any) -> None:
 
 
 def checked(value: Any, kind: Any, name: str = "") -> Any:
-    """A value as JSON has it, if it is of a type.
+    """A value as JSON has it, if it is of a type; `name` is for the message.
 
-    Args:
-      value: to check.
-      kind: `int`, `float`, `str`, `bool`, `Any`; a list, tuple or dictionary of types; a
-        `TypedDict`, whose other names stay, or a `NamedTuple`, which leaves them out; or one of
-        these or None.
-      name: of the value, for the message.
+    Types are `int`, `float`, `str`, `bool`, `Any`; a list, tuple or dictionary of types; a
+    `TypedDict`, whose other names stay, or a `NamedTuple`, which leaves them out; or one of these
+    or None.
 
     Raises:
       ConfigError: for another one.

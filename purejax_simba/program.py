@@ -3,6 +3,7 @@
 import abc
 import copy
 import functools
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -30,6 +31,7 @@ class Drawn(NamedTuple):
     entries: jax.Array | None
 
 
+@dataclass(eq=False)
 class Program(abc.ABC):
     """What training in an environment and from a dataset share; holds only what is static.
 
@@ -40,22 +42,14 @@ class Program(abc.ABC):
     Attributes:
       config: resolved.
       environment: without automatic reset.
-      agent: the agent.
       data: what all runs share, further arguments of `init`, `advance` and `diagnose`; what these
         call finds it here.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        environment: envs.Environment,
-        agent: Agent,
-        data: tuple[Any, ...] = (),
-    ):
-        self.config = config
-        self.environment = environment
-        self.agent = agent
-        self.data = data
+    config: Config
+    environment: envs.Environment
+    agent: Agent
+    data: tuple[Any, ...] = ()
 
     def hyperparameters(self) -> HyperParameters:
         """The configuration's own."""

@@ -108,7 +108,6 @@ class RunState(struct.PyTreeNode):
 
     Attributes:
       key, evaluation_key: what random numbers are made from; they stay.
-      agent: the agent.
       environment: the training environments, side by side; None where a dataset is learned from.
       replay: a `Replay`; None where a dataset is learned from.
       observation_moments, reward_scale: for normalisation.

@@ -63,16 +63,13 @@ def check(
     given: Mapping[str, Any] | None = None,
     recorded: Modules | None = None,
 ) -> None:
-    """Makes sure that a file names no code but what is here.
+    """Refuses a file that names code which is not here, with the flags by which the user can.
 
     Args:
       values: of the file, as `said` has them.
       source: the file, or what it is called.
       given: what the user says in place of them, likewise. Its modules are imported.
       recorded: what is known of where they were registered.
-
-    Raises:
-      ConfigError: with the flags by which the user can name it.
     """
     given, recorded = given or {}, recorded or {}
     python, task = {**values, **given}.get("host_python"), values.get("task", "")

@@ -57,9 +57,7 @@ def doing() -> str:
 def still(doing: str, say: Callable[[str], None] = say) -> Iterator[Callable[[str], None]]:
     """Says every `SECONDS` of what is done inside that it goes on, and for how long.
 
-    Args:
-      doing: what that is: `compiling`.
-      say: prints a line; called from another thread.
+    `doing` is what that is, `compiling`; `say` prints a line and is called from another thread.
 
     Yields:
       What takes note of how far it is: `note("2 of 4 seeds")`.
@@ -118,12 +116,9 @@ class ProgressDisplay:
     def update(
         self, env_step: int, steps_per_second: float, updates_per_second: float, returns: Any
     ) -> None:
-        """Shows the state after a chunk.
+        """Shows the state after a chunk: env steps taken, per seed, and rates of all seeds.
 
-        Args:
-          env_step: steps taken, per seed.
-          steps_per_second, updates_per_second: of all seeds, over the chunk.
-          returns: last episode returns of all seeds, an array.
+        `returns` are those of the last episodes of all seeds, an array.
         """
         text = f"{steps_per_second:,.0f} {self._step_name}/s, "
         if self._step_name != "updates":

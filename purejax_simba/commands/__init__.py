@@ -30,8 +30,7 @@ class Outcome:
 def one_line_errors(advice: str) -> Iterator[Outcome]:
     """Prints what goes wrong inside as one line, and says the exit status.
 
-    Args:
-      advice: how to go on with what was begun.
+    `advice` says how to go on with what was begun.
     """
     outcome = Outcome()
     try:

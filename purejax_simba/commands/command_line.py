@@ -85,8 +85,8 @@ def read(kind: type[_Arguments], words: Sequence[str], default: _Arguments) -> _
     are seldom changed, `--help-all` everything.
     """
     if _asks_for_help(words):
-        hidden = frozenset() if _asks_for_all(words) else _rare()
-        default = _for_help(default, hidden)
+        rare = {*all_settings(), *declarations(ProcessOptions)} - FIRST
+        default = _for_help(default, set() if _asks_for_all(words) else rare)
         kind, words = type(default), ["--help"]
     with _rules:
         return tyro.cli(kind, args=words, default=default)
@@ -139,10 +139,6 @@ def _refuse_settings_of_others(agent: AgentSettings, words: Sequence[str]) -> No
         dotted = name.removeprefix("--").replace("-", "_")
         if name.startswith("--agent.") and dotted in every and dotted not in own:
             registry.refuse(agent.name, dotted, value if equals else following)
-
-
-def _rare() -> set[str]:
-    return {*all_settings(), *declarations(ProcessOptions)} - FIRST
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

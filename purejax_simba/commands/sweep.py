@@ -44,11 +44,7 @@ class Arguments:
 
 
 def parse(words: list[str]) -> Arguments:
-    """Reads the command line.
-
-    Raises:
-      ConfigError: for a file that is no sweep.
-    """
+    """Reads the command line."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--file", type=Path)
     parser.add_argument("--grid", action="append", default=[])

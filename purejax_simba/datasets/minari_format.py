@@ -205,8 +205,7 @@ def _task_of(spec: Any) -> str:
 def check_new(name: str) -> str:
     """The id of a dataset to be written as `minari/<id>`; without a version it gets `-v0`.
 
-    Raises:
-      ConfigError: if it exists, is no id, or cannot be written.
+    Refuses what exists, is no id, or cannot be written.
     """
     minari = _require()
     own_id = name.removeprefix(PREFIX)

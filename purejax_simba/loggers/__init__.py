@@ -86,11 +86,7 @@ class Loggers:
     """The loggers of one configuration. None of them can stop the training."""
 
     def __init__(self, directory: Path, config: Config):
-        """Opens them and passes on what `metrics.csv` in the directory holds and they do not.
-
-        Raises:
-          ConfigError: if what says how far they are is damaged.
-        """
+        """Opens them and passes on what `metrics.csv` in the directory holds and they do not."""
         self._directory = directory
         self._together = config.log_seeds == "together"
         self._seeds = config.seeds

@@ -104,14 +104,12 @@ def _series(
     last = max((curve.index.max() for curve in ours), default=LAST_STEP)
     found = []
     for method, curve in curves.items():
-        if not isinstance(method, Experiment):
-            # What lies between two points is not known: no line.
-            found.append(Series(look[method], up_to(curve, last)))
-        elif task_of_seeds:
-            seeds = method.runs[task_of_seeds].table(normalized_metric(task_of_seeds))
+        if isinstance(method, Experiment):
+            metric = normalized_metric(task_of_seeds)
+            seeds = method.runs[task_of_seeds].table(metric) if task_of_seeds else None
             found.append(Series(look[method], curve, True, seeds))
-        else:
-            found.append(Series(look[method], curve, True))
+        else:  # what lies between two points is not known: no line
+            found.append(Series(look[method], up_to(curve, last)))
     return [series for series in found if len(series.curve)]
 
 

@@ -60,13 +60,8 @@ class Experiment:
 
     def scores(self, tasks: Sequence[str], env_step: int) -> list[np.ndarray]:
         """Normalised scores of the seeds at an env step, an array for each task that has any."""
-        tables = {task: self._tables[task] for task in tasks}
-        found = [
-            normalize(task, table.loc[env_step].dropna().to_numpy())
-            for task, table in tables.items()
-            if env_step in table.index
-        ]
-        return [values for values in found if len(values)]
+        rows = {task: self._tables[task].reindex([env_step]).iloc[0].dropna() for task in tasks}
+        return [normalize(task, row.to_numpy()) for task, row in rows.items() if len(row)]
 
     def steps(self, tasks: Sequence[str]) -> list[int]:
         """Env steps at which all these tasks were evaluated, each with one seed or more."""

@@ -1,5 +1,6 @@
 """Reads what runs wrote, as much of it as there is, and says what it had to leave out."""
 
+import csv
 import functools
 import io
 import os
@@ -256,23 +257,18 @@ def _film_titles(index: Index) -> dict[str, str]:
 
 
 def _read_rows(file: Path, left_out: list[LeftOut], *formats: Sequence[str]) -> pd.DataFrame | None:
-    """The whole rows of a result file; None if there are none.
+    """The whole rows of a result file; None if there are none, and a note of what cannot be read.
 
-    Args:
-      file: to read.
-      left_out: gets a note on what cannot be read.
-      formats: columns of the kinds of file that it may be; those of the first that fits are read.
+    `formats` are the columns of the kinds of file that it may be; the first that fits counts.
     """
     try:
-        with reading(file):
-            lines = read_bytes(file).decode(errors="replace").splitlines(keepends=True)
-        names = pd.read_csv(io.StringIO("".join(lines[:1])), header=None, dtype=str).iloc[0]
-        header = names.astype(str).tolist()
+        with reading(file, csv.Error):
+            text = read_bytes(file).decode("utf-8-sig", errors="replace")
+            lines = text.splitlines(keepends=True)
+            header = next(csv.reader(lines[:1]), [])
     except UnreadableError as error:
         left_out.append(LeftOut(file, f"cannot be read: {error.reason}"))
         return None
-    except ValueError:  # there is nothing in it
-        header = []
     columns = next((names for names in formats if {*names} <= {*header}), formats[-1])
     missing = [name for name in columns if name not in header]
     if missing or len(set(header)) < len(header):

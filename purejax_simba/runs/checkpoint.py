@@ -53,7 +53,6 @@ class Checkpoint(NamedTuple):
     Attributes:
       env_step: where it was taken.
       arrays: name -> array.
-      notes: see there.
       damaged: messages about newer checkpoints that cannot be used.
     """
 

@@ -296,12 +296,10 @@ class Placement:
 
     @classmethod
     def choose(cls, program: Program, configs: Sequence[Config] = ()) -> "Placement":
-        """Spreads runs over the devices that there are.
+        """Spreads the runs of a program over the devices that there are.
 
-        Args:
-          program: what all runs do.
-          configs: resolved, and equal to the program's own but for hyperparameters, seeds and
-            names; by default that one.
+        `configs` are resolved, and equal to the program's own but for hyperparameters, seeds and
+        names; by default that one.
         """
         config = program.config
         inputs = make_inputs(configs or [config], program.environment.action_size)

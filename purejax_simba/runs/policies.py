@@ -72,12 +72,7 @@ def load_policies(directory: Path, config: Config) -> tuple[Program, Policy]:
 
 
 def read_policies(directory: Path, program: Program) -> Policy:
-    """The policies that `save_policies` wrote, of all seeds.
-
-    Raises:
-      ConfigError: if there are none, they are not as they were written, or they do not fit the
-        configuration.
-    """
+    """The policies of all seeds that `save_policies` wrote; refuses what does not fit."""
     path = directory / POLICY_DIRECTORY
     if not path.exists():
         raise ConfigError(

@@ -32,11 +32,7 @@ _T = TypeVar("_T")
 
 
 def join(options: ProcessOptions) -> None:
-    """Joins the other processes, before JAX is first used.
-
-    Raises:
-      ConfigError: if they cannot be found.
-    """
+    """Joins the other processes, before JAX is first used; refuses options that find none."""
     given = (options.coordinator_address, options.num_processes, options.process_id)
     if not options.distributed:
         if any(value is not None for value in given):

@@ -33,12 +33,9 @@ def run_directory(config: Config) -> Path:
 def create_run_directory(config: Config, again: bool = False, copied: bytes = HEADER) -> Path:
     """Makes the run directory and writes `config.json` into it.
 
-    What an interrupted beginning has left there is dropped.
-
-    Args:
-      config: of the run.
-      again: drops more, all that a run has written there that begins anew.
-      copied: what `metrics.csv` will begin with, as it did if this was begun before.
+    What an interrupted beginning has left there is dropped; `again` drops all that a run has
+    written there that begins anew. `copied` is what `metrics.csv` will begin with, as it did if
+    this was begun before.
 
     Raises:
       ConfigError: if it cannot be written, or holds the results of a run.
@@ -157,11 +154,7 @@ class MetricsFile:
     """`metrics.csv` in long form, the columns of the published result files."""
 
     def __init__(self, directory: Path, config: Config, keep_bytes: int | None = None):
-        """Creates the file with its header, or keeps so much of the one that is there.
-
-        Raises:
-          ConfigError: if there is less of it, or it is damaged.
-        """
+        """Creates the file with its header, or keeps so much of the one there; refuses less."""
         self._path = directory / METRICS_FILE
         self._experiment = config.experiment
         self._environment = config.task.partition("/")[2]
@@ -208,9 +201,7 @@ def read_metrics(
 ) -> list[tuple[int, dict[int, dict[str, float]]]]:
     """Every evaluation of the run in a directory: env step, and seed -> metric -> value.
 
-    Args:
-      directory: of the run.
-      size: bytes that were there at a checkpoint; what came after them is left out.
+    What comes after `size` bytes, those that were there at a checkpoint, is left out.
 
     Raises:
       ConfigError: if it is damaged. The last line may have no end: a process was killed.

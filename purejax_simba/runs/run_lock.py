@@ -39,11 +39,7 @@ class RunLock:
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> "RunLock":
-        """Takes the directory, which is made if need be.
-
-        Raises:
-          ConfigError: if another process has it, or it cannot be written.
-        """
+        """Takes the directory, which is made if need be; refuses one that another process has."""
         processes.first_does(self._take)
         if processes.is_first():
             self._renewal.start()

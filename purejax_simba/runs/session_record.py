@@ -69,16 +69,11 @@ class SessionRecord:
         """Begins a session.
 
         Args:
-          directories: of the runs.
-          runs: seeds of all configurations that train together.
+          directories, runs: those of all configurations that train together.
           env_step: environment steps that each had taken before.
           precision: of the matrix products of networks.
           modules: that register what they train, if these are not our own.
           physics: the engine, also where it was chosen by `auto`; empty for a task's own.
-
-        Raises:
-          WriteError: if it cannot be written.
-          ConfigError: if what was written before is damaged.
         """
         self._directories = list(directories) if processes.is_first() else []
         self._earlier = {place: read_sessions(place) for place in self._directories}

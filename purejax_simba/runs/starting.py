@@ -49,11 +49,7 @@ class Start(NamedTuple):
 
     @classmethod
     def at(cls, checkpoint: Checkpoint, jobs: Sequence[Job], reset: Sequence[Part] = ()) -> "Start":
-        """Where a checkpoint of these jobs was taken.
-
-        Raises:
-          ConfigError: if it is of others.
-        """
+        """Where a checkpoint was taken, which is refused if it is not of these jobs."""
         seeds = [job.config.num_seeds for job in jobs]
         if checkpoint.notes["num_seeds"] != seeds:
             raise ConfigError(
@@ -73,41 +69,28 @@ class Start(NamedTuple):
             runs = Runs(compiler, placement)
             runs.replace(self.arrays)
             return runs
-        with still("going on from the checkpoint", processes.say):
-            return self._go_on(compiler, placement, self.checkpoint, say)
-
-    def _go_on(
-        self,
-        compiler: Compiler,
-        placement: Placement,
-        checkpoint: Checkpoint,
-        say: Callable[[str], None],
-    ) -> Runs:
-        for message in checkpoint.damaged:
+        for message in self.checkpoint.damaged:
             say(message)
         program = compiler.program
-        snapshot = snapshot_of(checkpoint, snapshot_shapes(program, placement.count))
-        runs = Runs(compiler, placement, snapshot)
-        env_step = self.interactions * program.config.steps_per_interaction
-        line = f"{env_step:>9,} {program.config.step_name}: resumed"
-        # Environments in worker processes cannot be saved; offline there are none under way.
-        elsewhere = program.environment.elsewhere and not program.config.is_offline
-        if elsewhere or not checkpoint.notes["replay"]:
-            runs.begin_episodes()
-            line += ", with new episodes"
-        if self.reset:
-            _begin_anew(runs, self.reset, self.interactions)
-            line += f", with a new {' and '.join(self.reset)}"
+        with still("going on from the checkpoint", processes.say):
+            snapshot = snapshot_of(self.checkpoint, snapshot_shapes(program, placement.count))
+            runs = Runs(compiler, placement, snapshot)
+            env_step = self.interactions * program.config.steps_per_interaction
+            line = f"{env_step:>9,} {program.config.step_name}: resumed"
+            # Environments in worker processes cannot be saved; offline there are none under way.
+            elsewhere = program.environment.elsewhere and not program.config.is_offline
+            if elsewhere or not self.checkpoint.notes["replay"]:
+                runs.begin_episodes()
+                line += ", with new episodes"
+            if self.reset:
+                _begin_anew(runs, self.reset, self.interactions)
+                line += f", with a new {' and '.join(self.reset)}"
         say(line)
         return runs
 
 
 def snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
-    """What a checkpoint holds, for runs whose replay may be longer now.
-
-    Raises:
-      ConfigError: if the checkpoint is of other runs.
-    """
+    """What a checkpoint holds, for runs whose replay may be longer; refuses one of other runs."""
     has_replay = checkpoint.notes["replay"]
 
     def fit(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
