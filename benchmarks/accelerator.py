@@ -29,8 +29,7 @@ from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.precision import computed_in, in_full
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.devices import use_all_cores
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement, use_all_cores
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program
 

@@ -24,12 +24,11 @@ from benchmarks.common import (
 )
 from benchmarks.envs import Steps
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.program import Program
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.devices import use_all_cores
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement, use_all_cores
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program
 

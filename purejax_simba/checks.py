@@ -15,9 +15,6 @@ def check(config: Config, episode_length: int) -> None:
     Args:
       config: with all defaults filled in.
       episode_length: interactions of an episode.
-
-    Raises:
-      ConfigError: for numbers that cannot work.
     """
     check_values(config)
     replay = config.replay
@@ -99,11 +96,7 @@ def check(config: Config, episode_length: int) -> None:
 
 
 def check_seeds(flag: str, first: int, count: int = 1) -> None:
-    """Makes sure that each of `count` seeds from the first one has a PRNG key of its own.
-
-    Raises:
-      ConfigError: if not; a key has 32 bits of a seed.
-    """
+    """Refuses seeds that have no PRNG key of their own: a key has 32 bits of a seed."""
     if count > NUM_SEEDS:
         raise ConfigError(f"--num-seeds is {count}: there are {NUM_SEEDS} seeds, give fewer")
     if not 0 <= first <= NUM_SEEDS - count:

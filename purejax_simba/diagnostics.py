@@ -52,15 +52,9 @@ def diagnose(
     hyperparameters: HyperParameters,
     per_module: bool = False,
 ) -> Metrics:
-    """The metrics above as `<network>/<metric>`, `()` each.
+    """The metrics above as `<network>/<metric>`, `()` each, for a minibatch and noise of an update.
 
-    Args:
-      agent: the agent.
-      state: its state.
-      batch: a minibatch of an update.
-      noise: of an update.
-      hyperparameters: of the run.
-      per_module: add `<network>/<module>/<metric>` for every module that has its own.
+    With `per_module` there is `<network>/<module>/<metric>` for every module that has its own.
     """
     networks = agent.actor_critic
     if networks is None:
@@ -88,14 +82,7 @@ def diagnose(
 def network_metrics(
     params: Params, gradient: Params, observed: Sequence[Observed], per_module: bool
 ) -> Metrics:
-    """Metrics of one network.
-
-    Args:
-      params: nested dictionaries, module by module, of tensors.
-      gradient: the same of gradients.
-      observed: by `look`.
-      per_module: add those of modules.
-    """
+    """Metrics of one network: nested dictionaries of tensors, their gradients, what `look` saw."""
     tensors = _tensors(params, gradient)
     metrics = _tensor_metrics(tensors) | _observed_metrics(observed)
     features = [x.value for x in observed if x.kind == "feature"]

@@ -12,7 +12,6 @@ if __name__ == "__main__":
 
     stopping.hear()  # while the rest is imported, too
 
-import importlib
 import json
 import logging
 import sys
@@ -26,10 +25,10 @@ import numpy as np
 import tyro
 
 import envs
-from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.commands.own_code import OwnCode
+from purejax_simba.commands import one_line_errors
+from purejax_simba.commands.command_line import OwnCode
 from purejax_simba.config import ConfigError
-from purejax_simba.errors import FailedError
+from purejax_simba.errors import FailedError, require
 from purejax_simba.files import check_output, write_bytes
 from purejax_simba.runs.policies import TrainedPolicy, load_policy
 from purejax_simba.waiting import still
@@ -60,7 +59,7 @@ def export(policy: TrainedPolicy) -> bytes:
     """
     # It warns of what it has for other libraries.
     logging.getLogger("jax2onnx").setLevel(logging.ERROR)
-    converter = _import("jax2onnx")
+    converter = require("jax2onnx", "onnx")
     if policy.config.agent.name == "random":
         raise ConfigError("random actions are no policy: export that of another agent")
     # Any number of rows; but networks ask whether these are more than the features of a layer.
@@ -114,19 +113,11 @@ def _played(policy: TrainedPolicy) -> np.ndarray:
 
 def _run(model: bytes, observations: np.ndarray) -> np.ndarray:
     """Actions by the runtime that others have."""
-    runtime = _import("onnxruntime")
+    runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = runtime.InferenceSession(model, options)
     return session.run(["action"], {"observation": observations})[0]
-
-
-def _import(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed: pip install 'purejax_simba[onnx]'"
-        raise ConfigError(message) from error
 
 
 def main() -> int:

@@ -133,11 +133,7 @@ def from_nested(values: Mapping[Any, Any]) -> Config:
 
 
 def check_values(config: Config) -> None:
-    """Refuses values that are out of their own bounds, or none of the choices, whatever the others.
-
-    Raises:
-      ConfigError: for the first such value.
-    """
+    """Refuses values out of their own bounds, or none of the choices, whatever the others."""
     values = flatten(config)
     for name, setting in settings_of(config).items():
         setting.check(name, values[name])

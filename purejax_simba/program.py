@@ -22,10 +22,7 @@ from purejax_simba.run_state import Counters, RunState
 class Drawn(NamedTuple):
     """What an update takes.
 
-    Attributes:
-      batch: a minibatch.
-      noise: of the update.
-      entries: `(B,)`, where in the replay the minibatch is from, if it was drawn by priority.
+    `entries` `(B,)` are where in the replay the minibatch is from, if it was drawn by priority.
     """
 
     batch: Batch

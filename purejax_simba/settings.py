@@ -95,11 +95,7 @@ class Setting:
             raise ConfigError(f"{name} is {shown(text)}: give {WORDS[self._kind_of_one]}") from None
 
     def check(self, name: str, value: Any) -> None:
-        """Refuses a value that is no choice or out of bounds; `name` is dotted.
-
-        Raises:
-          ConfigError: with the flag, and what would do.
-        """
+        """Refuses a value that is no choice or out of bounds; `name` is dotted."""
         for one in value if isinstance(value, tuple) else (value,):
             if one is None:
                 continue

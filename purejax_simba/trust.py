@@ -106,11 +106,7 @@ def check(
 
 
 def said(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the values of a file, by dotted name, say of code: for `check`.
-
-    Raises:
-      ConfigError: for a value of another type.
-    """
+    """What the values of a file, by dotted name, say of code: for `check`."""
     known, named = all_settings(), {plain_name(name): value for name, value in values.items()}
     return {name: known[name].parse(name, named[name]) for name in _NAMES if name in named}
 

@@ -115,7 +115,7 @@ with still("compiling"): say("a line")
 
 def test_what_others_make_of_the_interruption_is_not_an_error():
     code = """
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 with one_line_errors("do it again"):
     try:
         with still("compiling"):
@@ -260,7 +260,7 @@ def test_words_that_nobody_reads_are_a_request_to_end(tmp_path):
 
 
 LISTING = """
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 with one_line_errors("do it again") as outcome:
     for line in range(100_000 if sys.argv[1] == "long" else 3): print("line", line)
 sys.exit(outcome.status)
@@ -293,7 +293,7 @@ def test_a_list_that_finds_no_room_says_so_in_one_line():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
 def test_words_that_find_no_room_are_no_reason_to_end():
     code = """
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 with one_line_errors("do it again") as outcome:
     say("a")
     ready()

@@ -10,8 +10,7 @@ from typing import Annotated
 import tyro
 
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.commands import command_line
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import command_line, one_line_errors
 from purejax_simba.config import (
     DEFAULT_TASK,
     Config,
@@ -101,11 +100,7 @@ def parse(words: list[str]) -> Arguments:
 
 
 def train(arguments: Arguments) -> None:
-    """Begins a run or goes on with one.
-
-    Raises:
-      What `experiment.train` and `experiment.resume` raise.
-    """
+    """Begins a run or goes on with one."""
     config = arguments.config
     if arguments.processes.process_id in (None, 0):
         what = config.offline.dataset or config.task or DEFAULT_TASK

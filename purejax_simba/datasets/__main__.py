@@ -18,8 +18,8 @@ from typing import Annotated
 import tyro
 
 from purejax_simba import trust
-from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.commands.own_code import OwnCode
+from purejax_simba.commands import one_line_errors
+from purejax_simba.commands.command_line import OwnCode
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
@@ -48,11 +48,7 @@ class Arguments:
 
 
 def record(arguments: Arguments) -> None:
-    """Records and writes; refuses an output that cannot be before anything is played.
-
-    Raises:
-      ConfigError: for what cannot be recorded or written.
-    """
+    """Records and writes; refuses an output that cannot be before anything is played."""
     output = arguments.output
     to_minari = output.startswith(minari_format.PREFIX)
     if to_minari:

@@ -40,14 +40,7 @@ class Steps(NamedTuple):
 
 
 def play(environment: envs.Environment, policy: Policy, key: jax.Array, num_episodes: int) -> Steps:
-    """Plays whole episodes side by side.
-
-    Args:
-      environment: without automatic reset, with a known `episode_length`.
-      policy: see `Policy`.
-      key: PRNG key.
-      num_episodes: how many.
-    """
+    """Plays whole episodes side by side; the environment has no automatic reset."""
     reset_key, action_key = jax.random.split(key)
     state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, num_episodes))
 
@@ -97,11 +90,9 @@ def record_run(
     """Records episodes of a finished run's policy.
 
     Args:
-      directory: of the run.
-      num_episodes: how many.
+      directory, run_seed: of the run, and which of its seeds; default: its first.
+      num_episodes, seed: of the episodes.
       noise: standard deviation of the noise on actions, whose range is [-1, 1].
-      run_seed: the seed of the run whose policy is played; default: its first.
-      seed: of the episodes.
       name: of the dataset.
       given: see `load_policy`.
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import first_line
 from purejax_simba.files import UnreadableError, read_bytes, read_json, reading
 from purejax_simba.names import all_settings, dotted
 from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
@@ -45,12 +46,7 @@ _UNKNOWN = {"value": ["nan", "inf", "-inf"], "std": ["", "nan"]}
 
 
 class LeftOut(NamedTuple):
-    """Something that is not in the report.
-
-    Attributes:
-      path: of the file or directory.
-      reason: one line.
-    """
+    """Something that is not in the report, and why, in one line."""
 
     path: Path
     reason: str
@@ -290,7 +286,7 @@ def _read_rows(file: Path, left_out: list[LeftOut], *formats: Sequence[str]) -> 
     try:
         rows = pd.read_csv(whole_lines, usecols=list(columns), **options)[list(columns)]
     except ValueError as error:
-        left_out.append(LeftOut(file, f"cannot be read: {str(error).splitlines()[0]}"))
+        left_out.append(LeftOut(file, f"cannot be read: {first_line(error)}"))
         return None
     unknown = sum(rows[name].isin(words) for name, words in _UNKNOWN.items() if name in columns)
     for name in _NUMBERS & set(columns):

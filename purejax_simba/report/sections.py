@@ -15,13 +15,7 @@ _WIDE = 24  # letters, beyond which a cell may have several lines
 
 
 class Section(NamedTuple):
-    """A section of the page.
-
-    Attributes:
-      name: for links.
-      title: for people.
-      content: HTML.
-    """
+    """A section of the page: a name for links, a title for people, and its HTML."""
 
     name: str
     title: str

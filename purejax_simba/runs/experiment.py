@@ -14,9 +14,9 @@ from purejax_simba.names import flatten
 from purejax_simba.runs import processes, result_files
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint, read_newest
 from purejax_simba.runs.compiling import Compiler, make_program
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.memory import check_memory
-from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.run_lock import RunLock
 from purejax_simba.runs.session import Setup, train_jobs
 from purejax_simba.runs.starting import Start, from_earlier_run

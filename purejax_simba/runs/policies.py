@@ -39,10 +39,7 @@ class Policy(NamedTuple):
 def save_policies(directory: Path, policy: Policy, places: Sequence[int] | None = None) -> None:
     """Writes the final policies of all runs under a run directory.
 
-    Args:
-      directory: of the run.
-      policy: of the runs.
-      places: where these belong among those that are there; default: in place of all.
+    `places` says where these belong among those that are there; default: in place of all.
 
     Raises:
       CheckpointError: if they cannot be written.
@@ -111,15 +108,7 @@ def read_policies(directory: Path, program: Program) -> Policy:
 
 
 def finished_run(directory: Path, given: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a run whose policies are to be played.
-
-    Args:
-      directory: of the run.
-      given: see `load_policy`.
-
-    Raises:
-      ConfigError: as `load_policy`.
-    """
+    """The configuration of a run whose policies are to be played; as `load_policy`."""
     given = given or {}
     config = read_config(directory, {"loggers": (), **given})
     if not trust.is_same_task(given.get("task", config.task), config.task):

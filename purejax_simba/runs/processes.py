@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from purejax_simba import waiting
 from purejax_simba.config import ConfigError, ProcessOptions
-from purejax_simba.errors import ProcessError
+from purejax_simba.errors import ProcessError, first_line
 
 # A process that says nothing for so long has died. JAX ends the others then.
 HEARTBEAT_SECONDS = 30
@@ -50,10 +50,9 @@ def join(options: ProcessOptions) -> None:
     try:
         jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"cannot join other processes ({reason}): give --coordinator-address <host>:<port>, "
-            "--num-processes and --process-id"
+            f"cannot join other processes ({first_line(error)}): give --coordinator-address "
+            "<host>:<port>, --num-processes and --process-id"
         ) from error
 
 
@@ -81,9 +80,6 @@ def gather(tree: Any, count: int) -> Any:
     Args:
       tree: numpy arrays with a leading axis of runs, of the same shapes in every process.
       count: the number of runs.
-
-    Raises:
-      ProcessError: if another process has ended.
     """
     if jax.process_count() == 1:
         return tree
@@ -99,11 +95,7 @@ def gather(tree: Any, count: int) -> Any:
 
 
 def largest(*values: float) -> tuple[float, ...]:
-    """The largest of every value among all processes.
-
-    Raises:
-      ProcessError: if another process has ended.
-    """
+    """The largest of every value among all processes."""
     if jax.process_count() == 1:
         return values
     rows = _exchange(np.array(values, np.float64).tobytes())
@@ -112,13 +104,9 @@ def largest(*values: float) -> tuple[float, ...]:
 
 
 def first_does(function: Callable[[], _T]) -> _T | None:
-    """Calls a function in the first process, whose errors are those of all.
+    """What a function returns in the first process, None in the others.
 
-    Returns:
-      Its result there, None in the others.
-
-    Raises:
-      ConfigError: what the function raised.
+    Its errors there, `ConfigError`, are those of all.
     """
     if jax.process_count() == 1:
         return function()
@@ -138,9 +126,7 @@ def first_does(function: Callable[[], _T]) -> _T | None:
 def first_says(function: Callable[[], _T]) -> _T:
     """What a function returns in the first process, which all are told; tuples become lists.
 
-    Raises:
-      ConfigError: what the function raised.
-      ProcessError: if another process has ended.
+    Its errors there, `ConfigError`, are those of all.
     """
     if jax.process_count() == 1:
         return function()
@@ -151,13 +137,9 @@ def first_says(function: Callable[[], _T]) -> _T:
 
 
 def check_agreement(values: dict[str, Any]) -> None:
-    """Makes sure that all processes train the same.
+    """Refuses processes that would train something else.
 
-    Args:
-      values: all that it depends on, as JSON can write it.
-
-    Raises:
-      ConfigError: if one does not.
+    `values` is all that it depends on, as JSON can write it.
     """
     if jax.process_count() == 1:
         return

@@ -15,21 +15,19 @@ from purejax_simba.runs.checkpoint import leaf_name, named_leaves
 from purejax_simba.runs.compiling import CompiledProgram, Compiler
 from purejax_simba.runs.devices import (
     SHARED,
+    Placement,
     divided_runs,
     fetch,
     map_runs,
     shapes_of_runs,
     shard_runs,
 )
-from purejax_simba.runs.placement import Placement
 
 
 class Snapshot(NamedTuple):
     """Everything that changes, as numpy arrays; random keys are their words.
 
-    Attributes:
-      counters: see `Counters`.
-      state: `RunState` with a leading axis of runs.
+    `state` has a leading axis of runs.
     """
 
     counters: Counters
@@ -41,13 +39,7 @@ class Snapshot(NamedTuple):
 
 
 class Runs:
-    """Runs and their state.
-
-    Attributes:
-      compiler: of what all of them do.
-      placement: which they are, and where.
-      counters: see `Counters`.
-    """
+    """Runs and their state."""
 
     def __init__(self, compiler: Compiler, placement: Placement, snapshot: Snapshot | None = None):
         """Puts all runs where a snapshot was taken, on other devices perhaps.

@@ -17,19 +17,17 @@ from purejax_simba.diagnostics import Metrics
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, CheckpointWriter, Notes
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.devices import spans_processes
+from purejax_simba.runs.devices import Placement, spans_processes
 from purejax_simba.runs.jobs import Job, JobFiles, open_files
 from purejax_simba.runs.memory import GIB, clear_memory_errors
-from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.policies import Policy
-from purejax_simba.runs.progress import ProgressDisplay, spread
 from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.session_record import SessionRecord
 from purejax_simba.runs.starting import Start
 from purejax_simba.stopping import StopRequest, stop_requests
 from purejax_simba.training import WITHHELD, Report
 from purejax_simba.trust import modules
-from purejax_simba.waiting import count_of, still
+from purejax_simba.waiting import ProgressDisplay, count_of, spread, still
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8

@@ -119,9 +119,6 @@ class SessionRecord:
         Args:
           env_step: environment steps of each run, from its beginning.
           updates: of all runs together, from their beginning.
-
-        Raises:
-          WriteError: if it cannot be written.
         """
         self._values["env_step"] = env_step
         self._values["updates"] = updates - self._first_updates
@@ -162,11 +159,7 @@ class SessionRecord:
 
 
 def read_sessions(directory: Path) -> list[Session]:
-    """The sessions of the run in a directory, oldest first; none if there is no record.
-
-    Raises:
-      ConfigError: if it is damaged.
-    """
+    """The sessions of the run in a directory, oldest first; none if there is no record."""
     return read_json(directory / RECORD_FILE, list[Session], [])
 
 

@@ -18,8 +18,8 @@ from purejax_simba.runs.checkpoint import (
     tree_of,
 )
 from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs, Snapshot, snapshot_shapes
 from purejax_simba.waiting import still
 
@@ -68,11 +68,7 @@ class Start(NamedTuple):
         return self.checkpoint.notes["interactions"] if self.checkpoint else 0
 
     def begin(self, compiler: Compiler, placement: Placement, say: Callable[[str], None]) -> Runs:
-        """Puts the runs there.
-
-        Raises:
-          ConfigError: if the checkpoint is of other runs.
-        """
+        """Puts the runs there."""
         if self.checkpoint is None:
             runs = Runs(compiler, placement)
             runs.replace(self.arrays)
@@ -146,12 +142,7 @@ def from_earlier_run(
     """What `--start` names, of the newest checkpoint there, for `Runs.replace`.
 
     A seed takes it from the run that has its place in the earlier experiment; where there are
-    more seeds than runs, those are taken again from the first.
-
-    Args:
-      program: of the runs.
-      placement: of the runs.
-      jobs: whose runs they are; they all start alike.
+    more seeds than runs, those are taken again from the first. The jobs all start alike.
 
     Raises:
       ConfigError: if there is no checkpoint, or what is in it does not fit.

@@ -18,7 +18,7 @@ from envs.__main__ import main as envs_main
 from purejax_simba import export
 from purejax_simba.commands import sweep, train
 from purejax_simba.datasets import __main__ as datasets
-from purejax_simba.datasets import loading
+from purejax_simba.datasets import load
 from purejax_simba.report import __main__ as report
 from tests.helpers import bad_input, in_process
 from tests.helpers.bad_input import (
@@ -759,7 +759,7 @@ def test_bad_input_is_one_line_and_nothing_is_lost(row, here, monkeypatch, capsy
         monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
     before = bad_input.snapshot(here.parent)
     name, *words = shlex.split(row.command)
-    loading.load.cache_clear()
+    load.cache_clear()
     in_process.refuse_compilation(monkeypatch)
     run = in_process.runner(name, lambda: _status(MAINS[name]), monkeypatch, capsys)
     with contextlib.ExitStack() as stack:

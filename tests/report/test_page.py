@@ -2,10 +2,10 @@
 
 import base64
 import html
-import importlib.util
 import json
 import re
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -310,7 +310,7 @@ def test_a_figure_is_vector_and_picture(tmp_path):
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     assert command_line.main(["results"]) == 2
     expected = "error: pandas is not installed: pip install 'purejax_simba[report]'\n"
     assert capsys.readouterr().err == expected
