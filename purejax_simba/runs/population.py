@@ -63,6 +63,8 @@ class Population:
         Raises:
           ConfigError, envs.TaskError: for a configuration that cannot be run.
         """
+        if config.schedule:
+            raise ConfigError("a Population is told its hyperparameters: drop the schedule")
         self._given = fill_in(config)
         self.program = make_program(config)
         self.config = self.program.config
