@@ -99,9 +99,8 @@ class Schedule(Plan):
         config = self._jobs[0].config
         runs.change(self.configs(start.interactions * config.steps_per_interaction))
         if processes.is_first():
-            content = [{_STEP: entry.env_step} | entry.values for entry in self._entries]
             for job in self._jobs:
-                write_json(job.directory / SCHEDULE_FILE, content)
+                write_schedule(job.directory / SCHEDULE_FILE, self._entries)
 
     def next_change(self, interactions: int) -> int:
         """See `Plan`."""
@@ -119,6 +118,11 @@ class Schedule(Plan):
     def arrays(self) -> dict[str, np.ndarray]:
         """See `Plan`: everything is in the file."""
         return {}
+
+
+def write_schedule(path: Path, entries: Sequence[Entry]) -> None:
+    """Writes a file that `Schedule.of` reads."""
+    write_json(path, [{_STEP: entry.env_step} | entry.values for entry in entries])
 
 
 def _read(path: Path, config: Config) -> list[Entry]:

@@ -11,7 +11,7 @@ import pytest
 
 from purejax_simba import Population, make_train
 from purejax_simba.config import ConfigError
-from purejax_simba.runs import compiling, experiment
+from purejax_simba.runs import experiment
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.runs.policies import read_policies
 from purejax_simba.runs.result_files import read_returns
@@ -23,18 +23,8 @@ RATES = {0: 1e-2, 60: 1e-3, 180: 3e-2}
 
 
 @pytest.fixture(autouse=True)
-def small_programs(monkeypatch):
-    """Runs share a compiled program, which is what takes time here."""
-    compiled = []
-
-    def compile_or_find(*arguments):
-        if not compiled:
-            compiled.append(compile_program(*arguments))
-        return compiled[0]
-
-    compile_program = compiling.compile_program
-    monkeypatch.setattr(compiling, "compile_program", compile_or_find)
-    with linear.agents():
+def small_programs():
+    with linear.compiled_once():
         yield
 
 
