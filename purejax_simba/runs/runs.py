@@ -147,9 +147,8 @@ class Runs:
         if self.placement.num_processes > 1:
             nothing = dict.fromkeys(("key", "evaluation_key", "environment", "replay"))
             state = self.get(lambda state: _keys_as_words(state.replace(**nothing)))
-            self.replace(
-                Snapshot(Counters.create(), inherit(state, jnp.asarray(parents), False)).named()
-            )
+            new = named_leaves(inherit(state, jnp.asarray(parents), False))
+            self.replace({f"state.{name}": np.asarray(leaf) for name, leaf in new.items()})
             return
         size, count = self.placement.at_a_time, len(self._states) * self.placement.at_a_time
         # Where groups come out uneven, they are filled up with the last run.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import signal
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from purejax_simba.runs.runs import Runs
 from purejax_simba.sweep import commands, running
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
+from purejax_simba.sweep.evolving import Evolution
 from purejax_simba.sweep.lineage import Lineage, read_lineage
 from purejax_simba.sweep.pbt import PBT, evolve
 from purejax_simba.training import make_program
@@ -191,6 +193,32 @@ def test_a_population_evolves_and_goes_on_where_it_was_killed(asked, tmp_path, c
 
     with pytest.raises(ConfigError, match=r"holds another sweep.*pbt was"):
         running.run_sweep(dataclasses.replace(killed, pbt=PBT(60, replaced=0.5)))
+
+
+def test_a_population_is_one_program_wherever_it_trains(asked, tmp_path):
+    """A launcher takes it to another process."""
+
+    def elsewhere(assignments):
+        for each in assignments:
+            yield each, pickle.loads(pickle.dumps(each)).train()
+
+    for place, launcher in (("here", None), ("there", elsewhere)):
+        running.run_sweep(_sweep(tmp_path / place), launcher)
+    texts = [path.read_text() for path in sorted(tmp_path.glob("*here/evolved/lineage.csv"))]
+    assert len(texts) == 2 and texts[0] == texts[1]
+
+
+def test_a_population_that_cannot_be_together_is_refused(asked, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("purejax_simba.sweep.grouping.runs_that_fit", lambda *_: 8)
+        with pytest.raises(running.SweepError, match="--pbt needs all 5 configurations"):
+            running.run_sweep(_sweep(tmp_path / "room"))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with linear.agents():
+        program = make_program(config(tmp_path))
+    with pytest.raises(ConfigError, match="--pbt-replay: replays and episodes do not pass"):
+        Evolution(_sweep(tmp_path), PBT(replay=True), [], program)
+    assert not asked
 
 
 def test_generations_begin_with_the_first_update():
