@@ -61,6 +61,12 @@ def check(config: Config, episode_length: int) -> None:
                 f"{flag('replay.' + name)} {exponent} is of no use without --replay.prioritized: "
                 "give both or neither"
             )
+    hidden, agent = config.privileged_observations, config.agent
+    if hidden and not hasattr(agent, "actor_observation_size"):
+        raise ConfigError(
+            f"--privileged-observations {' '.join(hidden)}: actor and critics of {agent.name} see "
+            "the same; drop it or take --agent.name flash_sac"
+        )
     if replay.prioritized and config.devices_per_run > 1:
         raise ConfigError(
             "--replay.prioritized is for runs on one device each: drop it or --devices-per-run"
@@ -113,6 +119,7 @@ USELESS_OFFLINE = {
     "total_env_steps": "give --offline.epochs",
     "evaluation_interval": "give --offline.evaluation-interval, in epochs",
     "num_environments": "drop it",
+    "stagger_episodes": "drop it",
     "devices_per_run": "drop it",
     "learning_starts": "drop it",
     "recipe": "drop it",

@@ -139,6 +139,9 @@ class Config:
     """Deterministic episodes per evaluation. Default: 10, offline 100."""
     num_environments: int | None = setting(above=0)
     """Environments per seed. Default: 1, with --recipe parallel the paper's."""
+    stagger_episodes: bool = False
+    """Truncate the first episode of every environment at a random step, so that not all end
+    together ever after."""
     devices_per_run: int = setting(1, above=0)
     """Devices among which the environments, replay and batches of each seed are divided."""
     action_repeat: int | None = None
@@ -149,6 +152,9 @@ class Config:
     """Seconds after which a gymnasium or EnvPool environment that does not answer has hung."""
     host_python: str = ""
     """Another Python interpreter, with its own packages, for environments in worker processes."""
+    privileged_observations: tuple[str, ...] = ()
+    """flash_sac: the entries of dictionary observations of gymnasium and EnvPool that critics see
+    and the actor does not."""
     update_to_data_ratio: float | None = setting(above=0)
     """Updates per transition. simba_v2, simba: the action repeat."""
     learning_starts: int | None = setting(above=0)

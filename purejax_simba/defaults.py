@@ -73,6 +73,11 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     episode = environment.episode_length
     if episode is None:
         raise ConfigError(f"{config.task} has no time limit of its own: give --episode-length")
+    if config.stagger_episodes and environment.elsewhere:
+        raise ConfigError(
+            f"--stagger-episodes: those of {config.task} live in worker processes, where they "
+            "cannot be cut; drop it"
+        )
     limit = known(envs.steps_per_episode(environment))
     # Published discounts follow from the suite's limit, also where an environment has a lower one.
     length = config.episode_length or spec.episode_length or limit
@@ -268,7 +273,9 @@ def make_environment(config: Config) -> envs.Environment:
         physics=config.physics,
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
-        host=envs.HostOptions(config.host_time_limit, config.host_python),
+        host=envs.HostOptions(
+            config.host_time_limit, config.host_python, config.privileged_observations
+        ),
         worlds=config.worlds,
     )
 

@@ -95,7 +95,8 @@ class OnlineProgram(Program):
 
     def __init__(self, config: Config, environment: envs.Environment, agent: Agent):
         super().__init__(config, environment, agent)
-        self.training_environment = envs.AutoReset(environment)
+        staggered = envs.Stagger(environment) if config.stagger_episodes else environment
+        self.training_environment = envs.AutoReset(staggered)
 
     @in_full
     def init(self, key: jax.Array, hyperparameters: HyperParameters, *data: Any) -> RunState:

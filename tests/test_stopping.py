@@ -25,6 +25,16 @@ def ready():
 """
 
 
+@pytest.fixture(autouse=True)
+def usual_signals():
+    """Also where the tests run in the background, for which shells ignore some."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def _start(code: str, *words: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-c", BEGIN + code, *words]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
@@ -206,7 +216,10 @@ COMMANDS = ["train.py", "sweep.py"]
 COMMANDS += [f"-m purejax_simba{name}" for name in (" train", " sweep", ".datasets", ".report")]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "-m envs", "-m envs render"])
+COMMANDS += ["-m envs", "-m envs render", "-m benchmarks.update", "-m tests.parity"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "-m tests.golden"])
 def test_commands_hear_while_they_import(tmp_path, command):
     """Also while the packages are imported that they are in: JAX comes after that."""
     (tmp_path / "jax.py").write_text(IN_CPP)

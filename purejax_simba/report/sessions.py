@@ -63,6 +63,22 @@ def overview(run: Run) -> dict[str, Any]:
     }
 
 
+def wall_seconds(run: Run) -> pd.Series:
+    """Seconds from the beginning of a run to the end of each evaluation, by env step.
+
+    All that its sessions took counts, also what was lost when one was killed, and nothing between
+    them. Evaluations whose time was not recorded are left out.
+    """
+    times: dict[int, float] = {}
+    before = 0.0
+    for session in run.sessions:
+        first = session.get("first_env_step", 0)
+        times = {step: passed for step, passed in times.items() if step <= first}
+        times |= {int(step): before + passed for step, passed in session.get("times", [])}
+        before += session.get("startup_seconds", 0.0) + session.get("seconds", 0.0)
+    return pd.Series(times, dtype=float)
+
+
 def troubles_of(run: Run) -> list[str]:
     """Seeds that diverged, values that are missing, sessions that did not end well."""
     lines = [

@@ -49,6 +49,7 @@ class Session(TypedDict, total=False):
     env_step: int
     updates: int
     seconds: float
+    times: list[list[float]]  # an env step, and seconds until it was noted, startup included
 
 
 class SessionRecord:
@@ -102,6 +103,7 @@ class SessionRecord:
             "env_step": env_step,
             "updates": 0,
             "seconds": 0.0,
+            "times": [],
         }
         self._write()
 
@@ -124,6 +126,10 @@ class SessionRecord:
         self._values["env_step"] = env_step
         self._values["updates"] = updates - self._first_updates
         self._values["seconds"] = self._seconds()
+        passed = round(self._values["startup_seconds"] + self._values["seconds"], 3)
+        times = self._values["times"]
+        if not times or times[-1][0] != env_step:
+            times.append([env_step, passed])
         self._write()
 
     def __enter__(self) -> "SessionRecord":

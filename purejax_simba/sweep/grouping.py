@@ -25,7 +25,8 @@ from purejax_simba.waiting import still
 _PARTS_FILE = "parts.json"
 # What of a configuration an environment is made from.
 _environment_options = operator.attrgetter(
-    "task", "physics", "action_repeat", "episode_length", "host_time_limit", "host_python"
+    *("task", "physics", "action_repeat", "episode_length"),
+    *("host_time_limit", "host_python", "privileged_observations"),
 )
 
 

@@ -159,6 +159,15 @@ VALUES = [
     row("train.py --host-python /bin/ls", "no processes that another Python interpreter could run"),
     row("train.py --task gymnasium/Pendulum-v1 --host-python /bin/ls", "/bin/ls is no Python in"),
     row("train.py --task gymnasium/Pendulum-v1 --host-python nowhere", "nowhere"),
+    row(
+        "train.py --task gymnasium/Pendulum-v1 --agent.name flash_sac --privileged-observations a",
+        "has observations that are no dictionary: there is no 'a' to keep from actors",
+    ),
+    row(
+        "train.py --task gymnasium/Pendulum-v1 --stagger-episodes",
+        "--stagger-episodes: those of gymnasium/Pendulum-v1 live in worker processes",
+    ),
+    row("train.py --privileged-observations a", "cheetah-run has no dictionary of observations"),
     row("train.py --task gymnasium/Nothing-v0", "gymnasium/Nothing-v0"),
     row("train.py --loggers tensorbored", "no logger 'tensorbored'...tensorboard, wandb"),
     row("train.py --loggers nowhere:Logger", "nowhere"),

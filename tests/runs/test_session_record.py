@@ -15,7 +15,10 @@ def test_sessions_follow_one_another(tmp_path):
     with SessionRecord([tmp_path], 4, 100, "float32") as second:
         second.training_begins(updates=40)
         second.update(env_step=300, updates=240)
+        second.update(env_step=300, updates=240)  # at the end, once more
     sessions = read_sessions(tmp_path)
+    assert [[step for step, _ in s["times"]] for s in sessions] == [[100], [300]]
+    assert sessions[1]["times"][0][1] >= sessions[1]["startup_seconds"]
     assert [s["status"] for s in sessions] == ["finished", "finished"]
     assert [(s["first_env_step"], s["env_step"], s["updates"]) for s in sessions] == [
         (0, 100, 40),
