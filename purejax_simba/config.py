@@ -14,7 +14,7 @@ from purejax_simba.settings import Settings, setting
 
 DEFAULT_TASK = "dmc/cheetah-run"
 # What is open has these values, or what fits those that are given.
-SCHEDULE = {
+LENGTHS = {
     "num_environments": 1,
     "total_env_steps": 1_000_000,
     "evaluation_interval": 100_000,
