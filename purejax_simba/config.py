@@ -134,7 +134,7 @@ class Config:
     """Environment steps per seed (interactions x action repeat x environments)."""
     evaluation_interval: int | None = setting(above=0)
     """Environment steps between evaluations. Default: a tenth of the run, or what divides it best,
-    and 100,000 at most."""
+    and 100,000 of each environment at most."""
     num_evaluation_episodes: int | None = setting(above=0)
     """Deterministic episodes per evaluation. Default: 10, offline 100."""
     num_environments: int | None = setting(above=0)

@@ -118,7 +118,7 @@ def with_lengths(config: _Config) -> _Config:
         total = _multiple(LENGTHS["total_env_steps"], unit)
         config = dataclasses.replace(config, total_env_steps=total)
     if config.evaluation_interval is None:
-        longest = max(LENGTHS["evaluation_interval"] // step, 1)
+        longest = max(LENGTHS["evaluation_interval"] // known(config.action_repeat), 1)
         part = _part(config.interactions, longest)
         if not part:
             raise ConfigError(
@@ -199,13 +199,22 @@ def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:
 def with_recipe(config: _Config) -> _Config:
     """Fills in what the agent's own paper says, if a recipe of it is asked for.
 
+    How long a run is and how much of it is kept fits what is given, as in `with_lengths`.
+
     Raises:
       ConfigError: for an agent that does not have it.
     """
     if config.recipe == "shared":
         return config
     recipe = _asked_for(config)
-    return fill(fill(config, recipe.tasks.get(_plain_name(config.task), {})), recipe.settings)
+    settings = {**recipe.settings, **recipe.tasks.get(_plain_name(config.task), {})}
+    environments = config.num_environments or settings.get("num_environments", 1)
+    step = (config.action_repeat or settings.get("action_repeat", 1)) * environments
+    unit = config.evaluation_interval or step
+    for name, of in {"total_env_steps": unit, "replay.capacity": environments}.items():
+        if name in settings:
+            settings[name] = _multiple(settings[name], of)
+    return fill(config, settings)
 
 
 def not_in_recipe(config: Config) -> str:

@@ -256,6 +256,8 @@ class Session:
     @still("writing a checkpoint", processes.say)
     def _save(self) -> None:
         self._has_saved = True
+        # Where a run goes on from here, what it took so far must be known.
+        self.record.update(self._env_step(), self._updates())
         with_replay = self.config.checkpoint.replay
         snapshot = self.runs.snapshot(with_replay)
         if not processes.is_first():
