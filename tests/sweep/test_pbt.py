@@ -234,7 +234,7 @@ def test_generations_begin_with_the_first_update():
 @pytest.mark.parametrize("with_replay", [False, True])
 def test_runs_that_take_turns_go_on_from_others(asked, monkeypatch, with_replay):
     """Five runs in three groups."""
-    monkeypatch.setattr("purejax_simba.runs.placement.runs_at_a_time", lambda *_: 2)
+    monkeypatch.setattr("purejax_simba.runs.devices.runs_at_a_time", lambda *_: 2)
     program = make_program(config("runs", num_seeds=5, diagnostics="none"))
     runs = Runs(Compiler(program), Placement.choose(program))
     runs.advance(60)
