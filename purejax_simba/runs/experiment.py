@@ -213,8 +213,7 @@ def _set_up(
     program, config = compiler.program, compiler.program.config
     processes.check_agreement(dataclasses.asdict(config))
     loggers.check(config)
-    configs = plan.configs(0) if isinstance(plan, Schedule) else [job.config for job in jobs]
-    placement = Placement.choose(program, configs)
+    placement = Placement.choose(program, plan.first if plan else [job.config for job in jobs])
     memory = check_memory(
         program, placement.mesh.size, placement.at_a_time, placement.count, placement.num_processes
     )

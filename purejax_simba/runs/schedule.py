@@ -21,7 +21,13 @@ _ADVICE = "give the schedule.json of a sweep with --pbt, or write one like it"
 
 
 class Plan(Protocol):
-    """When hyperparameters of runs change, and to what."""
+    """When hyperparameters of runs change, and to what.
+
+    Attributes:
+      first: configurations with which jobs begin.
+    """
+
+    first: Sequence[Config]
 
     def begin(self, runs: Runs, start: Start) -> None:
         """Gives the runs what they have where they start."""
@@ -61,6 +67,7 @@ class Schedule(Plan):
     def __init__(self, entries: Sequence[Entry], jobs: Sequence[Job]):
         """Applies to jobs that train together."""
         self._entries, self._jobs = entries, jobs
+        self.first = self.configs(0)
 
     @classmethod
     def of(cls, jobs: Sequence[Job], directory: Path | None = None) -> "Schedule | None":

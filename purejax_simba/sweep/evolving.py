@@ -31,6 +31,7 @@ class Evolution(Plan):
     """Every seed of the jobs is a population, of which each job has a member.
 
     Attributes:
+      first: see `Plan`.
       lineage: so far.
     """
 
@@ -46,13 +47,13 @@ class Evolution(Plan):
             )
         self._sweep, self._pbt, self._program = sweep, pbt, program
         self._axes = sweep.all_axes
-        self._config, own = program.config, [flatten(job.config) for job in jobs]
+        self._config, self.first = program.config, [job.config for job in jobs]
         self._steps = pbt.generations(self._config)
         members = [job.config.experiment.rpartition("/")[2] for job in jobs]
         names = [axis.name for axis in self._axes]
         self.lineage = Lineage.create(self._config.seeds, members, names)
-        first = np.array([[float(values[name]) for name in names] for values in own])
-        self._values = np.repeat(first[:, None], self._config.num_seeds, axis=1)  # (M, P, A)
+        own = [[float(flatten(config)[name]) for name in names] for config in self.first]
+        self._values = np.repeat(np.array(own)[:, None], self._config.num_seeds, axis=1)  # M, P, A
         common = fill_in(sweep.config)
         self._common = replace_values(common, {"task": self._config.task, "num_seeds": 1})
 
@@ -99,7 +100,8 @@ class Evolution(Plan):
         )
         self._write()
         replaced = int((parents != np.arange(members)[:, None]).sum())
-        number, best = len(self.lineage.env_steps) - 1, np.nanmax(scores)
+        number = len(self.lineage.env_steps) - 1
+        best = np.max(scores, initial=-np.inf, where=np.isfinite(scores))
         what = f"{count_of(replaced, 'member')} of {scores.size} go on from others"
         return f"generation {number}: best return {best:.1f}" + f", {what}" * bool(replaced)
 

@@ -149,7 +149,7 @@ def read_lineage(directory: Path) -> Lineage:
     """What was written in the directory of a sweep.
 
     Raises:
-      ConfigError: if it is damaged.
+      ConfigError: if it is damaged, or has the start alone.
     """
     path = directory / LINEAGE_FILE
     with reading(path, csv.Error, KeyError, TypeError):
@@ -167,6 +167,8 @@ def read_lineage(directory: Path) -> Lineage:
         places = {name: place for place, name in enumerate(members)}
         parents = np.vectorize(places.__getitem__, otypes=[int])(names[..., 4])
         numbers = np.moveaxis(numbers, 0, 2)
+        if count < 2:
+            raise ConfigError(f"{path}: no generation has been trained yet")
         return Lineage(
             populations=populations,
             members=members,

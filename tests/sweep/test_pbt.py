@@ -131,6 +131,10 @@ def test_a_lineage_is_read_as_it_was_written(tmp_path):
         expected = [returns[0, first], returns[1, first], returns[2, middle], returns[3, last]]
         np.testing.assert_array_equal(lineage.returns_of_best(population), expected)
 
+    first = (tmp_path / "lineage.csv").read_text().splitlines(keepends=True)[:4]
+    (tmp_path / "lineage.csv").write_text("".join(first))
+    with pytest.raises(ConfigError, match="no generation has been trained yet"):
+        read_lineage(tmp_path)
     (tmp_path / "lineage.csv").write_text("population,generation\n")
     with pytest.raises(ConfigError, match="its columns are not those of a lineage"):
         read_lineage(tmp_path)
@@ -250,6 +254,7 @@ def test_runs_that_take_turns_go_on_from_others(asked, monkeypatch, with_replay)
         name = next(key for key in before if key.startswith(name))
         np.testing.assert_array_equal(after[name], before[name][rows], err_msg=name)
     assert len({actor.tobytes() for actor in before["state.agent.actor"]}) == 5
+    runs.replace({"state.key": before["state.key"]})  # as a checkpoint has it
     runs.advance(10)
 
 
