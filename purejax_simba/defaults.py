@@ -82,10 +82,12 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     # Published discounts follow from the suite's limit, also where an environment has a lower one.
     length = config.episode_length or spec.episode_length or limit
     repeat = known(config.action_repeat)
+    # Tasks beyond the paper have two where episodes can terminate.
+    critics = PUBLISHED_CRITICS.get(spec.suite, 2 if spec.terminates else 1)
     config = fill(
         with_agent_defaults(config),
         {
-            "agent.num_critics": 2 if config.is_offline else _num_critics(spec),
+            "agent.num_critics": 2 if config.is_offline else critics,
             "update_to_data_ratio": float(repeat),
             "discount": default_discount(length / repeat),
         },
@@ -249,11 +251,6 @@ def _asked_for(config: Config) -> Recipe:
 def _plain_name(task: str) -> str:
     """`Hopper`, of `mujoco/Hopper-v4` and `gymnasium/Hopper-v5`."""
     return task.rpartition("/")[2].partition("-v")[0]
-
-
-def _num_critics(spec: envs.TaskSpec) -> int:
-    """As published for the suite; tasks beyond the paper have two where episodes can terminate."""
-    return PUBLISHED_CRITICS.get(spec.suite, 2 if spec.terminates else 1)
 
 
 def default_discount(episode_length: float) -> float:

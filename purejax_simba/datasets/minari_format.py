@@ -52,7 +52,8 @@ def _read(name: str, source: Any) -> Dataset:
             raise ConfigError(
                 f"{name} has observations {kind}: boxes, or dictionaries of them, only"
             )
-    check_room(name, source.total_steps * sum(map(_count, spaces)))
+    # Successors are stored apart until all is read.
+    check_room(name, 2 * source.total_steps * sum(map(gymnasium.spaces.flatdim, spaces)))
     own_range = _range(spaces[1])
     episodes = [
         _transitions(name, episode, spaces[0], own_range) for episode in source.iterate_episodes()
@@ -156,11 +157,6 @@ def _flatten(space: Any, values: Any) -> np.ndarray:
 def _rows(values: Any) -> np.ndarray:
     array = np.asarray(values)
     return array.reshape(len(array), -1)
-
-
-def _count(space: Any) -> int:
-    """Numbers per step; successors are stored apart until all is read."""
-    return 2 * gymnasium.spaces.flatdim(space)
 
 
 def _range(space: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -52,10 +52,6 @@ def save_policies(directory: Path, policy: Policy, places: Sequence[int] | None 
     write_arrays(path, named_leaves(policy))
 
 
-def _of_run(policy: Policy, index: int) -> Policy:
-    return jax.tree.map(lambda leaf: leaf[index], policy)
-
-
 def _with_rows(array: np.ndarray, rows: Sequence[int], values: np.ndarray) -> np.ndarray:
     """The array, longer if need be, with other rows."""
     changed = np.zeros((max(len(array), *(row + 1 for row in rows)), *array.shape[1:]), array.dtype)
@@ -243,4 +239,5 @@ def load_policy(
             f"no seed {seed}: {directory} has seeds {config.seed} to {config.seeds[-1]}"
         )
     program, policies = load_policies(directory, config)
-    return TrainedPolicy(program, _of_run(policies, seed - config.seed), seed)
+    own = jax.tree.map(lambda leaf: leaf[seed - config.seed], policies)
+    return TrainedPolicy(program, own, seed)

@@ -108,19 +108,9 @@ def first_does(function: Callable[[], _T]) -> _T | None:
 
     Its errors there, `ConfigError`, are those of all.
     """
-    if jax.process_count() == 1:
-        return function()
-    result, message = None, ""
-    if is_first():
-        try:
-            result = function()
-        except ConfigError as error:
-            message = str(error)
-    messages = _exchange(message.encode().ljust(4 * _SMALLEST_PIECE)[: 4 * _SMALLEST_PIECE])
-    refused = messages[0].tobytes().decode(errors="replace").strip()
-    if refused:
-        raise ConfigError(refused)
-    return result
+    found: list[_T] = []
+    first_says(lambda: found.append(function()))
+    return found[0] if found else None
 
 
 def first_says(function: Callable[[], _T]) -> _T:
@@ -130,10 +120,18 @@ def first_says(function: Callable[[], _T]) -> _T:
     """
     if jax.process_count() == 1:
         return function()
-    text = first_does(lambda: json.dumps(function())) or ""
-    (size,) = largest(len(text.encode()))
-    rows = _exchange(text.encode().ljust(int(size)))
-    return json.loads(rows[0].tobytes())
+    result, refused = None, ""
+    if is_first():
+        try:
+            result = function()
+        except ConfigError as error:
+            refused = str(error)
+    words = json.dumps([result, refused]).encode()
+    (size,) = largest(len(words))
+    result, refused = json.loads(_exchange(words.ljust(int(size)))[0].tobytes())
+    if refused:
+        raise ConfigError(refused)
+    return result
 
 
 def check_agreement(values: dict[str, Any]) -> None:

@@ -66,7 +66,8 @@ class RunLock:
             end = time.monotonic() + self._patience
             while not self._create() and (owner := self._take_over()) is not None:
                 if time.monotonic() >= end:
-                    raise self._refusal(owner)
+                    name = f"{_name(owner)}, writes to {self._directory}"
+                    raise ConfigError(f"{name}: wait until it ends, or stop it")
                 time.sleep(1.0)
 
     def _create(self) -> bool:
@@ -116,11 +117,6 @@ class RunLock:
         except FileNotFoundError:  # it has just ended
             pass
         return False
-
-    def _refusal(self, owner: dict[str, Any]) -> ConfigError:
-        return ConfigError(
-            f"{_name(owner)}, writes to {self._directory}: wait until it ends, or stop it"
-        )
 
     def _aside(self) -> Path:
         return self._path.with_name(f"{LOCK_FILE}.{os.getpid()}.unfinished")

@@ -14,12 +14,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypedDict
 
 import jax
 
-from purejax_simba.errors import WriteError
+from purejax_simba.errors import WriteError, first_line
 from purejax_simba.files import read_json, write_json
 from purejax_simba.runs import processes
 from purejax_simba.trust import Module, Modules
@@ -132,19 +131,13 @@ class SessionRecord:
     def __enter__(self) -> "SessionRecord":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         if error is None:
             self._values["status"] = FINISHED
         elif isinstance(error, SystemExit | KeyboardInterrupt):
             self._values["status"] = "stopped"
         else:
-            lines = str(error).splitlines() or [""]
-            self._values["status"] = f"failed: {type(error).__name__}: {lines[0]}"
+            self._values["status"] = f"failed: {type(error).__name__}: {first_line(error)}"
         # A disk that is full must not hide why the session ended.
         with contextlib.suppress(*([] if error is None else [WriteError])):
             self._write()
