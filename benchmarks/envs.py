@@ -131,7 +131,8 @@ class Rate:
 def measure_task(task_id: str, count: int, arguments: Arguments) -> dict[str, Rate]:
     """What steps the task -> how fast. All of them take turns."""
     work: dict[str, tuple[Callable[[int], Any], int]] = {}
-    engines = envs.spec(task_id).physics
+    known = envs.spec(task_id)
+    engines = () if known.missing() else known.physics
     host = None if engines else envs.HostOptions(python=arguments.host_python)
     for engine in [e for e in arguments.physics if e in engines] if engines else [ADAPTER]:
         physics = engine if engines else "auto"
@@ -164,8 +165,9 @@ def make_table(path: Path | None) -> Table:
         f"cores with {versions}.",
         [
             "Env steps/s of all environments together, without action repeat; random actions. "
-            "MyoSuite and the loop of HumanoidBench run in interpreters of their own "
-            "(`--host-python`), with the MuJoCo that these packages ask for."
+            "The loop of HumanoidBench runs in an interpreter of its own (`--host-python`), with "
+            "the MuJoCo that it asks for; so do tasks of MyoSuite in the column adapter, and the "
+            "loops beside these."
         ],
         dict(COLUMNS.values()) | {title: aim for title, (_, _, aim) in RATIOS.items()},
         name="task, environments",

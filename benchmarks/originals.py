@@ -128,6 +128,8 @@ def in_envpool(task_id: str, count: int) -> Callable[[int], None] | None:
     family, _, name = task_id.partition("/")
     if family == "dmc":
         name = "".join(part.title() for part in name.replace("-", "_").split("_")) + "-v1"
+    elif family == "myosuite":
+        name = envs.spec(task_id).official.rpartition(":")[2]
     if importlib.util.find_spec("envpool") is None:
         return None
     import envpool

@@ -11,11 +11,12 @@ import numpy as np
 from flax import struct
 
 from envs.base import Drawable, TimeStep, select
-from envs.physics.base import PhysicsState, Reading, field_shapes
+from envs.physics.base import NOTHING_VARIED, PhysicsState, Reading, Varied, field_shapes
 from envs.physics.engines import make_physics
 from envs.registry import TaskError
 
-_ACTIVATIONS = 2**31 - 1  # apart from the number of every attempt, see `Task.retry`
+# Apart from the number of every attempt, see `Task.retry`.
+_ACTIVATIONS, _MODEL = 2**31 - 1, 2**31 - 2
 
 
 class Task:
@@ -81,6 +82,15 @@ class Task:
         """Draws the actuators' activations at the start, `(na,)`. Zeros, unless overridden."""
         return jnp.zeros(self.model.na)
 
+    def vary(self, key: jax.Array) -> dict[str, jax.Array]:
+        """Draws what the model is in an episode: field -> its values, in MuJoCo's shape.
+
+        The model as it is, unless overridden. What MuJoCo's compiler takes from a field (an inertia
+        from sizes, the bounds of a geom, `body_invweight0` from masses) stays the model's, unless
+        it is drawn here too.
+        """
+        return {}
+
     def observe(self, data: Any, variables: Any) -> jax.Array:
         """The flat observation, `(observation_size,)`."""
         raise NotImplementedError
@@ -123,9 +133,11 @@ class TaskEnvironment(Drawable):
         """Joins `task` with the engine called `physics`. Compiles nothing.
 
         Raises:
-          TaskError: if an actuator of the model has no range to take actions from.
+          TaskError: if an actuator of the model has no range to take actions from, or the task
+            varies what is the same in all simulations of an engine.
         """
         self.task = task
+        varied = _varied_fields(task)
         models = {"mjx": task.mjx_model, "warp": task.warp_model}
         own_model = models.get(physics.partition(":")[0], lambda: task.model)
         self.physics = make_physics(
@@ -136,8 +148,12 @@ class TaskEnvironment(Drawable):
             task.settling_steps,
             task.reading,
             task.changes,
+            varied,
             room=task.room,
         )
+        for name in varied:
+            if not self.physics.varies(name):
+                raise TaskError(f"in physics {physics} {name} cannot vary from episode to episode")
         self.action_size = task.model.nu
         self.action_low, self.action_high = task.action_range()
         (self.observation_size,) = jax.eval_shape(self._observe_zeros).shape
@@ -161,14 +177,15 @@ class TaskEnvironment(Drawable):
         return select(ended, fresh, state), observation
 
     def _begin(self, key: jax.Array, wanted: jax.Array) -> tuple[TaskState, jax.Array]:
-        qpos, qvel, variables = self.draw(key, wanted)
+        varied = self.task.vary(jax.random.fold_in(key, _MODEL))
+        qpos, qvel, variables = self.draw(key, wanted, varied)
         act = self.task.activate(jax.random.fold_in(key, _ACTIVATIONS))
-        physics = self.physics.reset(qpos, qvel, act)
+        physics = self.physics.reset(qpos, qvel, act, varied)
         observation = self.task.observe(_data(physics), variables)
         return TaskState(physics=physics, variables=variables), observation
 
     def draw(
-        self, key: jax.Array, wanted: jax.Array | bool = True
+        self, key: jax.Array, wanted: jax.Array | bool = True, varied: Varied = NOTHING_VARIED
     ) -> tuple[jax.Array, jax.Array, Any]:
         """The task's draw of a start, see `Task.initialize`; one without contacts if so asked.
 
@@ -190,7 +207,7 @@ class TaskEnvironment(Drawable):
         def attempt(carry):
             attempts, _, _ = carry
             start = task.retry(key, attempts)
-            return attempts + 1, self.physics.contacts(start[0]), start
+            return attempts + 1, self.physics.contacts(start[0], varied), start
 
         contacts = jnp.asarray(wanted, jnp.int32)
         begin = (jnp.zeros((), jnp.int32), contacts, nothing)
@@ -225,6 +242,8 @@ class TaskEnvironment(Drawable):
         signature = mujoco.mjtState.mjSTATE_INTEGRATION
         size = mujoco.mj_stateSize(model, signature)
         mujoco.mj_setState(model, data, bits[:size], signature)
+        for name, values in state.physics.varied.items():
+            getattr(model, name)[:] = values
         self.task.show(model, state.variables)
 
 
@@ -235,6 +254,16 @@ def _check_control_ranges(model: mujoco.MjModel) -> None:
         raise TaskError(
             f"actuator {name} has no range of controls: give it ctrllimited and ctrlrange"
         )
+
+
+def _varied_fields(task: Task) -> tuple[str, ...]:
+    """Names of what `Task.vary` draws."""
+    drawn = jax.eval_shape(task.vary, jax.random.key(0))
+    for name, values in drawn.items():
+        shape = getattr(getattr(task.model, name, None), "shape", None)
+        if values.shape != shape:
+            raise TaskError(f"vary draws {name}, {values.shape}, and of the model it is {shape}")
+    return tuple(drawn)
 
 
 def _data(physics: PhysicsState) -> SimpleNamespace:

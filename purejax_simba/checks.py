@@ -1,6 +1,6 @@
 """What a configuration must fulfil before anything is compiled."""
 
-from purejax_simba.config import SCHEDULE, Config, ConfigError, known
+from purejax_simba.config import LENGTHS, Config, ConfigError, known
 from purejax_simba.names import check_values, flatten
 from purejax_simba.settings import flag
 from purejax_simba.waiting import count_of
@@ -119,7 +119,7 @@ USELESS_OFFLINE = {
 
 def _check_offline(config: Config) -> None:
     offline, values = config.offline, flatten(config)
-    defaults = flatten(Config()) | SCHEDULE
+    defaults = flatten(Config()) | LENGTHS
     for name, advice in USELESS_OFFLINE.items():
         if values[name] != defaults[name]:
             raise ConfigError(f"{flag(name)} is of no use with --offline: {advice}")

@@ -14,7 +14,7 @@ from purejax_simba.settings import Settings, setting
 
 DEFAULT_TASK = "dmc/cheetah-run"
 # What is open has these values, or what fits those that are given.
-SCHEDULE = {
+LENGTHS = {
     "num_environments": 1,
     "total_env_steps": 1_000_000,
     "evaluation_interval": 100_000,
@@ -134,7 +134,7 @@ class Config:
     """Environment steps per seed (interactions x action repeat x environments)."""
     evaluation_interval: int | None = setting(above=0)
     """Environment steps between evaluations. Default: a tenth of the run, or what divides it best,
-    and 100,000 at most."""
+    and 100,000 of each environment at most."""
     num_evaluation_episodes: int | None = setting(above=0)
     """Deterministic episodes per evaluation. Default: 10, offline 100."""
     num_environments: int | None = setting(above=0)
@@ -175,6 +175,9 @@ class Config:
     """Discount, action repeat, first update and the like: SimbaV2's for all agents, for comparisons
     with nothing else in the way, those of the agent's own paper, or what that has for thousands of
     environments."""
+    schedule: str = ""
+    """Hyperparameters that change while it trains, in a file like the schedule.json of a sweep with
+    --pbt: at each of its env steps those that it names change."""
     agent: AgentSettings = field(default_factory=SimbaV2)
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
@@ -243,6 +246,11 @@ class Config:
         if self.is_offline:
             return self.offline.epochs * self.updates_per_epoch
         return known(self.total_env_steps) // self.steps_per_interaction
+
+    @property
+    def interactions_before_updates(self) -> int:
+        """Interactions of a run before the first update."""
+        return 0 if self.is_offline else known(self.learning_starts) // known(self.num_environments)
 
     @property
     def interactions_per_evaluation(self) -> int:

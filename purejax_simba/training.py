@@ -51,6 +51,8 @@ def make_train(config: Config) -> Callable[[jax.Array, HyperParameters], tuple[R
     """
     if config.devices_per_run > 1:
         raise ConfigError("make_train is for runs on one device each: give devices_per_run=1")
+    if config.schedule:
+        raise ConfigError("make_train follows no schedule: train(config) does, or a Population")
     program = make_program(config)
     config = program.config
 

@@ -2,19 +2,14 @@
 
 Hard are those whose goal is drawn for every episode. A limit of MyoSuite's ends episodes where it
 is lower (75 steps to hold, 50 to twirl), as it did there.
-
-Two are MyoSuite's own, in worker processes, because an engine here has one model for all episodes:
-their draws change it, the place of the key and the size of the object.
 """
 
 import re
 from functools import partial
 
-from envs.adapters.gymnasium import find_source
-from envs.adapters.hosted import build_hosted
 from envs.base import Environment
 from envs.native import build_native
-from envs.registry import HostOptions, TaskError, register, spec
+from envs.registry import TaskError, register, spec
 from envs.wrappers import TimeLimit
 
 PACKAGE = "myosuite"
@@ -27,10 +22,6 @@ TASKS = {
     "KeyTurn": ("objects", None),
     "PenTwirl": ("objects", 50),
 }
-DRAWN = {
-    "ObjHoldRandom": "the size of the object is drawn",
-    "KeyTurnRandom": "the place of the key is drawn",
-}
 
 
 class _OwnLimit(TimeLimit):
@@ -41,24 +32,9 @@ class _OwnLimit(TimeLimit):
         return _OwnLimit(self.inner, steps)
 
 
-def _check_package(task_id: str, python: str = "") -> None:
-    if missing := spec(task_id).missing(python):
-        raise TaskError(f"{missing}, or name another interpreter that has it (--host-python)")
-
-
-def _build_own(
-    task_id: str, physics: str | None, episode_length: int | None, options: HostOptions
-) -> Environment:
-    known = spec(task_id)
-    _check_package(task_id, options.python)
-    lift = episode_length != known.episode_length
-    return build_hosted(
-        "gymnasium", known.official, find_source, physics, episode_length, options, lift
-    )
-
-
 def _build(task_id: str, module: str, limit: int | None, physics: str | None) -> Environment:
-    _check_package(task_id)
+    if missing := spec(task_id).missing():
+        raise TaskError(f"{missing}, or name another interpreter that has it (--host-python)")
     name = task_id.removeprefix("myosuite/myo-")
     environment = build_native(task_id, f"envs.myosuite.{module}", name, INSTALL, physics)
     return environment if limit is None else _OwnLimit(environment, limit)
@@ -67,17 +43,14 @@ def _build(task_id: str, module: str, limit: int | None, physics: str | None) ->
 for _task, (_module, _limit) in TASKS.items():
     for _goal, _ending in {"Fixed": "", "Random": "-hard"}.items():
         _id = "myosuite/myo" + re.sub("([A-Z])", r"-\1", _task).lower() + _ending
-        _drawn = DRAWN.get(_task + _goal)
         register(
             _id,
-            partial(_build_own, _id) if _drawn else partial(_build, _id, _module, _limit),
+            partial(_build, _id, _module, _limit),
             suite="myosuite",
             published=True,
             action_repeat=2,
             episode_length=100,
-            physics=() if _drawn else ("mujoco", "warp"),
-            on_host=_drawn is not None,
-            notes={"mujoco or warp": _drawn} if _drawn else {},
+            physics=("mujoco", "warp"),
             package=PACKAGE,
             install=INSTALL,
             official=f"gymnasium/myosuite:myoHand{_task}{_goal}-v0",

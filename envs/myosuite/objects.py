@@ -5,14 +5,20 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 
 from envs.myosuite.hand import Hand, palm_up
 
 KEY_ANGLE = 3.14  # rad, to which the key is to be turned
+KEY_ANGLE_IF_HARD = 2 * np.pi
+KEY_START_IF_HARD = np.pi / 2  # rad, how far from rest it begins at most, to either side
+KEY_OFFSET = 0.010  # m, how far the key is from its place at most, along each axis
 KEY_RADIUS = 0.030  # m, of its head, on which thumb and index finger are to be
 KEY_FAR = 0.1  # m from there, at which an episode ends
 HELD = 0.010  # m from the goal, that counts as held
+GOAL_OFFSET = 0.030  # m, how far the goal is from the object's place at most, along each axis
+OBJECT_SIZES = (0.020, 0.030)  # m, from which the half axes of the object are drawn
 LOST = 0.300  # m, that counts as lost
 PEN_LOST = 0.075  # m
 ALIGNED = 0.95  # cosine between pen and goal, that counts as turned
@@ -20,7 +26,8 @@ ALIGNED = 0.95  # cosine between pen and goal, that counts as turned
 
 class KeyTurn(Hand):
     """Observes positions (23), velocities (23, per step), those of the key (2), from thumb and
-    index finger to its head (6), and activations (39)."""
+    index finger to its head (6), and activations (39). Hard: the key is elsewhere, turned to any
+    side, and has to be turned once around."""
 
     recipe = "hand_keyturn"
     weights: ClassVar[dict[str, float]] = {
@@ -34,7 +41,15 @@ class KeyTurn(Hand):
 
     def pose(self, key: jax.Array) -> jax.Array:
         """The open hand."""
-        return jnp.zeros(self.model.nq)
+        most = KEY_START_IF_HARD if self._hard else 0.0
+        return jnp.zeros(self.model.nq).at[-1].set(_offset(key, most, ()))
+
+    def vary(self, key: jax.Array) -> dict[str, jax.Array]:
+        """The place of the key."""
+        if not self._hard:
+            return {}
+        places = jnp.asarray(self.model.body_pos, jnp.float32)
+        return {"body_pos": places.at[self.model.body("key").id].add(_offset(key, KEY_OFFSET))}
 
     def _from_tips(self, data: Any) -> list[jax.Array]:
         head = self.site(data, "keyhead")
@@ -66,17 +81,42 @@ class KeyTurn(Hand):
             "act_reg": self.effort(data),
             "bonus": (angle > np.pi / 2).astype(float) + (angle > np.pi),
             "penalty": -off[0].astype(float) - off[1],
-            "solved": angle > KEY_ANGLE,
+            "solved": angle > (KEY_ANGLE_IF_HARD if self._hard else KEY_ANGLE),
             "done": (index > KEY_FAR) | (thumb > KEY_FAR),
         }
 
 
 class Hold(Hand):
     """Observes positions (23), velocities (23, per step), the object (3), how far it has to go (3)
-    and activations (39)."""
+    and activations (39). Hard: any ellipsoid, to be held near where it begins."""
 
     recipe = "hand_hold"
     weights: ClassVar[dict[str, float]] = {"goal_dist": 100.0, "bonus": 4.0, "penalty": 10.0}
+
+    def __init__(self, hard: bool):
+        """See `Hand`."""
+        super().__init__(hard)
+        thing = self.model.body("object")
+        self._place, self._geom = thing.pos.copy(), thing.geomadr[0]
+        if hard:  # contacts are looked for around the largest, whose inertia is that of all
+            self.model.geom_rbound[self._geom] = OBJECT_SIZES[1]
+            self.model.geom_aabb[self._geom, 3:] = OBJECT_SIZES[1]
+            self.model.bvh_aabb[self.model.body_bvhadr[thing.id], 3:] = OBJECT_SIZES[1]
+
+    def goal(self, key: jax.Array) -> jax.Array:
+        """Where to hold it, `(3,)`."""
+        if not self._hard:
+            return jnp.asarray(self.model.site("goal").pos, jnp.float32)
+        return self._place + _offset(key, GOAL_OFFSET)
+
+    def vary(self, key: jax.Array) -> dict[str, jax.Array]:
+        """The size of the object."""
+        if not self._hard:
+            return {}
+        sizes = jnp.asarray(self.model.geom_size, jnp.float32)
+        low, high = OBJECT_SIZES
+        drawn = jax.random.uniform(key, (3,), minval=low, maxval=high)
+        return {"geom_size": sizes.at[self._geom].set(drawn)}
 
     def pose(self, key: jax.Array) -> jax.Array:
         """See `palm_up`."""
@@ -85,13 +125,13 @@ class Hold(Hand):
     def observe(self, data: Any, variables: Any) -> jax.Array:
         """See above."""
         place = self.site(data, "object")
-        left = self.site(data, "goal") - place
+        left = variables - place
         velocity = data.qvel[:-6] * self._interval
         return jnp.concatenate([data.qpos[:-7], velocity, place, left, data.act])
 
     def terms(self, data: Any, variables: Any) -> dict[str, jax.Array]:
         """See `Hand.terms`."""
-        distance = jnp.linalg.norm(self.site(data, "goal") - self.site(data, "object"))
+        distance = jnp.linalg.norm(variables - self.site(data, "object"))
         lost = distance > LOST
         return {
             "goal_dist": -distance,
@@ -100,6 +140,10 @@ class Hold(Hand):
             "solved": distance < HELD,
             "done": lost,
         }
+
+    def show(self, model: mujoco.MjModel, variables: Any) -> None:
+        """See `Task.show`."""
+        model.site("goal").pos = variables
 
 
 class PenTwirl(Hand):
@@ -167,9 +211,16 @@ class PenTwirl(Hand):
         }
 
 
+def _offset(key: jax.Array, most: float, shape: tuple[int, ...] = (3,)) -> jax.Array:
+    """Drawn evenly from both sides of zero."""
+    return jax.random.uniform(key, shape, minval=-most, maxval=most)
+
+
 TASKS = {
     "key-turn": partial(KeyTurn, hard=False),
+    "key-turn-hard": partial(KeyTurn, hard=True),
     "obj-hold": partial(Hold, hard=False),
+    "obj-hold-hard": partial(Hold, hard=True),
     "pen-twirl": partial(PenTwirl, hard=False),
     "pen-twirl-hard": partial(PenTwirl, hard=True),
 }

@@ -1,6 +1,8 @@
 """What a task may ask of an engine."""
 
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import jax
@@ -17,6 +19,10 @@ if mujoco.get_mju_user_warning() is None:
 # To which instant the fields after a step belong, see `Physics`.
 Reading = Literal["dm_control", "gymnasium"]
 
+# Field of the model -> what it is in one simulation, where simulations differ in it.
+Varied = Mapping[str, jax.Array]
+NOTHING_VARIED: Varied = MappingProxyType({})
+
 # Fields that no engine computes unless it is asked to.
 POST_CONSTRAINT_FIELDS = frozenset({"cacc", "cfrc_int", "cfrc_ext"})
 
@@ -29,9 +35,11 @@ class PhysicsState(Protocol):
         matrices (`xmat`, `geom_xmat`, ...) are `(count, 3, 3)`. For each name in `changes`
         also `<name>_change`, by how much the field changed in the last control interval (zero
         at the start of an episode).
+      varied: name of a field of the model -> what it is in this simulation.
     """
 
     fields: dict[str, jax.Array]
+    varied: dict[str, jax.Array]
 
 
 class Physics:
@@ -62,6 +70,7 @@ class Physics:
         settling_steps: int = 0,
         reading: Reading = "dm_control",
         changes: tuple[str, ...] = (),
+        varied: tuple[str, ...] = (),
     ):
         """Puts the engine around a model. Compiles nothing.
 
@@ -73,24 +82,37 @@ class Physics:
           reading: to which instant the fields belong, see above.
           changes: fields whose change is wanted, see `PhysicsState`. The C engine subtracts in
             float64, so that a speed taken from it does not lose digits far from the origin.
+          varied: fields of the model that each episode brings with it, see `varies`.
         """
         self.model = model
-        self._fields, self._changes = fields, changes
+        self._fields, self._changes, self._varied = fields, changes, varied
         self._gymnasium = reading == "gymnasium"
         self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))
         self._substeps, self._settling_steps = substeps, settling_steps
 
-    def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> Any:
+    @staticmethod
+    def varies(name: str) -> bool:
+        """Whether simulations may differ in a field of the model."""
+        raise NotImplementedError
+
+    def reset(
+        self,
+        qpos: jax.Array,
+        qvel: jax.Array,
+        act: jax.Array | None = None,
+        varied: Varied = NOTHING_VARIED,
+    ) -> Any:
         """Starts an episode, then settles if so configured; returns a `PhysicsState`.
 
         Args:
           qpos: `(nq,)` positions.
           qvel: `(nv,)` velocities.
           act: `(na,)` activations; None stands for zeros.
+          varied: the fields of the model that vary, in MuJoCo's shape.
         """
         raise NotImplementedError
 
-    def contacts(self, qpos: jax.Array) -> jax.Array:
+    def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
         """The number of contacts at `(nq,)` positions, `()` int32; zero where they are not finite.
 
         The search for a start in which nothing touches, at a fraction of the cost of `reset`.

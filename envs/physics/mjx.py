@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 from mujoco import mjx
 
-from envs.physics.base import Physics, field_shapes
+from envs.physics.base import NOTHING_VARIED, Physics, Varied, field_shapes
 from envs.physics.corrections.algebra import compact_algebra
 from envs.physics.corrections.cholesky import serial_cholesky
 from envs.physics.corrections.contacts import contacts_of_c
@@ -26,10 +26,12 @@ class MjxState:
     Attributes:
       carried: name -> array of `mjx.Data`; everything else is derived from these.
       fields: what the task asked for, see `PhysicsState`.
+      varied: see `PhysicsState`.
     """
 
     carried: dict[str, jax.Array]
     fields: dict[str, jax.Array]
+    varied: dict[str, jax.Array] = struct.field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -61,21 +63,34 @@ class MjxPhysics(Physics):
         self._shapes = field_shapes(self.model, self._fields)
         self._loaded: tuple[Any, Any, Any] | None = None
 
+    @staticmethod
+    def varies(name: str) -> bool:
+        """See `Physics.varies`."""
+        known = {field.name: field.type for field in dataclasses.fields(mjx.Model)}
+        return known.get(name) is jax.Array
+
     @_corrected()
-    def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MjxState:
+    def reset(
+        self,
+        qpos: jax.Array,
+        qvel: jax.Array,
+        act: jax.Array | None = None,
+        varied: Varied = NOTHING_VARIED,
+    ) -> MjxState:
         """See `Physics.reset`."""
-        model, passive_model, data = self._load()
+        model, passive_model, data = self._load(varied)
         act = data.act if act is None else act
         data = data.replace(qpos=qpos, qvel=qvel, act=act)
         if self._settling_steps:
             data = self._advance(model, data, self._settling_steps)
             data = data.replace(time=jnp.zeros_like(data.time))
         data = mjx.forward(model if self._gymnasium else passive_model, data)
-        return self._state(data, self._carried(data))
+        state = self._state(data, self._carried(data))
+        return dataclasses.replace(state, varied=dict(varied))
 
-    def contacts(self, qpos: jax.Array) -> jax.Array:
+    def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
         """See `Physics.contacts`."""
-        model, _, data = self._load()
+        model, _, data = self._load(varied)
         data = mjx.collision(model, mjx.kinematics(model, data.replace(qpos=qpos)))
         contact = data._impl.contact
         return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
@@ -83,9 +98,10 @@ class MjxPhysics(Physics):
     @_corrected()
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
-        model, _, data = self._load()
+        model, _, data = self._load(state.varied)
         data = self._advance(model, data.replace(ctrl=control, **state.carried), self._substeps)
-        return self._state(data, state.carried)
+        following = self._state(data, state.carried)
+        return dataclasses.replace(following, varied=state.varied)
 
     def _advance(self, model: Any, data: Any, steps: int) -> Any:
         """Steps, then (as dm_control does) derives what depends on positions and velocities."""
@@ -120,8 +136,10 @@ class MjxPhysics(Physics):
         names = (*self.carried, *self._changes)
         return {name: jnp.asarray(getattr(data, name)) for name in names}
 
-    def _load(self) -> tuple[Any, Any, Any]:
+    def _load(self, varied: Varied) -> tuple[Any, Any, Any]:
         """The model, the model without actuation, and blank data, as constants of a trace.
+
+        Fields of the models that vary are those given.
 
         Made at the first trace, because it runs small XLA programs, and kept as numpy arrays,
         because a program for several devices cannot close over arrays that live on one.
@@ -134,7 +152,8 @@ class MjxPhysics(Physics):
             flags = model.opt.disableflags | mjx.DisableBit.ACTUATION
             passive_model = model.replace(opt=model.opt.replace(disableflags=flags))
             self._loaded = hold((model, passive_model, data))
-        return held(self._loaded)
+        model, passive_model, data = held(self._loaded)
+        return model.replace(**varied), passive_model.replace(**varied), data
 
 
 @dataclasses.dataclass(frozen=True)

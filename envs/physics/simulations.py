@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -23,6 +24,7 @@ class SimulationBatch:
     Attributes:
       batch: the simulations.
       control: `(count, nu)`, the controls of their next step.
+      varied: per field of the model that varies `(count, size)`, its values.
       views: per field `(count, size)`, its values after the last step.
       changing: the same for the fields whose change is wanted.
     """
@@ -32,6 +34,7 @@ class SimulationBatch:
         model: mujoco.MjModel,
         fields: tuple[str, ...],
         changes: tuple[str, ...],
+        varied: tuple[str, ...],
         count: int,
         threads: int,
         keep_all: bool,
@@ -40,18 +43,31 @@ class SimulationBatch:
         keep = keep_all or count <= _MOST_SIMULATIONS
         self.batch = Batch(model, count, threads, persistent=keep)
         self.control = self.batch.bind("ctrl")
+        self.varied = [self.batch.expand(name).reshape(count, -1) for name in varied]
         self.views = [self.batch.bind(name).reshape(count, -1) for name in fields]
         self.changing = [self.batch.bind(name).reshape(count, -1) for name in changes]
+
+
+class Simulation(NamedTuple):
+    """A single simulation: its model, the same without actuation, and its data."""
+
+    model: mujoco.MjModel
+    passive_model: mujoco.MjModel
+    data: mujoco.MjData
 
 
 class SimulationPool:
     """Batches of simulations of one model, for calls from several threads at once."""
 
-    def __init__(self, model: mujoco.MjModel, make_batch: Callable[[int, int], SimulationBatch]):
+    def __init__(
+        self,
+        make_batch: Callable[[int, int], SimulationBatch],
+        make_single: Callable[[], Simulation],
+    ):
         """Makes none yet. `make_batch` does, of so many simulations for so many threads."""
-        self._model, self._make_batch = model, make_batch
+        self._make_batch, self._make_single = make_batch, make_single
         self._free: list[SimulationBatch] = []
-        self._free_data: list[mujoco.MjData] = []
+        self._free_singles: list[Simulation] = []
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -84,14 +100,14 @@ class SimulationPool:
         return sum(free.batch.nsim for free in self._free)
 
     @contextlib.contextmanager
-    def data(self) -> Iterator[mujoco.MjData]:
+    def single(self) -> Iterator[Simulation]:
         """Lends a single simulation in whatever state."""
         with self._lock:
-            data = self._free_data.pop() if self._free_data else None
-        if data is None:
-            data = mujoco.MjData(self._model)
+            taken = self._free_singles.pop() if self._free_singles else None
+        if taken is None:
+            taken = self._make_single()
         try:
-            yield data
+            yield taken
         finally:
             with self._lock:
-                self._free_data.append(data)
+                self._free_singles.append(taken)

@@ -5,6 +5,7 @@ Warp has room for so many contacts and constraints and leaves out what is beyond
 error, which ends the program at that very step.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -21,10 +22,10 @@ from jax.interpreters import batching, mlir
 from mujoco import mjx
 from mujoco.mjx.third_party.mujoco_warp import OverflowType
 from mujoco.mjx.warp.collision_driver import collision
-from mujoco.mjx.warp.types import GraphMode
+from mujoco.mjx.warp.types import _BATCH_DIM, GraphMode
 
 from envs.host_call import HostEnvironmentError, host_call
-from envs.physics.base import POST_CONSTRAINT_FIELDS, field_shapes
+from envs.physics.base import NOTHING_VARIED, POST_CONSTRAINT_FIELDS, Varied, field_shapes
 from envs.physics.corrections import capsules
 from envs.physics.mjx import MjxPhysics, MjxState, held, hold
 
@@ -67,18 +68,34 @@ class WarpPhysics(MjxPhysics):
             derived -= {"sensordata"}
         self._derives = bool(derived) and not self._gymnasium
 
-    def reset(self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None = None) -> MjxState:
+    @staticmethod
+    def varies(name: str) -> bool:
+        """See `Physics.varies`."""
+        return MjxPhysics.varies(name) and _BATCH_DIM["Model"].get(name, False)
+
+    def reset(
+        self,
+        qpos: jax.Array,
+        qvel: jax.Array,
+        act: jax.Array | None = None,
+        varied: Varied = NOTHING_VARIED,
+    ) -> MjxState:
         """See `Physics.reset`."""
         act = jnp.zeros(self.model.na) if act is None else act
-        return self._for_all(self._begin, self._outline, qpos=qpos, qvel=qvel, act=act)
+        start = {"qpos": qpos, "qvel": qvel, "act": act}
+        state = self._for_all(self._begin, self._outline, start, varied)
+        return dataclasses.replace(state, varied=dict(varied))
 
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
-        return self._for_all(self._interval, self._outline, ctrl=control, **state.carried)
+        start = {"ctrl": control, **state.carried}
+        following = self._for_all(self._interval, self._outline, start, state.varied)
+        return dataclasses.replace(following, varied=state.varied)
 
-    def contacts(self, qpos: jax.Array) -> jax.Array:
+    def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
         """See `Physics.contacts`."""
-        return self._for_all(self._count, jax.ShapeDtypeStruct((), jnp.int32), qpos=qpos)
+        outline = jax.ShapeDtypeStruct((), jnp.int32)
+        return self._for_all(self._count, outline, {"qpos": qpos}, varied)
 
     # What follows is traced for one world, with `vmap` around it, once it is known how many there
     # are. `start` is what a world began with; `needs` see `_needs`.
@@ -133,44 +150,55 @@ class WarpPhysics(MjxPhysics):
         fields = {name: jax.ShapeDtypeStruct(size, jnp.float32) for name, size in shapes.items()}
         return MjxState(carried=carried, fields=fields)  # type: ignore[arg-type]  # shapes
 
-    def _for_all(self, function: Callable[..., Any], outline: Any, **start: jax.Array) -> Any:
+    def _for_all(
+        self,
+        function: Callable[..., Any],
+        outline: Any,
+        start: dict[str, jax.Array],
+        varied: Varied,
+    ) -> Any:
         """Simulates the worlds of all `vmap`s around it at once.
 
         Args:
           function: of the above.
           outline: shapes of its result for one world.
           start: name -> array of `mjx.Data` for one world.
+          varied: the same of `mjx.Model`.
         """
-        names = tuple(start)
+        arrays = {**start, **varied}
         results = _simulate.bind(
-            *(jnp.asarray(start[name], jnp.float32) for name in names),
+            *(jnp.asarray(array, jnp.float32) for array in arrays.values()),
             function=function,
-            names=names,
-            ranks=tuple(jnp.ndim(start[name]) for name in names),
+            names=tuple(arrays),
+            ranks=tuple(jnp.ndim(array) for array in arrays.values()),
             outline=tuple(jax.tree.leaves(outline)),
         )
         return jax.tree.unflatten(jax.tree.structure(outline), results)
 
     def simulate_all(
-        self, mode: GraphMode, function: Callable[..., Any], start: dict[str, jax.Array]
+        self, mode: GraphMode, function: Callable[..., Any], arrays: dict[str, jax.Array]
     ) -> Any:
-        """The function's result for all worlds; `start` has them in the first dimension.
+        """The function's result for all worlds; arrays have them in the first dimension.
 
         Worlds that begin with a number that is not finite are simulated from the model's default;
         their results are NaN (of integers zero), and so are those of worlds that diverge.
         """
-        worlds = len(start["qpos"])
+        worlds = len(arrays["qpos"])
         models, blank = held(self._held())
         models = tuple(model.tree_replace({"opt._impl.graph_mode": mode}) for model in models)
         blank = self._with_room(blank, worlds)
-        sound = _finite(start)
-        safe = {
-            name: jnp.where(_like(sound, value), value, getattr(blank, name))
-            for name, value in start.items()
-        }
-        result, needs = jax.vmap(
-            lambda start, world: function(models, blank.replace(**start), start, world)
-        )(safe, jnp.arange(worlds))
+        sound = _finite(arrays)
+
+        def simulate(arrays: dict[str, jax.Array], sound: jax.Array, world: jax.Array) -> tuple:
+            start: dict[str, jax.Array] = {}
+            changed: dict[str, jax.Array] = {}
+            for name, value in arrays.items():
+                whole, own = (models[0], changed) if name in self._varied else (blank, start)
+                own[name] = jnp.where(sound, value, getattr(whole, name))
+            own_models = tuple(model.replace(**changed) for model in models)
+            return function(own_models, blank.replace(**start), start, world)
+
+        result, needs = jax.vmap(simulate)(arrays, sound, jnp.arange(worlds))
         sound &= _finite(result) & self._had_room(needs.max(0), worlds)
         return jax.tree.map(
             lambda leaf: jnp.where(_like(sound, leaf), leaf, _nothing(leaf)), result

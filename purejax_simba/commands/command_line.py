@@ -14,7 +14,7 @@ import tyro
 
 from purejax_simba.agents import registry
 from purejax_simba.agents.settings import AgentSettings
-from purejax_simba.config import SCHEDULE, Config, ConfigError, ProcessOptions
+from purejax_simba.config import LENGTHS, Config, ConfigError, ProcessOptions
 from purejax_simba.names import all_settings, fill, replace_values
 from purejax_simba.settings import Settings, declarations
 
@@ -127,7 +127,7 @@ def with_agent(config: _Config, words: Sequence[str]) -> _Config:
     from purejax_simba.defaults import with_agent_defaults  # which imports the environments
 
     try:
-        return fill(with_agent_defaults(replace_values(config, given)), SCHEDULE)
+        return fill(with_agent_defaults(replace_values(config, given)), LENGTHS)
     except ConfigError:
         return config  # what is wrong is said when it is read
 

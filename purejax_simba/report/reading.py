@@ -27,6 +27,7 @@ from purejax_simba.runs.result_files import (
     TENSORBOARD_DIRECTORY,
     WANDB_DIRECTORY,
 )
+from purejax_simba.runs.schedule import SCHEDULE_FILE
 from purejax_simba.runs.session_record import RECORD_FILE, Session
 from purejax_simba.videos import INDEX_FILE, VIDEO_DIRECTORY, Index
 
@@ -36,7 +37,8 @@ SWEEP_FILE = "sweep.json"
 # What other parts of the project, and loggers, write beside the results.
 _SKIPPED = {"checkpoints", "programs", "plots", "figures"}
 _SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY, WANDB_DIRECTORY}
-_KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, "sweep.csv", "best.json"}
+_KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, SCHEDULE_FILE}
+_KNOWN |= {"sweep.csv", "lineage.csv", "best.json"}
 _READ = (".csv", ".json")
 _FILM_SUFFIXES = (".mp4", ".gif", ".webm", ".png")
 _INTEGERS = {"seed", "env_step", "seeds"}

@@ -111,6 +111,8 @@ def make_groups(sweep: Sweep) -> list[Group]:
             for number, indices in enumerate(group([trial.config for trial in trials]))
         ]
     for each in groups:
+        if sweep.pbt is not None:
+            sweep.pbt.generations(each.config)
         rungs_of(sweep.halving, each.config, len(each.trials))
     return groups
 

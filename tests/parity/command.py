@@ -2,7 +2,7 @@
 
     python -m tests.parity dmc/cheetah-run --steps 200 --seed 3
     python -m tests.parity mujoco/Ant-v4 --physics mujoco
-    python -m tests.parity myosuite/myo-reach --host-python ~/myo/bin/python
+    python -m tests.parity myosuite/myo-reach --physics official --host-python ~/myo/bin/python
     python -m tests.parity all --seed 3 --report results/parity.md
 
 One line per check; exit status 1 if any fails. Errors are relative to 1 + |reference|.
@@ -11,7 +11,7 @@ With the C engine everything is the same computation: an episode starts with the
 whole roll-outs agree to `C_BOUND`, which leaves room for the rounding of observations to
 float32 and nothing else. How MJX is judged is told in `tests.parity.mjx` and (HumanoidBench)
 `tests.parity.simplified`, how recordings are used in `tests.parity.humanoid_bench`, and what is
-asked of tasks that are not native in `tests.parity.hosted`.
+asked of originals in worker processes in `tests.parity.hosted`.
 """
 
 import argparse
@@ -221,7 +221,7 @@ def compare(
     if physics == "warp":
         yield from compare_warp(task_id, steps, seed)
         return
-    if envs.spec(task_id).on_host:
+    if physics == "official":
         yield from compare_hosted(task_id, steps, seed, host_python)
         return
     if task_id.startswith("myosuite/"):
@@ -252,7 +252,8 @@ def main() -> int:
     parser.add_argument("task", help="task id, or `all`")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--physics", choices=("mujoco", "mjx", "warp", "both"), default="both")
+    engines = ("mujoco", "mjx", "warp", "both", "official")
+    parser.add_argument("--physics", choices=engines, default="both")
     parser.add_argument("--host-python", default="", help="interpreter that has MyoSuite")
     parser.add_argument("--report", type=Path, help="write a table of the checks to this file")
     arguments = parser.parse_args()
@@ -267,9 +268,14 @@ def compare_all(arguments: argparse.Namespace) -> int:
     """Prints a line per check; returns how many failed."""
     report = Report(arguments.report, arguments.steps, arguments.seed)
     if arguments.task == "all":
-        chosen = available(arguments.host_python)
+        official = arguments.physics == "official"
+        chosen = [
+            task
+            for task in available(arguments.host_python if official else "")
+            if envs.spec(task).official or not official
+        ]
     else:
-        chosen = (envs.spec(arguments.task).id,)
+        chosen = [envs.spec(arguments.task).id]
     failures = 0
     for task_id in chosen:
         checks = []

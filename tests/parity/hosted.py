@@ -1,4 +1,4 @@
-"""Tasks of another package through the host adapter against that package in a plain loop.
+"""Originals in worker processes (physics `official`) against their package in a plain loop.
 
 Both are given the same seeds and the same actions, over the ends of episodes, and must return the
 same: nothing may come between but the rounding to float32.
@@ -22,7 +22,7 @@ def compare_hosted(task_id: str, steps: int, seed: int, python: str) -> Iterator
     """All checks of one task, whose package the interpreter `python` has (empty for this one)."""
     known = envs.spec(task_id)
     options = envs.HostOptions(python=python)
-    environment = envs.make(task_id, action_repeat=1, host=options)
+    environment = envs.make(task_id, "official", action_repeat=1, host=options)
     loop = GymnasiumLoop(known.official.removeprefix("gymnasium/"), COUNT, python)
     packages = (known.package, "mujoco", "gymnasium")
     yield Check("versions", True, versions := loop("versions", packages=packages), versions)

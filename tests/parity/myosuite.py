@@ -36,9 +36,17 @@ def make_original(task_id: str) -> Any:
     return gymnasium.make(envs.spec(task_id).official.rpartition(":")[2]).unwrapped
 
 
-def place_goal(original: Any, task: Any, variables: Any) -> None:
-    """Gives MyoSuite the goal of a native task."""
+def place_goal(original: Any, task: Any, variables: Any, varied: dict[str, np.ndarray]) -> None:
+    """Gives MyoSuite the goal of a native task, and what its model is."""
+    for name, values in varied.items():
+        getattr(original.model, name)[:] = values
     match type(task).__name__:
+        case "Hold":
+            from myosuite.utils.mujoco_geom_utils import refresh_geom_derived_fields
+
+            original.model.site_pos[original.goal_sid] = variables
+            bodies = (original.model.geom_bodyid[-1],)
+            refresh_geom_derived_fields(original.model, original._mj_spec, bodies)
         case "Reach":
             original.model.site_pos[original.target_sids] = variables[0]
         case "Pose":
@@ -74,7 +82,8 @@ def compare_myosuite(task_id: str, steps: int, seed: int) -> Iterator[Check]:
         bits = np.asarray(state.physics.bits).view(np.float64)
         signature = mujoco.mjtState.mjSTATE_INTEGRATION
         mujoco.mj_setState(original.model, original.data, bits, signature)
-        place_goal(original, native.task, jax.tree.map(np.asarray, state.variables))
+        drawn = jax.tree.map(np.asarray, (state.variables, state.physics.varied))
+        place_goal(original, native.task, *drawn)
         mujoco.mj_forward(original.model, original.data)
         error = max(error, relative_error(observation, original.get_obs()))
         for _ in range(steps):
@@ -98,9 +107,17 @@ def compare_myosuite(task_id: str, steps: int, seed: int) -> Iterator[Check]:
         f"{error:.0e}",
     )
     keys = jax.random.split(jax.random.key(seed), RESETS)
-    _, first = jax.jit(jax.vmap(native.reset))(keys)
-    theirs = np.stack([original.reset()[0] for _ in keys])
-    first = np.asarray(first, np.float64)
+    states, first = jax.jit(jax.vmap(native.reset))(keys)
+    varied = [values.reshape(RESETS, -1) for values in states.physics.varied.values()]
+    first = np.concatenate([first, *varied], 1, dtype=np.float64)
+
+    def begin() -> np.ndarray:
+        """First observation, and what varies in the model."""
+        observation, _ = original.reset()
+        fields = [getattr(original.model, name).ravel() for name in states.physics.varied]
+        return np.concatenate([observation, *fields])
+
+    theirs = np.stack([begin() for _ in keys])
     same = (np.ptp(first, 0) < C_BOUND) & (np.ptp(theirs, 0) < C_BOUND)
     p_values = [
         stats.ks_2samp(a, b, method="asymp").pvalue

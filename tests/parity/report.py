@@ -102,9 +102,9 @@ COLUMNS = {
     ),
     "recorded starts": ("recorded starts", "recorded starts lie within the noise of ours"),
     "versions": (
-        "not native",
-        "runs in worker processes, with these packages, here in an interpreter of their own "
-        "(`--host-python`)",
+        "in workers",
+        "the original runs in worker processes, with these packages, here in an interpreter of "
+        "their own (`--host-python`)",
     ),
     "adapter": (
         "adapter",
@@ -132,9 +132,8 @@ class Report:
             f"--report results/parity.md` with {versions}.",
             [
                 "Errors are relative to 1 + |reference|; the modules in `tests/parity/` say how "
-                "they are measured. Tasks that are not native, with `--host-python` and an "
-                "interpreter that has them; HumanoidBench, from recordings, whatever the steps and "
-                "the seed."
+                "they are measured. Originals in worker processes, with `--physics official`; "
+                "HumanoidBench, from recordings, whatever the steps and the seed."
             ],
             dict(COLUMNS.values()),
         )

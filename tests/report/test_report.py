@@ -284,7 +284,9 @@ def test_wall_time_counts_what_was_lost_and_nothing_between_sessions(tmp_path):
     killed["times"] = [[0, 11.0], [50_000, 60.0], [100_000, 99.0]]
     later = {"startup_seconds": 5.0, "seconds": 50.0, "first_env_step": 50_000}
     later["times"] = [[100_000, 54.0]]
-    sessions = [session | killed, session | later]
+    # The last only wrote the policies anew.
+    again = later | {"first_env_step": 100_000, "times": [[100_000, 6.0]]}
+    sessions = [session | killed, session | later, session | again]
     (directory / RECORD_FILE).write_text(json.dumps(sessions))
     (run,) = read([tmp_path]).runs
     assert wall_seconds(run).to_dict() == {0: 11.0, 50_000: 60.0, 100_000: 154.0}

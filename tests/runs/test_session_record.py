@@ -2,8 +2,10 @@
 
 import pytest
 
+from purejax_simba.config import CheckpointConfig
 from purejax_simba.errors import WriteError
 from purejax_simba.runs.session_record import RECORD_FILE, SessionRecord, read_sessions
+from tests.helpers import tiny
 
 
 def test_sessions_follow_one_another(tmp_path):
@@ -43,3 +45,14 @@ def test_a_record_that_cannot_be_written_hides_no_error(tmp_path):
         raise ValueError("the reason")
     with pytest.raises(WriteError, match="cannot write"), record:
         pass
+
+
+@pytest.mark.slow
+def test_what_took_time_before_a_checkpoint_is_known_there(tmp_path):
+    """Who goes on from it, after a kill, has spent that time."""
+    checkpoint = CheckpointConfig(interval=100)
+    tiny.train("gymnax/Pendulum-v1", tmp_path, checkpoint=checkpoint)
+    (session,) = read_sessions(tmp_path / "simba_v2/gymnax/Pendulum-v1")
+    assert [step for step, _ in session["times"]] == [0, 100, 200, 300, 400]
+    passed = [seconds for _, seconds in session["times"]]
+    assert passed == sorted(passed)

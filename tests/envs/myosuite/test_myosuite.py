@@ -1,10 +1,11 @@
-"""The tasks of MyoSuite through the host adapter.
+"""MyoSuite's own tasks, in worker processes: the physics `official`.
 
-With the package, if it is installed; and with a stand-in, which shows how they are asked for.
+With a stand-in for the package, in an interpreter of its own, whether it is installed here or not.
 """
 
 import importlib.util
 import sys
+import venv
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,19 +45,27 @@ gymnasium.register("myoHandObjHoldFixed-v0", entry_point="myosuite:Hand", max_ep
 """
 
 
+class StandIn:
+    """An interpreter that finds a package of this name before any that is installed."""
+
+    def __init__(self, directory):
+        venv.create(directory, symlinks=True)
+        self.python = str(directory / "bin" / "python")
+        (self._packages,) = directory.glob("lib/python*/site-packages")
+        ours = [path for path in sys.path if path.endswith("site-packages")]
+        (self._packages / "ours.pth").write_text("\n".join(ours))
+        metadata = self._packages / "myosuite-3.0.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text("Metadata-Version: 2.1\nName: myosuite\nVersion: 3.0\n")
+        self.write()
+
+    def write(self, bias: float = 0.0) -> None:
+        (self._packages / "myosuite.py").write_text(STAND_IN.format(bias=bias))
+
+
 @pytest.fixture
-def stand_in(tmp_path, monkeypatch):
-    """Writes a package to where interpreters look for modules: the working directory."""
-
-    def write(bias: float = 0.0) -> None:
-        (tmp_path / "myosuite.py").write_text(STAND_IN.format(bias=bias))
-
-    metadata = tmp_path / "myosuite-3.0.dist-info" / "METADATA"
-    metadata.parent.mkdir()
-    metadata.write_text("Metadata-Version: 2.1\nName: myosuite\nVersion: 3.0\n")
-    monkeypatch.chdir(tmp_path)
-    write()
-    return write
+def stand_in(tmp_path):
+    return StandIn(tmp_path / "own")
 
 
 def test_they_are_the_ten_of_the_published_results():
@@ -78,8 +87,8 @@ def test_another_interpreter_may_have_what_is_left_out_here(monkeypatch, capsys)
 
 
 def test_lengths_repeats_and_successes(stand_in):
-    options = HostOptions(python=sys.executable)
-    environment = envs.make("myosuite/myo-key-turn-hard", host=options)
+    options = HostOptions(python=stand_in.python)
+    environment = envs.make("myosuite/myo-key-turn-hard", "official", host=options)
     assert (environment.observation_size, environment.action_size) == (2, 3)
     assert environment.episode_length == 50, "100 steps, two per action"
     played = play(environment, -jnp.ones((51, *SHAPE, 3)))
@@ -96,7 +105,12 @@ def test_lengths_repeats_and_successes(stand_in):
 )
 def test_the_configuration_says_which_limit_holds(stand_in, asked, holds):
     """The suite's 100 is no request, be it left out or read from the results of a run."""
-    config = Config("myosuite/myo-obj-hold", episode_length=asked, host_python=sys.executable)
+    config = Config(
+        "myosuite/myo-obj-hold",
+        physics="official",
+        episode_length=asked,
+        host_python=stand_in.python,
+    )
     environment = make_environment(config)
     assert resolve(config, environment).episode_length == holds
     assert environment.episode_length == -(-holds // 2)
@@ -107,17 +121,18 @@ def test_the_configuration_says_which_limit_holds(stand_in, asked, holds):
 
 def test_the_adapter_is_compared_with_a_plain_loop(stand_in):
     task = "myosuite/myo-key-turn-hard"
-    versions, adapter, ends = compare(task, 110, 3, "both", host_python=sys.executable)
+    versions, adapter, ends = compare(task, 110, 3, "official", host_python=stand_in.python)
     assert versions.detail.startswith("myosuite 3.0, mujoco ")
     assert adapter.passed and adapter.detail.endswith("in 4 times 110 steps")
     assert ends.passed and "0 terminated, 4 truncated, 16 solved" in ends.detail
-    stand_in(bias=1e-3)
-    _, adapter, ends = compare(task, 10, 3, "both", host_python=sys.executable)
+    stand_in.write(bias=1e-3)
+    _, adapter, ends = compare(task, 10, 3, "official", host_python=stand_in.python)
     assert not adapter.passed and "of rewards 5.0e-04" in adapter.detail
 
 
-def test_the_speed_of_adapter_and_loop_is_measured(stand_in):
-    arguments = benchmark.Arguments(host_python=sys.executable, seconds=0.1)
+def test_where_it_is_missing_the_speed_of_adapter_and_loop_is_measured(stand_in, monkeypatch):
+    monkeypatch.setattr(envs.TaskSpec, "missing", lambda known, python="": "not here")
+    arguments = benchmark.Arguments(host_python=stand_in.python, seconds=0.1)
     rates = benchmark.measure_task("myosuite/myo-key-turn-hard", 2, arguments)
     assert list(rates) == [benchmark.ADAPTER, benchmark.LOOP]
     assert benchmark.cells(rates).keys() == {"adapter", "loop", "adapter / loop"}
