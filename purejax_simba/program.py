@@ -31,7 +31,7 @@ class Drawn(NamedTuple):
     entries: jax.Array | None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Program(abc.ABC):
     """What training in an environment and from a dataset share; holds only what is static.
 
