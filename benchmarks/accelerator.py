@@ -4,6 +4,7 @@
 traces and parity of MJX on the device, whether runs leave their neighbours alone to the bit,
 updates per second, steps of the environments with each engine, training. The last line says what
 to put into `envs/physics/cost.py`. What has not begun when the time is over is left out.
+`peak_memory_bytes` is that of all lines so far, because a device does not forget it.
 """
 
 import dataclasses

@@ -278,9 +278,17 @@ def make_environment(config: Config) -> envs.Environment:
     )
 
 
+def actor_observation_size(config: Config, environment: envs.Environment) -> int:
+    """How many entries of an observation, the first ones, the agent's actor looks at."""
+    whole = environment.observation_size
+    if not hasattr(config.agent, "actor_observation_size"):
+        return whole
+    return config.agent.actor_observation_size or environment.actor_observation_size or whole
+
+
 def make_agent(config: Config, environment: envs.Environment) -> Agent:
     """The configured agent for an environment."""
-    seen = {"agent.actor_observation_size": environment.actor_observation_size}
+    seen = {"agent.actor_observation_size": actor_observation_size(config, environment)}
     settings = fill(config, seen).agent
     agent = registry.make(environment.observation_size, environment.action_size, settings)
     return agent.computed_in(config.matmul_precision)

@@ -2,9 +2,10 @@
 
 python -m purejax_simba.export <run directory> --output policy.onnx
 
-The file takes `observation`, `(N, O)` float32 as the environment gives them, and returns `action`,
-`(N, A)` in [-1, 1]; how observations are normalised is part of it. Its metadata say which run it is
-from, and what the actions -1 and 1 are where the environment has a range of its own.
+The file takes `observation`, `(N, O)` float32 as the environment gives them (of those that keep a
+part for critics only what the actor sees), and returns `action`, `(N, A)` in [-1, 1]; how
+observations are normalised is part of it. Its metadata say which run it is from, and what the
+actions -1 and 1 are where the environment has a range of its own.
 """
 
 if __name__ == "__main__":
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -64,9 +66,11 @@ def export(policy: TrainedPolicy) -> bytes:
         raise ConfigError("random actions are no policy: export that of another agent")
     # Any number of rows; but networks ask whether these are more than the features of a layer.
     (rows,) = jax.export.symbolic_shape("N", constraints=[f"N >= {2**30}"])
+    seen = policy.actor_observation_size
+    hidden = [(0, 0), (0, policy.observation_size - seen)]  # which the actor does not look at
     model = converter.to_onnx(
-        lambda observation: policy(observation, jax.random.key(policy.seed)),
-        [jax.ShapeDtypeStruct((rows, policy.observation_size), np.float32)],
+        lambda observation: policy(jnp.pad(observation, hidden), jax.random.key(policy.seed)),
+        [jax.ShapeDtypeStruct((rows, seen), np.float32)],
         model_name="policy",
         input_names=["observation"],
         output_names=["action"],
@@ -75,7 +79,7 @@ def export(policy: TrainedPolicy) -> bytes:
         model.metadata_props.add(key=name, value=value)
     data = model.SerializeToString()
     observations = _played(policy)
-    error = float(np.abs(_run(data, observations) - policy(observations)).max())
+    error = float(np.abs(_run(data, observations[:, :seen]) - policy(observations)).max())
     if not error <= LARGEST_ERROR:
         raise FailedError(f"the model's actions differ from those of the policy by {error:.1e}")
     return data
@@ -125,14 +129,17 @@ def main() -> int:
     with one_line_errors("give the same command again") as outcome:
         arguments = tyro.cli(Arguments)
         check_output(arguments.output)
-        policy = load_policy(arguments.directory, arguments.seed, arguments.own.given())
+        # In full, because GPUs would round products that the model does not.
+        policy = load_policy(
+            arguments.directory, arguments.seed, arguments.own.given(), precision="float32"
+        )
         with still("writing the model"):
             data = export(policy)
         write_bytes(arguments.output, data)
         print(
             f"{arguments.output}: {len(data) / 1e3:,.0f} kB, observation (N, "
-            f"{policy.observation_size}) to action (N, {policy.action_size}), like the policy of "
-            f"seed {policy.seed} on {PLAYED} observations"
+            f"{policy.actor_observation_size}) to action (N, {policy.action_size}), like the "
+            f"policy of seed {policy.seed} on {PLAYED} observations"
         )
     return outcome.status
 

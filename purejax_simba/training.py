@@ -2,7 +2,8 @@
 
 One interaction is: normalise the observation, act, step the environments, append to the replay,
 update the agent, update the running statistics. This is the published order: statistics take in
-an observation just before it is acted on, and a reward after the updates of its own step.
+an observation just before it is acted on, and a reward after the updates of its own step (with
+FlashSAC before them).
 """
 
 from collections.abc import Callable
@@ -117,6 +118,7 @@ class OnlineProgram(Program):
                 n_step=replay.n_step,
                 truncation_interval=min(episode_length, replay.truncation_interval),
                 prioritized=replay.prioritized,
+                keeps_terminals=self.config.agent.sees_terminals,
             ),
             observation_moments=RunningMoments.create(self.environment.observation_size),
             reward_scale=RewardScale.create(known(self.config.num_environments)),
@@ -153,15 +155,18 @@ class OnlineProgram(Program):
         state = state.replace(
             agent=agent, environment=environment_state, replay=replay, progress=progress
         )
+        as_in_flash_sac = self.config.agent.repeated_prior
+        scale = state.reward_scale.update(
+            timestep.reward, done, hyperparameters.discount, as_in_flash_sac
+        )
+        if as_in_flash_sac:
+            state = state.replace(reward_scale=scale)
 
         counters, num_updates = self._count(counters, replay)
         with jax.named_scope("updates"):
             counters, state = self.update(update_key, counters, state, hyperparameters, num_updates)
 
         moments = state.observation_moments.update(environment_state.observation)
-        scale = state.reward_scale.update(
-            timestep.reward, done, hyperparameters.discount, self.config.agent.repeated_prior
-        )
         return counters, state.replace(observation_moments=moments, reward_scale=scale)
 
     def _act(

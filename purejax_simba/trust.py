@@ -21,7 +21,7 @@ from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import all_settings, plain_name
 
 # Where settings say which code runs, by dotted name.
-_NAMES = ("task", "agent.name", "host_python", "loggers")
+NAMES = ("task", "agent.name", "host_python", "loggers")
 # Modules that nobody needs to name: none, and those of our own packages.
 _OURS = ("", "envs", "purejax_simba")
 _ROOT = Path(__file__).parent.parent
@@ -105,7 +105,7 @@ def check(
 def said(values: Mapping[str, Any]) -> dict[str, Any]:
     """What the values of a file, by dotted name, say of code: for `check`."""
     known, named = all_settings(), {plain_name(name): value for name, value in values.items()}
-    return {name: known[name].parse(name, named[name]) for name in _NAMES if name in named}
+    return {name: known[name].parse(name, named[name]) for name in NAMES if name in named}
 
 
 def _use(given: Mapping[str, Any], python: Any) -> None:

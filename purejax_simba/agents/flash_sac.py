@@ -73,6 +73,7 @@ class FlashSAC(TargetNetworks, Learner):
     minus this."""
 
     repeated_prior = True
+    sees_terminals = True
     shared = Recipe(
         {
             "update_to_data_ratio": 1.0,

@@ -10,6 +10,7 @@ if __name__ == "__main__":
     stopping.hear()  # while the rest is imported, too
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
 from purejax_simba.files import check_output
+from purejax_simba.runs.policies import finished_run
 from purejax_simba.stopping import stop_requests
 from purejax_simba.waiting import count_of, still
 
@@ -85,7 +87,13 @@ def record(arguments: Arguments) -> None:
         f"{dataset.origin.random_return:.1f})"
     )
     config = Config(task=dataset.origin.task, host_python=arguments.own.host_python)
-    print("to train on it:", trust.train_command(f"--offline {output}", config))
+    words = ["--offline", output]
+    # Observations are in the order that the run had them in, which these change.
+    run = finished_run(arguments.directory, arguments.own.given())
+    if run.privileged_observations:
+        words += ["--agent.name", run.agent.name]
+        words += ["--privileged-observations", *run.privileged_observations]
+    print("to train on it:", trust.train_command(shlex.join(words), config))
     if request.signal:
         raise SystemExit(128 + request.signal)
 

@@ -156,6 +156,8 @@ def check_spaces(dataset: Dataset, environment: envs.Environment, task: str) -> 
     advice = "give the --task that it was recorded on"
     recorded, observed = dataset.origin.observations, observations_of(environment)
     if recorded and recorded != observed:
+        if sorted(recorded.split(", ")) == sorted(observed.split(", ")):
+            advice = "give --privileged-observations as it was recorded, or drop it"
         pairs = zip_longest(recorded.split(", "), observed.split(", "), fillvalue="nothing more")
         first = next(pair for pair in pairs if pair[0] != pair[1])
         raise ConfigError(

@@ -15,8 +15,10 @@ from purejax_simba import trust
 from purejax_simba.agents.agent import HyperParameters, Params
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
+from purejax_simba.defaults import actor_observation_size
 from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
+from purejax_simba.precision import Precision
 from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, read_arrays, tree_of, write_arrays
 from purejax_simba.runs.compiling import without_alarms
@@ -174,6 +176,7 @@ class TrainedPolicy:
       seed: that it was trained with.
       environment: of its task, without automatic reset.
       observation_size, action_size: O and A.
+      actor_observation_size: how many entries of an observation, the first ones, it looks at.
     """
 
     def __init__(self, program: Program, policy: Policy, seed: int):
@@ -182,6 +185,7 @@ class TrainedPolicy:
         self.environment = program.environment
         self.observation_size = self.environment.observation_size
         self.action_size = self.environment.action_size
+        self.actor_observation_size = actor_observation_size(self.config, self.environment)
         self._key = jax.random.key(seed)
         self._act = jax.jit(evaluation_policy(program.config, program.agent, *policy))
 
@@ -209,7 +213,10 @@ class TrainedPolicy:
 
 
 def load_policy(
-    directory: Path | str, seed: int | None = None, given: Mapping[str, Any] | None = None
+    directory: Path | str,
+    seed: int | None = None,
+    given: Mapping[str, Any] | None = None,
+    precision: Precision | None = None,
 ) -> TrainedPolicy:
     """The policy that a finished run has trained.
 
@@ -220,6 +227,7 @@ def load_policy(
       seed: which; default: the first.
       given: what files may not say themselves, such as `{"host_python": path}`, the interpreter
         for environments in worker processes.
+      precision: of matrix products, see `Config.matmul_precision`; default: that of the run.
 
     Raises:
       ConfigError: if the directory holds no finished run, none of this seed, or names code that
@@ -228,6 +236,7 @@ def load_policy(
     """
     directory = Path(directory)
     config = finished_run(directory, given)
+    config = replace(config, matmul_precision=precision or config.matmul_precision)
     seed = config.seed if seed is None else seed
     if seed not in config.seeds:
         raise ConfigError(

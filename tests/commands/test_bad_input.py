@@ -266,6 +266,12 @@ OFFLINE = [
 RUNS = [
     row("train.py --resume nowhere", "nowhere holds no run: there is no config.json in it"),
     row("train.py --evaluate nowhere", "nowhere holds no run"),
+    row(f"train.py --evaluate {RUN} --seed 3", "--seed is of no use with --evaluate: drop it"),
+    row(f"train.py --evaluate {RUN} --agent.tau 0.1", "--agent.tau is of no use with --evaluate"),
+    row(f"train.py --evaluate {RUN} --resume {RUN}", "--resume is of no use with --evaluate"),
+    row(f"train.py --evaluate {RUN} --distributed", "--distributed is of no use with --evalu"),
+    row(f"train.py --evaluate {RUN} --num-evaluation-episodes 0", "episodes is 0: give"),
+    row(f"train.py --video {RUN} --num-evaluation-episodes 3", "is of no use with --video: drop"),
     row("train.py --video nowhere", "nowhere holds no run"),
     row(f"train.py --evaluate {DATA}", f"{DATA} holds no run"),
     row("train.py --config nowhere.json", "nowhere.json cannot be read (No such file"),

@@ -5,6 +5,8 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gymnasium
 import h5py
@@ -302,6 +304,13 @@ def test_one_part_needs_no_name_and_our_own_recordings_say_what_they_hold(tmp_pa
             check_spaces(read, envs.make("gymnax/Pendulum-v1"), "gymnax/Pendulum-v1")
     # Files that say nothing are taken at their word.
     check_spaces(_dataset(), envs.make("gymnax/Pendulum-v1"), "gymnax/Pendulum-v1")
+
+
+def test_what_was_recorded_with_entries_for_critics_says_how_to_read_it():
+    dataset = dataclasses.replace(_dataset(), origin=Origin(observations="hand 3, goal 2"))
+    environment: Any = SimpleNamespace(layout=[("goal", (2,)), ("hand", (3,))])
+    with pytest.raises(ConfigError, match="give --privileged-observations as it was recorded"):
+        check_spaces(dataset, environment, "mine")
 
 
 def test_integer_actions_come_back_as_what_they_were():
