@@ -4,6 +4,7 @@
 traces and parity of MJX on the device, whether runs leave their neighbours alone to the bit,
 updates per second, steps of the environments with each engine, training. The last line says what
 to put into `envs/physics/cost.py`. What has not begun when the time is over is left out.
+`peak_memory_bytes` is that of all lines so far, because a device does not forget it.
 """
 
 import dataclasses
@@ -29,8 +30,7 @@ from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.precision import computed_in, in_full
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.devices import use_all_cores
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement, use_all_cores
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program
 

@@ -21,7 +21,7 @@ from benchmarks.gymnasium_loop import NUM_ACTIONS
 from benchmarks.originals import available, in_a_loop, in_envpool
 from benchmarks.table import Table
 from envs.cores import count_cores
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 from purejax_simba.runs.devices import (
     PER_RUN,
     SHARED,

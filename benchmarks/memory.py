@@ -11,7 +11,7 @@ import tyro
 
 from benchmarks.common import print_json, program_bytes_per_run
 from purejax_simba.agents import registry
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 from purejax_simba.config import Config
 from purejax_simba.runs.compiling import lower_program
 from purejax_simba.runs.devices import make_mesh, use_all_cores

@@ -16,7 +16,7 @@ from purejax_simba.aggregates import (
     mean,
     probability_of_improvement,
 )
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 from purejax_simba.config import ConfigError
 from purejax_simba.runs.result_files import METRICS_FILE, read_returns
 

@@ -19,7 +19,7 @@ import tyro
 from benchmarks.common import print_json
 from envs.cores import count_cores
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 from purejax_simba.config import Config
 from purejax_simba.runs import experiment
 from purejax_simba.runs.devices import use_all_cores

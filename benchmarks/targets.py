@@ -17,8 +17,7 @@ from mujoco.mjx._src import solver
 from benchmarks import hlo
 from benchmarks.common import print_json
 from envs.physics.corrections import line_search
-from purejax_simba.commands import command_line
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import command_line, one_line_errors
 from purejax_simba.config import Config, known
 from purejax_simba.names import flatten
 from purejax_simba.program import Program

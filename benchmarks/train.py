@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import jax
 import tyro
 
 import envs
@@ -21,13 +22,13 @@ from benchmarks.common import (
     program_bytes_per_run,
     repeat,
 )
+from benchmarks.envs import Steps
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.commands import one_line_errors
+from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.program import Program
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.devices import use_all_cores
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement, use_all_cores
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program
 
@@ -44,6 +45,10 @@ class Arguments:
     """Runs trained at once."""
     environments: int = 1
     """Environments of each run, which makes as many updates per interaction as with one."""
+    batch_size: int | None = None
+    """Transitions per update. Default: the agent's."""
+    replay_capacity: int | None = None
+    """Transitions of each run's replay. Default: as published."""
     critic_hidden_dim: int = 128
     """Width of each critic."""
     actor_hidden_dim: int = 64
@@ -109,6 +114,7 @@ def make_config(arguments: Arguments) -> Config:
         num_environments=arguments.environments,
         update_to_data_ratio=envs.spec(arguments.task).action_repeat / arguments.environments,
         learning_starts=(arguments.random_interactions + 1) * arguments.environments,
+        replay=ReplayConfig(arguments.replay_capacity, arguments.batch_size),
         agent=SimbaV2(
             critic_hidden_dim=arguments.critic_hidden_dim,
             actor_hidden_dim=arguments.actor_hidden_dim,
@@ -122,8 +128,11 @@ def run(arguments: Arguments) -> dict[str, Any]:
     "per run" is the speed at which one run goes on beside the others. `training_overhead` is the
     time of an interaction while learning divided by that of its parts: its updates, measured in
     turns with it in the same process, and an interaction with random actions. What is above 1 goes
-    to sampling, normalising and drawing noise. `diagnostics_overhead` is the time of training with
-    diagnostics, at the default evaluation interval, divided by that without.
+    to sampling, normalising and drawing noise. `share_of_bare_environments` is the time of a step
+    of the same environments with nothing around them, measured in turns with the interactions with
+    random actions (in which everything is done but updates), divided by that of such a one.
+    `diagnostics_overhead` is the time of training with diagnostics, at the default evaluation
+    interval, divided by that without.
 
     Raises:
       ConfigError, envs.TaskError: for what cannot be measured.
@@ -138,7 +147,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
     program = make_program(make_config(arguments))
     training = Training(program)
     training(random_count)
-    (environment,) = repeat([training], [random_count])
+    bare = Steps(program.environment, runs * arguments.environments)
+    environment, step = repeat([training, bare], [random_count, random_count])
 
     training(arguments.random_interactions + 1 - training.interactions())
     peak_memory = peak_memory_bytes()
@@ -148,6 +158,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
     updates_per_interaction = (training.updates() - updates_before) / (
         training.interactions() - interactions_before
     )
+    replay = jax.eval_shape(program.init, jax.random.key(0), program.hyperparameters()).replay
+    replay_bytes = sum(array.size * array.dtype.itemsize for array in jax.tree.leaves(replay))
     (diagnosis,) = repeat([training.diagnose], [1])
     interval = program.config.interactions_per_evaluation
     env_steps = program.config.steps_per_interaction
@@ -165,6 +177,8 @@ def run(arguments: Arguments) -> dict[str, Any]:
         "seconds_per_interaction_and_run_random": environment.median / runs,
         "seconds_per_interaction_and_run_learning": learning.median / runs,
         "training_overhead": learning.median / parts,
+        "share_of_bare_environments": step.median / environment.median,
+        "replay_bytes_per_transition": replay_bytes / program.config.stored_transitions,
         "seconds_per_diagnosis_and_run": diagnosis.median / runs,
         "diagnostics_overhead": 1.0 + diagnosis.median / (interval * learning.median),
         "peak_memory_bytes": peak_memory,

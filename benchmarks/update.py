@@ -17,7 +17,7 @@ from purejax_simba.defaults import (
     default_discount,
     hyperparameters,
     with_agent_defaults,
-    with_schedule,
+    with_lengths,
 )
 from purejax_simba.names import fill
 from purejax_simba.runs.devices import use_all_cores
@@ -61,7 +61,7 @@ def make_config(arguments: Arguments) -> Config:
         ),
         replay=ReplayConfig(batch_size=arguments.batch_size),
     )
-    config = with_agent_defaults(with_schedule(config))
+    config = with_agent_defaults(with_lengths(config))
     return fill(config, {"agent.num_critics": 1, "update_to_data_ratio": 2.0})
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         suites,
         tasks,
     )
-    from envs.wrappers import ActionRepeat, AutoReset, RescaleAction, TimeLimit, Wrapper
+    from envs.wrappers import ActionRepeat, AutoReset, RescaleAction, Stagger, TimeLimit, Wrapper
 
 __all__ = [
     "ActionRepeat",
@@ -38,6 +38,7 @@ __all__ = [
     "HostEnvironmentError",
     "HostOptions",
     "RescaleAction",
+    "Stagger",
     "TaskError",
     "TaskSpec",
     "TimeLimit",
@@ -63,7 +64,8 @@ _MODULES = {
     "HostEnvironmentError": "envs.host_call",
     "clear_errors": "envs.host_call",
     **dict.fromkeys(
-        ("ActionRepeat", "AutoReset", "RescaleAction", "TimeLimit", "Wrapper"), "envs.wrappers"
+        ("ActionRepeat", "AutoReset", "RescaleAction", "Stagger", "TimeLimit", "Wrapper"),
+        "envs.wrappers",
     ),
 }
 

@@ -25,7 +25,7 @@ import jax
 
 import envs
 from envs import rendering
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 from purejax_simba.waiting import count_of, still
 
 _COLUMNS = "{:34} {:>11} {:>6} {:>5} {:>6}  {}"

@@ -32,10 +32,12 @@ class HostOptions:
     Attributes:
       time_limit: seconds after which an environment that does not answer counts as hung.
       python: the interpreter of the worker processes, with packages of its own; empty for this one.
+      privileged: the entries of observations (which are dictionaries) that actors do not see.
     """
 
     time_limit: float = 300.0
     python: str = ""
+    privileged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,12 @@ def make(
             f"{task_id} has no processes that another Python interpreter could run: drop it, "
             f"or take an id that begins with {' or '.join(_families_on_host)}, "
             "or the physics `official`"
+        )
+    elif host is not None and host.privileged:
+        raise TaskError(
+            f"{task_id} has no dictionary of observations of which {', '.join(host.privileged)} "
+            "could be kept from actors: take an id that begins with "
+            f"{' or '.join(_families_on_host)}"
         )
     environment = build(chosen)
     if not isinstance(environment, Environment):

@@ -1,4 +1,7 @@
-"""Wrappers, in the order in which they are put on: Rescale, TimeLimit, ActionRepeat, AutoReset."""
+"""Wrappers, in the order in which they are put on.
+
+RescaleAction, TimeLimit, ActionRepeat; for training then Stagger and AutoReset.
+"""
 
 import math
 from dataclasses import replace
@@ -150,6 +153,49 @@ class ActionRepeat(Wrapper):
         )
         (state, timestep), _ = jax.lax.scan(step_unless_ended, (state, nothing), length=self._times)
         return state, timestep
+
+
+@struct.dataclass
+class StaggerState:
+    """State of `Stagger`: the inner state and the steps left to the first end, `()` int32."""
+
+    inner: Any
+    left: jax.Array
+
+
+class Stagger(Wrapper):
+    """Truncates the first episode after a random number of steps, all numbers alike likely.
+
+    Many environments that begin together and end by their time limit do so together, too, again and
+    again; what is learned then comes from one part of an episode at a time. Staggered once, they
+    stay apart.
+    """
+
+    def reset(self, key: jax.Array) -> tuple[StaggerState, jax.Array]:
+        """See `Environment.reset`."""
+        key, stagger_key = jax.random.split(key)
+        assert self.episode_length is not None  # what has no limit has no need of this
+        left = jax.random.randint(stagger_key, (), 1, self.episode_length + 1)
+        inner, observation = self.inner.reset(key)
+        return StaggerState(inner=inner, left=left), observation
+
+    def step(self, state: StaggerState, action: jax.Array) -> tuple[StaggerState, TimeStep]:
+        """See `Environment.step`."""
+        inner, timestep = self.inner.step(state.inner, action)
+        truncated = timestep.truncated | (state.left == 1)
+        timestep = replace(timestep, truncated=truncated & ~timestep.terminated)
+        return StaggerState(inner=inner, left=jnp.maximum(state.left - 1, 0)), timestep
+
+    def restart(
+        self, state: StaggerState, key: jax.Array, ended: jax.Array
+    ) -> tuple[StaggerState, jax.Array]:
+        """See `Environment.restart`."""
+        inner, observation = self.inner.restart(state.inner, key, ended)
+        return StaggerState(inner=inner, left=jnp.where(ended, 0, state.left)), observation
+
+    def unwrapped_state(self, state: StaggerState) -> Any:
+        """See `Environment.unwrapped_state`."""
+        return self.inner.unwrapped_state(state.inner)
 
 
 @struct.dataclass

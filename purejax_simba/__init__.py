@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from purejax_simba.runs.experiment import resume, train
     from purejax_simba.runs.policies import TrainedPolicy, evaluate, load_policy
+    from purejax_simba.runs.population import Population
     from purejax_simba.training import make_program, make_train
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "DroQ",
     "FlashSAC",
     "OfflineConfig",
+    "Population",
     "Random",
     "ReplayConfig",
     "Simba",
@@ -76,6 +78,7 @@ _MODULES = {
     "agent_settings": "purejax_simba.agents.registry",
     **dict.fromkeys(("resume", "train"), "purejax_simba.runs.experiment"),
     **dict.fromkeys(("TrainedPolicy", "evaluate", "load_policy"), "purejax_simba.runs.policies"),
+    "Population": "purejax_simba.runs.population",
     **dict.fromkeys(("make_program", "make_train"), "purejax_simba.training"),
 }
 

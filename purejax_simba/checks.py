@@ -1,6 +1,6 @@
 """What a configuration must fulfil before anything is compiled."""
 
-from purejax_simba.config import SCHEDULE, Config, ConfigError, known
+from purejax_simba.config import LENGTHS, Config, ConfigError, known
 from purejax_simba.names import check_values, flatten
 from purejax_simba.settings import flag
 from purejax_simba.waiting import count_of
@@ -10,14 +10,9 @@ _COUNTED = 2**31 - 1  # by the counters of a run
 
 
 def check(config: Config, episode_length: int) -> None:
-    """Refuses what cannot work, naming the flag.
+    """Refuses what cannot work, naming the flag, in a configuration with all defaults filled in.
 
-    Args:
-      config: with all defaults filled in.
-      episode_length: interactions of an episode.
-
-    Raises:
-      ConfigError: for numbers that cannot work.
+    An episode is as long as `episode_length` interactions.
     """
     check_values(config)
     replay = config.replay
@@ -38,16 +33,15 @@ def check(config: Config, episode_length: int) -> None:
             f"--replay.batch-size {replay.batch_size} is larger than --replay.capacity "
             f"{capacity}: make the replay larger or the batch smaller"
         )
-    starts = known(config.learning_starts)
+    starts, environments = known(config.learning_starts), known(config.num_environments)
     if starts > capacity:
         raise ConfigError(
             f"--learning-starts {starts} is more than --replay.capacity "
             f"{capacity}: the first update would never come"
         )
-    if capacity % known(config.num_environments):
+    if capacity % environments:
         raise ConfigError(
-            f"--replay.capacity {capacity} is no multiple of --num-environments "
-            f"{known(config.num_environments)}"
+            f"--replay.capacity {capacity} is no multiple of --num-environments {environments}"
         )
     if episode_length < replay.n_step:
         raise ConfigError(
@@ -61,6 +55,12 @@ def check(config: Config, episode_length: int) -> None:
                 f"{flag('replay.' + name)} {exponent} is of no use without --replay.prioritized: "
                 "give both or neither"
             )
+    hidden, agent = config.privileged_observations, config.agent
+    if hidden and not hasattr(agent, "actor_observation_size"):
+        raise ConfigError(
+            f"--privileged-observations {' '.join(hidden)}: actor and critics of {agent.name} see "
+            "the same; drop it or take --agent.name flash_sac"
+        )
     if replay.prioritized and config.devices_per_run > 1:
         raise ConfigError(
             "--replay.prioritized is for runs on one device each: drop it or --devices-per-run"
@@ -69,35 +69,28 @@ def check(config: Config, episode_length: int) -> None:
         _check_offline(config)
         return
     for name, value in {
-        "num-environments": known(config.num_environments),
+        "num-environments": environments,
         "num-evaluation-episodes": known(config.num_evaluation_episodes),
         "replay.batch-size": config.batch_size,
     }.items():
         _check_multiple(name, value, config.devices_per_run, " (--devices-per-run)")
     total, interval = known(config.total_env_steps), known(config.evaluation_interval)
-    _check_multiple("evaluation-interval", interval, config.steps_per_interaction)
+    once = config.steps_per_interaction
+    _check_multiple("evaluation-interval", interval, once)
     for step in getattr(config.agent, "reset_env_steps", ()):
-        _check_multiple("agent.reset-env-steps", step, config.steps_per_interaction)
-    _check_multiple("total-env-steps", total, config.steps_per_interaction)
+        _check_multiple("agent.reset-env-steps", step, once)
+    _check_multiple("total-env-steps", total, once)
     _check_multiple("total-env-steps", total, interval)
-    if config.checkpoint.interval:
-        _check_multiple(
-            "checkpoint.interval", config.checkpoint.interval, config.steps_per_interaction
-        )
-    if starts > config.interactions * known(config.num_environments):
+    _check_multiple("checkpoint.interval", config.checkpoint.interval or 0, once)
+    if starts > config.interactions * environments:
         raise ConfigError(
-            f"--learning-starts {starts} is more than the "
-            f"{config.interactions * known(config.num_environments)} transitions of the whole run: "
-            "train for longer or start earlier"
+            f"--learning-starts {starts} is more than the {config.interactions * environments} "
+            "transitions of the whole run: train for longer or start earlier"
         )
 
 
 def check_seeds(flag: str, first: int, count: int = 1) -> None:
-    """Makes sure that each of `count` seeds from the first one has a PRNG key of its own.
-
-    Raises:
-      ConfigError: if not; a key has 32 bits of a seed.
-    """
+    """Refuses seeds that have no PRNG key of their own: a key has 32 bits of a seed."""
     if count > NUM_SEEDS:
         raise ConfigError(f"--num-seeds is {count}: there are {NUM_SEEDS} seeds, give fewer")
     if not 0 <= first <= NUM_SEEDS - count:
@@ -113,6 +106,7 @@ USELESS_OFFLINE = {
     "total_env_steps": "give --offline.epochs",
     "evaluation_interval": "give --offline.evaluation-interval, in epochs",
     "num_environments": "drop it",
+    "stagger_episodes": "drop it",
     "devices_per_run": "drop it",
     "learning_starts": "drop it",
     "recipe": "drop it",
@@ -125,7 +119,7 @@ USELESS_OFFLINE = {
 
 def _check_offline(config: Config) -> None:
     offline, values = config.offline, flatten(config)
-    defaults = flatten(Config()) | SCHEDULE
+    defaults = flatten(Config()) | LENGTHS
     for name, advice in USELESS_OFFLINE.items():
         if values[name] != defaults[name]:
             raise ConfigError(f"{flag(name)} is of no use with --offline: {advice}")

@@ -14,7 +14,7 @@ from purejax_simba.settings import Settings, setting
 
 DEFAULT_TASK = "dmc/cheetah-run"
 # What is open has these values, or what fits those that are given.
-SCHEDULE = {
+LENGTHS = {
     "num_environments": 1,
     "total_env_steps": 1_000_000,
     "evaluation_interval": 100_000,
@@ -134,11 +134,14 @@ class Config:
     """Environment steps per seed (interactions x action repeat x environments)."""
     evaluation_interval: int | None = setting(above=0)
     """Environment steps between evaluations. Default: a tenth of the run, or what divides it best,
-    and 100,000 at most."""
+    and 100,000 of each environment at most."""
     num_evaluation_episodes: int | None = setting(above=0)
     """Deterministic episodes per evaluation. Default: 10, offline 100."""
     num_environments: int | None = setting(above=0)
     """Environments per seed. Default: 1, with --recipe parallel the paper's."""
+    stagger_episodes: bool = False
+    """Truncate the first episode of every environment at a random step, so that not all end
+    together ever after."""
     devices_per_run: int = setting(1, above=0)
     """Devices among which the environments, replay and batches of each seed are divided."""
     action_repeat: int | None = None
@@ -149,6 +152,9 @@ class Config:
     """Seconds after which a gymnasium or EnvPool environment that does not answer has hung."""
     host_python: str = ""
     """Another Python interpreter, with its own packages, for environments in worker processes."""
+    privileged_observations: tuple[str, ...] = ()
+    """flash_sac: the entries of dictionary observations of gymnasium and EnvPool that critics see
+    and the actor does not."""
     update_to_data_ratio: float | None = setting(above=0)
     """Updates per transition. simba_v2, simba: the action repeat."""
     learning_starts: int | None = setting(above=0)
@@ -169,6 +175,9 @@ class Config:
     """Discount, action repeat, first update and the like: SimbaV2's for all agents, for comparisons
     with nothing else in the way, those of the agent's own paper, or what that has for thousands of
     environments."""
+    schedule: str = ""
+    """Hyperparameters that change while it trains, in a file like the schedule.json of a sweep with
+    --pbt: at each of its env steps those that it names change."""
     agent: AgentSettings = field(default_factory=SimbaV2)
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
@@ -237,6 +246,11 @@ class Config:
         if self.is_offline:
             return self.offline.epochs * self.updates_per_epoch
         return known(self.total_env_steps) // self.steps_per_interaction
+
+    @property
+    def interactions_before_updates(self) -> int:
+        """Interactions of a run before the first update."""
+        return 0 if self.is_offline else known(self.learning_starts) // known(self.num_environments)
 
     @property
     def interactions_per_evaluation(self) -> int:

@@ -2,7 +2,7 @@
 
 A value that the user gave stays. What is open, which is None, is filled in by, in this order, the
 agent's paper if its recipe is asked for, what holds offline, and the agent's own defaults. How long
-a run is, when it is evaluated and when it begins to learn fit what was given, see `with_schedule`.
+a run is, when it is evaluated and when it begins to learn fit what was given, see `with_lengths`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from purejax_simba.agents import registry
 from purejax_simba.agents.agent import Agent, HyperParameters
 from purejax_simba.agents.settings import Recipe
 from purejax_simba.checks import check, check_values
-from purejax_simba.config import DEFAULT_TASK, SCHEDULE, Config, ConfigError, known
+from purejax_simba.config import DEFAULT_TASK, LENGTHS, Config, ConfigError, known
 from purejax_simba.names import fill, flatten, replace_values
 from purejax_simba.settings import traced_numbers
 
@@ -31,8 +31,8 @@ DEFAULTS = {
     "normalize_observations": False,
     "normalize_rewards": False,
     "replay.batch_size": 256,
-    "num_environments": SCHEDULE["num_environments"],
-    "learning_starts": SCHEDULE["learning_starts"],
+    "num_environments": LENGTHS["num_environments"],
+    "learning_starts": LENGTHS["learning_starts"],
     "num_evaluation_episodes": 10,
 }
 PRIORITIES = {"replay.priority_exponent": 0.6, "replay.importance_exponent": 0.4}
@@ -56,9 +56,7 @@ PUBLISHED_CRITICS = {
 def resolve(config: Config, environment: envs.Environment | None = None) -> Config:
     """Fills in what depends on the agent and on the task, and checks everything.
 
-    Args:
-      config: as given by the user.
-      environment: the task's environment, if it is made already.
+    `environment` is that of the task, if it is made already.
 
     Raises:
       ConfigError: for numbers that cannot work, and settings that the agent does not have.
@@ -73,28 +71,35 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     episode = environment.episode_length
     if episode is None:
         raise ConfigError(f"{config.task} has no time limit of its own: give --episode-length")
+    if config.stagger_episodes and environment.elsewhere:
+        raise ConfigError(
+            f"--stagger-episodes: those of {config.task} live in worker processes, where they "
+            "cannot be cut; drop it"
+        )
     limit = known(envs.steps_per_episode(environment))
     # Published discounts follow from the suite's limit, also where an environment has a lower one.
     length = config.episode_length or spec.episode_length or limit
     repeat = known(config.action_repeat)
+    # Tasks beyond the paper have two where episodes can terminate.
+    critics = PUBLISHED_CRITICS.get(spec.suite, 2 if spec.terminates else 1)
     config = fill(
         with_agent_defaults(config),
         {
-            "agent.num_critics": 2 if config.is_offline else _num_critics(spec),
+            "agent.num_critics": 2 if config.is_offline else critics,
             "update_to_data_ratio": float(repeat),
             "discount": default_discount(length / repeat),
         },
     )
-    config = dataclasses.replace(with_schedule(config), episode_length=limit)
+    config = dataclasses.replace(with_lengths(config), episode_length=limit)
     config = _in_time(config, flatten(given))
     check(config, episode)
     return config
 
 
-def with_schedule(config: _Config) -> _Config:
+def with_lengths(config: _Config) -> _Config:
     """Fills in how long a run is, when it is evaluated and how much of it is kept.
 
-    As in `SCHEDULE`, or what fits where something else is given: a run is evaluated ten times, more
+    As in `LENGTHS`, or what fits where something else is given: a run is evaluated ten times, more
     often if it is long, and has a length that can be divided so.
 
     Raises:
@@ -103,17 +108,17 @@ def with_schedule(config: _Config) -> _Config:
     if config.is_offline:
         epochs = config.offline.epochs
         config = fill(config, {"offline.evaluation_interval": _part(epochs, epochs)})
-        return fill(config, SCHEDULE)
+        return fill(config, LENGTHS)
     repeat = envs.spec(config.task or DEFAULT_TASK).action_repeat
-    environments = SCHEDULE["num_environments"]
+    environments = LENGTHS["num_environments"]
     config = fill(config, {"action_repeat": repeat, "num_environments": environments})
     step = config.steps_per_interaction
     if config.total_env_steps is None:
         unit = config.evaluation_interval or EVALUATIONS * step
-        total = _multiple(SCHEDULE["total_env_steps"], unit)
+        total = _multiple(LENGTHS["total_env_steps"], unit)
         config = dataclasses.replace(config, total_env_steps=total)
     if config.evaluation_interval is None:
-        longest = max(SCHEDULE["evaluation_interval"] // step, 1)
+        longest = max(LENGTHS["evaluation_interval"] // known(config.action_repeat), 1)
         part = _part(config.interactions, longest)
         if not part:
             raise ConfigError(
@@ -121,7 +126,7 @@ def with_schedule(config: _Config) -> _Config:
                 f"give {_multiple(known(config.total_env_steps), longest * step)}, for example"
             )
         config = dataclasses.replace(config, evaluation_interval=part * step)
-    capacity = _multiple(SCHEDULE["replay.capacity"], known(config.num_environments))
+    capacity = _multiple(LENGTHS["replay.capacity"], known(config.num_environments))
     return fill(config, {"replay.capacity": capacity})
 
 
@@ -142,9 +147,7 @@ def _multiple(number: int, of: int) -> int:
 def _in_time(config: _Config, given: Mapping[str, Any]) -> _Config:
     """What is done at certain env steps that are not given is done at those that there are.
 
-    Args:
-      config: with all defaults filled in.
-      given: dotted name -> value, None for those that were open.
+    `given` are dotted names -> values, None for those that were open.
     """
     if config.is_offline:
         return config
@@ -194,21 +197,26 @@ def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:
 def with_recipe(config: _Config) -> _Config:
     """Fills in what the agent's own paper says, if a recipe of it is asked for.
 
+    How long a run is and how much of it is kept fits what is given, as in `with_lengths`.
+
     Raises:
       ConfigError: for an agent that does not have it.
     """
     if config.recipe == "shared":
         return config
     recipe = _asked_for(config)
-    return fill(fill(config, recipe.tasks.get(_plain_name(config.task), {})), recipe.settings)
+    settings = {**recipe.settings, **recipe.tasks.get(_plain_name(config.task), {})}
+    environments = config.num_environments or settings.get("num_environments", 1)
+    step = (config.action_repeat or settings.get("action_repeat", 1)) * environments
+    unit = config.evaluation_interval or step
+    for name, of in {"total_env_steps": unit, "replay.capacity": environments}.items():
+        if name in settings:
+            settings[name] = _multiple(settings[name], of)
+    return fill(config, settings)
 
 
 def not_in_recipe(config: Config) -> str:
-    """What the agent's paper has for other tasks and not for this one, in a line; empty if nothing.
-
-    Args:
-      config: resolved.
-    """
+    """What the agent's paper has for other tasks and not for this one, in a line, or nothing."""
     if config.recipe == "shared":
         return ""
     recipe, used = _asked_for(config), flatten(config)
@@ -237,11 +245,6 @@ def _plain_name(task: str) -> str:
     return task.rpartition("/")[2].partition("-v")[0]
 
 
-def _num_critics(spec: envs.TaskSpec) -> int:
-    """As published for the suite; tasks beyond the paper have two where episodes can terminate."""
-    return PUBLISHED_CRITICS.get(spec.suite, 2 if spec.terminates else 1)
-
-
 def default_discount(episode_length: float) -> float:
     """The heuristic of TD-MPC2 (arXiv 2310.16828): 1 - 5 / L, clipped to [0.95, 0.995].
 
@@ -268,14 +271,24 @@ def make_environment(config: Config) -> envs.Environment:
         physics=config.physics,
         action_repeat=config.action_repeat,
         episode_length=config.episode_length,
-        host=envs.HostOptions(config.host_time_limit, config.host_python),
+        host=envs.HostOptions(
+            config.host_time_limit, config.host_python, config.privileged_observations
+        ),
         worlds=config.worlds,
     )
 
 
+def actor_observation_size(config: Config, environment: envs.Environment) -> int:
+    """How many entries of an observation, the first ones, the agent's actor looks at."""
+    whole = environment.observation_size
+    if not hasattr(config.agent, "actor_observation_size"):
+        return whole
+    return config.agent.actor_observation_size or environment.actor_observation_size or whole
+
+
 def make_agent(config: Config, environment: envs.Environment) -> Agent:
     """The configured agent for an environment."""
-    seen = {"agent.actor_observation_size": environment.actor_observation_size}
+    seen = {"agent.actor_observation_size": actor_observation_size(config, environment)}
     settings = fill(config, seen).agent
     agent = registry.make(environment.observation_size, environment.action_size, settings)
     return agent.computed_in(config.matmul_precision)

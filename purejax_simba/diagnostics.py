@@ -26,6 +26,7 @@ Features are what the networks' `observe` calls so. Gradients are those of both 
 as it is.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -52,15 +53,9 @@ def diagnose(
     hyperparameters: HyperParameters,
     per_module: bool = False,
 ) -> Metrics:
-    """The metrics above as `<network>/<metric>`, `()` each.
+    """The metrics above as `<network>/<metric>`, `()` each, for a minibatch and noise of an update.
 
-    Args:
-      agent: the agent.
-      state: its state.
-      batch: a minibatch of an update.
-      noise: of an update.
-      hyperparameters: of the run.
-      per_module: add `<network>/<module>/<metric>` for every module that has its own.
+    With `per_module` there is `<network>/<module>/<metric>` for every module that has its own.
     """
     networks = agent.actor_critic
     if networks is None:
@@ -88,14 +83,7 @@ def diagnose(
 def network_metrics(
     params: Params, gradient: Params, observed: Sequence[Observed], per_module: bool
 ) -> Metrics:
-    """Metrics of one network.
-
-    Args:
-      params: nested dictionaries, module by module, of tensors.
-      gradient: the same of gradients.
-      observed: by `look`.
-      per_module: add those of modules.
-    """
+    """Metrics of one network: nested dictionaries of tensors, their gradients, what `look` saw."""
     tensors = _tensors(params, gradient)
     metrics = _tensor_metrics(tensors) | _observed_metrics(observed)
     features = [x.value for x in observed if x.kind == "feature"]
@@ -121,13 +109,9 @@ def _tensors(params: Params, gradient: Params) -> list[_Tensor]:
     if isinstance(params, dict) and STATISTICS in params:
         params, gradient = params["params"], gradient["params"]
     leaves = jax.tree_util.tree_leaves_with_path(params)
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
     return [
-        _Tensor(
-            jax.tree_util.keystr(path[:-1], simple=True, separator="/"),
-            leaf.size,
-            _norm(leaf),
-            _norm(slope),
-        )
+        _Tensor(name(path[:-1]), leaf.size, _norm(leaf), _norm(slope))
         for (path, leaf), slope in zip(leaves, jax.tree.leaves(gradient), strict=True)
     ]
 
@@ -170,19 +154,15 @@ def _observed_metrics(observed: Sequence[Observed]) -> Metrics:
         metrics["feature_norm"] = sum((_norm(x, -1).mean() for x in features), jnp.zeros(()))
         metrics["weighted_feature_norm"] = jnp.sqrt(_mean(squares, widths))
     if activations:
-        metrics["dormant_ratio"] = jnp.concatenate([_dormant(x) for x in activations]).mean()
+        sizes = [jnp.abs(x).mean(0) for x in activations]
+        are_dormant = [size <= DORMANT_THRESHOLD * size.mean() for size in sizes]
+        metrics["dormant_ratio"] = jnp.concatenate(are_dormant).mean()
     vectors = {"scaler": of("scaler"), "alpha": of("alpha")}
     for name, values in vectors.items():
         if values:
             together = jnp.concatenate(values)
             metrics |= {f"{name}_mean": together.mean(), f"{name}_std": together.std()}
     return metrics
-
-
-def _dormant(activation: jax.Array) -> jax.Array:
-    """Which neurons of a layer are dormant, `(n,)`, 0 or 1, for its activations `(B, n)`."""
-    size = jnp.abs(activation).mean(0)
-    return (size <= DORMANT_THRESHOLD * size.mean()).astype(jnp.float32)
 
 
 def rank_metrics(feature: jax.Array) -> Metrics:

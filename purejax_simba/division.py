@@ -28,11 +28,9 @@ def divide(tree: _T) -> _T:
 def per_device(function: _Function) -> _Function:
     """The same function, each device computing it for its own environments.
 
-    The compiler would have devices wait for each other where a loop goes on until all environments
-    are done, as the solvers of physics do, and would bring everything to one device for host calls.
-
-    Args:
-      function: of arrays with a leading axis of environments, which do not depend on each other.
+    Its arrays have a leading axis of environments, which do not depend on each other. The compiler
+    would have devices wait for each other where a loop goes on until all environments are done, as
+    the solvers of physics do, and would bring everything to one device for host calls.
     """
     if not _is_divided():
         return function

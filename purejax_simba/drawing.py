@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from purejax_simba.errors import WriteError
-from purejax_simba.files import replacing
+from purejax_simba.files import replacing, writing
 
 
 def plain(text: Any) -> str:
@@ -23,14 +22,7 @@ def pyplot() -> Any:
 
 
 def save(figure: Any, path: Path, dpi: float | None = 150) -> None:
-    """Writes a figure in the format that the name of the file says.
-
-    Raises:
-      WriteError: if it cannot be written.
-    """
-    try:
-        with replacing(path) as unfinished:
-            figure.savefig(unfinished, format=path.suffix[1:], dpi=dpi)
-    except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror}") from error
+    """Writes a figure in the format that the name of the file says."""
+    with writing(path), replacing(path) as unfinished:
+        figure.savefig(unfinished, format=path.suffix[1:], dpi=dpi)
     pyplot().close(figure)

@@ -60,7 +60,6 @@ def evaluate(
     Args:
       environment: without automatic reset, with a known `episode_length`.
       policy: observations `(num_episodes, O)` and a PRNG key to actions `(num_episodes, A)`.
-      key: PRNG key.
       num_episodes: episodes to average over. An episode succeeds if any of its steps does.
     """
     reset, advance = per_device(jax.vmap(environment.reset)), per_device(jax.vmap(environment.step))

@@ -2,9 +2,10 @@
 
 python -m purejax_simba.export <run directory> --output policy.onnx
 
-The file takes `observation`, `(N, O)` float32 as the environment gives them, and returns `action`,
-`(N, A)` in [-1, 1]; how observations are normalised is part of it. Its metadata say which run it is
-from, and what the actions -1 and 1 are where the environment has a range of its own.
+The file takes `observation`, `(N, O)` float32 as the environment gives them (of those that keep a
+part for critics only what the actor sees), and returns `action`, `(N, A)` in [-1, 1]; how
+observations are normalised is part of it. Its metadata say which run it is from, and what the
+actions -1 and 1 are where the environment has a range of its own.
 """
 
 if __name__ == "__main__":
@@ -12,7 +13,6 @@ if __name__ == "__main__":
 
     stopping.hear()  # while the rest is imported, too
 
-import importlib
 import json
 import logging
 import sys
@@ -22,14 +22,15 @@ from typing import Annotated, Any
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
 import envs
-from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.commands.own_code import OwnCode
+from purejax_simba.commands import one_line_errors
+from purejax_simba.commands.command_line import OwnCode
 from purejax_simba.config import ConfigError
-from purejax_simba.errors import FailedError
+from purejax_simba.errors import FailedError, require
 from purejax_simba.files import check_output, write_bytes
 from purejax_simba.runs.policies import TrainedPolicy, load_policy
 from purejax_simba.waiting import still
@@ -60,14 +61,16 @@ def export(policy: TrainedPolicy) -> bytes:
     """
     # It warns of what it has for other libraries.
     logging.getLogger("jax2onnx").setLevel(logging.ERROR)
-    converter = _import("jax2onnx")
+    converter = require("jax2onnx", "onnx")
     if policy.config.agent.name == "random":
         raise ConfigError("random actions are no policy: export that of another agent")
     # Any number of rows; but networks ask whether these are more than the features of a layer.
     (rows,) = jax.export.symbolic_shape("N", constraints=[f"N >= {2**30}"])
+    seen = policy.actor_observation_size
+    hidden = [(0, 0), (0, policy.observation_size - seen)]  # which the actor does not look at
     model = converter.to_onnx(
-        lambda observation: policy(observation, jax.random.key(policy.seed)),
-        [jax.ShapeDtypeStruct((rows, policy.observation_size), np.float32)],
+        lambda observation: policy(jnp.pad(observation, hidden), jax.random.key(policy.seed)),
+        [jax.ShapeDtypeStruct((rows, seen), np.float32)],
         model_name="policy",
         input_names=["observation"],
         output_names=["action"],
@@ -76,7 +79,7 @@ def export(policy: TrainedPolicy) -> bytes:
         model.metadata_props.add(key=name, value=value)
     data = model.SerializeToString()
     observations = _played(policy)
-    error = float(np.abs(_run(data, observations) - policy(observations)).max())
+    error = float(np.abs(_run(data, observations[:, :seen]) - policy(observations)).max())
     if not error <= LARGEST_ERROR:
         raise FailedError(f"the model's actions differ from those of the policy by {error:.1e}")
     return data
@@ -114,19 +117,11 @@ def _played(policy: TrainedPolicy) -> np.ndarray:
 
 def _run(model: bytes, observations: np.ndarray) -> np.ndarray:
     """Actions by the runtime that others have."""
-    runtime = _import("onnxruntime")
+    runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = runtime.InferenceSession(model, options)
     return session.run(["action"], {"observation": observations})[0]
-
-
-def _import(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed: pip install 'purejax_simba[onnx]'"
-        raise ConfigError(message) from error
 
 
 def main() -> int:
@@ -134,14 +129,17 @@ def main() -> int:
     with one_line_errors("give the same command again") as outcome:
         arguments = tyro.cli(Arguments)
         check_output(arguments.output)
-        policy = load_policy(arguments.directory, arguments.seed, arguments.own.given())
+        # In full, because GPUs would round products that the model does not.
+        policy = load_policy(
+            arguments.directory, arguments.seed, arguments.own.given(), precision="float32"
+        )
         with still("writing the model"):
             data = export(policy)
         write_bytes(arguments.output, data)
         print(
             f"{arguments.output}: {len(data) / 1e3:,.0f} kB, observation (N, "
-            f"{policy.observation_size}) to action (N, {policy.action_size}), like the policy of "
-            f"seed {policy.seed} on {PLAYED} observations"
+            f"{policy.actor_observation_size}) to action (N, {policy.action_size}), like the "
+            f"policy of seed {policy.seed} on {PLAYED} observations"
         )
     return outcome.status
 

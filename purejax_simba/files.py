@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from purejax_simba.errors import ConfigError, WriteError, shown
+from purejax_simba.errors import ConfigError, WriteError, first_line, shown
 from purejax_simba.settings import UNIONS, WORDS
 
 _T = TypeVar("_T")
@@ -27,12 +27,7 @@ _LONGEST = 300  # letters of a reason that a library gives
 
 
 class UnreadableError(ConfigError):
-    """A file cannot be read; the message is one line.
-
-    Attributes:
-      path: of the file.
-      reason: what is wrong with it.
-    """
+    """A file cannot be read: its path, what is wrong with it, and what to do, in one line."""
 
     def __init__(self, path: Path, reason: str, advice: str):
         super().__init__(f"{path} cannot be read ({reason}): {advice}")
@@ -64,10 +59,9 @@ def reading(path: Path, *others: type[Exception], advice: str = _ADVICE) -> Iter
 
 
 def regular(path: Path) -> Path:
-    """The same path, if a regular file is there: from a pipe or a device nothing might ever come.
+    """The same path, if a regular file is there, or else an OSError.
 
-    Raises:
-      OSError: if not.
+    From a pipe or a device nothing might ever come.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
@@ -75,22 +69,14 @@ def regular(path: Path) -> Path:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What is in a regular file.
-
-    Raises:
-      OSError: if there is none.
-    """
+    """What is in a regular file; an OSError if there is none."""
     return regular(path).read_bytes()
 
 
 def read_json(path: Path, kind: type[_T], default: _T | None = None, advice: str = _ADVICE) -> _T:
-    """What is in a file, as a value of a type.
+    """What is in a file, as a value of a type that `checked` knows.
 
-    Args:
-      path: of the file.
-      kind: see `checked`.
-      default: where there is no such file; None if there must be.
-      advice: what to do about a damaged one.
+    Where there is no such file it is the `default`, if there is one.
 
     Raises:
       UnreadableError: if it is not there, or anything else is in it.
@@ -108,11 +94,7 @@ def read_json(path: Path, kind: type[_T], default: _T | None = None, advice: str
 
 
 def check_parts(value: Any) -> None:
-    """Refuses what a file can say and nobody means: endless nesting, and letters that are none.
-
-    Raises:
-      ConfigError: for such a value.
-    """
+    """Refuses what a file can say and nobody means: endless nesting, and letters that are none."""
     parts = [(value, 0)]
     for part, depth in parts:
         inner: list[Any] = []
@@ -130,14 +112,11 @@ def check_parts(value: Any) -> None:
 
 
 def checked(value: Any, kind: Any, name: str = "") -> Any:
-    """A value as JSON has it, if it is of a type.
+    """A value as JSON has it, if it is of a type; `name` is for the message.
 
-    Args:
-      value: to check.
-      kind: `int`, `float`, `str`, `bool`, `Any`; a list, tuple or dictionary of types; a
-        `TypedDict`, whose other names stay, or a `NamedTuple`, which leaves them out; or one of
-        these or None.
-      name: of the value, for the message.
+    Types are `int`, `float`, `str`, `bool`, `Any`; a list, tuple or dictionary of types; a
+    `TypedDict`, whose other names stay, or a `NamedTuple`, which leaves them out; or one of these
+    or None.
 
     Raises:
       ConfigError: for another one.
@@ -184,10 +163,9 @@ def _below(name: str, key: Any) -> str:
 
 
 def check_output(path: Path) -> None:
-    """Makes sure that a file can be written, before it takes long to make it.
+    """Refuses a file that cannot be written, before it takes long to make it.
 
-    Raises:
-      ConfigError: if not, or if what is there is no file: a device would be gone.
+    So it does what is there and no file: a device would be gone.
     """
     if os.path.exists(path) and not path.is_file():
         raise ConfigError(f"{path} is there and no file: give another --output")
@@ -195,6 +173,23 @@ def check_output(path: Path) -> None:
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
         reason = os.strerror(errno.EACCES if place.is_dir() else errno.ENOTDIR)
         raise ConfigError(f"cannot write to {path.parent} ({reason}): give another --output")
+
+
+@contextlib.contextmanager
+def writing(path: Path | str, advice: str = "") -> Iterator[None]:
+    """For what writes to a file or a directory.
+
+    Raises:
+      ConfigError, WriteError: in place of an OSError, the first one if there is something to advise
+        besides making room.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        if advice:
+            raise ConfigError(f"cannot write to {path} ({reason}): {advice}") from error
+        raise WriteError(f"cannot write to {path}: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -219,16 +214,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file; see `replacing`.
-
-    Raises:
-      WriteError: if it cannot be written.
-    """
-    try:
-        with replacing(path) as unfinished:
-            unfinished.write_bytes(data)
-    except OSError as error:
-        raise WriteError(f"cannot write to {path}: {error.strerror}") from error
+    """Writes a file; see `replacing`."""
+    with writing(path), replacing(path) as unfinished:
+        unfinished.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,16 +14,9 @@ from purejax_simba.settings import Setting, declarations
 _Group = TypeVar("_Group")
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(config: Any) -> dict[str, Any]:
     """All values of a configuration; dotted name, with underscores, -> value."""
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            values |= flatten(value, f"{prefix}{field.name}.")
-        else:
-            values[prefix + field.name] = value
-    return values
+    return dotted(dataclasses.asdict(config))
 
 
 def replace_values(group: _Group, values: Mapping[str, Any]) -> _Group:
@@ -84,11 +77,7 @@ def plain_name(name: str) -> str:
 
 
 def find_name(name: str) -> str:
-    """The dotted name with underscores of what the user calls `name`.
-
-    Raises:
-      ConfigError: if there is none, with the nearest ones.
-    """
+    """The dotted name with underscores of what the user calls `name`; refuses an unknown one."""
     plain, known = plain_name(name), all_settings()
     if plain in known:
         return plain
@@ -133,11 +122,7 @@ def from_nested(values: Mapping[Any, Any]) -> Config:
 
 
 def check_values(config: Config) -> None:
-    """Refuses values that are out of their own bounds, or none of the choices, whatever the others.
-
-    Raises:
-      ConfigError: for the first such value.
-    """
+    """Refuses values out of their own bounds, or none of the choices, whatever the others."""
     values = flatten(config)
     for name, setting in settings_of(config).items():
         setting.check(name, values[name])

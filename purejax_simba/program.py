@@ -3,6 +3,7 @@
 import abc
 import copy
 import functools
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -22,10 +23,7 @@ from purejax_simba.run_state import Counters, RunState
 class Drawn(NamedTuple):
     """What an update takes.
 
-    Attributes:
-      batch: a minibatch.
-      noise: of the update.
-      entries: `(B,)`, where in the replay the minibatch is from, if it was drawn by priority.
+    `entries` `(B,)` are where in the replay the minibatch is from, if it was drawn by priority.
     """
 
     batch: Batch
@@ -33,6 +31,7 @@ class Drawn(NamedTuple):
     entries: jax.Array | None
 
 
+@dataclass(eq=False, repr=False)
 class Program(abc.ABC):
     """What training in an environment and from a dataset share; holds only what is static.
 
@@ -43,22 +42,14 @@ class Program(abc.ABC):
     Attributes:
       config: resolved.
       environment: without automatic reset.
-      agent: the agent.
       data: what all runs share, further arguments of `init`, `advance` and `diagnose`; what these
         call finds it here.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        environment: envs.Environment,
-        agent: Agent,
-        data: tuple[Any, ...] = (),
-    ):
-        self.config = config
-        self.environment = environment
-        self.agent = agent
-        self.data = data
+    config: Config
+    environment: envs.Environment
+    agent: Agent
+    data: tuple[Any, ...] = ()
 
     def hyperparameters(self) -> HyperParameters:
         """The configuration's own."""

@@ -108,7 +108,6 @@ class RunState(struct.PyTreeNode):
 
     Attributes:
       key, evaluation_key: what random numbers are made from; they stay.
-      agent: the agent.
       environment: the training environments, side by side; None where a dataset is learned from.
       replay: a `Replay`; None where a dataset is learned from.
       observation_moments, reward_scale: for normalisation.
@@ -132,4 +131,29 @@ def environment_axes(state: RunState) -> RunState:
         replay=state.replay and state.replay.environment_axes(),
         reward_scale=state.reward_scale.environment_axes(),
         progress=state.progress.environment_axes(),
+    )
+
+
+def inherit(state: RunState, parents: jax.Array, with_replay: bool) -> RunState:
+    """Runs that go on from others, each with random keys of its own.
+
+    Args:
+      state: with a leading axis of runs.
+      parents: `(runs,)` int32, for each run the one that it goes on from, which may be itself.
+      with_replay: take over the replay and the episodes under way too; otherwise only the agent and
+        the statistics that its inputs are normalised with.
+    """
+
+    def of_parents(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.take(leaf, parents, axis=0), tree)
+
+    if with_replay:
+        taken = of_parents(state.replace(key=None, evaluation_key=None))
+        return taken.replace(key=state.key, evaluation_key=state.evaluation_key)
+    scale = of_parents(state.reward_scale)
+    return state.replace(
+        agent=of_parents(state.agent),
+        observation_moments=of_parents(state.observation_moments),
+        reward_scale=scale.replace(discounted_return=state.reward_scale.discounted_return),
+        progress=state.progress.replace(diverged_at=of_parents(state.progress.diverged_at)),
     )

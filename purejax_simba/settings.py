@@ -66,14 +66,10 @@ class Setting:
         return typing.get_args(self.kind)[0] if is_tuple else self.kind
 
     def parse(self, name: str, text: Any) -> Any:
-        """A value from what the user wrote, several with spaces between them.
-
-        Args:
-          name: for the message.
-          text: YAML may have made a number or a list of it.
+        """A value from what the user wrote, several with spaces between them, or YAML made of it.
 
         Raises:
-          ConfigError: if it is none.
+          ConfigError: if it is none; `name` is for the message.
         """
         if self.optional and str(text).lower() in ("none", "null"):
             return None
@@ -95,11 +91,7 @@ class Setting:
             raise ConfigError(f"{name} is {shown(text)}: give {WORDS[self._kind_of_one]}") from None
 
     def check(self, name: str, value: Any) -> None:
-        """Refuses a value that is no choice or out of bounds; `name` is dotted.
-
-        Raises:
-          ConfigError: with the flag, and what would do.
-        """
+        """Refuses a value that is no choice or out of bounds; `name` is dotted."""
         for one in value if isinstance(value, tuple) else (value,):
             if one is None:
                 continue

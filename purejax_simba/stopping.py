@@ -33,11 +33,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Whether a signal has asked to stop.
-
-    Attributes:
-      signal: which; None until then.
-    """
+    """Whether a signal has asked to stop: `signal` is which; None until then."""
 
     def __init__(self, after: str):
         """`after` says what is done before."""
@@ -193,10 +189,8 @@ def is_interrupted() -> bool:
 def stop_requests(after: str = "what is under way") -> Iterator[StopRequest]:
     """Turns the first signal into a request; the second acts as usual.
 
-    Outside the main thread, where Python takes no signals, nothing is ever requested.
-
-    Args:
-      after: what is done before the program stops, for the user.
+    Outside the main thread, where Python takes no signals, nothing is ever requested. `after` says
+    to the user what is done before the program stops.
     """
     request = StopRequest(after)
     if threading.current_thread() is not threading.main_thread():

@@ -2,7 +2,8 @@
 
 One interaction is: normalise the observation, act, step the environments, append to the replay,
 update the agent, update the running statistics. This is the published order: statistics take in
-an observation just before it is acted on, and a reward after the updates of its own step.
+an observation just before it is acted on, and a reward after the updates of its own step (with
+FlashSAC before them).
 """
 
 from collections.abc import Callable
@@ -51,6 +52,8 @@ def make_train(config: Config) -> Callable[[jax.Array, HyperParameters], tuple[R
     """
     if config.devices_per_run > 1:
         raise ConfigError("make_train is for runs on one device each: give devices_per_run=1")
+    if config.schedule:
+        raise ConfigError("make_train follows no schedule: train(config) does, or a Population")
     program = make_program(config)
     config = program.config
 
@@ -93,7 +96,8 @@ class OnlineProgram(Program):
 
     def __init__(self, config: Config, environment: envs.Environment, agent: Agent):
         super().__init__(config, environment, agent)
-        self.training_environment = envs.AutoReset(environment)
+        staggered = envs.Stagger(environment) if config.stagger_episodes else environment
+        self.training_environment = envs.AutoReset(staggered)
 
     @in_full
     def init(self, key: jax.Array, hyperparameters: HyperParameters, *data: Any) -> RunState:
@@ -114,6 +118,7 @@ class OnlineProgram(Program):
                 n_step=replay.n_step,
                 truncation_interval=min(episode_length, replay.truncation_interval),
                 prioritized=replay.prioritized,
+                keeps_terminals=self.config.agent.sees_terminals,
             ),
             observation_moments=RunningMoments.create(self.environment.observation_size),
             reward_scale=RewardScale.create(known(self.config.num_environments)),
@@ -150,15 +155,18 @@ class OnlineProgram(Program):
         state = state.replace(
             agent=agent, environment=environment_state, replay=replay, progress=progress
         )
+        as_in_flash_sac = self.config.agent.repeated_prior
+        scale = state.reward_scale.update(
+            timestep.reward, done, hyperparameters.discount, as_in_flash_sac
+        )
+        if as_in_flash_sac:
+            state = state.replace(reward_scale=scale)
 
         counters, num_updates = self._count(counters, replay)
         with jax.named_scope("updates"):
             counters, state = self.update(update_key, counters, state, hyperparameters, num_updates)
 
         moments = state.observation_moments.update(environment_state.observation)
-        scale = state.reward_scale.update(
-            timestep.reward, done, hyperparameters.discount, self.config.agent.repeated_prior
-        )
         return counters, state.replace(observation_moments=moments, reward_scale=scale)
 
     def _act(

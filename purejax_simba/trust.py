@@ -21,7 +21,7 @@ from purejax_simba.config import Config, ConfigError
 from purejax_simba.names import all_settings, plain_name
 
 # Where settings say which code runs, by dotted name.
-_NAMES = ("task", "agent.name", "host_python", "loggers")
+NAMES = ("task", "agent.name", "host_python", "loggers")
 # Modules that nobody needs to name: none, and those of our own packages.
 _OURS = ("", "envs", "purejax_simba")
 _ROOT = Path(__file__).parent.parent
@@ -63,16 +63,13 @@ def check(
     given: Mapping[str, Any] | None = None,
     recorded: Modules | None = None,
 ) -> None:
-    """Makes sure that a file names no code but what is here.
+    """Refuses a file that names code which is not here, with the flags by which the user can.
 
     Args:
       values: of the file, as `said` has them.
       source: the file, or what it is called.
       given: what the user says in place of them, likewise. Its modules are imported.
       recorded: what is known of where they were registered.
-
-    Raises:
-      ConfigError: with the flags by which the user can name it.
     """
     given, recorded = given or {}, recorded or {}
     python, task = {**values, **given}.get("host_python"), values.get("task", "")
@@ -106,13 +103,9 @@ def check(
 
 
 def said(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the values of a file, by dotted name, say of code: for `check`.
-
-    Raises:
-      ConfigError: for a value of another type.
-    """
+    """What the values of a file, by dotted name, say of code: for `check`."""
     known, named = all_settings(), {plain_name(name): value for name, value in values.items()}
-    return {name: known[name].parse(name, named[name]) for name in _NAMES if name in named}
+    return {name: known[name].parse(name, named[name]) for name in NAMES if name in named}
 
 
 def _use(given: Mapping[str, Any], python: Any) -> None:

@@ -19,9 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 import envs
 from envs import rendering
 from purejax_simba import drawing
-from purejax_simba.config import ConfigError
 from purejax_simba.evaluation import evaluation_policy
-from purejax_simba.files import write_json
+from purejax_simba.files import write_json, writing
 from purejax_simba.program import Program
 from purejax_simba.runs.policies import Policy, finished_run, load_policies
 from purejax_simba.runs.result_files import read_returns
@@ -82,14 +81,12 @@ def make_videos(
         for index, seed in enumerate(seeds)
     }
     target, files = directory / VIDEO_DIRECTORY, []
-    try:
+    with writing(target, "make room"):
         target.mkdir(exist_ok=True)
         for file in _film(target, scene, episodes) if scene else _plot(target, episodes):
             files.append(file)
             yield file
         write_json(target / INDEX_FILE, _index(directory, episodes, files))
-    except OSError as error:
-        raise ConfigError(f"cannot write to {target} ({error.strerror}): make room") from error
 
 
 def _play_all(program: Program, policies: Policy, seeds: Sequence[int]) -> rendering.Episode:

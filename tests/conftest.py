@@ -3,6 +3,7 @@
 Those marked `optimised` compile as users do.
 """
 
+import gc
 import os
 
 # Read when JAX is imported, here and in the processes that tests start.
@@ -23,3 +24,11 @@ def compile_as_users_do(request, monkeypatch):
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """What a file of tests has compiled is not kept: all together takes gigabytes."""
+    yield
+    jax.clear_caches()
+    gc.collect()

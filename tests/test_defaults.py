@@ -49,6 +49,8 @@ def _schedule(**given: Any) -> tuple[int | None, int | None, int | None]:
         ({"num_environments": 3, "action_repeat": 2}, (999_960, 99_996, 5_000)),
         ({"action_repeat": 2, "total_env_steps": 6_000}, (6_000, 600, 1_500)),
         ({"num_environments": 4, "total_env_steps": 6_000}, (6_000, 600, 3_000)),
+        # Evaluating takes as long as an episode, however many environments there are.
+        ({"num_environments": 1_000, "total_env_steps": 9_000_000}, (9_000_000, 900_000, 5_000)),
         ({"learning_starts": 10, "total_env_steps": 6_000}, (6_000, 600, 10)),
         ({"replay": ReplayConfig(capacity=1_000)}, (1_000_000, 100_000, 1_000)),
         # A recipe is no number that was given.

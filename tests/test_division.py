@@ -19,8 +19,7 @@ from purejax_simba.division import divide, per_device
 from purejax_simba.run_state import RunState
 from purejax_simba.runs import memory
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, make_mesh, map_runs
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import PER_RUN, SHARED, Placement, divided_runs, make_mesh, map_runs
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program, make_train
 from tests.helpers import tiny

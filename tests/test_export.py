@@ -17,10 +17,12 @@ from tests.helpers import tiny
 TASK = "gymnax/Pendulum-v1"
 
 
-def _policy(name: str) -> TrainedPolicy:
+def _policy(name: str, **given: int) -> TrainedPolicy:
     """With the statistics of observations that are far from normal."""
-    widths = {"actor_hidden_dim": 16, "critic_hidden_dim": 8} if name != "random" else {}
-    program = make_program(Config(task=TASK, agent=registry.agent_settings(name, **widths)))
+    if name != "random":
+        given |= {"actor_hidden_dim": 16, "critic_hidden_dim": 8}
+    agent = registry.agent_settings(name, **given)
+    program = make_program(Config(task=TASK, agent=agent, normalize_observations=True))
     numbers = program.hyperparameters()
     state = jax.jit(program.init)(jax.random.key(0), numbers)
     seen = 3.0 * jax.random.normal(jax.random.key(1), (50, 3)) + 1.0
@@ -46,6 +48,18 @@ def test_the_model_acts_like_the_policy(name):
 
 
 @pytest.mark.slow
+def test_the_model_takes_what_the_actor_sees():
+    """What simulators tell critics, no robot knows."""
+    runtime = pytest.importorskip("onnxruntime")
+    policy = _policy("flash_sac", actor_observation_size=2)
+    session = runtime.InferenceSession(export.export(policy))
+    assert [x.shape for x in session.get_inputs()] == [["N", 2]]
+    observation = np.random.default_rng(0).normal(1, 3, (9, 3)).astype(np.float32)
+    (action,) = session.run(["action"], {"observation": observation[:, :2]})
+    np.testing.assert_allclose(action, policy(observation), atol=1e-5)
+
+
+@pytest.mark.slow
 def test_the_command_writes_the_policy_of_a_run(tmp_path, monkeypatch, capsys):
     runtime = pytest.importorskip("onnxruntime")
     tiny.train("dmc/cartpole-balance", tmp_path / "runs")
@@ -59,6 +73,16 @@ def test_the_command_writes_the_policy_of_a_run(tmp_path, monkeypatch, capsys):
     observation = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
     (action,) = runtime.InferenceSession(output).run(["action"], {"observation": observation})
     np.testing.assert_allclose(action, policy(observation), atol=1e-5)
+    # Where products are rounded, as on GPUs, too.
+    tiny.run_module(
+        "benchmarks.rounding",
+        "tensorfloat32",
+        "purejax_simba.export",
+        str(directory),
+        "--output",
+        str(tmp_path / "rounded.onnx"),
+    )
+    assert (tmp_path / "rounded.onnx").exists()
 
 
 def test_the_range_of_actions_is_told():

@@ -25,7 +25,7 @@ from purejax_simba.run_state import Counters
 from purejax_simba.runs import compiling, experiment, memory, session
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
 from purejax_simba.runs.compiling import CompiledProgram, Compiler
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.sweep.grouping import group, resolve_all
 from tests.helpers import linear, tiny

@@ -17,7 +17,7 @@ from purejax_simba.data.replay import Replay
 from purejax_simba.run_state import Counters
 from purejax_simba.runs.checkpoint import Checkpoint
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.starting import Start
 from purejax_simba.training import make_program

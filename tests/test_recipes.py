@@ -120,6 +120,12 @@ def test_flash_sac_has_another_discount_on_myosuite():
         assert (config.discount, config.num_evaluation_episodes) == (discount, 50)
 
 
+def test_flash_sac_has_another_discount_on_playgrounds_tasks():
+    for task, discount in {"G1JoystickRoughTerrain": 0.97, "CheetahRun": 0.99}.items():
+        config = Config(f"playground/{task}", agent=agent_settings("flash_sac"), recipe="parallel")
+        assert defaults.with_recipe(config).discount == discount
+
+
 def test_flash_sac_has_a_recipe_for_many_environments():
     config = _resolve("dmc/cheetah-run", "flash_sac", recipe="parallel")
     assert config.num_environments == 1024
@@ -131,6 +137,22 @@ def test_flash_sac_has_a_recipe_for_many_environments():
     numbers = {"num_environments": 2048, "total_env_steps": 20_480_000}
     given = _resolve("dmc/cheetah-run", "flash_sac", recipe="parallel", **numbers)
     assert given.num_environments == 2048
+    # An episode takes as many interactions as with one environment, and so does an evaluation.
+    assert config.interactions_per_evaluation == config.interactions // 11
+
+
+@pytest.mark.parametrize(
+    ("given", "length", "capacity"),
+    [
+        ({"num_environments": 2048}, 24_414 * 2048, 10_240_000),
+        ({"num_environments": 1000, "action_repeat": 2}, 50_000_000, 10_240_000),
+        ({"num_environments": 3000}, 16_666 * 3000, 3413 * 3000),
+        ({"evaluation_interval": 1_024_000}, 48 * 1_024_000, 10_240_000),
+    ],
+)
+def test_a_recipe_for_many_environments_fits_what_is_given(given, length, capacity):
+    config = _resolve("dmc/cheetah-run", "flash_sac", recipe="parallel", **given)
+    assert (config.total_env_steps, config.replay.capacity) == (length, capacity)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -25,6 +25,16 @@ def ready():
 """
 
 
+@pytest.fixture(autouse=True)
+def usual_signals():
+    """Also where the tests run in the background, for which shells ignore some."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def _start(code: str, *words: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-c", BEGIN + code, *words]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
@@ -105,7 +115,7 @@ with still("compiling"): say("a line")
 
 def test_what_others_make_of_the_interruption_is_not_an_error():
     code = """
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 with one_line_errors("do it again"):
     try:
         with still("compiling"):
@@ -206,7 +216,10 @@ COMMANDS = ["train.py", "sweep.py"]
 COMMANDS += [f"-m purejax_simba{name}" for name in (" train", " sweep", ".datasets", ".report")]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "-m envs", "-m envs render"])
+COMMANDS += ["-m envs", "-m envs render", "-m benchmarks.update", "-m tests.parity"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "-m tests.golden"])
 def test_commands_hear_while_they_import(tmp_path, command):
     """Also while the packages are imported that they are in: JAX comes after that."""
     (tmp_path / "jax.py").write_text(IN_CPP)
@@ -247,7 +260,7 @@ def test_words_that_nobody_reads_are_a_request_to_end(tmp_path):
 
 
 LISTING = """
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 with one_line_errors("do it again") as outcome:
     for line in range(100_000 if sys.argv[1] == "long" else 3): print("line", line)
 sys.exit(outcome.status)
@@ -280,7 +293,7 @@ def test_a_list_that_finds_no_room_says_so_in_one_line():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
 def test_words_that_find_no_room_are_no_reason_to_end():
     code = """
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 with one_line_errors("do it again") as outcome:
     say("a")
     ready()

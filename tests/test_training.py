@@ -18,7 +18,7 @@ from purejax_simba.defaults import resolve
 from purejax_simba.evaluation import evaluate, evaluation_policy
 from purejax_simba.run_state import Counters, Progress
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.runs import Runs
 from purejax_simba.training import make_program, make_train
 from tests.helpers import linear, reference_runs
@@ -405,7 +405,7 @@ def compilations() -> Iterator[list[float]]:
 
 @pytest.mark.parametrize("at_a_time", [RUNS, pytest.param(RUNS // 2, marks=pytest.mark.slow)])
 def test_everything_is_compiled_once(compilations, monkeypatch, at_a_time):
-    monkeypatch.setattr("purejax_simba.runs.placement.runs_at_a_time", lambda *_: at_a_time)
+    monkeypatch.setattr("purejax_simba.runs.devices.runs_at_a_time", lambda *_: at_a_time)
     with linear.agents():
         program = make_program(CONFIG)
     compiler, placement = Compiler(program), Placement.choose(program)

@@ -21,7 +21,7 @@ from purejax_simba.agents.registry import agent_settings
 from purejax_simba.commands import sweep, train
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import __main__ as datasets
-from purejax_simba.datasets import loading, minari_format
+from purejax_simba.datasets import load, minari_format
 from purejax_simba.datasets.dataset import Dataset
 from purejax_simba.report import __main__ as report
 from purejax_simba.runs.session_record import read_sessions
@@ -271,7 +271,7 @@ def test_an_environment_that_a_dataset_of_minari_names_is_not_made(
     """Without spaces Minari itself would make it."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     minari_format.write("mine-v0", _dataset(), "a test")
-    loading.load.cache_clear()
+    load.cache_clear()
     (path,) = tmp_path.rglob("metadata.json")
     said = json.loads(path.read_text())
     said["env_spec"] = json.dumps(SPEC)

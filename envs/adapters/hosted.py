@@ -56,7 +56,11 @@ def build_hosted(
         }
     else:
         source = find_source(task_id)
-    source |= {"kind": library, "max_episode_steps": episode_length if lift else None}
+    source |= {
+        "kind": library,
+        "max_episode_steps": episode_length if lift else None,
+        "privileged": list(options.privileged),
+    }
     try:
         environment = HostEnvironment(
             task_id, source, episode_length, options.time_limit, options.python

@@ -44,7 +44,7 @@ class HostEnvironment(Environment):
 
     Observations are flattened part by part: entries of a dictionary in the order of their names, at
     every level, also where its space is an `OrderedDict`; entries of a tuple in theirs; arrays row
-    by row; discrete values one-hot.
+    by row; discrete values one-hot. What is kept from actors comes after everything else.
 
     Integer actions are rounded so that each has an equal share of [-1, 1].
 
@@ -89,6 +89,7 @@ class HostEnvironment(Environment):
         description = self._pool.description
         self.layout = description.layout
         self.observation_size = description.observation_size
+        self.actor_observation_size = description.actor_observation_size
         self.action_size = description.low.size
         self.action_low, self.action_high = description.low, description.high
 

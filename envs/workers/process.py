@@ -35,12 +35,14 @@ class Description(NamedTuple):
     Attributes:
       layout: name and shape of each part of the observation, in the order of the flattened one.
       observation_size: length of the flattened observation.
+      actor_observation_size: how many of its first numbers are for actors, too; None for all.
       low, high: flat ends of what [-1, 1] is mapped to, see `program.action_range`.
       episode_length: the environment's own limit, or None.
     """
 
     layout: list[tuple[str, tuple[int, ...]]]
     observation_size: int
+    actor_observation_size: int | None
     low: np.ndarray
     high: np.ndarray
     episode_length: int | None

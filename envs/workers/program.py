@@ -52,6 +52,26 @@ def parts_of(space, path=()):
     return [part for key in keys for part in parts_of(space.spaces[key], (*path, key))]
 
 
+def seen_first(parts, privileged):
+    """The parts with those of the entries `privileged` of a dictionary last.
+
+    Returns:
+      They, and how many numbers the others have; None where no entry is privileged.
+    """
+    names = sorted({str(path[0]) for path, _ in parts if path})
+    for name in privileged:
+        if name not in names:
+            known = f"of {', '.join(names)}" if names else "that are no dictionary"
+            raise Refused(f"has observations {known}: there is no {name!r} to keep from actors")
+    if not privileged:
+        return parts, None
+    seen = [part for part in parts if str(part[0][0]) not in privileged]
+    if not seen:
+        raise Refused("has no observation that is not kept from actors: keep fewer")
+    others = [part for part in parts if str(part[0][0]) in privileged]
+    return seen + others, sum(size_of(space) for _, space in seen)
+
+
 def entry(value, path):
     """What a nested value holds at a path."""
     for key in path:
@@ -167,11 +187,12 @@ def declared(limit):
     return int(limit) if limit is not None and 0 < limit < MOST_STEPS else None
 
 
-def described(parts, actions, limit):
+def described(parts, num_seen, actions, limit):
     """What is said of an environment; lists, because every numpy pickles arrays in its own way."""
     return {
         "layout": layout_of(parts),
         "observation_size": sum(size_of(space) for _, space in parts),
+        "actor_observation_size": num_seen,
         "low": actions.low.tolist(),
         "high": actions.high.tolist(),
         "episode_length": declared(limit),
@@ -196,9 +217,10 @@ class GymnasiumEnvironments:
             self._spare = first = self._new(wanted)
             limit = self._limit_of(first)
         self._environments = {}
-        self._parts = parts_of(first.observation_space)
+        parts = parts_of(first.observation_space)
+        self._parts, num_seen = seen_first(parts, make.get("privileged", ()))
         self._actions = Actions(first.action_space)
-        self.description = described(self._parts, self._actions, limit)
+        self.description = described(self._parts, num_seen, self._actions, limit)
 
     def _new(self, limit):
         known = pickle.loads(self._make["spec"]) if "spec" in self._make else self._make["id"]
@@ -300,10 +322,11 @@ class EnvPoolEnvironments:
         if wanted is not None and limit is not None and wanted > limit:
             self._options, limit = {"max_episode_steps": wanted}, wanted
         self._pools = {}  # slot -> (pool, index in the pool)
-        self._parts = parts_of(pool.observation_space)
+        parts = parts_of(pool.observation_space)
+        self._parts, num_seen = seen_first(parts, make.get("privileged", ()))
         self._sizes = [size_of(space) for _, space in self._parts]
         self._actions = Actions(pool.action_space)
-        self.description = described(self._parts, self._actions, limit)
+        self.description = described(self._parts, num_seen, self._actions, limit)
 
     def _new(self, seeds):
         return self._make_pool(

@@ -119,8 +119,8 @@ class ActorCritic(NamedTuple):
       critic: `(params, observation, action (B, A), hyperparameters) -> (B, outputs)`, one critic.
       value: how critic outputs represent a value.
       actor_loss: `(actor, state, batch, noise, hyperparameters) -> (loss, anything)`.
-      critic_loss: `(critic, state, batch, noise, hyperparameters) -> (loss, anything)`, the sum
-        over all critics.
+      critic_loss: `(critic, state, batch, noise, hyperparameters) -> (loss, anything)`, of all
+        critics together: their sum, with FlashSAC their mean.
     """
 
     actor: Callable[..., Any]

@@ -38,6 +38,7 @@ class CrossQ(Learner):
     learning_rate = 1e-3
     policy_delay = 3
 
+    sees_terminals = True
     shared = sac.SAC.shared
     paper = Recipe(
         {"action_repeat": 1, "discount": 0.99, "learning_starts": 5_000},

@@ -8,7 +8,8 @@ Exploration holds its noise for as many steps as a power law says, in all enviro
 
 The paper's recipe is that for CPU simulators: one environment, one update per step, no action
 repeat, discount 0.99 (0.95 on MyoSuite). Its recipe for GPU simulators, `parallel`, has 1024
-environments and two updates of 2048 transitions per interaction.
+environments and two updates of 2048 transitions per interaction, and discount 0.97 on Playground's
+humanoids.
 """
 
 import math
@@ -40,6 +41,9 @@ MYOSUITE = [
     for task in ("reach", "pose", "obj-hold", "key-turn", "pen-twirl")
     for hard in ("", "-hard")
 ]
+PLAYGROUND = [
+    f"{robot}Joystick{terrain}Terrain" for robot in ("G1", "T1") for terrain in ("Flat", "Rough")
+]
 
 
 class FlashSAC(TargetNetworks, Learner):
@@ -69,6 +73,7 @@ class FlashSAC(TargetNetworks, Learner):
     minus this."""
 
     repeated_prior = True
+    sees_terminals = True
     shared = Recipe(
         {
             "update_to_data_ratio": 1.0,
@@ -97,7 +102,8 @@ class FlashSAC(TargetNetworks, Learner):
             "total_env_steps": 48_829 * ENVIRONMENTS,
             "action_repeat": 1,
             "discount": 0.99,
-        }
+        },
+        {task: {"discount": 0.97} for task in PLAYGROUND},
     )
 
     def numbers(self) -> dict[str, Any]:

@@ -32,7 +32,10 @@ class AgentSettings(Settings):
       paper: what its own paper has besides, for those who ask for its recipe; None if there is no
         paper.
       parallel: what that has for thousands of environments in place of `paper`, if it has.
-      repeated_prior: whether scales of rewards count their prior at every step, see `RewardScale`.
+      repeated_prior: whether scales of rewards count their prior at every step, see `RewardScale`,
+        and a reward before the updates of its own step: as FlashSAC's code has it.
+      sees_terminals: whether what follows a termination makes a difference, though its value is
+        zero: so it does to statistics of batches that have successors in them.
     """
 
     name: str = ""
@@ -42,6 +45,7 @@ class AgentSettings(Settings):
     paper: ClassVar[Recipe | None] = None
     parallel: ClassVar[Recipe | None] = None
     repeated_prior: ClassVar[bool] = False
+    sees_terminals: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuses the name of another agent, which has other settings."""
@@ -73,8 +77,8 @@ class Learner(AgentSettings):
     learning_rate: float = setting(traced=True, above=0)
     """Learning rate of the first update."""
     learning_rate_end: float = setting(traced=True)
-    """Learning rate of the last update, towards which it goes linearly. All but simba_v2: the
-    first one."""
+    """Learning rate of the last update, towards which it goes linearly, with flash_sac along half a
+    cosine. Default: the first one; simba_v2 5e-5, flash_sac 1.5e-4."""
     learning_rate_decay: float = setting(1.0, traced=True, above=0)
     """Part of all updates over which it does so. Default: 1, offline 0.5."""
     policy_delay: int = setting(1, above=0)

@@ -14,7 +14,7 @@ import tyro
 
 from purejax_simba.agents import registry
 from purejax_simba.agents.settings import AgentSettings
-from purejax_simba.config import SCHEDULE, Config, ConfigError, ProcessOptions
+from purejax_simba.config import LENGTHS, Config, ConfigError, ProcessOptions
 from purejax_simba.names import all_settings, fill, replace_values
 from purejax_simba.settings import Settings, declarations
 
@@ -56,6 +56,24 @@ _hidden: Any = tyro.conf.Suppress
 
 HelpAll = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
+
+@dataclass(frozen=True)
+class OwnCode:
+    """Code of yours that a run needs, which only your own command line may name."""
+
+    task: str = ""
+    """The task of the run, where it is your own: <module>:<id>."""
+    agent: Annotated[str, tyro.conf.arg(name="agent.name")] = ""
+    """The agent of the run, where it is your own."""
+    host_python: str = ""
+    """The interpreter for environments in worker processes, where the run had one."""
+
+    def given(self) -> dict[str, str]:
+        """As `load_policy` takes it."""
+        named = {"task": self.task, "agent.name": self.agent, "host_python": self.host_python}
+        return {name: value for name, value in named.items() if value}
+
+
 _METAVARS: dict[Any, str] = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
 _rules = tyro.constructors.ConstructorRegistry()
 
@@ -67,8 +85,8 @@ def read(kind: type[_Arguments], words: Sequence[str], default: _Arguments) -> _
     are seldom changed, `--help-all` everything.
     """
     if _asks_for_help(words):
-        hidden = frozenset() if _asks_for_all(words) else _rare()
-        default = _for_help(default, hidden)
+        rare = {*all_settings(), *declarations(ProcessOptions)} - FIRST
+        default = _for_help(default, set() if _asks_for_all(words) else rare)
         kind, words = type(default), ["--help"]
     with _rules:
         return tyro.cli(kind, args=words, default=default)
@@ -109,7 +127,7 @@ def with_agent(config: _Config, words: Sequence[str]) -> _Config:
     from purejax_simba.defaults import with_agent_defaults  # which imports the environments
 
     try:
-        return fill(with_agent_defaults(replace_values(config, given)), SCHEDULE)
+        return fill(with_agent_defaults(replace_values(config, given)), LENGTHS)
     except ConfigError:
         return config  # what is wrong is said when it is read
 
@@ -121,10 +139,6 @@ def _refuse_settings_of_others(agent: AgentSettings, words: Sequence[str]) -> No
         dotted = name.removeprefix("--").replace("-", "_")
         if name.startswith("--agent.") and dotted in every and dotted not in own:
             registry.refuse(agent.name, dotted, value if equals else following)
-
-
-def _rare() -> set[str]:
-    return {*all_settings(), *declarations(ProcessOptions)} - FIRST
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

@@ -9,8 +9,7 @@ from typing import Annotated
 import tyro
 
 from purejax_simba.agents import registry
-from purejax_simba.commands import command_line
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import command_line, one_line_errors
 from purejax_simba.config import ConfigError, ProcessOptions
 from purejax_simba.names import plain_name
 from purejax_simba.sweep.options import LauncherOptions, SweepOptions, make_sweep, read_file
@@ -45,11 +44,7 @@ class Arguments:
 
 
 def parse(words: list[str]) -> Arguments:
-    """Reads the command line.
-
-    Raises:
-      ConfigError: for a file that is no sweep.
-    """
+    """Reads the command line."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--file", type=Path)
     parser.add_argument("--grid", action="append", default=[])

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
+from purejax_simba import trust
 from purejax_simba.agents.simba_v2 import SimbaV2
-from purejax_simba.commands import command_line
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import command_line, one_line_errors
 from purejax_simba.config import (
     DEFAULT_TASK,
     Config,
@@ -20,7 +20,9 @@ from purejax_simba.config import (
     ProcessOptions,
     ReplayConfig,
 )
+from purejax_simba.names import flatten
 from purejax_simba.runs.result_files import read_config, read_config_file
+from purejax_simba.settings import flag
 from purejax_simba.waiting import count_of, say, still
 
 
@@ -64,8 +66,9 @@ class Arguments:
     reset: tuple[Part, ...] = ()
     """With --resume: parts of the agent that begin anew, with new optimisers; the replay stays."""
     evaluate: Path | None = None
-    """Play the trained policies of this run directory instead, and report their returns. Code of
-    your own that it names is given again: --task <module>:<id>, --agent.name, --host-python."""
+    """Play the trained policies of this run directory instead, and report their returns;
+    --num-evaluation-episodes says in how many episodes. Code of your own that it names is given
+    again: --task <module>:<id>, --agent.name, --host-python."""
     video: Path | None = None
     """Draw an episode with the trained policy of every seed of this run directory instead."""
     compile_for: str = ""
@@ -101,11 +104,7 @@ def parse(words: list[str]) -> Arguments:
 
 
 def train(arguments: Arguments) -> None:
-    """Begins a run or goes on with one.
-
-    Raises:
-      What `experiment.train` and `experiment.resume` raise.
-    """
+    """Begins a run or goes on with one."""
     config = arguments.config
     if arguments.processes.process_id in (None, 0):
         what = config.offline.dataset or config.task or DEFAULT_TASK
@@ -128,6 +127,27 @@ def train(arguments: Arguments) -> None:
         experiment.resume(arguments.resume, config, arguments.reset)
 
 
+def _check_use(arguments: Arguments, mode: str, *used: str) -> None:
+    """Refuses what says nothing about a run that is only played.
+
+    Args:
+      arguments: of the command line.
+      mode: the flag that says so.
+      used: dotted names of settings that do say something, besides those of the user's own code.
+
+    Raises:
+      ConfigError: for the first of the others that is given.
+    """
+    others = {"resume": None, "config_file": None, "reset": (), "processes": ProcessOptions()}
+    useless = [name for name, value in others.items() if getattr(arguments, name) != value]
+    config = arguments.config
+    given, usual = flatten(config), flatten(Config(agent=type(config.agent)()))
+    useless += [n for n in given if given[n] != usual[n] and n not in (*trust.NAMES, *used)]
+    if useless:
+        name = {"config_file": "config", "processes": "distributed"}.get(useless[0], useless[0])
+        raise ConfigError(f"{flag(name)} is of no use with --{mode}: drop it")
+
+
 def main() -> int:
     """Runs the command line; returns the exit status."""
     # What takes long to import is imported after the first line, and where it is needed.
@@ -139,18 +159,21 @@ def main() -> int:
 
             print("\n".join(envs.tasks()))
         elif arguments.evaluate is not None:
+            _check_use(arguments, "evaluate", "num_evaluation_episodes")
             say(f"evaluating {arguments.evaluate}; loading ...")
             with still("loading"):
                 from purejax_simba.runs.policies import evaluate_in_turn
 
             given = command_line.code(words)
-            for seed, metrics in evaluate_in_turn(arguments.evaluate, given=given):
+            episodes = arguments.config.num_evaluation_episodes
+            for seed, metrics in evaluate_in_turn(arguments.evaluate, episodes, given):
                 print(
                     f"seed {seed}: return {metrics['avg_return']:.1f}, length "
                     f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}",
                     flush=True,
                 )
         elif arguments.video is not None:
+            _check_use(arguments, "video")
             say(f"playing and drawing {arguments.video}; loading ...")
             with still("loading"):
                 from purejax_simba.videos import make_videos

@@ -4,9 +4,12 @@ A row is an observation and the step before it: `(action, reward, ending, observ
 transition is a row's observation and the row after that, and an observation is stored once, except
 at a truncation, where the episode's final observation is not the one that is acted on next. Those
 go to a side ring, which every environment fills at its own pace, and the row says in which place.
-(A termination needs none: its successor's value is multiplied by zero.) Where an environment
-truncates so often that a place is taken again while its row is still stored, that transition is not
-drawn any more.
+Where an environment truncates so often that a place is taken again while its row is still stored,
+that transition is not drawn any more.
+
+A termination needs none, as its successor's value is multiplied by zero, but for agents that
+normalise a batch together with its successors. For these another side ring has its final
+observation, and the first one of the next episode takes its place once that is overwritten.
 
 The position in the ring of rows is the number of steps taken, the same for all runs; the caller
 passes it unbatched, so that under `vmap` an append stays one slice update.
@@ -24,10 +27,67 @@ from purejax_simba.data.rows import Rows
 EPSILON = 1e-6
 
 # How a step leaves its episode: going on, terminated, or truncated with its final observation in
-# place `ending - TRUNCATED` of the side ring.
+# place `ending - TRUNCATED` of the side ring. Terminated with a final observation it is
+# `-1 - place`.
 GOES_ON, TERMINATED, TRUNCATED = range(3)
 # Whole numbers up to it are exact among the others of a row, which are float32.
 _LARGEST_ENDING = 2**24
+
+
+class Terminals(struct.PyTreeNode):
+    """Final observations of episodes that terminated, the newest ones of each environment.
+
+    Attributes:
+      finals: O numbers in each place.
+      steps: `(places, E)` int32, up to and with the termination; 0 where free.
+      count: `(E,)` int32, terminations so far.
+    """
+
+    finals: Rows
+    steps: jax.Array
+    count: jax.Array
+
+    @classmethod
+    def create(cls, num_environments: int, places: int, observation_size: int) -> "Terminals":
+        """All free."""
+        return cls(
+            finals=Rows.create(num_environments, places, observation_size),
+            steps=jnp.zeros((places, num_environments), jnp.int32),
+            count=jnp.zeros(num_environments, jnp.int32),
+        )
+
+    def put(
+        self, step: jax.Array, terminated: jax.Array, observation: jax.Array
+    ) -> tuple["Terminals", jax.Array]:
+        """Keeps observations `(E, O)` where `terminated` `(E,)`; returns their endings too."""
+        places, num_environments = self.steps.shape
+        place = self.count % places
+        # What is out of range is not written.
+        target = (jnp.where(terminated, place, places), jnp.arange(num_environments))
+        terminals = Terminals(
+            finals=self.finals.put_where(terminated, place, observation),
+            steps=self.steps.at[target].set(step + 1, mode="drop"),
+            count=self.count + terminated,
+        )
+        return terminals, -1 - place
+
+    def get(
+        self, ending: jax.Array, steps: jax.Array, environment: jax.Array, other: jax.Array
+    ) -> jax.Array:
+        """Final observations `(B, O)` of steps with these endings, as far as they are there.
+
+        Args:
+          ending, environment: of the steps, `(B,)`.
+          steps: up to and with them, `(B,)`.
+          other: `(B, O)`, where there are none.
+        """
+        place = jnp.maximum(-1 - ending, 0)
+        is_there = (ending < 0) & (self.steps[place, environment] == steps)
+        return jnp.where(is_there[:, None], self.finals.get(place, environment), other)
+
+    def environment_axes(self) -> "Terminals":
+        """Which axis of each array counts environments."""
+        return jax.tree.map(lambda _: 1, self).replace(count=0)
 
 
 class Replay(struct.PyTreeNode):
@@ -45,6 +105,7 @@ class Replay(struct.PyTreeNode):
       n_step: steps of a sampled transition.
       priorities: of the transition that begins at row t in environment e at t E + e, zero until it
         is complete and when it is lost; None where all are drawn alike.
+      terminals: None for agents that look at no successor of a termination.
     """
 
     steps: Rows
@@ -55,6 +116,7 @@ class Replay(struct.PyTreeNode):
     rows: int = struct.field(pytree_node=False)
     n_step: int = struct.field(pytree_node=False)
     priorities: Priorities | None = None
+    terminals: Terminals | None = None
 
     @classmethod
     def create(
@@ -66,6 +128,7 @@ class Replay(struct.PyTreeNode):
         n_step: int = 1,
         truncation_interval: int = 1,
         prioritized: bool = False,
+        keeps_terminals: bool = False,
     ) -> "Replay":
         """An empty replay that holds `capacity` transitions of all environments together.
 
@@ -77,6 +140,8 @@ class Replay(struct.PyTreeNode):
           truncation_interval: steps from one truncation to the next, on average over the replay,
             that there is room for in each environment.
           prioritized: for `sample_by_priority` in place of `sample`.
+          keeps_terminals: whether the final observations of terminated episodes count; there is as
+            much room for them.
         """
         num_environments, observation_size = first_observation.shape
         # One row more per step of a transition: they are not complete yet, or being overwritten.
@@ -97,11 +162,18 @@ class Replay(struct.PyTreeNode):
             rows=rows,
             n_step=n_step,
             priorities=Priorities.create(rows * num_environments) if prioritized else None,
+            terminals=Terminals.create(num_environments, places, observation_size)
+            if keeps_terminals
+            else None,
         )
 
     def environment_axes(self) -> "Replay":
         """Which axis of each array counts environments (priorities are never divided)."""
-        return jax.tree.map(lambda _: 1, self).replace(truncations=0, steps_to_lost=0)
+        return jax.tree.map(lambda _: 1, self).replace(
+            truncations=0,
+            steps_to_lost=0,
+            terminals=self.terminals and self.terminals.environment_axes(),
+        )
 
     @property
     def num_environments(self) -> int:
@@ -131,16 +203,21 @@ class Replay(struct.PyTreeNode):
           step: `()` int32.
           action: `(E, A)`, taken at the `next_observation` of the append before.
           reward, terminated, truncated: `(E,)`.
-          final_observation: `(E, O)`, the true successor; kept where truncated.
+          final_observation: `(E, O)`, the true successor; kept where truncated, and where
+            terminated if that was asked for.
           next_observation: `(E, O)`, what is acted on next: of the next episode after an end.
           origin: see `complete_steps`.
         """
         replay, ending, lost = self._truncate(step, truncated, final_observation)
-        ending = jnp.where(terminated, TERMINATED, ending)
+        terminals, of_terminated = self.terminals, jnp.int32(TERMINATED)
+        if terminals is not None:
+            terminals, of_terminated = terminals.put(step, terminated, final_observation)
+        ending = jnp.where(terminated, of_terminated, ending)
         columns = (action, reward[:, None], ending[:, None], next_observation)
         return replay.replace(
             steps=self.steps.put((step + 1) % self.rows, jnp.concatenate(columns, axis=-1)),
             priorities=self._priorities_after(step, lost, origin),
+            terminals=terminals,
         )
 
     def _truncate(
@@ -341,11 +418,15 @@ class Replay(struct.PyTreeNode):
         last = jnp.take_along_axis(ending, length[:, None] - 1, axis=1)[:, 0]
         is_cut = last >= TRUNCATED
         place = jnp.where(is_cut, last - TRUNCATED, 0)
-        final = self.finals.get(place, environment)
+        following = jnp.where(is_cut[:, None], self.finals.get(place, environment), following)
+        if self.terminals is not None:
+            steps = start + length
+            following = self.terminals.get(last, steps, environment, other=following)
+        is_terminated = (last == TERMINATED) | (last < 0)
         return Batch(
             observation=observation[:, 0],
             action=action[:, 1],
             reward=jnp.sum(discounts * reward * alive, axis=1),
-            discount=jnp.where(last == TERMINATED, 0.0, discount**length),
-            next_observation=jnp.where(is_cut[:, None], final, following),
+            discount=jnp.where(is_terminated, 0.0, discount**length),
+            next_observation=following,
         )

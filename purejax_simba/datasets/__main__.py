@@ -10,6 +10,7 @@ if __name__ == "__main__":
     stopping.hear()  # while the rest is imported, too
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,13 @@ from typing import Annotated
 import tyro
 
 from purejax_simba import trust
-from purejax_simba.commands.outcome import one_line_errors
-from purejax_simba.commands.own_code import OwnCode
+from purejax_simba.commands import one_line_errors
+from purejax_simba.commands.command_line import OwnCode
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
 from purejax_simba.datasets.recording import record_run
 from purejax_simba.files import check_output
+from purejax_simba.runs.policies import finished_run
 from purejax_simba.stopping import stop_requests
 from purejax_simba.waiting import count_of, still
 
@@ -48,11 +50,7 @@ class Arguments:
 
 
 def record(arguments: Arguments) -> None:
-    """Records and writes; refuses an output that cannot be before anything is played.
-
-    Raises:
-      ConfigError: for what cannot be recorded or written.
-    """
+    """Records and writes; refuses an output that cannot be before anything is played."""
     output = arguments.output
     to_minari = output.startswith(minari_format.PREFIX)
     if to_minari:
@@ -89,7 +87,13 @@ def record(arguments: Arguments) -> None:
         f"{dataset.origin.random_return:.1f})"
     )
     config = Config(task=dataset.origin.task, host_python=arguments.own.host_python)
-    print("to train on it:", trust.train_command(f"--offline {output}", config))
+    words = ["--offline", output]
+    # Observations are in the order that the run had them in, which these change.
+    run = finished_run(arguments.directory, arguments.own.given())
+    if run.privileged_observations:
+        words += ["--agent.name", run.agent.name]
+        words += ["--privileged-observations", *run.privileged_observations]
+    print("to train on it:", trust.train_command(shlex.join(words), config))
     if request.signal:
         raise SystemExit(128 + request.signal)
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from purejax_simba.config import ConfigError
-from purejax_simba.datasets.dataset import Dataset, Origin, as_numbers, check_room, require
-from purejax_simba.files import check_parts, checked, reading, regular, replacing
+from purejax_simba.datasets.dataset import Dataset, Origin, as_numbers, check_room
+from purejax_simba.errors import require
+from purejax_simba.files import check_parts, checked, reading, regular, replacing, writing
 
 SUFFIXES = (".hdf5", ".h5")
 _KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
@@ -45,12 +46,8 @@ def origin_of(name: str) -> Origin:
 
 
 def read(path: Path) -> Dataset:
-    """Reads a file.
-
-    Raises:
-      ConfigError: if there is none, or it is not as it should be.
-    """
-    h5py = require("h5py")
+    """Reads a file."""
+    h5py = require("h5py", "offline")
     name = str(path)
     # Whatever the library makes of what others wrote.
     advice = "give a HDF5 file in D4RL's layout"
@@ -111,26 +108,17 @@ def _assemble(name: str, arrays: dict[str, np.ndarray], origin: Origin) -> Datas
 
 
 def write(path: Path, dataset: Dataset) -> None:
-    """Writes a dataset, with `next_observations` and what is known of its origin.
-
-    Raises:
-      ConfigError: if the file exists or cannot be written.
-    """
-    h5py = require("h5py")
+    """Writes a dataset, with `next_observations` and what is known of its origin."""
+    h5py = require("h5py", "offline")
     if os.path.lexists(path):
         raise ConfigError(f"{path} exists already: give another --output, or remove it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished, h5py.File(unfinished, "w") as file:
-            file["observations"] = dataset.observation
-            file["actions"] = dataset.action
-            file["rewards"] = dataset.reward
-            file["terminals"] = dataset.terminated
-            file["timeouts"] = dataset.ended & ~dataset.terminated
-            file["next_observations"] = dataset.next_observation
-            for key, value in dataset.origin._asdict().items():
-                if value is not None:
-                    file.attrs[key] = value
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise ConfigError(f"cannot write {path} ({reason}): give another --output") from error
+    said = {key: value for key, value in dataset.origin._asdict().items() if value is not None}
+    writes = writing(path, "give another --output")
+    with writes, replacing(path) as unfinished, h5py.File(unfinished, "w") as file:
+        file["observations"] = dataset.observation
+        file["actions"] = dataset.action
+        file["rewards"] = dataset.reward
+        file["terminals"] = dataset.terminated
+        file["timeouts"] = dataset.ended & ~dataset.terminated
+        file["next_observations"] = dataset.next_observation
+        file.attrs.update(said)

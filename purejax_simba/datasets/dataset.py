@@ -1,10 +1,8 @@
 """What every format of datasets is read into, what is refused, and for which environment it is."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,11 +66,7 @@ class Dataset:
     action_range: tuple[np.ndarray, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be trained on.
-
-        Raises:
-          ConfigError: for an empty dataset, and for the first row of wrong numbers.
-        """
+        """Refuses what cannot be trained on: no transitions, or numbers that cannot be."""
         if not len(self.reward):
             raise ConfigError(f"{self.name} holds no transitions: record some more episodes")
         for name in ("observation", "action", "reward", "next_observation"):
@@ -101,11 +95,7 @@ class Dataset:
 
 
 def check_room(name: str, numbers: int) -> None:
-    """Refuses a dataset of so many numbers if the machine has no room to read it.
-
-    Raises:
-      ConfigError: with the memory needed.
-    """
+    """Refuses a dataset of so many numbers if the machine has no room to read it."""
     needed, available = _COPIES * 4 * numbers, host_bytes()
     if available is not None and needed > available:
         raise ConfigError(
@@ -117,17 +107,13 @@ def check_room(name: str, numbers: int) -> None:
 def as_numbers(
     name: str, key: str, values: np.ndarray, axes: int, rows: int | None = None
 ) -> np.ndarray:
-    """Values as float32, one row per step.
+    """Values as float32, one row per step; refuses another shape, and what is no number.
 
     Args:
-      name: of the dataset.
-      key: of the array.
+      name, key: of the dataset and of the array, for the message.
       values: as read.
       axes: 2 for several numbers per step, 1 for one.
       rows: how many there must be; None for any number.
-
-    Raises:
-      ConfigError: for another shape, or values that are no numbers.
     """
     if axes == 1 and values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -166,14 +152,12 @@ def observations_of(environment: envs.Environment) -> str:
 
 
 def check_spaces(dataset: Dataset, environment: envs.Environment, task: str) -> None:
-    """Makes sure that numbers mean the same in both, as far as both say.
-
-    Raises:
-      ConfigError: with what differs.
-    """
+    """Refuses a dataset whose numbers mean something else in the environment, if both say."""
     advice = "give the --task that it was recorded on"
     recorded, observed = dataset.origin.observations, observations_of(environment)
     if recorded and recorded != observed:
+        if sorted(recorded.split(", ")) == sorted(observed.split(", ")):
+            advice = "give --privileged-observations as it was recorded, or drop it"
         pairs = zip_longest(recorded.split(", "), observed.split(", "), fillvalue="nothing more")
         first = next(pair for pair in pairs if pair[0] != pair[1])
         raise ConfigError(
@@ -190,17 +174,3 @@ def check_spaces(dataset: Dataset, environment: envs.Environment, task: str) -> 
                 f"{dataset.name} has another range of actions than {task}: action {index} reaches "
                 f"{there[index]:g} where the environment has {here[index]:g}: {advice}"
             )
-
-
-def require(package: str) -> ModuleType:
-    """Imports a package of the extra `offline`.
-
-    Raises:
-      ConfigError: with the command that installs it.
-    """
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{error.name} is not installed: pip install 'purejax_simba[offline]'"
-        ) from error

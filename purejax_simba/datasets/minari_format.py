@@ -4,6 +4,7 @@ import difflib
 import importlib
 import os
 import socket
+import textwrap
 import urllib.parse
 import warnings
 from collections.abc import Iterator
@@ -16,16 +17,9 @@ import numpy as np
 import envs
 from envs.workers.program import Refused, action_range, entry, layout_of, name_of, parts_of
 from purejax_simba.config import ConfigError
-from purejax_simba.datasets.dataset import (
-    Dataset,
-    Origin,
-    as_numbers,
-    check_room,
-    describe,
-    join,
-    require,
-)
-from purejax_simba.files import check_output, checked, reading
+from purejax_simba.datasets.dataset import Dataset, Origin, as_numbers, check_room, describe, join
+from purejax_simba.errors import require
+from purejax_simba.files import check_output, checked, reading, writing
 
 PREFIX = "minari/"
 # Under this name the metadata of our own datasets say where they come from.
@@ -34,17 +28,17 @@ _NETWORK_SECONDS = 3.0
 
 
 def read(name: str) -> Dataset:
-    """Reads `minari/<id>`; one that is not here is downloaded, if that can be.
-
-    Raises:
-      ConfigError: if there is none of this id, or it is not as it should be.
-    """
-    minari = require("minari")
-    require("h5py")
+    """Reads `minari/<id>`; one that is not here is downloaded, if that can be."""
+    minari = _require()
     source = _find(minari, name)
     # Whatever the library makes of what others wrote.
     with reading(Path(name), Exception, advice="record it, or download it, again"):
         return _read(name, source)
+
+
+def _require() -> Any:
+    require("h5py", "offline")
+    return require("minari", "offline")
 
 
 def _read(name: str, source: Any) -> Dataset:
@@ -58,7 +52,8 @@ def _read(name: str, source: Any) -> Dataset:
             raise ConfigError(
                 f"{name} has observations {kind}: boxes, or dictionaries of them, only"
             )
-    check_room(name, source.total_steps * sum(map(_count, spaces)))
+    # Successors are stored apart until all is read.
+    check_room(name, 2 * source.total_steps * sum(map(gymnasium.spaces.flatdim, spaces)))
     own_range = _range(spaces[1])
     episodes = [
         _transitions(name, episode, spaces[0], own_range) for episode in source.iterate_episodes()
@@ -89,10 +84,11 @@ def _find(minari: Any, name: str) -> Any:
                 raise ValueError("it does not say what its observations and actions are")
             return minari.load_dataset(own_id)
         except Exception as error:
+            reason = textwrap.shorten(str(error), 200)
             if own_id in local:
-                raise ConfigError(f"{name}: Minari cannot read it: {_line(error)}") from error
+                raise ConfigError(f"{name}: Minari cannot read it: {reason}") from error
             raise ConfigError(
-                f"unknown dataset {name!r} ({_line(error)}): {_nearest(own_id, local)}"
+                f"unknown dataset {name!r} ({reason}): {_nearest(own_id, local)}"
             ) from error
 
 
@@ -125,11 +121,6 @@ def _is_remote_reachable() -> bool:
     except (ImportError, OSError):
         return False
     return True
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 200 else f"{text[:200]} ..."
 
 
 def _transitions(
@@ -166,11 +157,6 @@ def _flatten(space: Any, values: Any) -> np.ndarray:
 def _rows(values: Any) -> np.ndarray:
     array = np.asarray(values)
     return array.reshape(len(array), -1)
-
-
-def _count(space: Any) -> int:
-    """Numbers per step; successors are stored apart until all is read."""
-    return 2 * gymnasium.spaces.flatdim(space)
 
 
 def _range(space: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -219,11 +205,9 @@ def _task_of(spec: Any) -> str:
 def check_new(name: str) -> str:
     """The id of a dataset to be written as `minari/<id>`; without a version it gets `-v0`.
 
-    Raises:
-      ConfigError: if it exists, is no id, or cannot be written.
+    Refuses what exists, is no id, or cannot be written.
     """
-    minari = require("minari")
-    require("h5py")
+    minari = _require()
     own_id = name.removeprefix(PREFIX)
     if not own_id.rpartition("-v")[2].isdecimal():
         own_id += "-v0"
@@ -239,32 +223,23 @@ def check_new(name: str) -> str:
 
 
 def write(own_id: str, dataset: Dataset, description: str) -> None:
-    """Writes a dataset, episode by episode, with what is known of its origin.
-
-    Raises:
-      ConfigError: if it cannot be written.
-    """
-    minari = require("minari")
+    """Writes a dataset, episode by episode, with what is known of its origin."""
+    minari = _require()
     origin = dataset.origin
     scores = {"ref_min_score": origin.random_return, "ref_max_score": origin.expert_return}
-    try:
-        with warnings.catch_warnings():
-            # What it would like to know besides: an author, an address.
-            warnings.simplefilter("ignore")
-            created = minari.create_dataset_from_buffers(
-                own_id,
-                list(_episodes(dataset)),
-                observation_space=_box(np.inf, dataset.observation.shape[1]),
-                action_space=_box(1.0, dataset.action.shape[1]),
-                description=description,
-            )
+    advice = "MINARI_DATASETS_PATH says where datasets go"
+    with writing(PREFIX + own_id, advice), warnings.catch_warnings():
+        # What it would like to know besides: an author, an address.
+        warnings.simplefilter("ignore")
+        created = minari.create_dataset_from_buffers(
+            own_id,
+            list(_episodes(dataset)),
+            observation_space=_box(np.inf, dataset.observation.shape[1]),
+            action_space=_box(1.0, dataset.action.shape[1]),
+            description=description,
+        )
         known = {key: value for key, value in scores.items() if value is not None}
         created.storage.update_metadata({_METADATA: origin._asdict(), **known})
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write {PREFIX}{own_id} ({error.strerror}): MINARI_DATASETS_PATH says where "
-            "datasets go"
-        ) from error
 
 
 def _episodes(dataset: Dataset) -> Iterator[Any]:

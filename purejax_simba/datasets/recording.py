@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,44 +27,32 @@ _TOGETHER = 16
 _REFERENCE_EPISODES = 32
 
 
-class Steps(NamedTuple):
-    """Episodes side by side, `(L, n, ...)`; those after the end of an episode do not count."""
+def play(
+    environment: envs.Environment, policy: Policy, key: jax.Array, num_episodes: int
+) -> dict[str, jax.Array]:
+    """Plays whole episodes side by side, in an environment without automatic reset.
 
-    observation: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    terminated: jax.Array
-    ended: jax.Array
-    next_observation: jax.Array
-    counts: jax.Array
-
-
-def play(environment: envs.Environment, policy: Policy, key: jax.Array, num_episodes: int) -> Steps:
-    """Plays whole episodes side by side.
-
-    Args:
-      environment: without automatic reset, with a known `episode_length`.
-      policy: see `Policy`.
-      key: PRNG key.
-      num_episodes: how many.
+    Returns:
+      Their steps, `(L, n, ...)`, by their names in `Dataset`; those after the end of an episode do
+      not count, and `counts` says which do.
     """
     reset_key, action_key = jax.random.split(key)
     state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, num_episodes))
 
-    def step(carry: tuple, time: jax.Array) -> tuple[tuple, jax.Array, Steps]:
+    def step(carry: tuple, time: jax.Array) -> tuple[tuple, jax.Array, dict]:
         state, observation, running = carry
         action = policy(observation, keys[time])
         state, timestep = jax.vmap(environment.step)(state, action)
         ended = timestep.terminated | timestep.truncated
-        steps = Steps(
-            observation=observation,
-            action=action,
-            reward=timestep.reward,
-            terminated=timestep.terminated,
-            ended=ended,
-            next_observation=timestep.observation,
-            counts=running,
-        )
+        steps = {
+            "observation": observation,
+            "action": action,
+            "reward": timestep.reward,
+            "terminated": timestep.terminated,
+            "ended": ended,
+            "next_observation": timestep.observation,
+            "counts": running,
+        }
         running = running & ~ended
         return (state, timestep.observation, running), running, steps
 
@@ -97,11 +85,9 @@ def record_run(
     """Records episodes of a finished run's policy.
 
     Args:
-      directory: of the run.
-      num_episodes: how many.
+      directory, run_seed: of the run, and which of its seeds; default: its first.
+      num_episodes, seed: of the episodes.
       noise: standard deviation of the noise on actions, whose range is [-1, 1].
-      run_seed: the seed of the run whose policy is played; default: its first.
-      seed: of the episodes.
       name: of the dataset.
       given: see `load_policy`.
 
@@ -163,7 +149,7 @@ def _record(
     parts = []
     for first in range(0, num_episodes, together):
         note(f"{first} of {count_of(num_episodes, 'episode')}")
-        steps = jax.device_get(play_some(jax.random.fold_in(key, first)))._asdict()
+        steps = jax.device_get(play_some(jax.random.fold_in(key, first)))
         wanted = min(together, num_episodes - first)
         by_episode = {name: array.swapaxes(0, 1)[:wanted] for name, array in steps.items()}
         counts = by_episode.pop("counts")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.errors import first_line
 from purejax_simba.files import read_json, write_json
 from purejax_simba.runs.result_files import LOGGER_PROGRESS_FILE, METRICS_FILE, read_metrics
 from purejax_simba.waiting import say
@@ -76,11 +77,7 @@ def find(name: str) -> Factory:
 
 
 def check(config: Config) -> None:
-    """Makes sure that the loggers of a configuration are there, before anything is compiled.
-
-    Raises:
-      ConfigError: if one is not.
-    """
+    """Refuses loggers that are not there, before anything is compiled."""
     for name in config.loggers:
         find(name)
 
@@ -89,11 +86,7 @@ class Loggers:
     """The loggers of one configuration. None of them can stop the training."""
 
     def __init__(self, directory: Path, config: Config):
-        """Opens them and passes on what `metrics.csv` in the directory holds and they do not.
-
-        Raises:
-          ConfigError: if what says how far they are is damaged.
-        """
+        """Opens them and passes on what `metrics.csv` in the directory holds and they do not."""
         self._directory = directory
         self._together = config.log_seeds == "together"
         self._seeds = config.seeds
@@ -177,8 +170,7 @@ class Loggers:
             act()
         except Exception as error:  # whatever a library or a network comes up with
             self._loggers.pop(name, None)
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             say(
-                f"warning: logger {name} failed and gets no more ({reason}); the files stay "
-                "complete, and --resume hands in what is missing"
+                f"warning: logger {name} failed and gets no more ({first_line(error)}); the files "
+                "stay complete, and --resume hands in what is missing"
             )

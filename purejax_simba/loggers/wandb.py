@@ -10,6 +10,7 @@ from urllib.parse import urlparse
 
 import wandb
 
+from purejax_simba.errors import first_line
 from purejax_simba.files import read_json, write_json
 from purejax_simba.runs.result_files import WANDB_IDS_FILE
 from purejax_simba.waiting import say
@@ -51,7 +52,7 @@ class WandbLogger:
         except wandb.Error as error:
             if self._mode in ("offline", "disabled"):
                 raise
-            self._go_offline(str(error).splitlines()[0])
+            self._go_offline(first_line(error))
             return self._init(run)
 
     def _init(self, run: str) -> Any:

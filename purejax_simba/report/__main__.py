@@ -11,13 +11,13 @@ if __name__ == "__main__":
     stopping.hear()  # while the rest is imported, too
 
 import argparse
-import importlib.util
 import sys
 from pathlib import Path
 
 from purejax_simba.agents import registry
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import require
 from purejax_simba.waiting import say, still
 
 _PACKAGES = ("pandas", "plotly")
@@ -86,8 +86,7 @@ def main(words: list[str]) -> int:
     commands = {"figures": figures, "index": index}
     with one_line_errors("give the same command again") as outcome:
         for name in _PACKAGES:
-            if importlib.util.find_spec(name) is None:
-                raise ConfigError(f"{name} is not installed: pip install 'purejax_simba[report]'")
+            require(name, "report")
         if words and words[0] in commands:
             commands[words[0]](words[1:])
         else:

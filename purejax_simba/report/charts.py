@@ -90,11 +90,7 @@ class Figure:
 
 
 def save(figure: Figure, directory: Path, name: str) -> list[Path]:
-    """Writes `<name>.pdf`, `.svg` and `.png`; returns the files.
-
-    Raises:
-      ConfigError, WriteError: if they cannot be written.
-    """
+    """Writes `<name>.pdf`, `.svg` and `.png`; returns the files."""
     paths = [directory / f"{name}{suffix}" for suffix in FORMATS]
     for path in paths:
         check_output(path)

@@ -15,6 +15,7 @@ from purejax_simba.report import scaling
 from purejax_simba.report.charts import Figure, Panel, Series
 from purejax_simba.report.methods import Experiment, Method, Methods, common_counterparts, distinct
 from purejax_simba.report.published import LAST_STEP, RETURN, SUCCESS, normalized_metric, suites_of
+from purejax_simba.report.sessions import wall_seconds
 from purejax_simba.report.style import Look, looks
 from purejax_simba.report.tables import RESAMPLES, STATISTICS, performance_profile, summaries
 
@@ -29,6 +30,7 @@ _NORMS = {
     "effective learning rate": "effective_learning_rate",
 }
 _NETWORKS = ("critic", "actor")
+_UNITS = {"hours": 3600, "minutes": 60}
 
 
 def learning_curves(methods: Methods, with_seeds: bool = False) -> Figure:
@@ -49,6 +51,26 @@ def learning_curves(methods: Methods, with_seeds: bool = False) -> Figure:
     word = "success rate" if measures == {SUCCESS} else "return"
     y = f"{word}, success rate in MyoSuite" if len(measures) > 1 else word
     return Figure(panels, y, size=(2.1, 1.7))
+
+
+def wall_time(methods: Methods) -> Figure | None:
+    """The learning curves of our runs over the time that all seeds of a run took together."""
+    look = looks(methods.ours)
+    of_runs = {(e, task): wall_seconds(run) for e in methods.ours for task, run in e.runs.items()}
+    longest = max((seconds.max() for seconds in of_runs.values() if len(seconds)), default=0.0)
+    unit, size = next((u for u in _UNITS.items() if longest >= 2 * u[1]), ("seconds", 1))
+    panels = []
+    for task in methods.tasks:
+        series = []
+        for experiment in methods.ours:
+            seconds = of_runs.get((experiment, task), pd.Series(dtype=float))
+            curve = experiment.curve(task)
+            curve = curve[curve.index.isin(seconds.index)]
+            passed = seconds.reindex(curve.index) / size
+            series.append(Series(look[experiment], curve.set_axis(passed.to_numpy()), True))
+        if any(len(each.curve) for each in series):
+            panels.append(Panel(task, series, x=f"wall time, {unit}"))
+    return Figure(panels, "return or success rate", size=(2.1, 1.7)) if panels else None
 
 
 def aggregate_curves(methods: Methods) -> Figure | None:
@@ -82,14 +104,12 @@ def _series(
     last = max((curve.index.max() for curve in ours), default=LAST_STEP)
     found = []
     for method, curve in curves.items():
-        if not isinstance(method, Experiment):
-            # What lies between two points is not known: no line.
-            found.append(Series(look[method], up_to(curve, last)))
-        elif task_of_seeds:
-            seeds = method.runs[task_of_seeds].table(normalized_metric(task_of_seeds))
+        if isinstance(method, Experiment):
+            metric = normalized_metric(task_of_seeds)
+            seeds = method.runs[task_of_seeds].table(metric) if task_of_seeds else None
             found.append(Series(look[method], curve, True, seeds))
-        else:
-            found.append(Series(look[method], curve, True))
+        else:  # what lies between two points is not known: no line
+            found.append(Series(look[method], up_to(curve, last)))
     return [series for series in found if len(series.curve)]
 
 
@@ -199,6 +219,7 @@ def _scale(series: Sequence[Series]) -> str:
 
 FIGURES: dict[str, Callable[[Methods], Figure | None]] = {
     "learning_curves": learning_curves,
+    "wall_time": wall_time,
     "aggregate_curves": aggregate_curves,
     "aggregate_scores": aggregate_scores,
     "performance_profiles": performance_profiles,

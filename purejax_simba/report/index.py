@@ -25,13 +25,10 @@ _HEADER = ["run", "env steps", "seeds", "return", "date", "versions", "machine",
 
 
 def write_index(directory: Path) -> str:
-    """Writes the table of all runs below a directory into its README.md.
+    """Writes the table of all runs below a directory into its README.md; returns a line about it.
 
     Runs that git ignores are not in it: who reads the file elsewhere does not have them. What
     stands there outside of the two marks stays; without marks the table goes to the end.
-
-    Returns:
-      A line that says what was written.
 
     Raises:
       ConfigError: if there are no runs, or the file cannot be written.

@@ -18,7 +18,6 @@ from purejax_simba.report.published import (
     OTHER_SOURCE,
     algorithms,
     is_normalized,
-    mean_scores,
     normalization_scores,
     normalize,
     normalized_metric,
@@ -61,13 +60,8 @@ class Experiment:
 
     def scores(self, tasks: Sequence[str], env_step: int) -> list[np.ndarray]:
         """Normalised scores of the seeds at an env step, an array for each task that has any."""
-        tables = {task: self._tables[task] for task in tasks}
-        found = [
-            normalize(task, table.loc[env_step].dropna().to_numpy())
-            for task, table in tables.items()
-            if env_step in table.index
-        ]
-        return [values for values in found if len(values)]
+        rows = {task: self._tables[task].reindex([env_step]).iloc[0].dropna() for task in tasks}
+        return [normalize(task, row.to_numpy()) for task, row in rows.items() if len(row)]
 
     def steps(self, tasks: Sequence[str]) -> list[int]:
         """Env steps at which all these tasks were evaluated, each with one seed or more."""
@@ -145,17 +139,19 @@ class Published:
     def curve(self, task: str) -> pd.DataFrame:
         """Mean over seeds of what is normalised on a task."""
         means = self.means(task, normalized_metric(task))
-        error = _Z * means["std"] / np.sqrt(means.seeds.astype(float))
-        return _normal(means["mean"], error)
+        return _normal(means["mean"], _Z * _standard_error(means))
 
     def aggregate(self, tasks: Sequence[str]) -> pd.DataFrame:
         """Normalised mean over tasks. Env steps are those of the task with the fewest."""
         if not set(tasks) <= self.tasks:
             return pd.DataFrame(columns=_CURVE)
-        chosen = mean_scores(self._results[self._results.task.isin(list(tasks))])
-        columns = chosen.set_index("env_step").sort_index().groupby("task")[["score", "error"]]
-        of_task = [scores for _, scores in columns]
-        if len(of_task) < len(tasks):
+        of_task = []
+        for task in tasks:
+            means = self.means(task, normalized_metric(task)).dropna(subset="mean")
+            error = _standard_error(means) * (normalize(task, 1.0) - normalize(task, 0.0))
+            score = normalize(task, means["mean"])
+            of_task.append(pd.DataFrame({"score": score, "error": error}))
+        if not all(map(len, of_task)):
             return pd.DataFrame(columns=_CURVE)
         steps = min((scores.index for scores in of_task), key=len)
         tolerance = np.maximum(1, _SAME_STEP * steps.to_numpy())
@@ -166,6 +162,10 @@ class Published:
         square = (near.error**2).groupby(level=0).sum(min_count=len(tasks))
         curve = _normal(known.score.mean(), _Z * np.sqrt(square) / len(tasks))
         return curve[known.size() == len(tasks)]
+
+
+def _standard_error(means: pd.DataFrame) -> pd.Series:
+    return means["std"] / np.sqrt(means.seeds.astype(float))
 
 
 def _normal(means: pd.Series, error: pd.Series) -> pd.DataFrame:

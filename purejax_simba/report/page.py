@@ -67,15 +67,12 @@ _KEY = " There are too many names for a legend in every chart; point at a line t
 
 @still("reading and drawing")
 def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None) -> str:
-    """Reads runs and writes the page about them.
+    """Reads runs and writes the page about them; returns a line that says what is in it.
 
     Args:
       paths: see `reading.read`.
       output: the file to write; links in it are relative to its directory.
       refresh: seconds after which a browser loads it again; None for never.
-
-    Returns:
-      A line that says what is in it.
 
     Raises:
       ConfigError: if a path does not exist, or the page cannot be written.
@@ -119,15 +116,9 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
 def watch(paths: Sequence[Path], output: Path, interval: float) -> None:
     """Writes the page whenever result files change, until a signal, then once more.
 
-    A browser that shows the page loads it again after each interval.
-
-    Args:
-      paths: see `reading.read`.
-      output: the page.
-      interval: seconds between looks.
+    A browser that shows the page loads it again after each interval, in seconds.
 
     Raises:
-      ConfigError: as `write_page`.
       SystemExit: after a signal, with the status that shells give it.
     """
     seen: dict[Path, tuple[int, int]] | None = None

@@ -1,5 +1,6 @@
 """Reads what runs wrote, as much of it as there is, and says what it had to leave out."""
 
+import csv
 import functools
 import io
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import first_line
 from purejax_simba.files import UnreadableError, read_bytes, read_json, reading
 from purejax_simba.names import all_settings, dotted
 from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
@@ -25,6 +27,7 @@ from purejax_simba.runs.result_files import (
     TENSORBOARD_DIRECTORY,
     WANDB_DIRECTORY,
 )
+from purejax_simba.runs.schedule import SCHEDULE_FILE
 from purejax_simba.runs.session_record import RECORD_FILE, Session
 from purejax_simba.videos import INDEX_FILE, VIDEO_DIRECTORY, Index
 
@@ -34,7 +37,8 @@ SWEEP_FILE = "sweep.json"
 # What other parts of the project, and loggers, write beside the results.
 _SKIPPED = {"checkpoints", "programs", "plots", "figures"}
 _SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY, WANDB_DIRECTORY}
-_KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, "sweep.csv", "best.json"}
+_KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, SCHEDULE_FILE}
+_KNOWN |= {"sweep.csv", "lineage.csv", "best.json"}
 _READ = (".csv", ".json")
 _FILM_SUFFIXES = (".mp4", ".gif", ".webm", ".png")
 _INTEGERS = {"seed", "env_step", "seeds"}
@@ -45,12 +49,7 @@ _UNKNOWN = {"value": ["nan", "inf", "-inf"], "std": ["", "nan"]}
 
 
 class LeftOut(NamedTuple):
-    """Something that is not in the report.
-
-    Attributes:
-      path: of the file or directory.
-      reason: one line.
-    """
+    """Something that is not in the report, and why, in one line."""
 
     path: Path
     reason: str
@@ -260,23 +259,18 @@ def _film_titles(index: Index) -> dict[str, str]:
 
 
 def _read_rows(file: Path, left_out: list[LeftOut], *formats: Sequence[str]) -> pd.DataFrame | None:
-    """The whole rows of a result file; None if there are none.
+    """The whole rows of a result file; None if there are none, and a note of what cannot be read.
 
-    Args:
-      file: to read.
-      left_out: gets a note on what cannot be read.
-      formats: columns of the kinds of file that it may be; those of the first that fits are read.
+    `formats` are the columns of the kinds of file that it may be; the first that fits counts.
     """
     try:
-        with reading(file):
-            lines = read_bytes(file).decode(errors="replace").splitlines(keepends=True)
-        names = pd.read_csv(io.StringIO("".join(lines[:1])), header=None, dtype=str).iloc[0]
-        header = names.astype(str).tolist()
+        with reading(file, csv.Error):
+            text = read_bytes(file).decode("utf-8-sig", errors="replace")
+            lines = text.splitlines(keepends=True)
+            header = next(csv.reader(lines[:1]), [])
     except UnreadableError as error:
         left_out.append(LeftOut(file, f"cannot be read: {error.reason}"))
         return None
-    except ValueError:  # there is nothing in it
-        header = []
     columns = next((names for names in formats if {*names} <= {*header}), formats[-1])
     missing = [name for name in columns if name not in header]
     if missing or len(set(header)) < len(header):
@@ -290,7 +284,7 @@ def _read_rows(file: Path, left_out: list[LeftOut], *formats: Sequence[str]) -> 
     try:
         rows = pd.read_csv(whole_lines, usecols=list(columns), **options)[list(columns)]
     except ValueError as error:
-        left_out.append(LeftOut(file, f"cannot be read: {str(error).splitlines()[0]}"))
+        left_out.append(LeftOut(file, f"cannot be read: {first_line(error)}"))
         return None
     unknown = sum(rows[name].isin(words) for name, words in _UNKNOWN.items() if name in columns)
     for name in _NUMBERS & set(columns):

@@ -70,11 +70,7 @@ def gflop_per_interaction(config: dict[str, Any], update_to_data_ratio: float) -
 
 
 def compute_of(config: dict[str, Any]) -> float | None:
-    """GFLOP per interaction of a run; None for agents without such blocks and unknown sizes.
-
-    Args:
-      config: dotted name -> value, as in `Run`.
-    """
+    """GFLOP per interaction of a run; None for agents without such blocks and unknown sizes."""
     known = {name: config[name] for name in PUBLISHED if config.get(name) is not None}
     ratio = config.get("update_to_data_ratio")
     if ratio is None or (PUBLISHED | known)["agent.name"] not in _AGENTS:

@@ -15,13 +15,7 @@ _WIDE = 24  # letters, beyond which a cell may have several lines
 
 
 class Section(NamedTuple):
-    """A section of the page.
-
-    Attributes:
-      name: for links.
-      title: for people.
-      content: HTML.
-    """
+    """A section of the page: a name for links, a title for people, and its HTML."""
 
     name: str
     title: str
@@ -72,11 +66,7 @@ def table(frame: pd.DataFrame, links: str = "") -> str:
         values, title = frame[name].astype(object).tolist(), str(name)
         if title.endswith("low"):
             highs = frame[f"{name[: -len('low')]}high"]
-            pairs = [
-                f"{show(low)} to {show(high)}" for low, high in zip(values, highs, strict=True)
-            ]
-            known = [pair if UNKNOWN not in pair.split() else UNKNOWN for pair in pairs]
-            columns.append(("95% interval", known))
+            columns.append(("95% interval", [*map(_between, values, highs)]))
         elif name == "seeds" and "missing" in frame:
             columns.append((title, [*map(seeds_of, values, frame.missing)]))
         elif name != "missing" and not title.endswith("high"):

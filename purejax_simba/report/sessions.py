@@ -63,6 +63,24 @@ def overview(run: Run) -> dict[str, Any]:
     }
 
 
+def wall_seconds(run: Run) -> pd.Series:
+    """Seconds from the beginning of a run to the end of each evaluation or checkpoint, by env step.
+
+    All that its sessions took counts, also what was lost when one was killed (of the time since it
+    last noted anything nothing is known), and nothing between them. What was noted twice, by a
+    session that had nothing left to do, counts from the first time. Evaluations whose time was not
+    recorded are left out.
+    """
+    times: dict[int, float] = {}
+    before = 0.0
+    for session in run.sessions:
+        first = session.get("first_env_step", 0)
+        known = {step: passed for step, passed in times.items() if step <= first}
+        times = {int(step): before + passed for step, passed in session.get("times", [])} | known
+        before += session.get("startup_seconds", 0.0) + session.get("seconds", 0.0)
+    return pd.Series(times, dtype=float)
+
+
 def troubles_of(run: Run) -> list[str]:
     """Seeds that diverged, values that are missing, sessions that did not end well."""
     lines = [

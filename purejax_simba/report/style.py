@@ -30,7 +30,8 @@ AGENTS = {
     "xqc": (WINE, "XQC"),
     "ppo": (OLIVE, "PPO"),
 }
-_OTHERS = (SKY, PURPLE, GREEN, AMBER, BLACK, ORANGE, GREY, BLUE)
+# Of what is no agent, too.
+OTHERS = (SKY, PURPLE, GREEN, AMBER, BLACK, ORANGE, GREY, BLUE)
 _SHADES = (0.0, -0.45, 0.4, -0.7, 0.65)
 # As plotly names them; and what they are in matplotlib.
 DASHES: dict[str, Any] = {
@@ -82,7 +83,7 @@ def looks(methods: Iterable[Method]) -> dict[Method, Look]:
             if known and number < len(_SHADES):
                 color = _shade(known[0], _SHADES[number])
             else:
-                color = _OTHERS[others % len(_OTHERS)]
+                color = OTHERS[others % len(OTHERS)]
                 others += 1
             if compares_agents and known and method.agent != label:
                 label = f"{known[1]} ({label})"

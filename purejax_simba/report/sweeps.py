@@ -9,8 +9,10 @@ import pandas as pd
 
 from purejax_simba.config import ConfigError
 from purejax_simba.report.charts import Chart, Series, axes, errors, literal, numbers, tall
+from purejax_simba.report.lineages import lineage_content
 from purejax_simba.report.sections import Charts, Section, cards, note, table
 from purejax_simba.report.style import BLUE, Look
+from purejax_simba.sweep.lineage import has_lineage
 from purejax_simba.sweep.results import Results, Row, read_results
 
 _MOST_GROUPS = 4
@@ -25,6 +27,8 @@ def sweep_section(directory: Path, number: int, charts: Charts) -> Section:
     """The ranking of a sweep and its hyperparameters; or why there is none."""
     name, title = f"sweep-{number}", f"Sweep {directory.name}"
     try:
+        if has_lineage(directory):
+            return Section(name, title, lineage_content(directory, name, charts))
         results = read_results(directory)
     except ConfigError as error:
         return Section(name, title, note(f"{directory} cannot be read as a sweep: {error}"))

@@ -4,6 +4,7 @@
 and `<name> low` and `<name> high` bound a 95% interval, NaN where there is none.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -176,10 +177,7 @@ def summaries(scores: statistics.Scores) -> dict[str, tuple[np.ndarray, np.ndarr
 
 def performance_profile(scores: statistics.Scores) -> pd.DataFrame:
     """The share of seeds above each normalised score, as a curve."""
-
-    def profile(values: statistics.Scores) -> np.ndarray:
-        return statistics.performance_profile(values, PROFILE_THRESHOLDS)
-
+    profile = functools.partial(statistics.performance_profile, thresholds=PROFILE_THRESHOLDS)
     low, high = bootstrap_interval(scores, profile, RESAMPLES)
     columns = {"mean": profile(scores), "low": low, "high": high, "missing": 0}
     return pd.DataFrame(columns, index=PROFILE_THRESHOLDS)

@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from purejax_simba.config import ConfigError
-from purejax_simba.errors import WriteError
+from purejax_simba.errors import WriteError, first_line
 from purejax_simba.files import UnreadableError, read_json, reading
 from purejax_simba.runs import processes
 from purejax_simba.waiting import still
@@ -53,7 +53,6 @@ class Checkpoint(NamedTuple):
     Attributes:
       env_step: where it was taken.
       arrays: name -> array.
-      notes: see there.
       damaged: messages about newer checkpoints that cannot be used.
     """
 
@@ -109,15 +108,10 @@ class CheckpointWriter:
             self._thread.shutdown()
 
     def save(self, env_step: int, arrays: dict[str, np.ndarray], notes: Notes) -> None:
-        """Begins to write a checkpoint, after the one before is on disk.
-
-        Args:
-          env_step: its name.
-          arrays: name -> array, not to be changed any more.
-          notes: to keep beside them.
+        """Begins to write a checkpoint, of arrays that do not change any more.
 
         Raises:
-          CheckpointError: if the one before could not be written.
+          CheckpointError: if the one before, which is waited for, could not be written.
         """
         self.wait()
         self._under_way = self._thread.submit(self._write, env_step, arrays, notes)
@@ -219,11 +213,6 @@ def write_arrays(
 ) -> None:
     """Writes arrays with checksums, complete or not at all, in place of what is there.
 
-    Args:
-      directory: that they get.
-      arrays: name -> array.
-      notes: to keep beside them.
-
     Raises:
       CheckpointError: if they cannot be written.
     """
@@ -241,8 +230,7 @@ def write_arrays(
         unfinished.rename(directory)
         _flush(directory.parent)
     except Exception as error:  # whatever the libraries below raise where a disk is full
-        lines = str(error).strip().splitlines() or [repr(error)]
-        reason = _FULL if _FULL in str(error) else lines[0]
+        reason = _FULL if _FULL in str(error) else first_line(error)
         raise CheckpointError(f"cannot write {directory}: {reason}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -17,15 +17,21 @@ import jax.numpy as jnp
 from purejax_simba import offline, training
 from purejax_simba.config import Config
 from purejax_simba.data.transitions import Transitions
+from purejax_simba.datasets import fill_in, load
 from purejax_simba.datasets.dataset import check_spaces
-from purejax_simba.datasets.loading import fill_in, load
 from purejax_simba.errors import ConfigError, WriteError
 from purejax_simba.files import read_json, write_json
 from purejax_simba.program import Program
 from purejax_simba.run_state import Counters, environment_axes
 from purejax_simba.runs import processes
-from purejax_simba.runs.devices import PER_RUN, SHARED, divided_runs, map_runs, shapes_of_runs
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import (
+    PER_RUN,
+    SHARED,
+    Placement,
+    divided_runs,
+    map_runs,
+    shapes_of_runs,
+)
 from purejax_simba.stopping import in_any_case
 from purejax_simba.waiting import still
 
@@ -142,11 +148,7 @@ def without_alarms() -> Iterator[None]:
 
 
 class Compiler:
-    """Compiles a program once for every number of runs, however often they change.
-
-    Attributes:
-      program: of one run.
-    """
+    """Compiles a program once for every number of runs, however often they change."""
 
     def __init__(self, program: Program):
         self.program = program

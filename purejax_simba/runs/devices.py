@@ -1,20 +1,27 @@
 """Where runs are computed: JAX before it is first used, and how runs are spread over devices."""
 
+import functools
 import hashlib
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from envs import jax_internals
 from envs.cores import count_cores
-from purejax_simba.config import ConfigError
+from purejax_simba.agents.agent import HyperParameters
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.defaults import hyperparameters
 from purejax_simba.division import DEVICE_AXIS
+from purejax_simba.program import Program
+from purejax_simba.runs import processes
 from purejax_simba.waiting import count_of
 
 RUN_AXIS = "run"
@@ -149,8 +156,7 @@ def map_runs(
     Where a run has several devices, the function is still that of the whole run (see `division`).
 
     Args:
-      function: of one run.
-      mesh: from `make_mesh`.
+      function, mesh: of one run, and from `make_mesh`.
       in_specs: of each argument `PER_RUN` if it has a leading axis of runs, `SHARED` if not, or a
         tree of these and of what `divided_runs` gives.
       out_specs: the same for the output.
@@ -189,9 +195,7 @@ def shapes_of_runs(shapes: Any, count: int) -> Any:
 def divided_runs(axes: Any, mesh: Mesh) -> Any:
     """Specifications of arrays of runs that are divided among the devices of each run, if several.
 
-    Args:
-      axes: a tree, of the axis of one run's array that is divided; -1: each device has all of it.
-      mesh: from `make_mesh`.
+    `axes` says for each leaf which axis of one run's array that is; -1: each device has all of it.
     """
 
     def specification(axis: int) -> PartitionSpec:
@@ -252,3 +256,76 @@ def split_runs(tree: Any, size: int, mesh: Mesh, specs: Any = PER_RUN) -> list[A
 def join_runs(groups: Iterable[Any], count: int) -> Any:
     """The opposite of `split_runs`, for numpy arrays of `count` runs; a copy."""
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *groups)
+
+
+class Inputs(NamedTuple):
+    """What makes runs different from each other, with a leading axis of runs."""
+
+    keys: jax.Array
+    hyperparameters: HyperParameters
+
+
+def make_inputs(configs: Sequence[Config], action_size: int) -> Inputs:
+    """Keys and hyperparameters of the seeds of all configurations, one after the other."""
+    keys = [jax.random.key(seed) for config in configs for seed in config.seeds]
+    numbers: list[HyperParameters] = []
+    for config in configs:
+        numbers += [hyperparameters(config, action_size)] * config.num_seeds
+    return Inputs(jnp.stack(keys), jax.tree.map(lambda *leaves: jnp.stack(leaves), *numbers))
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """The runs of a program, of one configuration or more, in groups that take turns.
+
+    There is one group, except where `runs_at_a_time` says that a device is faster with one run.
+
+    Attributes:
+      inputs: of all runs.
+      own: which of them are this process's, as indices.
+      num_processes: among which the runs are shared: 1 if all of them compute all runs together.
+      mesh: the devices of this process, or of all if they do.
+      at_a_time: the size of a group.
+    """
+
+    inputs: Inputs
+    own: np.ndarray
+    num_processes: int
+    mesh: jax.sharding.Mesh
+    at_a_time: int
+
+    @classmethod
+    def choose(cls, program: Program, configs: Sequence[Config] = ()) -> "Placement":
+        """Spreads the runs of a program over the devices that there are.
+
+        `configs` are resolved, and equal to the program's own but for hyperparameters, seeds and
+        names; by default that one.
+        """
+        config = program.config
+        inputs = make_inputs(configs or [config], program.environment.action_size)
+        count = len(inputs.keys)
+        together = spans_processes(config.devices_per_run)
+        own = np.arange(count) if together else processes.share(count)
+        mesh = make_mesh(len(own), config.devices_per_run)
+        at_a_time = runs_at_a_time(len(own), mesh, config.batch_size, config.critic_width)
+        return cls(inputs, own, 1 if together else jax.process_count(), mesh, at_a_time)
+
+    @property
+    def count(self) -> int:
+        """The number of runs, in all processes together."""
+        return len(self.inputs.keys)
+
+    @functools.cached_property
+    def groups(self) -> list[Inputs]:
+        """The inputs of this process's runs, on their devices."""
+        return self.split(self.inputs)
+
+    def split(self, tree: Any, specs: Any = PER_RUN) -> list[Any]:
+        """Groups, on their devices, of arrays with a leading axis of all runs."""
+        own = jax.tree.map(lambda leaf: leaf[self.own], tree)
+        return split_runs(own, self.at_a_time, self.mesh, specs)
+
+    def join(self, groups: Sequence[Any]) -> Any:
+        """The opposite of `split`: arrays of all runs, from numpy arrays of each group."""
+        own = join_runs(groups, len(self.own))
+        return own if self.num_processes == 1 else processes.gather(own, self.count)

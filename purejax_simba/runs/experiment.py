@@ -14,10 +14,11 @@ from purejax_simba.names import flatten
 from purejax_simba.runs import processes, result_files
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint, read_newest
 from purejax_simba.runs.compiling import Compiler, make_program
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.memory import check_memory
-from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.run_lock import RunLock
+from purejax_simba.runs.schedule import Plan, Schedule
 from purejax_simba.runs.session import Setup, train_jobs
 from purejax_simba.runs.starting import Start, from_earlier_run
 from purejax_simba.waiting import still
@@ -68,7 +69,7 @@ def train(config: Config) -> Path:
     """
     compiler = Compiler(make_program(config))
     job = Job.of_all_seeds(compiler.program.config)
-    setup = _set_up(compiler, [job])
+    setup = _set_up(compiler, [job], Schedule.of([job]))
     arrays = from_earlier_run(compiler.program, setup.placement, [job])
     with RunLock(job.directory):
         processes.first_does(lambda: result_files.create_run_directory(job.config))
@@ -109,7 +110,7 @@ def resume(
     compiler = Compiler(make_program(config))
     config = compiler.program.config
     job = Job.of_all_seeds(config, directory if config.output == saved.output else None)
-    setup = _set_up(compiler, [job])
+    setup = _set_up(compiler, [job], Schedule.of([job], directory))
     check_differences(with_agent_defaults(saved), config)
     with RunLock(job.directory):
         start = Start.at(read_newest(directory / STATE_DIRECTORY), [job], reset)
@@ -141,6 +142,7 @@ def run_together(
     directory: Path,
     until: int | None = None,
     survivors: Survivors | None = None,
+    plan: Plan | None = None,
 ) -> None:
     """Trains jobs as one program; each has its own run directory.
 
@@ -152,13 +154,16 @@ def run_together(
       directory: for the checkpoints of all.
       until: environment steps after which to stop; default: those of the configurations.
       survivors: where these jobs were trained before, together with others.
+      plan: of their hyperparameters; default: their schedule, if they have one.
 
     Raises:
       AllDivergedError: if no run is left; the results until then are in the files.
       And what `train` raises.
     """
-    setup = _set_up(compiler, jobs, until)
-    if has_checkpoint(directory / STATE_DIRECTORY):
+    goes_on = has_checkpoint(directory / STATE_DIRECTORY)
+    begun = jobs[0].directory if goes_on or survivors is not None else None
+    setup = _set_up(compiler, jobs, plan or Schedule.of(jobs, begun), until)
+    if goes_on:
         start = Start.at(read_newest(directory / STATE_DIRECTORY), jobs)
     elif survivors is not None:
         checkpoint = read_newest(survivors.directory / STATE_DIRECTORY)
@@ -190,12 +195,15 @@ def _begin(jobs: Sequence[Job], directory: Path) -> Sequence[int | None]:
 
 
 @still("finding the memory that it takes", processes.say)
-def _set_up(compiler: Compiler, jobs: Sequence[Job], until: int | None = None) -> Setup:
+def _set_up(
+    compiler: Compiler, jobs: Sequence[Job], plan: Plan | None = None, until: int | None = None
+) -> Setup:
     """Chooses devices and refuses what cannot be trained on them.
 
     Args:
       compiler: of the program of any of the jobs.
       jobs: with configurations that are equal but for hyperparameters, seeds and names.
+      plan: of their hyperparameters; None if these do not change.
       until: environment steps after which to stop; default: those of the configurations.
 
     Raises:
@@ -205,12 +213,12 @@ def _set_up(compiler: Compiler, jobs: Sequence[Job], until: int | None = None) -
     program, config = compiler.program, compiler.program.config
     processes.check_agreement(dataclasses.asdict(config))
     loggers.check(config)
-    placement = Placement.choose(program, [job.config for job in jobs])
+    placement = Placement.choose(program, plan.first if plan else [job.config for job in jobs])
     memory = check_memory(
         program, placement.mesh.size, placement.at_a_time, placement.count, placement.num_processes
     )
     end = (config.steps if until is None else until) // config.steps_per_interaction
-    return Setup(compiler, jobs, placement, memory, end)
+    return Setup(compiler, jobs, placement, memory, end, plan)
 
 
 def check_differences(saved: Config, config: Config) -> None:

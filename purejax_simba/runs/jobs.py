@@ -47,19 +47,11 @@ class Job(NamedTuple):
 class JobFiles:
     """The files and loggers of a job that is being trained.
 
-    Of several processes only the first has any.
-
-    Attributes:
-      job: see there.
-      runs: the indices of its seeds among all runs.
+    Of several processes only the first has any. `runs` are the indices of its seeds among all runs.
     """
 
     def __init__(self, job: Job, first_run: int, metrics_bytes: int | None):
-        """Opens `metrics.csv`, and keeps so many bytes of it; None for a new file.
-
-        Raises:
-          ConfigError: if one of the files is damaged.
-        """
+        """Opens `metrics.csv`, and keeps so many bytes of it; None for a new file."""
         self.job = job
         self.runs = slice(first_run, first_run + job.config.num_seeds)
         self._metrics: result_files.MetricsFile | None = None
@@ -72,9 +64,7 @@ class JobFiles:
     def write(self, env_step: int, report: Report) -> dict[int, float]:
         """Appends an evaluation to the file, but for diverged runs; returns seed -> return.
 
-        Args:
-          env_step: environment steps taken.
-          report: on all runs, not only those of this job; numpy arrays.
+        The report is on all runs, not only on those of this job, in numpy arrays.
         """
         config, directory = self.job.config, self.job.directory
         rows: dict[int, dict[str, float]] = {}

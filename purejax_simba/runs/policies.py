@@ -15,8 +15,10 @@ from purejax_simba import trust
 from purejax_simba.agents.agent import HyperParameters, Params
 from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.data.normalisation import RunningMoments
+from purejax_simba.defaults import actor_observation_size
 from purejax_simba.evaluation import EvaluationMetrics, evaluation_policy
 from purejax_simba.evaluation import evaluate as play_episodes
+from purejax_simba.precision import Precision
 from purejax_simba.program import Program
 from purejax_simba.runs.checkpoint import named_leaves, read_arrays, tree_of, write_arrays
 from purejax_simba.runs.compiling import without_alarms
@@ -39,10 +41,7 @@ class Policy(NamedTuple):
 def save_policies(directory: Path, policy: Policy, places: Sequence[int] | None = None) -> None:
     """Writes the final policies of all runs under a run directory.
 
-    Args:
-      directory: of the run.
-      policy: of the runs.
-      places: where these belong among those that are there; default: in place of all.
+    `places` says where these belong among those that are there; default: in place of all.
 
     Raises:
       CheckpointError: if they cannot be written.
@@ -53,10 +52,6 @@ def save_policies(directory: Path, policy: Policy, places: Sequence[int] | None 
         known = tree_of(read_arrays(path), policy, lambda _, array, __: array)
         policy = jax.tree.map(lambda old, new: _with_rows(old, places, new), known, policy)
     write_arrays(path, named_leaves(policy))
-
-
-def _of_run(policy: Policy, index: int) -> Policy:
-    return jax.tree.map(lambda leaf: leaf[index], policy)
 
 
 def _with_rows(array: np.ndarray, rows: Sequence[int], values: np.ndarray) -> np.ndarray:
@@ -79,12 +74,7 @@ def load_policies(directory: Path, config: Config) -> tuple[Program, Policy]:
 
 
 def read_policies(directory: Path, program: Program) -> Policy:
-    """The policies that `save_policies` wrote, of all seeds.
-
-    Raises:
-      ConfigError: if there are none, they are not as they were written, or they do not fit the
-        configuration.
-    """
+    """The policies of all seeds that `save_policies` wrote; refuses what does not fit."""
     path = directory / POLICY_DIRECTORY
     if not path.exists():
         raise ConfigError(
@@ -111,15 +101,7 @@ def read_policies(directory: Path, program: Program) -> Policy:
 
 
 def finished_run(directory: Path, given: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a run whose policies are to be played.
-
-    Args:
-      directory: of the run.
-      given: see `load_policy`.
-
-    Raises:
-      ConfigError: as `load_policy`.
-    """
+    """The configuration of a run whose policies are to be played; as `load_policy`."""
     given = given or {}
     config = read_config(directory, {"loggers": (), **given})
     if not trust.is_same_task(given.get("task", config.task), config.task):
@@ -194,6 +176,7 @@ class TrainedPolicy:
       seed: that it was trained with.
       environment: of its task, without automatic reset.
       observation_size, action_size: O and A.
+      actor_observation_size: how many entries of an observation, the first ones, it looks at.
     """
 
     def __init__(self, program: Program, policy: Policy, seed: int):
@@ -202,6 +185,7 @@ class TrainedPolicy:
         self.environment = program.environment
         self.observation_size = self.environment.observation_size
         self.action_size = self.environment.action_size
+        self.actor_observation_size = actor_observation_size(self.config, self.environment)
         self._key = jax.random.key(seed)
         self._act = jax.jit(evaluation_policy(program.config, program.agent, *policy))
 
@@ -229,7 +213,10 @@ class TrainedPolicy:
 
 
 def load_policy(
-    directory: Path | str, seed: int | None = None, given: Mapping[str, Any] | None = None
+    directory: Path | str,
+    seed: int | None = None,
+    given: Mapping[str, Any] | None = None,
+    precision: Precision | None = None,
 ) -> TrainedPolicy:
     """The policy that a finished run has trained.
 
@@ -240,6 +227,7 @@ def load_policy(
       seed: which; default: the first.
       given: what files may not say themselves, such as `{"host_python": path}`, the interpreter
         for environments in worker processes.
+      precision: of matrix products, see `Config.matmul_precision`; default: that of the run.
 
     Raises:
       ConfigError: if the directory holds no finished run, none of this seed, or names code that
@@ -248,10 +236,12 @@ def load_policy(
     """
     directory = Path(directory)
     config = finished_run(directory, given)
+    config = replace(config, matmul_precision=precision or config.matmul_precision)
     seed = config.seed if seed is None else seed
     if seed not in config.seeds:
         raise ConfigError(
             f"no seed {seed}: {directory} has seeds {config.seed} to {config.seeds[-1]}"
         )
     program, policies = load_policies(directory, config)
-    return TrainedPolicy(program, _of_run(policies, seed - config.seed), seed)
+    own = jax.tree.map(lambda leaf: leaf[seed - config.seed], policies)
+    return TrainedPolicy(program, own, seed)

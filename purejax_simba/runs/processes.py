@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from purejax_simba import waiting
 from purejax_simba.config import ConfigError, ProcessOptions
-from purejax_simba.errors import ProcessError
+from purejax_simba.errors import ProcessError, first_line
 
 # A process that says nothing for so long has died. JAX ends the others then.
 HEARTBEAT_SECONDS = 30
@@ -32,11 +32,7 @@ _T = TypeVar("_T")
 
 
 def join(options: ProcessOptions) -> None:
-    """Joins the other processes, before JAX is first used.
-
-    Raises:
-      ConfigError: if they cannot be found.
-    """
+    """Joins the other processes, before JAX is first used; refuses options that find none."""
     given = (options.coordinator_address, options.num_processes, options.process_id)
     if not options.distributed:
         if any(value is not None for value in given):
@@ -50,10 +46,9 @@ def join(options: ProcessOptions) -> None:
     try:
         jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"cannot join other processes ({reason}): give --coordinator-address <host>:<port>, "
-            "--num-processes and --process-id"
+            f"cannot join other processes ({first_line(error)}): give --coordinator-address "
+            "<host>:<port>, --num-processes and --process-id"
         ) from error
 
 
@@ -81,9 +76,6 @@ def gather(tree: Any, count: int) -> Any:
     Args:
       tree: numpy arrays with a leading axis of runs, of the same shapes in every process.
       count: the number of runs.
-
-    Raises:
-      ProcessError: if another process has ended.
     """
     if jax.process_count() == 1:
         return tree
@@ -99,11 +91,7 @@ def gather(tree: Any, count: int) -> Any:
 
 
 def largest(*values: float) -> tuple[float, ...]:
-    """The largest of every value among all processes.
-
-    Raises:
-      ProcessError: if another process has ended.
-    """
+    """The largest of every value among all processes."""
     if jax.process_count() == 1:
         return values
     rows = _exchange(np.array(values, np.float64).tobytes())
@@ -112,52 +100,40 @@ def largest(*values: float) -> tuple[float, ...]:
 
 
 def first_does(function: Callable[[], _T]) -> _T | None:
-    """Calls a function in the first process, whose errors are those of all.
+    """What a function returns in the first process, None in the others.
 
-    Returns:
-      Its result there, None in the others.
-
-    Raises:
-      ConfigError: what the function raised.
+    Its errors there, `ConfigError`, are those of all.
     """
-    if jax.process_count() == 1:
-        return function()
-    result, message = None, ""
-    if is_first():
-        try:
-            result = function()
-        except ConfigError as error:
-            message = str(error)
-    messages = _exchange(message.encode().ljust(4 * _SMALLEST_PIECE)[: 4 * _SMALLEST_PIECE])
-    refused = messages[0].tobytes().decode(errors="replace").strip()
-    if refused:
-        raise ConfigError(refused)
-    return result
+    found: list[_T] = []
+    first_says(lambda: found.append(function()))
+    return found[0] if found else None
 
 
 def first_says(function: Callable[[], _T]) -> _T:
     """What a function returns in the first process, which all are told; tuples become lists.
 
-    Raises:
-      ConfigError: what the function raised.
-      ProcessError: if another process has ended.
+    Its errors there, `ConfigError`, are those of all.
     """
     if jax.process_count() == 1:
         return function()
-    text = first_does(lambda: json.dumps(function())) or ""
-    (size,) = largest(len(text.encode()))
-    rows = _exchange(text.encode().ljust(int(size)))
-    return json.loads(rows[0].tobytes())
+    result, refused = None, ""
+    if is_first():
+        try:
+            result = function()
+        except ConfigError as error:
+            refused = str(error)
+    words = json.dumps([result, refused]).encode()
+    (size,) = largest(len(words))
+    result, refused = json.loads(_exchange(words.ljust(int(size)))[0].tobytes())
+    if refused:
+        raise ConfigError(refused)
+    return result
 
 
 def check_agreement(values: dict[str, Any]) -> None:
-    """Makes sure that all processes train the same.
+    """Refuses processes that would train something else.
 
-    Args:
-      values: all that it depends on, as JSON can write it.
-
-    Raises:
-      ConfigError: if one does not.
+    `values` is all that it depends on, as JSON can write it.
     """
     if jax.process_count() == 1:
         return

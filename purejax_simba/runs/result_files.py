@@ -12,8 +12,7 @@ from typing import Any
 
 from purejax_simba import drawing, trust
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.errors import WriteError
-from purejax_simba.files import read_bytes, read_json, reading, write_json
+from purejax_simba.files import read_bytes, read_json, reading, write_json, writing
 from purejax_simba.names import dotted, from_nested, replace_values
 from purejax_simba.runs.session_record import read_sessions
 
@@ -34,18 +33,15 @@ def run_directory(config: Config) -> Path:
 def create_run_directory(config: Config, again: bool = False, copied: bytes = HEADER) -> Path:
     """Makes the run directory and writes `config.json` into it.
 
-    What an interrupted beginning has left there is dropped.
-
-    Args:
-      config: of the run.
-      again: drops more, all that a run has written there that begins anew.
-      copied: what `metrics.csv` will begin with, as it did if this was begun before.
+    What an interrupted beginning has left there is dropped; `again` drops all that a run has
+    written there that begins anew. `copied` is what `metrics.csv` will begin with, as it did if
+    this was begun before.
 
     Raises:
       ConfigError: if it cannot be written, or holds the results of a run.
     """
     directory = run_directory(config)
-    try:
+    with writing(directory, "give another --output"):
         if not again and holds_results(directory, config, copied):
             raise ConfigError(
                 f"{directory} already holds a run: give another --output or --experiment, "
@@ -57,10 +53,6 @@ def create_run_directory(config: Config, again: bool = False, copied: bytes = HE
             shutil.rmtree(directory / TENSORBOARD_DIRECTORY, ignore_errors=True)
         directory.mkdir(parents=True, exist_ok=True)
         write_config(directory, config)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {directory} ({error.strerror}): give another --output"
-        ) from error
     return directory
 
 
@@ -69,9 +61,6 @@ def holds_results(directory: Path, config: Config, copied: bytes = HEADER) -> bo
 
     Not where that was interrupted before it trained. What the same configuration was evaluated to
     before, it will be again.
-
-    Raises:
-      OSError: if that cannot be read.
     """
     metrics = directory / METRICS_FILE
     if not metrics.exists() and not (directory / CONFIG_FILE).exists():
@@ -100,11 +89,7 @@ def metrics_size(directory: Path) -> int:
 
 
 def copy_run(directory: Path, config: Config, size: int | None) -> None:
-    """Makes the directory of a run that goes on with the first bytes of another `metrics.csv`.
-
-    Raises:
-      ConfigError: as `create_run_directory`.
-    """
+    """Makes the directory of a run that goes on with the first bytes of another `metrics.csv`."""
     metrics = directory / METRICS_FILE
     copied = read_bytes(metrics)[:size] if metrics.exists() else b""
     target = create_run_directory(config, copied=copied)
@@ -132,11 +117,7 @@ def read_config(directory: Path, given: Mapping[str, Any] | None = None) -> Conf
 
 
 def read_config_file(path: Path, given: Mapping[str, Any] | None = None) -> Config:
-    """A configuration as `write_config` writes it.
-
-    Raises:
-      ConfigError: as `read_config`.
-    """
+    """A configuration as `write_config` writes it."""
     given = given or {}
     with reading(path):
         values = dotted(read_json(path, dict[str, Any]))
@@ -157,11 +138,7 @@ def _modules(directory: Path) -> trust.Modules:
 
 
 def check_links(directory: Path) -> None:
-    """Makes sure that what is read and written below a directory is there, and nowhere else.
-
-    Raises:
-      ConfigError: for a symbolic link out of it, and for what is no file.
-    """
+    """Refuses symbolic links out of a directory, and what is no file there."""
     whole = os.path.realpath(directory)
     for place, directories, files in os.walk(directory):
         for path in (Path(place) / name for name in directories + files):
@@ -177,11 +154,7 @@ class MetricsFile:
     """`metrics.csv` in long form, the columns of the published result files."""
 
     def __init__(self, directory: Path, config: Config, keep_bytes: int | None = None):
-        """Creates the file with its header, or keeps so much of the one that is there.
-
-        Raises:
-          ConfigError: if there is less of it, or it is damaged.
-        """
+        """Creates the file with its header, or keeps so much of the one there; refuses less."""
         self._path = directory / METRICS_FILE
         self._experiment = config.experiment
         self._environment = config.task.partition("/")[2]
@@ -207,30 +180,19 @@ class MetricsFile:
         )
 
     def _append(self, rows: Iterable[tuple]) -> None:
-        try:
-            with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerows(rows)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise WriteError(f"cannot write to {self._path}: {error.strerror}") from error
+        with writing(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def write_diverged(directory: Path, env_steps: dict[int, int]) -> None:
-    """Writes `diverged.json`: seed -> env step of the first non-finite update.
-
-    Raises:
-      WriteError: if it cannot be written.
-    """
+    """Writes `diverged.json`: seed -> env step of the first non-finite update."""
     write_json(directory / DIVERGED_FILE, env_steps)
 
 
 def read_diverged(directory: Path) -> dict[int, int]:
-    """What `write_diverged` wrote; empty if no seed diverged.
-
-    Raises:
-      ConfigError: if it is damaged.
-    """
+    """What `write_diverged` wrote; empty if no seed diverged."""
     return read_json(directory / DIVERGED_FILE, dict[int, int], {})
 
 
@@ -239,9 +201,7 @@ def read_metrics(
 ) -> list[tuple[int, dict[int, dict[str, float]]]]:
     """Every evaluation of the run in a directory: env step, and seed -> metric -> value.
 
-    Args:
-      directory: of the run.
-      size: bytes that were there at a checkpoint; what came after them is left out.
+    What comes after `size` bytes, those that were there at a checkpoint, is left out.
 
     Raises:
       ConfigError: if it is damaged. The last line may have no end: a process was killed.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from purejax_simba.config import ConfigError
-from purejax_simba.files import read_json
+from purejax_simba.files import read_json, writing
 from purejax_simba.runs import processes
 from purejax_simba.runs.session_record import utc_now
 from purejax_simba.stopping import in_any_case
@@ -30,12 +30,7 @@ class RunLock:
     """As a context: a directory is this process's own. Of several processes the first has it."""
 
     def __init__(self, directory: Path, patience: float = 0.0):
-        """Takes nothing yet.
-
-        Args:
-          directory: see there.
-          patience: seconds to wait for a process that has it, where that is about to end.
-        """
+        """Takes nothing yet; waits `patience` seconds for a process that is about to end."""
         self._directory, self._patience = directory, patience
         self._path = directory / LOCK_FILE
         self._own = _identity() | {"begun": utc_now()}
@@ -44,11 +39,7 @@ class RunLock:
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> "RunLock":
-        """Takes the directory, which is made if need be.
-
-        Raises:
-          ConfigError: if another process has it, or it cannot be written.
-        """
+        """Takes the directory, which is made if need be; refuses one that another process has."""
         processes.first_does(self._take)
         if processes.is_first():
             self._renewal.start()
@@ -66,17 +57,14 @@ class RunLock:
                 self._path.unlink()
 
     def _take(self) -> None:
-        try:
+        with writing(self._directory, "give another --output"):
             self._directory.mkdir(parents=True, exist_ok=True)
             end = time.monotonic() + self._patience
             while not self._create() and (owner := self._take_over()) is not None:
                 if time.monotonic() >= end:
-                    raise self._refusal(owner)
+                    name = f"{_name(owner)}, writes to {self._directory}"
+                    raise ConfigError(f"{name}: wait until it ends, or stop it")
                 time.sleep(1.0)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot write to {self._directory} ({error.strerror}): give another --output"
-            ) from error
 
     def _create(self) -> bool:
         """Whether there was none."""
@@ -125,11 +113,6 @@ class RunLock:
         except FileNotFoundError:  # it has just ended
             pass
         return False
-
-    def _refusal(self, owner: dict[str, Any]) -> ConfigError:
-        return ConfigError(
-            f"{_name(owner)}, writes to {self._directory}: wait until it ends, or stop it"
-        )
 
     def _aside(self) -> Path:
         return self._path.with_name(f"{LOCK_FILE}.{os.getpid()}.unfinished")

@@ -11,25 +11,24 @@ import jax
 import numpy as np
 
 import envs
-from purejax_simba.config import Config, ConfigError, known
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.defaults import not_in_recipe
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, CheckpointWriter, Notes
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.devices import spans_processes
+from purejax_simba.runs.devices import Placement, spans_processes
 from purejax_simba.runs.jobs import Job, JobFiles, open_files
 from purejax_simba.runs.memory import GIB, clear_memory_errors
-from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.policies import Policy
-from purejax_simba.runs.progress import ProgressDisplay, spread
 from purejax_simba.runs.runs import Runs
+from purejax_simba.runs.schedule import Plan
 from purejax_simba.runs.session_record import SessionRecord
 from purejax_simba.runs.starting import Start
 from purejax_simba.stopping import StopRequest, stop_requests
 from purejax_simba.training import WITHHELD, Report
 from purejax_simba.trust import modules
-from purejax_simba.waiting import count_of, still
+from purejax_simba.waiting import ProgressDisplay, count_of, spread, still
 
 CHUNK_SECONDS = 1.0
 FIRST_CHUNK = 8
@@ -48,6 +47,7 @@ class Setup(NamedTuple):
       placement: of the runs.
       memory: bytes that they need in this process.
       end: interactions after which all of them end.
+      plan: says when hyperparameters change; None: never.
     """
 
     compiler: Compiler
@@ -55,6 +55,7 @@ class Setup(NamedTuple):
     placement: Placement
     memory: int
     end: int
+    plan: Plan | None = None
 
     @property
     def config(self) -> Config:
@@ -106,6 +107,8 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
             begin = time.monotonic()
             request = in_order.enter_context(stop_requests("the chunk under way"))
             runs = start.begin(setup.compiler, setup.placement, display.say)
+            if setup.plan is not None:
+                setup.plan.begin(runs, start)
             session = Session(setup, runs, files, checkpoints, record, display)
             session.run(request, is_new=start.checkpoint is None)
             seconds = time.monotonic() - begin
@@ -149,7 +152,7 @@ def compile_program(setup: Setup, display: ProgressDisplay) -> None:
 @still("writing the results", processes.say)
 def _save_policies(runs: Runs, files: Sequence[JobFiles]) -> None:
     actor, moments = runs.get(lambda state: (state.agent.actor, state.observation_moments))
-    policy = Policy(actor, moments, jax.device_get(runs.placement.inputs.hyperparameters))
+    policy = Policy(actor, moments, jax.device_get(runs.hyperparameters))
     for each in files:
         each.finish(policy)
 
@@ -172,7 +175,7 @@ class Session:
         display: ProgressDisplay,
     ):
         """Begins where the runs are."""
-        self.config, self.end = setup.config, setup.end
+        self.config, self.end, self.plan = setup.config, setup.end, setup.plan
         self.runs, self.files, self.checkpoints = runs, files, checkpoints
         self.record, self.display = record, display
         self.interactions = int(runs.counters.interactions)
@@ -183,7 +186,7 @@ class Session:
         chunk, updates = FIRST_CHUNK, self._updates()
         self.record.training_begins(updates)
         if is_new:
-            self._evaluate()
+            self._change(self._evaluate())
         _, stopped_by = _agree(0.0, request)
         while self.interactions < self.end and stopped_by is None:
             size = min(chunk, self._next_boundary() - self.interactions)
@@ -194,14 +197,16 @@ class Session:
             self.interactions += size
             before, updates = updates, self._updates()
             self._show(size, updates - before, seconds)
+            returns = None
             if self.interactions % self.config.interactions_per_evaluation == 0:
-                self._evaluate()
+                returns = self._evaluate()
+            self._change(returns)
             seconds, stopped_by = _agree(seconds, request)
             if self._is_checkpoint(stopped_by is not None):
                 self._save()
             self._hand_over()
             chunk = max(1, min(2 * chunk, int(size * CHUNK_SECONDS / seconds)))
-            if self.interactions == self._first_update():
+            if self.interactions == self.config.interactions_before_updates:
                 chunk = FIRST_CHUNK  # with updates an interaction takes far longer
         if stopped_by and not self._has_saved and self.config.interactions_per_checkpoint:
             self._save()
@@ -230,13 +235,18 @@ class Session:
         config = self.config
         intervals = (config.interactions_per_evaluation, config.interactions_per_checkpoint)
         ends = [(self.interactions // i + 1) * i for i in intervals if i]
-        start = self._first_update()
+        if self.plan is not None:
+            ends.append(self.plan.next_change(self.interactions))
+        start = self.config.interactions_before_updates
         return min([*ends, self.end, *([start] if self.interactions < start else [])])
 
-    def _first_update(self) -> int:
-        if self.config.is_offline:
-            return 0
-        return known(self.config.learning_starts) // known(self.config.num_environments)
+    def _change(self, returns: np.ndarray | None) -> None:
+        """Makes the change of hyperparameters that is due here, if one is."""
+        plan = self.plan
+        if plan is not None and plan.next_change(self.interactions - 1) == self.interactions:
+            self.display.say(
+                f"{self.count()}: {plan.change(self.runs, self.interactions, returns)}"
+            )
 
     def _is_checkpoint(self, is_stopped: bool) -> bool:
         interval = self.config.interactions_per_checkpoint
@@ -246,6 +256,8 @@ class Session:
     @still("writing a checkpoint", processes.say)
     def _save(self) -> None:
         self._has_saved = True
+        # Where a run goes on from here, what it took so far must be known.
+        self.record.update(self._env_step(), self._updates())
         with_replay = self.config.checkpoint.replay
         snapshot = self.runs.snapshot(with_replay)
         if not processes.is_first():
@@ -256,7 +268,8 @@ class Session:
             "metrics_bytes": [each.metrics_bytes() for each in self.files],
             "num_seeds": [each.job.config.num_seeds for each in self.files],
         }
-        self.checkpoints.save(self._env_step(), snapshot.named(), notes)
+        arrays = snapshot.named() | (self.plan.arrays() if self.plan is not None else {})
+        self.checkpoints.save(self._env_step(), arrays, notes)
 
     @still("telling the loggers", processes.say)
     def _hand_over(self) -> None:
@@ -276,7 +289,8 @@ class Session:
         )
 
     @still("evaluating", processes.say)
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> np.ndarray:
+        """Returns of all runs, `(runs,)`, NaN of those that have diverged."""
         progress = self.runs.get(lambda state: state.progress)
         report = Report(self.runs.evaluate(), progress, self.runs.diagnose())
         env_step = self._env_step()
@@ -298,6 +312,7 @@ class Session:
             raise AllDivergedError(
                 "every run diverged: lower --agent.learning-rate, or check the task's rewards"
             )
+        return np.where(progress.diverged_at < 0, report.evaluation.avg_return, np.nan)
 
     def _report_withheld(self, diagnostics: Metrics) -> None:
         most = int(np.max(diagnostics.get(WITHHELD, 0)))

@@ -14,12 +14,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypedDict
 
 import jax
 
-from purejax_simba.errors import WriteError
+from purejax_simba.errors import WriteError, first_line
 from purejax_simba.files import read_json, write_json
 from purejax_simba.runs import processes
 from purejax_simba.trust import Module, Modules
@@ -49,6 +48,7 @@ class Session(TypedDict, total=False):
     env_step: int
     updates: int
     seconds: float
+    times: list[list[float]]  # an env step, and seconds until it was noted, startup included
 
 
 class SessionRecord:
@@ -69,16 +69,11 @@ class SessionRecord:
         """Begins a session.
 
         Args:
-          directories: of the runs.
-          runs: seeds of all configurations that train together.
+          directories, runs: those of all configurations that train together.
           env_step: environment steps that each had taken before.
           precision: of the matrix products of networks.
           modules: that register what they train, if these are not our own.
           physics: the engine, also where it was chosen by `auto`; empty for a task's own.
-
-        Raises:
-          WriteError: if it cannot be written.
-          ConfigError: if what was written before is damaged.
         """
         self._directories = list(directories) if processes.is_first() else []
         self._earlier = {place: read_sessions(place) for place in self._directories}
@@ -102,6 +97,7 @@ class SessionRecord:
             "env_step": env_step,
             "updates": 0,
             "seconds": 0.0,
+            "times": [],
         }
         self._write()
 
@@ -117,31 +113,26 @@ class SessionRecord:
         Args:
           env_step: environment steps of each run, from its beginning.
           updates: of all runs together, from their beginning.
-
-        Raises:
-          WriteError: if it cannot be written.
         """
         self._values["env_step"] = env_step
         self._values["updates"] = updates - self._first_updates
         self._values["seconds"] = self._seconds()
+        passed = round(self._values["startup_seconds"] + self._values["seconds"], 3)
+        times = self._values["times"]
+        if not times or times[-1][0] != env_step:
+            times.append([env_step, passed])
         self._write()
 
     def __enter__(self) -> "SessionRecord":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         if error is None:
             self._values["status"] = FINISHED
         elif isinstance(error, SystemExit | KeyboardInterrupt):
             self._values["status"] = "stopped"
         else:
-            lines = str(error).splitlines() or [""]
-            self._values["status"] = f"failed: {type(error).__name__}: {lines[0]}"
+            self._values["status"] = f"failed: {type(error).__name__}: {first_line(error)}"
         # A disk that is full must not hide why the session ended.
         with contextlib.suppress(*([] if error is None else [WriteError])):
             self._write()
@@ -156,11 +147,7 @@ class SessionRecord:
 
 
 def read_sessions(directory: Path) -> list[Session]:
-    """The sessions of the run in a directory, oldest first; none if there is no record.
-
-    Raises:
-      ConfigError: if it is damaged.
-    """
+    """The sessions of the run in a directory, oldest first; none if there is no record."""
     return read_json(directory / RECORD_FILE, list[Session], [])
 
 

@@ -18,8 +18,8 @@ from purejax_simba.runs.checkpoint import (
     tree_of,
 )
 from purejax_simba.runs.compiling import Compiler
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import Runs, Snapshot, snapshot_shapes
 from purejax_simba.waiting import still
 
@@ -49,11 +49,7 @@ class Start(NamedTuple):
 
     @classmethod
     def at(cls, checkpoint: Checkpoint, jobs: Sequence[Job], reset: Sequence[Part] = ()) -> "Start":
-        """Where a checkpoint of these jobs was taken.
-
-        Raises:
-          ConfigError: if it is of others.
-        """
+        """Where a checkpoint was taken, which is refused if it is not of these jobs."""
         seeds = [job.config.num_seeds for job in jobs]
         if checkpoint.notes["num_seeds"] != seeds:
             raise ConfigError(
@@ -68,50 +64,33 @@ class Start(NamedTuple):
         return self.checkpoint.notes["interactions"] if self.checkpoint else 0
 
     def begin(self, compiler: Compiler, placement: Placement, say: Callable[[str], None]) -> Runs:
-        """Puts the runs there.
-
-        Raises:
-          ConfigError: if the checkpoint is of other runs.
-        """
+        """Puts the runs there."""
         if self.checkpoint is None:
             runs = Runs(compiler, placement)
             runs.replace(self.arrays)
             return runs
-        with still("going on from the checkpoint", processes.say):
-            return self._go_on(compiler, placement, self.checkpoint, say)
-
-    def _go_on(
-        self,
-        compiler: Compiler,
-        placement: Placement,
-        checkpoint: Checkpoint,
-        say: Callable[[str], None],
-    ) -> Runs:
-        for message in checkpoint.damaged:
+        for message in self.checkpoint.damaged:
             say(message)
         program = compiler.program
-        snapshot = snapshot_of(checkpoint, snapshot_shapes(program, placement.count))
-        runs = Runs(compiler, placement, snapshot)
-        env_step = self.interactions * program.config.steps_per_interaction
-        line = f"{env_step:>9,} {program.config.step_name}: resumed"
-        # Environments in worker processes cannot be saved; offline there are none under way.
-        elsewhere = program.environment.elsewhere and not program.config.is_offline
-        if elsewhere or not checkpoint.notes["replay"]:
-            runs.begin_episodes()
-            line += ", with new episodes"
-        if self.reset:
-            _begin_anew(runs, self.reset, self.interactions)
-            line += f", with a new {' and '.join(self.reset)}"
+        with still("going on from the checkpoint", processes.say):
+            snapshot = snapshot_of(self.checkpoint, snapshot_shapes(program, placement.count))
+            runs = Runs(compiler, placement, snapshot)
+            env_step = self.interactions * program.config.steps_per_interaction
+            line = f"{env_step:>9,} {program.config.step_name}: resumed"
+            # Environments in worker processes cannot be saved; offline there are none under way.
+            elsewhere = program.environment.elsewhere and not program.config.is_offline
+            if elsewhere or not self.checkpoint.notes["replay"]:
+                runs.begin_episodes()
+                line += ", with new episodes"
+            if self.reset:
+                _begin_anew(runs, self.reset, self.interactions)
+                line += f", with a new {' and '.join(self.reset)}"
         say(line)
         return runs
 
 
 def snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
-    """What a checkpoint holds, for runs whose replay may be longer now.
-
-    Raises:
-      ConfigError: if the checkpoint is of other runs.
-    """
+    """What a checkpoint holds, for runs whose replay may be longer; refuses one of other runs."""
     has_replay = checkpoint.notes["replay"]
 
     def fit(name: str, array: np.ndarray | None, shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -146,12 +125,7 @@ def from_earlier_run(
     """What `--start` names, of the newest checkpoint there, for `Runs.replace`.
 
     A seed takes it from the run that has its place in the earlier experiment; where there are
-    more seeds than runs, those are taken again from the first.
-
-    Args:
-      program: of the runs.
-      placement: of the runs.
-      jobs: whose runs they are; they all start alike.
+    more seeds than runs, those are taken again from the first. The jobs all start alike.
 
     Raises:
       ConfigError: if there is no checkpoint, or what is in it does not fit.

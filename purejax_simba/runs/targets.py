@@ -20,7 +20,8 @@ from jax.experimental import topologies
 import envs
 from envs.host_call import left_out
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
-from purejax_simba.datasets.loading import fill_in
+from purejax_simba.datasets import fill_in
+from purejax_simba.defaults import with_recipe
 from purejax_simba.program import Program
 from purejax_simba.runs.compiling import CompiledProgram, compile_program, make_program
 from purejax_simba.runs.devices import make_mesh
@@ -195,8 +196,8 @@ def compile_for(name: str, config: Config, num_runs: int, in_parts: bool = False
       ConfigError, envs.TaskError: for what cannot be compiled, or does not fit.
     """
     target, config = Target.of(name), fill_in(config)
-    task = config.task or DEFAULT_TASK
-    physics = envs.choose_physics(task, config.physics, config.worlds, target.devices[0].platform)
+    task, worlds = config.task or DEFAULT_TASK, with_recipe(config).worlds
+    physics = envs.choose_physics(task, config.physics, worlds, target.devices[0].platform)
     program = make_program(dataclasses.replace(config, physics=physics or config.physics))
     limit = functools.partial(runs_that_fit, program)
     place = (target.bytes, target.devices)

@@ -59,14 +59,36 @@ class Axis:
             return self.kind == "log_uniform"
         return min(self.values) > 0 and max(self.values) >= 5 * min(self.values)
 
-    def at(self, position: float) -> float:
-        """The value of a sampled axis at a position in [0, 1), to six digits."""
-        low, high = self.values
-        if self.kind == "log_uniform":
-            value = low * (high / low) ** position
-        else:
-            value = low + (high - low) * position
-        return min(max(float(f"{value:.6g}"), low), high)
+    @property
+    def is_continuous(self) -> bool:
+        """Whether what lies between its values is a value too; whole numbers are not divided."""
+        return all(isinstance(value, float) for value in self.values)
+
+    def at(self, position: float) -> Any:
+        """The value at a position in [0, 1) between its lowest and its highest; see `_rounded`."""
+        if not self.is_continuous:
+            return sorted(self.values)[int(position * len(self.values))]
+        low, high = min(self.values), max(self.values)
+        if self.is_wide:
+            return self._rounded(low * (high / low) ** position)
+        return self._rounded(low + (high - low) * position)
+
+    def beside(self, value: Any, upwards: bool) -> Any:
+        """A value near another, within the axis: a fifth more or less, where only ratios matter; or
+        else a tenth of its length away; or the next, where there is nothing between values.
+        """
+        if not self.is_continuous:
+            ordered = sorted(self.values)
+            place = ordered.index(value) + (1 if upwards else -1)
+            return ordered[min(max(place, 0), len(ordered) - 1)]
+        if self.is_wide:
+            return self._rounded(value * 1.2 if upwards else value / 1.2)
+        step = (max(self.values) - min(self.values)) / 10
+        return self._rounded(value + step if upwards else value - step)
+
+    def _rounded(self, value: float) -> float:
+        """To six digits, within the axis."""
+        return min(max(float(f"{value:.6g}"), min(self.values)), max(self.values))
 
 
 def are_numbers(values: Iterable[Any]) -> bool:

@@ -15,13 +15,22 @@ from purejax_simba.runs import processes
 from purejax_simba.runs.compiling import make_program
 from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
 from purejax_simba.runs.result_files import run_directory
+from purejax_simba.runs.schedule import SCHEDULE_FILE
 from purejax_simba.settings import declarations, flag
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import Group, divide, make_groups
 from purejax_simba.sweep.halving import rungs_of
+from purejax_simba.sweep.lineage import LINEAGE_FILE, read_lineage
 from purejax_simba.sweep.options import LauncherOptions, slurm_parameters
-from purejax_simba.sweep.plots import draw_plots
-from purejax_simba.sweep.results import BEST_FILE, ranking, read_results, short, write_results
+from purejax_simba.sweep.plots import draw_lineage, draw_plots
+from purejax_simba.sweep.results import (
+    BEST_FILE,
+    in_columns,
+    ranking,
+    read_results,
+    short,
+    write_results,
+)
 from purejax_simba.sweep.running import Launcher, SweepError, run_sweep
 from purejax_simba.waiting import count_of, say, still
 
@@ -119,7 +128,8 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
         fitting = "any number of runs fits" if fit == _NO_LIMIT else f"{fit:,} fit at a time"
         turns = f", the {seeds} seeds of a configuration take turns" if 0 < fit < seeds else ""
         parts = f", in {len(divided)} parts" if len(divided) > 1 else ""
-        steps = ", ".join(f"{step:,}" for step in rungs[0])
+        compared_at = sweep.pbt.generations(each.config)[1:] if sweep.pbt else rungs[0]
+        steps = ", ".join(f"{step:,}" for step in compared_at)
         compared = f", compared at env steps {steps}" if steps else ""
         lines.append(
             f"group {each.number}: {each.config.task}{static}, {samples}"
@@ -145,6 +155,17 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
 
 def _report(sweep: Sweep) -> None:
     if not processes.is_first():
+        return
+    if sweep.pbt is not None:
+        with still("drawing the lineage"):
+            lineage = read_lineage(sweep.directory)
+            draw_lineage(lineage, sweep.all_axes, sweep.directory)
+        rows = [{name: short(value) for name, value in row.items()} for row in lineage.table()]
+        print("\n".join(in_columns(rows)))
+        print(
+            f"who came from whom is in {sweep.directory / LINEAGE_FILE}, what the best of all had "
+            f"in {SCHEDULE_FILE} there, and its configuration with that in {BEST_FILE}"
+        )
         return
     with still("writing tables and plots"):
         results = read_results(sweep.directory)

@@ -15,6 +15,7 @@ from purejax_simba.files import read_json
 from purejax_simba.names import flatten, is_traced, replace_values
 from purejax_simba.sweep.axes import Axis, Sampler, sample_positions
 from purejax_simba.sweep.halving import Halving
+from purejax_simba.sweep.pbt import ONLY_AT_START, PBT
 
 DEFINITION_FILE = "sweep.json"
 # What one command takes; more are not looked through by anyone.
@@ -67,6 +68,7 @@ class Sweep:
       sampler: how samples are chosen. With `tpe` grids of traced values are sampled too.
       sampler_seed: of the random numbers for that.
       halving: when to stop the worst; None for never.
+      pbt: when the worst go on from the best; None for never.
       storage: URL of the database with Optuna's studies; default: a file in the directory.
       trials_per_batch: samples that Optuna chooses, and that train, at the same time.
       configurations: choices of hyperparameters that follow no grid, dotted name -> value, all
@@ -85,6 +87,7 @@ class Sweep:
     trials_per_batch: int = 8
     configurations: tuple[dict[str, Any], ...] = ()
     labels: tuple[str, ...] = ()
+    pbt: PBT | None = None
 
     def __post_init__(self) -> None:
         """Refuses what is contradictory; names the experiment after the agent if it has no name.
@@ -115,6 +118,8 @@ class Sweep:
             raise ConfigError("--halving compares configurations on one task: give one --task")
         if self.is_adaptive and len(self.tasks) > 1:
             raise ConfigError("--sampler tpe looks for the best on one task: give one --task")
+        if self.pbt is not None:
+            self._check_pbt()
         if self.storage is not None and not self.is_adaptive:
             raise ConfigError("--storage is of no use without --sampler tpe")
         if self.sampler_seed < 0:
@@ -125,6 +130,29 @@ class Sweep:
             raise ConfigError(
                 f"that is {self.count:,} configurations: give fewer --samples or values of --grid, "
                 f"for {MOST_CONFIGURATIONS:,} at most"
+            )
+
+    def _check_pbt(self) -> None:
+        if len(self.tasks) > 1:
+            raise ConfigError("--pbt compares configurations on one task: give one --task")
+        others: dict[str, Any] = {"--halving": self.halving, "--schedule": self.config.schedule}
+        others["--sampler tpe"] = self.is_adaptive
+        for option, given in others.items():
+            if given:
+                raise ConfigError(f"--pbt and {option} exclude each other: drop one")
+        for axis in self.all_axes:
+            if not is_traced(axis.name):
+                raise ConfigError(
+                    f"--pbt changes numbers while it trains, and {axis.name} is static: give it "
+                    f"one value, --{axis.name.replace('_', '-')}"
+                )
+            if axis.name in ONLY_AT_START:
+                raise ConfigError(f"--pbt: {axis.name} is of no effect later than at the start")
+            if not all(isinstance(value, int | float) for value in axis.values):
+                raise ConfigError(f"--pbt needs numbers, and {axis} has something else")
+        if self.count < 2:
+            raise ConfigError(
+                "--pbt needs two configurations or more: give --samples, or a --grid of numbers"
             )
 
     @property
@@ -229,6 +257,7 @@ class Sweep:
             "sampler": self.sampler,
             "sampler-seed": self.sampler_seed,
             "halving": None if self.halving is None else dataclasses.asdict(self.halving),
+            "pbt": None if self.pbt is None else dataclasses.asdict(self.pbt),
         }
 
 

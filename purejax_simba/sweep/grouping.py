@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.datasets.loading import fill_in
+from purejax_simba.datasets import fill_in
 from purejax_simba.defaults import make_environment, resolve, with_recipe
 from purejax_simba.files import read_json, write_json
 from purejax_simba.names import replace_values, settings_of
@@ -25,7 +25,8 @@ from purejax_simba.waiting import still
 _PARTS_FILE = "parts.json"
 # What of a configuration an environment is made from.
 _environment_options = operator.attrgetter(
-    "task", "physics", "action_repeat", "episode_length", "host_time_limit", "host_python"
+    *("task", "physics", "action_repeat", "episode_length"),
+    *("host_time_limit", "host_python", "privileged_observations"),
 )
 
 
@@ -110,6 +111,8 @@ def make_groups(sweep: Sweep) -> list[Group]:
             for number, indices in enumerate(group([trial.config for trial in trials]))
         ]
     for each in groups:
+        if sweep.pbt is not None:
+            sweep.pbt.generations(each.config)
         rungs_of(sweep.halving, each.config, len(each.trials))
     return groups
 

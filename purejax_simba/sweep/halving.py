@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from purejax_simba.config import Config, ConfigError, known
+from purejax_simba.config import Config, ConfigError
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ def rungs_of(halving: Halving | None, config: Config, count: int) -> list[int]:
     rungs = list(halving.rungs)
     if not rungs:
         step = config.steps / halving.factor
-        starts = known(config.learning_starts) * config.steps_per_interaction
-        begin = 0 if config.is_offline else starts
+        begin = config.interactions_before_updates * config.steps_per_interaction
         while step > max(begin, interval / 2):
             rung = round(step / interval) * interval
             if 0 < rung < config.steps and rung not in rungs:

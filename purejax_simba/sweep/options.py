@@ -31,6 +31,7 @@ from purejax_simba.settings import declarations, setting
 from purejax_simba.sweep.axes import Axis, Kind, Sampler, check_varies, parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.halving import Halving
+from purejax_simba.sweep.pbt import PBT
 from purejax_simba.sweep.presets import PRESETS, PresetName
 from purejax_simba.waiting import say
 
@@ -81,6 +82,18 @@ class SweepOptions:
     """Stop the worst configurations early: at every rung one in so many goes on."""
     rungs: tuple[int, ...] = ()
     """Environment steps of the rungs. Default: total-env-steps divided by --halving, repeatedly."""
+    pbt: bool = False
+    """Population-based training: at intervals the worst configurations go on from the best, with
+    other values on the axes. Each seed has a population of its own."""
+    pbt_interval: int | None = None
+    """With pbt: environment steps between generations. Default: the evaluation interval."""
+    pbt_replaced: float = PBT.replaced
+    """With pbt: share of the configurations that go on from equally many of the best."""
+    pbt_resampled: float = PBT.resampled
+    """With pbt: chance that a value is drawn anew on its axis, in place of one near the best's."""
+    pbt_replay: bool = False
+    """With pbt: take over the replay and the episodes of the best too; on a device both replays
+    then need room for a moment."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +143,9 @@ def make_sweep(options: SweepOptions) -> Sweep:
         raise ConfigError(f"--task and --suite {options.suite} exclude each other: drop one")
     if options.rungs and options.halving is None:
         raise ConfigError("--rungs is of no use without --halving")
+    pbt = PBT(*(getattr(options, f"pbt_{f.name}") for f in dataclasses.fields(PBT)))
+    if pbt != PBT() and not options.pbt:
+        raise ConfigError("--pbt-interval and the like are of no use without --pbt")
     if options.suite:
         tasks = envs.tasks(options.suite)
     tasks = _installed(tasks, options)
@@ -160,6 +176,7 @@ def make_sweep(options: SweepOptions) -> Sweep:
         options.trials_per_batch,
         _complete(common, configurations),
         labels,
+        pbt if options.pbt else None,
     )
 
 

@@ -1,5 +1,6 @@
 """Each hyperparameter against how good configurations with it were."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 
 from purejax_simba import drawing
 from purejax_simba.sweep.axes import Axis, are_numbers
+from purejax_simba.sweep.lineage import Lineage
 from purejax_simba.sweep.results import Results, Row
 
 PLOTS_DIRECTORY = "plots"
+_THIN: Any = {"linewidth": 0.6, "alpha": 0.4}
 _MOST_TICKS = 8
 _MOST_LETTERS = 40  # of labels that fit side by side
 
@@ -30,6 +33,44 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
         drawing.save(figure, path)
         paths.append(path)
     return paths
+
+
+def draw_lineage(lineage: Lineage, axes: Sequence[Axis], directory: Path) -> list[Path]:
+    """Draws `plots/lineage.png`, and `plots/<name>.png` for every axis.
+
+    Thin lines are members: from whose return each came to which, and what it had. Thick ones are
+    the best of every population, with all that they came from. Returns the files.
+    """
+    pyplot = drawing.pyplot()
+    steps, place = lineage.env_steps, directory / PLOTS_DIRECTORY
+    figure, drawn = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for population, seed in enumerate(lineage.populations):
+        color = f"C{population}"
+        for begin, end, returns in zip(
+            steps, steps[1:], lineage.returns_of_members(population), strict=False
+        ):
+            drawn.plot([begin, end], returns.T, color=color, **_THIN)
+        best = lineage.returns_of_best(population)
+        drawn.plot(steps, best, color=color, linewidth=2, label=f"best of seed {seed}")
+    drawn.set(ylabel="return")
+    figures = {"lineage": (figure, drawn)}
+    for number, axis in enumerate(axes):
+        figures[axis.name] = figure, drawn = pyplot.subplots(figsize=(6, 4), layout="constrained")
+        for population, seed in enumerate(lineage.populations):
+            values = lineage.values[..., population, number]
+            look: Any = {"color": f"C{population}", "drawstyle": "steps-post"}
+            drawn.plot(steps, values, **look, **_THIN)
+            best = lineage.schedule(population)[:, number]
+            drawn.plot(
+                steps, [*best, *best[-1:]], **look, linewidth=2, label=f"best of seed {seed}"
+            )
+        drawn.set(ylabel=axis.name, yscale="log" if axis.is_wide else "linear")
+    for name, (figure, drawn) in figures.items():
+        drawn.set(xlabel="environment steps")
+        drawn.grid(alpha=0.3)
+        drawn.legend()
+        drawing.save(figure, place / f"{name}.png")
+    return [place / f"{name}.png" for name in figures]
 
 
 def _draw(axes: Any, axis: Axis, results: Results) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from purejax_simba.config import Config, known
-from purejax_simba.defaults import with_agent_defaults, with_schedule
+from purejax_simba.defaults import with_agent_defaults, with_lengths
 
 PresetName = Literal["design-study", "parameter-scaling", "utd-scaling", "resets"]
 Variants = dict[str, dict[str, Any]]
@@ -55,7 +55,7 @@ def _resets(config: Config) -> Variants:
     A fifth of a million env steps is the interval of arXiv 2205.07802.
     """
 
-    run = with_schedule(config)
+    run = with_lengths(config)
     interval = known(run.evaluation_interval)
 
     def every(parts: int) -> dict[str, Any]:

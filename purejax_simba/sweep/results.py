@@ -247,16 +247,22 @@ def ranking(results: Results, width: int | None = None) -> str:
     names = [axis.name for axis in results.axes]
     while True:
         cells = [_cells(row, names, len(results.tasks) > 1) for row in results.rows]
-        lines = [list(cells[0]), *(list(row.values()) for row in cells)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = ["  ".join(map(str.ljust, line, widths)).rstrip()[:width] for line in lines]
-        if width is None or not names or sum(widths) + 2 * len(widths) - 2 <= width:
+        table = in_columns(cells)
+        if width is None or not names or max(map(len, table)) <= width:
             break
         names.pop()
+    table = [line[:width] for line in table]
     left_out = ", ".join(axis.name for axis in results.axes if axis.name not in names)
     if left_out:
         table.append(textwrap.fill(f"In {TABLE_FILE} besides: {left_out}", width or 0))
     return "\n".join(table)
+
+
+def in_columns(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Lines of a table: the names of the first row, then a line for each."""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
 def _cells(row: Row, names: Sequence[str], several_tasks: bool) -> dict[str, str]:

@@ -31,8 +31,9 @@ from purejax_simba.sweep.definition import (
     check_same,
     read_description,
 )
+from purejax_simba.sweep.evolving import Evolution
 from purejax_simba.sweep.grouping import Group, make_groups, parts_of, resolved
-from purejax_simba.sweep.halving import Halving, rungs_of
+from purejax_simba.sweep.halving import rungs_of
 from purejax_simba.sweep.results import score_of
 from purejax_simba.sweep.study import Sample, Study, batch_directory, open_storage
 from purejax_simba.waiting import count_of
@@ -184,7 +185,7 @@ def _run_group(assignment: Assignment) -> None:
         if not _is_finished(batch.directory):
             _say(f"{assignment.name}{what}")
             compiler = compiler or Compiler(make_program(batch.config))
-            _run_batch(batch, assignment.sweep.halving, compiler)
+            _run_batch(batch, assignment.sweep, compiler)
     if compiler is None:
         _say(f"{assignment.name} was finished before")
 
@@ -225,19 +226,23 @@ def _tell(study: Study | None, samples: Sequence[Sample], trials: Sequence[Trial
             study.tell(sample, score_of(run_directory(config)), config.steps)
 
 
-def _run_batch(group: Group, halving: Halving | None, compiler: Compiler) -> None:
+def _run_batch(group: Group, sweep: Sweep, compiler: Compiler) -> None:
     try:
         parts = parts_of(group)
-        if halving is not None and any(job.config != job.whole for part in parts for job in part):
+        needed = ""
+        if sweep.pbt is not None and len(parts) > 1:
+            needed = f"--pbt needs all {len(group.trials)} configurations"
+        elif sweep.halving is not None and any(j.config != j.whole for part in parts for j in part):
+            needed = f"--halving needs all {group.config.num_seeds} seeds of a configuration"
+        if needed:
             raise ConfigError(
-                f"--halving needs all {group.config.num_seeds} seeds of a configuration at the "
-                "same time, and they do not fit: give fewer --num-seeds or a smaller "
-                "--replay.capacity"
+                f"{needed} at the same time, and they do not fit: give fewer --num-seeds or a "
+                "smaller --replay.capacity"
             )
         for number, jobs in enumerate(parts):
             directory = group.directory / f"part-{number}"
             if not _is_finished(directory):
-                _run_part(jobs, directory, halving, compiler)
+                _run_part(jobs, directory, sweep, compiler)
                 _mark_finished(directory)
             _remove_checkpoints(directory)
         _mark_finished(group.directory)
@@ -245,17 +250,18 @@ def _run_batch(group: Group, halving: Halving | None, compiler: Compiler) -> Non
         raise WriteError(f"cannot write to {group.directory}: {error.strerror}") from error
 
 
-def _run_part(
-    jobs: Sequence[Job], directory: Path, halving: Halving | None, compiler: Compiler
-) -> None:
+def _run_part(jobs: Sequence[Job], directory: Path, sweep: Sweep, compiler: Compiler) -> None:
     """Trains jobs together; at every rung the best go on from where they are."""
+    halving, plan = sweep.halving, None
+    if sweep.pbt is not None:
+        plan = Evolution(sweep, sweep.pbt, jobs, compiler.program)
     rungs = rungs_of(halving, jobs[0].config, len(jobs))
     survivors = None
     for number, rung in enumerate([*rungs, None]):
         stage = directory / f"stage-{number}"
         if not _is_finished(stage):
             try:
-                run_together(compiler, jobs, stage, rung, survivors)
+                run_together(compiler, jobs, stage, rung, survivors, plan)
             except AllDivergedError as error:
                 _say(str(error))
                 break

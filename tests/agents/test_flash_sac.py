@@ -74,6 +74,23 @@ def test_the_prior_of_the_reward_scale_is_counted_at_every_step():
     np.testing.assert_allclose(state.reward_scale.moments.variance[0], variance, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "steps"), [("flash_sac", 1), ("simba_v2", 0)])
+def test_rewards_are_counted_before_the_updates_of_their_step(name, steps):
+    """As the authors' loop does, where SimbaV2's does so after them."""
+    agent = agent_settings(name, actor_hidden_dim=8, critic_hidden_dim=8)
+    program = make_program(Config("gymnax/Pendulum-v1", agent=agent))
+
+    def update(key, counters, state, hyperparameters, count):
+        seen = state.reward_scale.moments.count
+        return counters, state.replace(progress=state.progress.replace(updates=seen))
+
+    program.update = update
+    numbers = program.hyperparameters()
+    state = jax.jit(program.init)(jax.random.key(0), numbers)
+    _, state = jax.jit(program.interact)(Counters.create(), state, numbers)
+    assert (state.progress.updates, state.reward_scale.moments.count) == (steps, 1)
+
+
 def test_the_actor_sees_the_first_entries_only():
     agent, numbers = updates.make("flash_sac", actor_observation_size=3)
     state, batch = updates.start(agent, numbers)

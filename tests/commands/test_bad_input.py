@@ -18,7 +18,7 @@ from envs.__main__ import main as envs_main
 from purejax_simba import export
 from purejax_simba.commands import sweep, train
 from purejax_simba.datasets import __main__ as datasets
-from purejax_simba.datasets import loading
+from purejax_simba.datasets import load
 from purejax_simba.report import __main__ as report
 from tests.helpers import bad_input, in_process
 from tests.helpers.bad_input import (
@@ -159,6 +159,15 @@ VALUES = [
     row("train.py --host-python /bin/ls", "no processes that another Python interpreter could run"),
     row("train.py --task gymnasium/Pendulum-v1 --host-python /bin/ls", "/bin/ls is no Python in"),
     row("train.py --task gymnasium/Pendulum-v1 --host-python nowhere", "nowhere"),
+    row(
+        "train.py --task gymnasium/Pendulum-v1 --agent.name flash_sac --privileged-observations a",
+        "has observations that are no dictionary: there is no 'a' to keep from actors",
+    ),
+    row(
+        "train.py --task gymnasium/Pendulum-v1 --stagger-episodes",
+        "--stagger-episodes: those of gymnasium/Pendulum-v1 live in worker processes",
+    ),
+    row("train.py --privileged-observations a", "cheetah-run has no dictionary of observations"),
     row("train.py --task gymnasium/Nothing-v0", "gymnasium/Nothing-v0"),
     row("train.py --loggers tensorbored", "no logger 'tensorbored'...tensorboard, wandb"),
     row("train.py --loggers nowhere:Logger", "nowhere"),
@@ -257,6 +266,12 @@ OFFLINE = [
 RUNS = [
     row("train.py --resume nowhere", "nowhere holds no run: there is no config.json in it"),
     row("train.py --evaluate nowhere", "nowhere holds no run"),
+    row(f"train.py --evaluate {RUN} --seed 3", "--seed is of no use with --evaluate: drop it"),
+    row(f"train.py --evaluate {RUN} --agent.tau 0.1", "--agent.tau is of no use with --evaluate"),
+    row(f"train.py --evaluate {RUN} --resume {RUN}", "--resume is of no use with --evaluate"),
+    row(f"train.py --evaluate {RUN} --distributed", "--distributed is of no use with --evalu"),
+    row(f"train.py --evaluate {RUN} --num-evaluation-episodes 0", "episodes is 0: give"),
+    row(f"train.py --video {RUN} --num-evaluation-episodes 3", "is of no use with --video: drop"),
     row("train.py --video nowhere", "nowhere holds no run"),
     row(f"train.py --evaluate {DATA}", f"{DATA} holds no run"),
     row("train.py --config nowhere.json", "nowhere.json cannot be read (No such file"),
@@ -443,6 +458,20 @@ SWEEPS = [
     row(f"sweep.py --task {TASK} --halving 2 --rungs 1000000", "--rungs 1000000...below"),
     row(f"sweep.py --task {TASK} --halving 2 --checkpoint.interval 0", "goes on from checkpoints"),
     row("sweep.py --halving 2 --storage sqlite:///x.db", "--storage is of no use"),
+    row("sweep.py --pbt", "--pbt needs two configurations or more"),
+    row("sweep.py --pbt --grid agent.tau=0.1", "--pbt needs two configurations or more"),
+    row("sweep.py --pbt --grid agent.num-bins=11,13", "agent.num_bins is static: give it one"),
+    row("sweep.py --pbt --grid discount=none,0.9", "--pbt needs numbers, and --grid discount="),
+    row("sweep.py --pbt --grid temperature.initial=0.1,1", "of no effect later than at the start"),
+    row("sweep.py --pbt --grid agent.tau=0.1,0.2 --halving 2", "--pbt and --halving exclude"),
+    row("sweep.py --pbt --grid agent.tau=0.1,0.2 --schedule a", "--pbt and --schedule exclude"),
+    row("sweep.py --pbt --uniform agent.tau=0.1,1 --samples 4 --sampler tpe", "--sampler tpe excl"),
+    row(f"sweep.py --pbt --grid agent.tau=0.1,1 --task {TASK} brax/ant", "on one task: give one"),
+    row("sweep.py --pbt --grid agent.tau=0.1,1 --pbt-replaced 0.6", "give a share in (0, 0.5]"),
+    row("sweep.py --pbt --grid agent.tau=0.1,1 --pbt-resampled 2", "give a chance in [0, 1]"),
+    row(f"sweep.py --task {TASK} --pbt --grid agent.tau=0.1,1 --pbt-interval 7", "give a multiple"),
+    row("sweep.py --pbt-replay", "--pbt-interval and the like are of no use without --pbt"),
+    row(f"train.py --task {TASK} --schedule none.json", "none.json cannot be read (No such file"),
     row("sweep.py --sampler tpe", "--sampler tpe is of no use without --uniform"),
     row("sweep.py --sampler tpe --uniform agent.shift=1,5", "--samples is 0"),
     row("sweep.py --sampler tpe --grid agent.num-bins=11,13 --samples 2", "tpe is of no use"),
@@ -750,7 +779,7 @@ def test_bad_input_is_one_line_and_nothing_is_lost(row, here, monkeypatch, capsy
         monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
     before = bad_input.snapshot(here.parent)
     name, *words = shlex.split(row.command)
-    loading.load.cache_clear()
+    load.cache_clear()
     in_process.refuse_compilation(monkeypatch)
     run = in_process.runner(name, lambda: _status(MAINS[name]), monkeypatch, capsys)
     with contextlib.ExitStack() as stack:

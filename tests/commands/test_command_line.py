@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from purejax_simba.commands import train
-from purejax_simba.runs import session
+from purejax_simba.runs import policies, session
 from purejax_simba.runs.result_files import read_returns
 from purejax_simba.runs.session_record import read_sessions
 from tests.helpers import in_process, tiny
@@ -139,6 +139,19 @@ def test_a_finished_run_can_be_evaluated(finished, command):
     for line in lines:
         assert -17 * 50 < float(line.split("return ")[1].split(",")[0]) < 0
         assert "length 50" in line
+
+
+def test_a_run_is_evaluated_in_as_many_episodes_as_are_asked_for(command, monkeypatch):
+    asked = []
+
+    def play(directory, episodes, given):
+        asked.append(episodes)
+        yield 3, {"avg_return": 1.0, "avg_length": 2.0, "avg_success": 0.0}
+
+    monkeypatch.setattr(policies, "evaluate_in_turn", play)
+    for words in ([], ["--num-evaluation-episodes", "50"]):
+        assert command("--evaluate", "somewhere", *words)[0] == 0
+    assert asked == [None, 50]
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import pytest
 
 import envs
-from purejax_simba.commands.outcome import one_line_errors
+from purejax_simba.commands import one_line_errors
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import WriteError
 from purejax_simba.runs.checkpoint import CheckpointError

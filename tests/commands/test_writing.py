@@ -94,7 +94,7 @@ def _index(_: str) -> int:
 
 def _table(output: str) -> int:
     table = importlib.import_module("benchmarks.table")
-    with importlib.import_module("purejax_simba.commands.outcome").one_line_errors("") as outcome:
+    with importlib.import_module("purejax_simba.commands").one_line_errors("") as outcome:
         table.Table(Path(output), "title", "made", [], {})
     return outcome.status
 

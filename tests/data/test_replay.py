@@ -85,7 +85,7 @@ def _transitions(script: list[list[Step]], steps: int, n_step: int) -> dict[tupl
     return valid
 
 
-def _empty(n_step: int, prioritized: bool = False) -> Replay:
+def _empty(n_step: int, prioritized: bool = False, keeps_terminals: bool = False) -> Replay:
     first = [_name(0, environment, False) for environment in range(ENVIRONMENTS)]
     return Replay.create(
         jnp.array(first),
@@ -94,6 +94,7 @@ def _empty(n_step: int, prioritized: bool = False) -> Replay:
         n_step=n_step,
         truncation_interval=EPISODE,
         prioritized=prioritized,
+        keeps_terminals=keeps_terminals,
     )
 
 
@@ -184,6 +185,32 @@ def test_samples_are_uniform(n_step, count):
     counts = _check(sample, valid)
     deviation = ((counts - 400) ** 2 / 400).sum()
     assert deviation < stats.chi2.ppf(0.999, len(valid) - 1)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_what_follows_a_termination_is_there_for_who_asks_as_long_as_there_is_room(n_step):
+    script = _script(seed=n_step)
+    replay = _empty(n_step, keeps_terminals=True)
+    places = len(replay.terminals.steps)
+    kinds = set()
+    for time, steps in enumerate(script):
+        replay = _append(replay, np.int32(time), _row(steps, time))
+        count = time + 1
+        if count < n_step:
+            continue
+        valid = _transitions(script, count, n_step)
+        sample = _sample(replay, jax.random.key(time), np.int32(count), 512)
+        _check(sample, valid)
+        rows = np.asarray(sample.observation).tolist(), np.asarray(sample.next_observation).tolist()
+        for (time_seen, place, _), following in zip(*rows, strict=True):
+            environment, window = int(place), range(int(time_seen) - 1, int(time_seen) - 1 + n_step)
+            ended = [k for k in window if any(script[k][environment][3:5])]
+            if not ended or not script[ended[0]][environment].terminated:
+                continue
+            newer = sum(script[k][environment].terminated for k in range(ended[0], count))
+            assert tuple(following) == _name(ended[0] + 1, environment, newer <= places)
+            kinds.add(newer <= places)
+    assert True in kinds
 
 
 def _truncations(script: list[list[Step]], steps: int) -> list[list[int]]:

@@ -103,10 +103,11 @@ def beside_the_pages(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("read")
     write_files(directory)
     runs = directory / "results" / "runs"
-    for name in ("first/dmc/cheetah-run", "pendulum"):
+    for name in ("first/dmc/cheetah-run", "pendulum", "evolved"):
         (runs / name).mkdir(parents=True)
         write_config(runs / name, Config(task="dmc/cheetah-run"))
-    (runs / "pendulum" / CONFIG_FILE).rename(runs / "pendulum" / "best.json")
+    for name in ("pendulum", "evolved"):
+        (runs / name / CONFIG_FILE).rename(runs / name / "best.json")
     return directory
 
 
@@ -265,7 +266,7 @@ def shortened(command: str) -> str:
         return f"{command} --physics mujoco"
     if "envs render" in command:
         return f"{command} --steps 2"
-    begins = re.search(r"(train|sweep)\.py .*--", command)
+    begins = re.search(r"(train|sweep)\.py( .*--|$)", command)
     if not begins or re.search(r"--(evaluate|video|resume|help|help-all|list-tasks)\b", command):
         return command
     if "agents.yaml" in command:  # nine programs with sizes of their own

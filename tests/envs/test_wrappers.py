@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs import ActionRepeat, AutoReset, RescaleAction, TimeLimit, TimeStep
+from envs import ActionRepeat, AutoReset, RescaleAction, Stagger, TimeLimit, TimeStep
 from tests.helpers.counter import Count, Counter
 
 ACTION = jnp.ones(1)
@@ -95,6 +95,33 @@ def test_auto_reset_reports_the_final_observation_and_acts_on_the_first():
 def test_auto_reset_draws_a_new_start_every_time():
     _, timesteps = play(AutoReset(TimeLimit(Counter(), 2)), 20)
     assert len(np.unique(timesteps.observation[:, 0])) == 10
+
+
+def test_staggered_episodes_end_apart_from_each_other():
+    length, count = 5, 400
+    environment = AutoReset(Stagger(ActionRepeat(TimeLimit(Counter(), 2 * length), 2)))
+    state, _ = jax.vmap(environment.reset)(jax.random.split(jax.random.key(0), count))
+
+    def step(state, _):
+        return jax.vmap(environment.step, (0, None))(state, ACTION)
+
+    _, timesteps = jax.jit(lambda state: jax.lax.scan(step, state, length=3 * length))(state)
+    ended = np.asarray(timesteps.truncated)
+    ends = [np.flatnonzero(of_one) for of_one in ended.T]
+    # After the first all are as long as the limit, so every step sees about as many end.
+    assert all((np.diff(times) == length).all() for times in ends)
+    of_each_step = ended.reshape(-1, length, count).sum((0, 2)) / 3
+    np.testing.assert_allclose(of_each_step, count / length, rtol=0.25)
+    # The final observation is that of the step, as at any end.
+    first = [times[0] for times in ends]
+    final = np.asarray(timesteps.observation)[first, np.arange(count), 1]
+    np.testing.assert_array_equal(final, 2 * (np.array(first) + 1))
+
+
+def test_a_first_episode_that_terminates_sooner_is_not_truncated():
+    environment = AutoReset(Stagger(TimeLimit(Counter(ends_after=1), 50)))
+    _, timesteps = play(environment, 60)
+    assert timesteps.terminated.all() and not timesteps.truncated.any()
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])

@@ -5,6 +5,11 @@ relative l2 error over the leaves of each network after the first and after the 
 is how large the error may be; the exit status is 1 if any is larger.
 """
 
+if __name__ == "__main__":
+    from purejax_simba import stopping
+
+    stopping.hear()  # while the rest is imported, too
+
 import argparse
 import sys
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Soft actor-critics of networks that a test writes down, and one of two matrices."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -13,6 +14,8 @@ from purejax_simba import training
 from purejax_simba.agents import sac
 from purejax_simba.agents.agent import ActorCritic, Agent
 from purejax_simba.agents.values import ScalarValue
+from purejax_simba.runs import compiling
+from purejax_simba.sweep.grouping import static_part
 
 
 def soft_actor_critic(
@@ -63,3 +66,27 @@ def agents() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "make_agent", make_agent)
         yield
+
+
+_compiled: dict[Any, Any] = {}
+
+
+@contextlib.contextmanager
+def compiled_once() -> Iterator[list[int]]:
+    """The same with a compiled program for each number of runs, which is what takes time.
+
+    Gives the numbers of runs for which a program was asked for, one after the other.
+    """
+    compile_program, asked = compiling.compile_program, []
+
+    def compile_or_find(program: Any, mesh: Any, num_runs: int) -> Any:
+        asked.append(num_runs)
+        plain = dataclasses.replace(static_part(program.config), schedule="")
+        key = (plain, mesh, num_runs)
+        if key not in _compiled:
+            _compiled[key] = compile_program(program, mesh, num_runs)
+        return _compiled[key]
+
+    with agents(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiling, "compile_program", compile_or_find)
+        yield asked

@@ -2,7 +2,10 @@
 
 import sys
 
-from tests.parity.command import main
+from purejax_simba import stopping
 
 if __name__ == "__main__":
+    stopping.hear()  # while the rest is imported, too
+    from tests.parity.command import main
+
     sys.exit(main())

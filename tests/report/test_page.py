@@ -2,10 +2,10 @@
 
 import base64
 import html
-import importlib.util
 import json
 import re
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from purejax_simba.runs.result_files import draw_curve
 from purejax_simba.stopping import StopRequest
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
+from purejax_simba.sweep.lineage import Lineage
 from purejax_simba.sweep.results import read_results
 from tests.helpers.report_runs import SESSION, write_run
 
@@ -194,6 +195,36 @@ def test_a_sweep_tells_what_matters(tmp_path):
     ]
 
 
+def test_a_page_shows_who_came_from_whom(tmp_path):
+    directory = write_sweep(tmp_path)
+    lineage = Lineage.create((4, 5), ("000", "001"), (RATES.name,))
+    own, moved = [[0, 0], [1, 1]], [[1, 0], [1, 1]]
+    for step, parents in ((0, own), (100, moved), (200, own)):
+        returns = [[step, 1.0], [10.0 + step, np.nan]]
+        values = [[[1e-4 * (1 + step)], [1e-3]], [[1e-2], [1e-3]]]
+        generation = {"returns": returns, "parents": parents, "values": values}
+        lineage = lineage.with_generation(env_steps=step, **generation)
+    lineage.returns[2, 0, 0] = 300.0
+    lineage.write(directory / "lineage.csv")
+    (directory / "schedule.json").write_text("[]")
+    write_page([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    specs = charts_of(page)
+    thin, thick, *_ = specs["sweep-0/lineage"]["data"]
+    # In the second interval the first member came from the second.
+    assert (thin["x"][6:8], thin["y"][6:8]) == ([100, 200], [110.0, 300.0])
+    assert (thick["x"], thick["y"]) == ([0, 100, 200], [10.0, 110.0, 300.0])
+    assert thick["name"] == "best of seed 4"
+    chart = specs[f"sweep-0/{RATES.name}"]
+    assert chart["layout"]["yaxis"]["type"] == "log"
+    assert chart["data"][1]["y"] == [1e-2, 1.01e-2, 1.01e-2]
+    assert "is no result file" not in page and f"{RATES.name} best of seed" not in page
+
+    (directory / "lineage.csv").write_text("damaged")
+    write_page([tmp_path], tmp_path / "report.html")
+    assert "lineage.csv cannot be read" in text_of((tmp_path / "report.html").read_text())
+
+
 def test_a_watched_page_follows_the_runs(tmp_path, capsys, monkeypatch):
     directory = write_run(tmp_path, "mine", "dmc/dog-run", [100, 200])
     output = tmp_path / "mine" / "report.html"  # it is not a reason to write itself anew
@@ -310,7 +341,7 @@ def test_a_figure_is_vector_and_picture(tmp_path):
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     assert command_line.main(["results"]) == 2
     expected = "error: pandas is not installed: pip install 'purejax_simba[report]'\n"
     assert capsys.readouterr().err == expected

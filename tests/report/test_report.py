@@ -14,7 +14,7 @@ from benchmarks.flops import flops_per_update
 from purejax_simba.config import ConfigError
 from purejax_simba.report import published, tables
 from purejax_simba.report.charts import draw
-from purejax_simba.report.figures import learning_curves, up_to
+from purejax_simba.report.figures import learning_curves, up_to, wall_time
 from purejax_simba.report.index import BEGIN, END, write_index
 from purejax_simba.report.methods import (
     Methods,
@@ -25,7 +25,9 @@ from purejax_simba.report.methods import (
 from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import read
 from purejax_simba.report.scaling import PUBLISHED, compute_of
+from purejax_simba.report.sessions import wall_seconds
 from purejax_simba.report.style import looks
+from purejax_simba.runs.session_record import RECORD_FILE
 from tests.helpers.report_runs import SESSION, write_run
 
 HEADLINE = {"simbaV2_utd1": 0.848, "simbaV2_utd2": 0.892, "simbaV2_utd4": 0.899}
@@ -233,6 +235,10 @@ def test_results_beside_the_published_ones(tmp_path):
         ({"agent__name": "sac", "update_to_data_ratio": 1.0}, []),
         ({"agent__name": "bro", "update_to_data_ratio": 20.0}, ["bro_utd10"]),
         ({"agent__name": "bro", "update_to_data_ratio": 10.0}, []),
+        (
+            {"agent__name": "flash_sac", "update_to_data_ratio": 1.0, "action_repeat": 1},
+            ["flashsac_cpu"],
+        ),
         ({"agent__name": "crossq"}, []),  # nothing is published of this task
         ({"agent__name": "td3"}, []),
     ],
@@ -270,6 +276,31 @@ def test_a_mean_over_suites_is_beside_what_fits_all_of_its_tasks(tmp_path):
     assert [method.name for method in found] == ["simbaV2_utd2"]
 
 
+def test_wall_time_counts_what_was_lost_and_nothing_between_sessions(tmp_path):
+    """The first session was killed at 100 s; the second began again at step 50,000."""
+    directory = write_run(tmp_path, "mine", "dmc/dog-run", [1, 2])
+    (session,) = json.loads((directory / RECORD_FILE).read_text())
+    killed = {"startup_seconds": 10.0, "seconds": 90.0, "first_env_step": 0}
+    killed["times"] = [[0, 11.0], [50_000, 60.0], [100_000, 99.0]]
+    later = {"startup_seconds": 5.0, "seconds": 50.0, "first_env_step": 50_000}
+    later["times"] = [[100_000, 54.0]]
+    # The last only wrote the policies anew.
+    again = later | {"first_env_step": 100_000, "times": [[100_000, 6.0]]}
+    sessions = [session | killed, session | later, session | again]
+    (directory / RECORD_FILE).write_text(json.dumps(sessions))
+    (run,) = read([tmp_path]).runs
+    assert wall_seconds(run).to_dict() == {0: 11.0, 50_000: 60.0, 100_000: 154.0}
+    (panel,) = wall_time(Methods(read([tmp_path]))).panels
+    assert panel.x == "wall time, minutes"
+    np.testing.assert_allclose(panel.series[0].curve.index * 60, [11.0, 60.0, 154.0])
+    assert panel.series[0].curve["mean"].tolist() == [0.0, 0.75, 1.5]
+    # What earlier versions wrote has no times.
+    for each in sessions:
+        del each["times"]
+    (directory / RECORD_FILE).write_text(json.dumps(sessions))
+    assert wall_time(Methods(read([tmp_path]))) is None
+
+
 def test_before_training_nothing_is_compared(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", [100, 200], steps=(0, 30_000))
     experiments = Methods(read([tmp_path])).ours
@@ -291,10 +322,10 @@ def test_aggregates_are_of_normalised_scores(tmp_path):
     expected = scipy.stats.trim_mean([0.1, 0.2, 0.45, 0.35], 0.25)
     assert rows.loc["all", "interquartile mean"] == pytest.approx(expected)
     assert rows.loc["dmc_easy_medium", "mean"] == pytest.approx(0.8)
-    reference = published.mean_scores(published.published_returns())
-    reference = reference.query("algorithm == 'simbaV2_utd2' and env_step == 100_000")
-    reference = reference.set_index("task").score
-    pair = reference[["dmc/dog-run", "dmc/cheetah-run"]]
+    reference = published.published_returns().query(
+        "algorithm == 'simbaV2_utd2' and metric == 'avg_return' and env_step == 100_000"
+    )
+    pair = reference.set_index("task")["mean"][["dmc/dog-run", "dmc/cheetah-run"]] / 1000
     compared = tables.aggregate_comparisons(experiments).set_index("suite")
     assert compared.loc["all", "published"] == pytest.approx(pair.mean())
     assert compared.loc["all", "ours"] == pytest.approx((0.15 + 0.4) / 2)

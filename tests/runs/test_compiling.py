@@ -9,7 +9,7 @@ import pytest
 
 from purejax_simba.runs import compiling
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement
 from purejax_simba.training import make_program
 from tests.helpers import stopping, tiny
 

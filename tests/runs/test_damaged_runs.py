@@ -22,7 +22,7 @@ from purejax_simba.runs.checkpoint import (
     named_leaves,
     read_newest,
 )
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.policies import (
     POLICY_DIRECTORY,
     Policy,

@@ -11,7 +11,7 @@ import pytest
 from purejax_simba.config import Config
 from purejax_simba.runs import devices
 from purejax_simba.runs.compiling import Compiler
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.runs import Runs, Snapshot
 from purejax_simba.training import make_program
 from tests.helpers import tiny

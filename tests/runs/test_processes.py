@@ -9,10 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from purejax_simba.config import ConfigError
 from purejax_simba.runs.processes import ProcessOptions, join
+from purejax_simba.sweep.lineage import read_lineage
 
 ROOT = Path(__file__).parent.parent.parent
 TASK = "gymnax/Pendulum-v1"
@@ -128,26 +130,42 @@ def test_two_processes_give_the_numbers_of_one(together, tmp_path):
     assert files[0] == files[1]
 
 
-@pytest.mark.slow
-def test_two_processes_share_a_sweep(tmp_path):
-    """In both cases two batches of two configurations, which Optuna has chosen."""
-    together, alone = tmp_path / "together", tmp_path / "alone"
+def _sweep(directory: Path, *options: str) -> tuple[Path, Path, list[str]]:
+    """Sweeps of four configurations by two processes and by one, and the messages of the two."""
+    together, alone = directory / "together", directory / "alone"
     for place in (together, alone):
         place.mkdir()
     messages = []
-    for status, text in _train(together, *TINY, *SWEEP, "--output", ".", command="sweep"):
+    for status, text in _train(together, *TINY, *options, "--output", ".", command="sweep"):
         assert status == 0, text
         messages.append(text)
-    assert messages[0].count("compiled in") == 1  # for both batches
-    assert "batch" not in messages[1]
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    command = [sys.executable, str(ROOT / "sweep.py"), *TINY, *SWEEP, "--output", str(alone)]
+    command = [sys.executable, str(ROOT / "sweep.py"), *TINY, *options, "--output", str(alone)]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     for number in range(4):
         _assert_near(together, alone, f"tiny/{number:03d}")
-    tables = [(place / "tiny" / "sweep.csv").read_text() for place in (together, alone)]
+    return together / "tiny", alone / "tiny", messages
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_sweep(tmp_path):
+    """In both cases two batches of two configurations, which Optuna has chosen."""
+    together, alone, messages = _sweep(tmp_path, *SWEEP)
+    assert messages[0].count("compiled in") == 1  # for both batches
+    assert "batch" not in messages[1]
+    tables = [(place / "sweep.csv").read_text() for place in (together, alone)]
     assert tables[0].count("\n") == tables[1].count("\n") == 5
+
+
+@pytest.mark.slow
+def test_two_processes_share_populations(tmp_path):
+    """Three, whose members go on from others of the other process."""
+    together, alone, _ = _sweep(tmp_path, *RATES, "--samples", "4", "--pbt")
+    found, expected = read_lineage(together), read_lineage(alone)
+    assert (found.parents != np.arange(4)[:, None]).any()
+    np.testing.assert_array_equal(found.parents, expected.parents)
+    np.testing.assert_array_equal(found.values, expected.values)
 
 
 @pytest.mark.slow

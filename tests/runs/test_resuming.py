@@ -19,7 +19,7 @@ from purejax_simba.defaults import resolve
 from purejax_simba.names import replace_values
 from purejax_simba.runs import compiling, experiment, session
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, Checkpoint, named_leaves, read_newest
-from purejax_simba.runs.placement import Placement
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.result_files import (
     HEADER,
     METRICS_FILE,

@@ -9,7 +9,7 @@ import pytest
 
 from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.defaults import resolve
-from purejax_simba.runs import placement
+from purejax_simba.runs import devices
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import join_runs, make_mesh, runs_at_a_time, split_runs
 from purejax_simba.runs.runs import Runs
@@ -44,7 +44,7 @@ def test_every_run_has_the_key_and_the_numbers_of_its_seed():
         resolve(dataclasses.replace(CONFIG, seed=seed, num_seeds=count, discount=discount))
         for seed, count, discount in ((5, 2, 0.9), (40, 1, 0.8))
     ]
-    inputs = placement.make_inputs(configs, action_size=1)
+    inputs = devices.make_inputs(configs, action_size=1)
     expected = [jax.random.key_data(jax.random.key(seed)) for seed in (5, 6, 40)]
     np.testing.assert_array_equal(jax.random.key_data(inputs.keys), np.stack(expected))
     np.testing.assert_allclose(inputs.hyperparameters.discount, [0.9, 0.9, 0.8])
@@ -62,8 +62,8 @@ def compare_groups() -> None:
     results = []
     for at_a_time in (RUNS, RUNS // 2):
         program = make_program(CONFIG)
-        with mock.patch.object(placement, "runs_at_a_time", lambda *_, n=at_a_time: n):
-            chosen = placement.Placement.choose(program)
+        with mock.patch.object(devices, "runs_at_a_time", lambda *_, n=at_a_time: n):
+            chosen = devices.Placement.choose(program)
         trained = Runs(Compiler(program), chosen)
         trained.advance(25)
         trained.advance(30)

@@ -16,8 +16,8 @@ from purejax_simba.runs.checkpoint import (
     named_leaves,
     read_newest,
 )
+from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.placement import Placement
 from purejax_simba.runs.runs import snapshot_shapes
 from purejax_simba.runs.starting import from_earlier_run
 from purejax_simba.training import make_program

@@ -1,11 +1,14 @@
 """Programs compiled for devices that are not here, and what is said of them."""
 
+from types import SimpleNamespace
+
 import jax
 import pytest
 from jax.experimental import topologies
 
 from purejax_simba.agents import registry
 from purejax_simba.config import Config, ConfigError, ReplayConfig
+from purejax_simba.program import Program
 from purejax_simba.runs import targets
 from purejax_simba.runs.memory import GIB
 
@@ -59,6 +62,27 @@ def test_what_the_compiler_itself_refuses_gets_the_same_advice(as_target, monkey
     monkeypatch.setattr(targets, "compile_program", refuse)
     with pytest.raises(ConfigError, match=r"^mine: Ran out of memory on HBM.: give --num-seeds 1"):
         targets.show("mine", [(SMALL, 2)])
+
+
+def test_the_engine_is_the_one_that_training_would_choose(monkeypatch):
+    """By the environments of all seeds, also where their number comes with a recipe."""
+
+    class Chosen(Exception):
+        pass
+
+    def stop(program: Program, *_):
+        raise Chosen(program.environment.engine)
+
+    target = targets.Target([SimpleNamespace(platform="gpu")], None)
+    monkeypatch.setattr(targets.Target, "of", lambda name: target)
+    monkeypatch.setattr(targets, "make_mesh", lambda *_: SimpleNamespace(size=1))
+    monkeypatch.setattr(targets, "compile_program", stop)
+    flash = registry.agent_settings("flash_sac")
+    for recipe, engine in {"paper": "mujoco", "parallel": "mjx"}.items():
+        with pytest.raises(Chosen, match=engine):
+            targets.compile_for(
+                "mine", Config("dmc/cartpole-balance", agent=flash, recipe=recipe), 4
+            )
 
 
 def test_an_unknown_target_and_a_missing_compiler_are_said_in_a_line(monkeypatch):

@@ -92,7 +92,7 @@ def normalized_metric(task: str) -> str:
     return SUCCESS if task.startswith("myosuite/") else RETURN
 
 
-_Values = TypeVar("_Values", float, np.ndarray, pd.DataFrame)
+_Values = TypeVar("_Values", float, np.ndarray, pd.Series, pd.DataFrame)
 
 
 def is_normalized(task: str) -> bool:
@@ -132,27 +132,3 @@ def suites_of(tasks: Sequence[str]) -> dict[str, list[str]]:
     suites = {name: [task for task in known if suite(task) == name] for name in SUITES}
     suites = {name: members for name, members in suites.items() if members}
     return suites | ({"all": known} if len(suites) > 1 else {})
-
-
-def mean_scores(results: pd.DataFrame) -> pd.DataFrame:
-    """Normalised mean scores.
-
-    Args:
-      results: columns `COLUMNS`.
-
-    Returns:
-      Columns `algorithm`, `task`, `env_step`, `score`, and `error`, the standard error of the mean
-      over seeds.
-    """
-    chosen = results[results.metric == results.task.map(normalized_metric)]
-    scores = normalization_scores().reindex(chosen.task)
-    low, width = scores.low.to_numpy(), (scores.high - scores.low).to_numpy()
-    return pd.DataFrame(
-        {
-            "algorithm": chosen.algorithm.to_numpy(),
-            "task": chosen.task.to_numpy(),
-            "env_step": chosen.env_step.to_numpy(),
-            "score": (chosen["mean"].to_numpy() - low) / width,
-            "error": chosen["std"].to_numpy() / np.sqrt(chosen.seeds.to_numpy()) / width,
-        }
-    ).dropna(subset="score")

@@ -159,6 +159,29 @@ def test_a_dictionary_is_flattened_in_the_order_of_names():
     np.testing.assert_array_equal(results[0, 0, FLAGS:], expected)
 
 
+def test_what_is_kept_from_actors_comes_last():
+    host = HostOptions(privileged=("a",))
+    environment = fake("Dictionary", host=host)
+    assert [name for name, _ in environment.unwrapped.layout] == ["b/x/0", "b/y", "a"]
+    assert (environment.observation_size, environment.actor_observation_size) == (6, 5)
+    (results,) = play_on_host(environment, 1)
+    np.testing.assert_array_equal(results[0, FLAGS:], [0, 1, 0, 1, 1, 1])
+    assert fake("Dictionary").actor_observation_size is None
+
+
+@pytest.mark.parametrize(
+    ("name", "privileged", "message"),
+    [
+        ("Dictionary", ("c",), "observations of a, b: there is no 'c' to keep from actors"),
+        ("Dictionary", ("b", "a"), "no observation that is not kept from actors"),
+        ("Counting", ("a",), "that are no dictionary: there is no 'a' to keep"),
+    ],
+)
+def test_what_cannot_be_kept_from_actors_is_refused(name, privileged, message):
+    with pytest.raises(TaskError, match=message):
+        fake(name, host=HostOptions(privileged=privileged))
+
+
 def test_an_end_before_the_limit_is_passed_on():
     environment = fake("Early")
     assert environment.episode_length == LIMIT
