@@ -258,7 +258,7 @@ def _check_control_ranges(model: mujoco.MjModel) -> None:
 
 def _varied_fields(task: Task) -> tuple[str, ...]:
     """Names of what `Task.vary` draws."""
-    drawn = jax.eval_shape(task.vary, jax.random.key(0))
+    drawn = jax.eval_shape(lambda: task.vary(jax.random.key(0)))
     for name, values in drawn.items():
         shape = getattr(getattr(task.model, name, None), "shape", None)
         if values.shape != shape:

@@ -322,16 +322,16 @@ def test_what_is_played_is_what_the_environment_does():
         return jnp.tanh(observation[:, :1] + jax.random.normal(key, (len(observation), 1)))
 
     steps = jax.jit(lambda key: play(environment, policy, key, 3))(jax.random.key(0))
-    assert steps.observation.shape == (EPISODE, 3, 3)
-    assert steps.counts.all()
-    np.testing.assert_array_equal(steps.next_observation[:-1], steps.observation[1:])
-    np.testing.assert_array_equal(np.asarray(steps.ended).sum(0), [1, 1, 1])
-    assert steps.ended[-1].all() and not steps.terminated.any()
+    assert steps["observation"].shape == (EPISODE, 3, 3)
+    assert steps["counts"].all()
+    np.testing.assert_array_equal(steps["next_observation"][:-1], steps["observation"][1:])
+    np.testing.assert_array_equal(np.asarray(steps["ended"]).sum(0), [1, 1, 1])
+    assert steps["ended"][-1].all() and not steps["terminated"].any()
     # Pendulum's reward, from its observation (cos, sin, speed) and torque in [-2, 2].
-    cosine, sine, speed = np.moveaxis(np.asarray(steps.observation, np.float64), -1, 0)
-    torque = 2.0 * np.asarray(steps.action, np.float64)[..., 0]
+    cosine, sine, speed = np.moveaxis(np.asarray(steps["observation"], np.float64), -1, 0)
+    torque = 2.0 * np.asarray(steps["action"], np.float64)[..., 0]
     expected = -(np.arctan2(sine, cosine) ** 2 + 0.1 * speed**2 + 0.001 * torque**2)
-    np.testing.assert_allclose(steps.reward, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(steps["reward"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_seed_of_episodes_that_is_another_ones_is_refused(tmp_path):

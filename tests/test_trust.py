@@ -21,8 +21,8 @@ from purejax_simba.agents.registry import agent_settings
 from purejax_simba.commands import sweep, train
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import __main__ as datasets
-from purejax_simba.datasets import load, minari_format
 from purejax_simba.datasets.dataset import Dataset
+from purejax_simba.datasets.loading import load, minari_format
 from purejax_simba.report import __main__ as report
 from purejax_simba.runs.session_record import read_sessions
 from purejax_simba.sweep.results import read_results

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from purejax_simba import offline, training
 from purejax_simba.config import Config
 from purejax_simba.data.transitions import Transitions
-from purejax_simba.datasets import fill_in, load
 from purejax_simba.datasets.dataset import check_spaces
+from purejax_simba.datasets.loading import fill_in, load
 from purejax_simba.errors import ConfigError, WriteError
 from purejax_simba.files import read_json, write_json
 from purejax_simba.program import Program

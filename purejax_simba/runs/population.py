@@ -10,7 +10,7 @@ import numpy as np
 
 from purejax_simba.agents.agent import HyperParameters
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.datasets import fill_in
+from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import resolve
 from purejax_simba.diagnostics import Metrics
 from purejax_simba.names import find_name, replace_values, settings_of

@@ -20,7 +20,7 @@ from jax.experimental import topologies
 import envs
 from envs.host_call import left_out
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
-from purejax_simba.datasets import fill_in
+from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import with_recipe
 from purejax_simba.program import Program
 from purejax_simba.runs.compiling import CompiledProgram, compile_program, make_program

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.datasets import fill_in
+from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import resolve
 from purejax_simba.files import write_json
 from purejax_simba.names import flatten, replace_values, settings_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.datasets import fill_in
+from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import make_environment, resolve, with_recipe
 from purejax_simba.files import read_json, write_json
 from purejax_simba.names import replace_values, settings_of

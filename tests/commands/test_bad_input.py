@@ -18,7 +18,7 @@ from envs.__main__ import main as envs_main
 from purejax_simba import export
 from purejax_simba.commands import sweep, train
 from purejax_simba.datasets import __main__ as datasets
-from purejax_simba.datasets import load
+from purejax_simba.datasets.loading import load
 from purejax_simba.report import __main__ as report
 from tests.helpers import bad_input, in_process
 from tests.helpers.bad_input import (

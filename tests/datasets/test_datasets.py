@@ -18,10 +18,9 @@ import pytest
 
 import envs
 from envs import TimeLimit
-from purejax_simba import datasets
 from purejax_simba.config import Config, ConfigError, OfflineConfig
 from purejax_simba.data.transitions import Transitions
-from purejax_simba.datasets import d4rl, minari_format
+from purejax_simba.datasets import d4rl, loading, minari_format
 from purejax_simba.datasets.dataset import Dataset, Origin, check_spaces, describe, observations_of
 from purejax_simba.runs import compiling
 from tests.helpers import tiny
@@ -36,7 +35,7 @@ LAYOUT = ("observations", "actions", "rewards", "terminals", "timeouts")
 def _minari_root(monkeypatch, tmp_path):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     monkeypatch.setattr(minari_format, "_is_remote_reachable", lambda: False)
-    datasets.load.cache_clear()
+    loading.load.cache_clear()
 
 
 def _dataset() -> Dataset:
@@ -96,8 +95,8 @@ def test_both_formats_of_the_same_data_give_identical_batches(tmp_path):
     written = _dataset()
     d4rl.write(tmp_path / "data.hdf5", written)
     minari_format.write(minari_format.check_new("minari/pendulum/mine"), written, "a test")
-    from_file = datasets.load(str(tmp_path / "data.hdf5"))
-    from_minari = datasets.load("minari/pendulum/mine-v0")
+    from_file = loading.load(str(tmp_path / "data.hdf5"))
+    from_minari = loading.load("minari/pendulum/mine-v0")
     expected = _batch(written)
     for read in (from_file, from_minari):
         assert read.origin == ORIGIN
@@ -108,7 +107,7 @@ def test_both_formats_of_the_same_data_give_identical_batches(tmp_path):
 
 def test_without_next_observations_a_truncated_step_has_no_successor_and_is_left_out(tmp_path):
     whole = _dataset()
-    read = datasets.load(str(_write_layout(tmp_path / "data.hdf5")))
+    read = loading.load(str(_write_layout(tmp_path / "data.hdf5")))
     kept = np.delete(np.arange(SIZE), [19, 49])
     assert read.size == len(kept)
     np.testing.assert_array_equal(read.observation, whole.observation[kept])
@@ -126,7 +125,7 @@ def test_the_last_row_has_no_successor_and_is_left_out_however_it_ended(tmp_path
     terminals = np.zeros(SIZE, bool)
     terminals[-1] = True
     path = _write_layout(tmp_path / "data.hdf5", terminals=terminals, timeouts=np.zeros(SIZE, bool))
-    read = datasets.load(str(path))
+    read = loading.load(str(path))
     assert read.size == SIZE - 1
     assert not read.terminated.any()
 
@@ -146,7 +145,7 @@ def test_with_next_observations_only_d4rls_own_datasets_lose_what_a_time_limit_c
     path = _write_layout(tmp_path / f"{name}.hdf5", next_observations=whole.next_observation)
     with h5py.File(path, "a") as file:
         file.attrs.update(attributes)
-    read = datasets.load(str(path))
+    read = loading.load(str(path))
     rows = np.delete(np.arange(SIZE), kept)
     np.testing.assert_array_equal(read.observation, whole.observation[rows])
     followed = ~read.terminated
@@ -164,7 +163,7 @@ def test_with_next_observations_only_d4rls_own_datasets_lose_what_a_time_limit_c
     ],
 )
 def test_the_name_of_a_file_says_its_environment(tmp_path, name, task, expert):
-    origin = datasets.load(str(_write_layout(tmp_path / f"{name}.hdf5"))).origin
+    origin = loading.load(str(_write_layout(tmp_path / f"{name}.hdf5"))).origin
     assert (origin.task, origin.expert_return) == (task, expert)
 
 
@@ -191,7 +190,7 @@ def test_a_dataset_that_minari_collected_is_read_in_the_range_of_the_task():
                 collector.step(actions[-1])
         collector.create_dataset("pendulum/random-v0")
         collector.close()
-    read = datasets.load("minari/pendulum/random-v0")
+    read = loading.load("minari/pendulum/random-v0")
     assert read.origin == Origin("gymnasium/Pendulum-v1", 1, 7, observations="3")
     np.testing.assert_allclose(2.0 * read.action, actions, rtol=1e-6)
     np.testing.assert_array_equal(np.flatnonzero(read.ended), [6, 13])
@@ -233,7 +232,7 @@ def _collect(kind: str, own_id: str) -> list[dict]:
 
 def test_dictionaries_are_those_of_the_environment_name_by_name():
     observed = _collect("Named", "named/random-v0")
-    read = datasets.load("minari/named/random-v0")
+    read = loading.load("minari/named/random-v0")
     kept = [observed[episode * 6 + step] for episode in range(2) for step in range(5)]
     columns = {"target": [6, 7], "noise": [4, 5], "palm": [0, 1], "tip": [2, 3]}
     for name, where in columns.items():
@@ -254,7 +253,7 @@ def test_dictionaries_are_those_of_the_environment_name_by_name():
 @pytest.mark.parametrize("change", ["observations", "names", "vector", "actions", "unbounded"])
 def test_another_environment_than_the_datasets_is_refused_in_one_line(change):
     _collect("Wide" if change == "actions" else "Named", "named/random-v0")
-    read = datasets.load("minari/named/random-v0")
+    read = loading.load("minari/named/random-v0")
     environment = envs.make(f"gymnasium/{FAKES}Named-v0")
     advice = ["minari/named/random-v0 has other observations than mine", "give the --task"]
     if change == "observations":
@@ -262,7 +261,7 @@ def test_another_environment_than_the_datasets_is_refused_in_one_line(change):
         advice.append("noise 2 where the environment has noise 3")
     elif change == "names":
         environment.layout = environment.layout[::-1]
-        advice.append("hand/palm 2 where the environment has target 2")
+        advice[1:] = ["hand/palm 2 where the environment has target 2: give --privileged-observat"]
     elif change == "vector":
         environment = TimeLimit(Counter(), 9)
         environment.observation_size = 8
@@ -297,7 +296,7 @@ def test_one_part_needs_no_name_and_our_own_recordings_say_what_they_hold(tmp_pa
     d4rl.write(tmp_path / "data.hdf5", written)
     minari_format.write(minari_format.check_new("minari/named/mine"), written, "a test")
     for name in (str(tmp_path / "data.hdf5"), "minari/named/mine-v0"):
-        read = datasets.load(name)
+        read = loading.load(name)
         assert read.origin == origin and read.action_range is None
         check_spaces(read, envs.make(f"gymnasium/{FAKES}Named-v0"), "mine")
         with pytest.raises(ConfigError, match="hand/palm 2 where the environment has 3"):
@@ -316,7 +315,7 @@ def test_what_was_recorded_with_entries_for_critics_says_how_to_read_it():
 def test_integer_actions_come_back_as_what_they_were():
     """Each is the middle of its share of [-1, 1], which the environment takes back to it."""
     _collect("Steered", "steered/random-v0")
-    read = datasets.load("minari/steered/random-v0")
+    read = loading.load("minari/steered/random-v0")
     taken = read.reward  # the environment pays its action
     assert len(np.unique(taken)) > 2
     np.testing.assert_allclose(read.action[:, 0], (2 * taken + 1) / 5 - 1, atol=1e-6)
@@ -376,7 +375,7 @@ def test_a_file_that_cannot_be_trained_on_is_refused(tmp_path, case):
     changes, parts = BAD[case]
     path = _write_layout(tmp_path / "data.hdf5", **changes)
     with pytest.raises(ConfigError) as refused:
-        datasets.load(str(path))
+        loading.load(str(path))
     _is_one_line(refused, str(path), *parts)
 
 
@@ -384,7 +383,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     for name, advice in (("absent.hdf5", "No such file"), ("text.hdf5", "cannot be read")):
         (tmp_path / "text.hdf5").write_text("no HDF5")
         with pytest.raises(ConfigError) as refused:
-            datasets.load(str(tmp_path / name))
+            loading.load(str(tmp_path / name))
         _is_one_line(refused, name, advice)
 
 
@@ -400,7 +399,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 def test_an_unknown_dataset_is_refused_with_the_nearest(name, advice):
     minari_format.write(minari_format.check_new("minari/pendulum/mine"), _dataset(), "a test")
     with pytest.raises(ConfigError) as refused:
-        datasets.load(name)
+        loading.load(name)
     _is_one_line(refused, advice)
 
 
@@ -408,7 +407,7 @@ def test_an_unknown_dataset_is_refused_with_the_nearest(name, advice):
 def test_a_missing_package_is_named_with_its_command(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError) as refused:
-        datasets.load("minari/pendulum/mine-v0" if package == "minari" else "data.hdf5")
+        loading.load("minari/pendulum/mine-v0" if package == "minari" else "data.hdf5")
     _is_one_line(refused, f"{package} is not installed", "pip install 'purejax_simba[offline]'")
 
 
@@ -418,7 +417,7 @@ def test_what_the_machine_cannot_hold_is_not_read(monkeypatch, tmp_path, name):
     path = _write_layout(tmp_path / "data.hdf5")
     monkeypatch.setattr("purejax_simba.datasets.dataset.host_bytes", lambda: 100)
     with pytest.raises(ConfigError) as refused:
-        datasets.load(str(path) if name == "data.hdf5" else name)
+        loading.load(str(path) if name == "data.hdf5" else name)
     _is_one_line(refused, name, "GiB of memory to read", "smaller")
 
 
@@ -447,5 +446,5 @@ def test_what_our_own_datasets_say_of_themselves_has_types(tmp_path, said, line)
     (path,) = (tmp_path / "minari").rglob("metadata.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"purejax_simba": said}))
     with pytest.raises(ConfigError) as refused:
-        datasets.load("minari/mine-v0")
+        loading.load("minari/mine-v0")
     _is_one_line(refused, f"minari/mine-v0 cannot be read ({line}")

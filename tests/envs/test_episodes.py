@@ -122,7 +122,8 @@ def test_recordings_and_videos_have_what_there_is_to_the_end(monkeypatch):
         key = jax.random.key(3)
         record = jax.jit(lambda: recording.play(environment, policy, key, EPISODES))
         steps = jax.device_get(record())
-        return environment.calls, jax.tree.map(lambda x: x[steps.counts], steps), steps.counts
+        counts = steps["counts"]
+        return environment.calls, jax.tree.map(lambda x: x[counts], steps), counts
 
     def film() -> Any:
         environment = Short()

@@ -64,7 +64,7 @@ def trained(monkeypatch) -> list[list[str]]:
     """
     trained: list[list[str]] = []
 
-    def train(compiler, jobs, directory, until, survivors) -> None:
+    def train(compiler, jobs, directory, until, survivors, plan) -> None:
         configs = [job.config for job in jobs]
         trained.append([config.experiment.rpartition("/")[2] for config in configs])
         directory.mkdir(parents=True, exist_ok=True)
