@@ -5,10 +5,12 @@ Those marked `optimised` compile as users do.
 
 import gc
 import os
+import resource
 
 # Read when JAX is imported, here and in the processes that tests start.
 FAST = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 os.environ[FAST] = "1"
+MOST_KILOBYTES = 3_000_000
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -28,7 +30,8 @@ def compile_as_users_do(request, monkeypatch):
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-    """What a file of tests has compiled is not kept: all together takes gigabytes."""
+    """What files of tests have compiled is not kept where it takes gigabytes."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MOST_KILOBYTES:
+        jax.clear_caches()
+        gc.collect()

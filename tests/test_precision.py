@@ -14,6 +14,7 @@ from purejax_simba.config import Config, ReplayConfig
 from purejax_simba.program import Program
 from purejax_simba.run_state import Counters
 from purejax_simba.training import make_program
+from tests.helpers.examples import mark_others
 
 WIDTH = 37  # of every hidden layer, and of nothing else
 ASKED = {"float32": "HIGHEST", "tensorfloat32": "HIGH", "bfloat16": "DEFAULT"}
@@ -56,7 +57,14 @@ def test_networks_are_computed_as_asked_for(precision):
     check(small("simba_v2", task="gymnax/Pendulum-v1", matmul_precision=precision), "tpu")
 
 
-@pytest.mark.parametrize("agent", [name for name in registry.AGENTS if name != "random"])
+@pytest.mark.parametrize(
+    "agent",
+    mark_others(
+        pytest.mark.slow,
+        ("simba_v2", "crossq", "flash_sac"),
+        [name for name in registry.AGENTS if name != "random"],
+    ),
+)
 def test_it_holds_for_every_agent(agent):
     replay = ReplayConfig(prioritized=True, n_step=2)
     check(small(agent, task="gymnax/Pendulum-v1", replay=replay), "cuda")

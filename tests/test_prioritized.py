@@ -144,6 +144,7 @@ def test_the_importance_exponent_rises_to_one():
     )
 
 
+@pytest.mark.slow
 def test_chunks_of_any_size_give_the_same_numbers():
     runs = reference_runs.linear_runs(CONFIG)
     whole = runs.after(80)

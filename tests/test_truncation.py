@@ -16,6 +16,7 @@ from purejax_simba.config import Config, ConfigError, ReplayConfig
 from purejax_simba.data.replay import Replay
 from purejax_simba.run_state import Counters
 from purejax_simba.training import WITHHELD, make_program
+from tests.helpers.examples import mark_others
 
 LIMIT, SHORTEST, LONGEST = 100, 3, 10
 DISCOUNT = 0.95
@@ -128,7 +129,7 @@ def _draw(counters: Counters, replay: Replay, size: int = 20_000) -> Batch:
 
 
 @pytest.mark.parametrize("prioritized", [False, True], ids=["alike", "by_priority"])
-@pytest.mark.parametrize("n_step", [1, pytest.param(3, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (1,), (1, 3, 5)))
 def test_every_successor_is_of_its_own_episode(n_step, prioritized):
     """Truncations are ten times as frequent as the time limit alone would have them."""
     metrics, counters, replay = _collect("test/tagged", n_step, prioritized)

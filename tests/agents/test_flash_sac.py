@@ -40,6 +40,7 @@ def _states(count: int) -> list[RunState]:
     return states
 
 
+@pytest.mark.slow
 def test_noise_is_held_from_the_first_action_of_the_policy_on():
     seen = []
     for state in _states(60):
@@ -108,6 +109,7 @@ def test_the_actor_sees_the_first_entries_only():
         updates.make("flash_sac", actor_observation_size=5)
 
 
+@pytest.mark.slow
 def test_what_is_learned_keeps_its_norm():
     agent, numbers = updates.make("flash_sac")
     state, batch = updates.start(agent, numbers)

@@ -40,6 +40,7 @@ def population():
         yield Population(CONFIG)
 
 
+@pytest.mark.slow
 def test_a_step_is_an_interval_of_every_member(population):
     """The numbers of runs as the command line has them, of the same seeds and hyperparameters."""
     numbers = population.hyperparameters({"agent.learning-rate": RATES, "agent.tau": 0.1})

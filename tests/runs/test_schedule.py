@@ -39,6 +39,7 @@ def _rates(directory: Path) -> str:
     return _write(directory, *entries)
 
 
+@pytest.mark.slow
 def test_a_schedule_is_followed_and_gone_on_with(tmp_path):
     """As a population does that is told the same, whether or not it was stopped and moved."""
     changes = {"num_seeds": 2, "diagnostics": "none", "schedule": _rates(tmp_path)}

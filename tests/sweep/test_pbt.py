@@ -140,6 +140,7 @@ def test_a_lineage_is_read_as_it_was_written(tmp_path):
         read_lineage(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_population_evolves_and_goes_on_where_it_was_killed(asked, tmp_path, capsys):
     straight = _sweep(tmp_path / "straight")
     commands.train(straight)
