@@ -26,7 +26,7 @@ def test_the_cost_model_is_read_off_the_measurements():
     assert cost_model({("mujoco", 1): 1.0}) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_everything_is_measured_at_small_sizes():
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.accelerator", "--small", "--minutes", "20"],
