@@ -148,7 +148,7 @@ def _sweep(directory: Path, *options: str) -> tuple[Path, Path, list[str]]:
     return together / "tiny", alone / "tiny", messages
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_share_a_sweep(tmp_path):
     """In both cases two batches of two configurations, which Optuna has chosen."""
     together, alone, messages = _sweep(tmp_path, *SWEEP)
