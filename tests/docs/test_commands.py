@@ -266,7 +266,7 @@ def shortened(command: str) -> str:
         return f"{command} --physics mujoco"
     if "envs render" in command:
         return f"{command} --steps 2"
-    begins = re.search(r"((train|sweep)\.py|purejax_simba (train|sweep))( .*--|$)", command)
+    begins = re.search(r"(train|sweep)\.py( .*--|$)", command)
     if not begins or re.search(r"--(evaluate|video|resume|help|help-all|list-tasks)\b", command):
         return command
     if "agents.yaml" in command:  # nine programs with sizes of their own
