@@ -1,6 +1,7 @@
 """Population-based training of jobs under way: a plan for the session that trains them."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from purejax_simba.sweep.results import BEST_FILE
 from purejax_simba.waiting import count_of
 
 _PREFIX = "lineage."
+# Resolving takes a millisecond, and every generation writes the whole line of the best again.
+_MOST_RESOLVED = 2**14
 
 
 class Evolution(Plan):
@@ -56,6 +59,7 @@ class Evolution(Plan):
         self._values = np.repeat(np.array(own)[:, None], self._config.num_seeds, axis=1)  # M, P, A
         common = fill_in(sweep.config)
         self._common = replace_values(common, {"task": self._config.task, "num_seeds": 1})
+        self._config_of = functools.lru_cache(_MOST_RESOLVED)(self._resolve)
 
     def begin(self, runs: Runs, start: Start) -> None:
         """See `Plan`."""
@@ -111,9 +115,11 @@ class Evolution(Plan):
 
     def _configs(self) -> list[Config]:
         """Of every run."""
-        return [self._config_of(values) for values in self._values.reshape(-1, len(self._axes))]
+        rows = self._values.reshape(-1, len(self._axes)).tolist()
+        return [self._config_of(*values) for values in rows]
 
-    def _config_of(self, values: np.ndarray) -> Config:
+    def _resolve(self, *values: float) -> Config:
+        """The configuration of a run with these values on the axes."""
         known = settings_of(self._config)
         names = [axis.name for axis in self._axes]
         own = {n: known[n].kind(value) for n, value in zip(names, values, strict=True)}
@@ -131,8 +137,8 @@ class Evolution(Plan):
         entries: list[Entry] = []
         changing: dict[str, Any] = {}
         schedule = self.lineage.schedule(self.lineage.best_population)
-        for env_step, values in zip(self.lineage.env_steps, schedule, strict=False):
-            numbers = flatten(self._config_of(values))
+        for env_step, values in zip(self.lineage.env_steps, schedule.tolist(), strict=False):
+            numbers = flatten(self._config_of(*values))
             numbers = {n: v for n, v in numbers.items() if known[n].traced and v is not None}
             new = {n: v for n, v in numbers.items() if v != changing.get(n)}
             if new:
