@@ -17,7 +17,7 @@ from envs.physics.corrections.cholesky import serial_cholesky
 from envs.physics.corrections.contacts import contacts_of_c
 from envs.physics.corrections.frames import frames_of_c
 from envs.physics.corrections.line_search import short_line_search
-from envs.physics.varying import NOTHING_VARIED, Varied
+from envs.physics.varying import LOSSES, NOTHING_VARIED, SMALLEST_LOSS, Varied
 
 
 @struct.dataclass
@@ -155,6 +155,8 @@ class MjxPhysics(Physics):
             passive_model = model.replace(opt=model.opt.replace(disableflags=flags))
             self._loaded = hold((model, passive_model, data))
         model, passive_model, data = held(self._loaded)
+        losses = {n: jnp.maximum(varied[n], SMALLEST_LOSS) for n in LOSSES & set(varied)}
+        varied = {**varied, **losses}
         return model.replace(**varied), passive_model.replace(**varied), data
 
 

@@ -23,8 +23,9 @@ _BOUNDS = frozenset({"geom_size", "geom_pos", "geom_quat"})
 # What makes the inertia of a body diagonal for the compiler, or adds to it.
 _DIAGONAL = frozenset({"body_ipos", "body_iquat", "jnt_pos", "jnt_axis", "actuator_armature"})
 _INERTIAS = frozenset({"body_mass", "body_inertia", "dof_armature"})
-# Engines leave out what has none.
-_LEFT_OUT = frozenset({"dof_frictionloss", "tendon_frictionloss"})
+# Engines leave out what has none in the model; in MJX none would then be a bond that always holds.
+LOSSES = frozenset({"dof_frictionloss", "tendon_frictionloss"})
+SMALLEST_LOSS = 1e-12
 
 
 def without_short_cuts(model: mujoco.MjModel, names: Collection[str]) -> mujoco.MjModel:
@@ -37,7 +38,7 @@ def without_short_cuts(model: mujoco.MjModel, names: Collection[str]) -> mujoco.
     if _BOUNDS & set(names):
         # Boxes around several geoms of a body, in which the C engine looks for contacts first.
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE.value
-    for name in _LEFT_OUT & set(names):
+    for name in LOSSES & set(names):
         getattr(model, name)[:] = 1.0
     return model
 
