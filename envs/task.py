@@ -11,7 +11,15 @@ import numpy as np
 from flax import struct
 
 from envs.base import Drawable, TimeStep, select
-from envs.physics.base import NOTHING_VARIED, PhysicsState, Reading, Varied, field_shapes
+from envs.physics.base import (
+    NOTHING_VARIED,
+    PLACES,
+    PhysicsState,
+    Reading,
+    Varied,
+    field_shapes,
+    fixed_bodies,
+)
 from envs.physics.engines import make_physics
 from envs.registry import TaskError
 
@@ -263,6 +271,17 @@ def _varied_fields(task: Task) -> tuple[str, ...]:
         shape = getattr(getattr(task.model, name, None), "shape", None)
         if values.shape != shape:
             raise TaskError(f"vary draws {name}, {values.shape}, and of the model it is {shape}")
+    if "body_gravcomp" in drawn and not task.model.ngravcomp:
+        raise TaskError(
+            "vary draws body_gravcomp, and no body of the model has any, so that it is left out: "
+            "give one of them a gravcomp of 1e-9"
+        )
+    if PLACES.intersection(drawn):
+        for fixed in fixed_bodies(task.model, task.vary(jax.random.key(0))):
+            raise TaskError(
+                f"vary draws where the inertia or a joint of body {fixed} is, and in its model the "
+                "mass matrix has room for the diagonal alone: give it an <inertial> 1e-5 m off"
+            )
     return tuple(drawn)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from flax import struct
 from mujoco import mjx
@@ -17,6 +18,10 @@ from envs.physics.corrections.cholesky import serial_cholesky
 from envs.physics.corrections.contacts import contacts_of_c
 from envs.physics.corrections.frames import frames_of_c
 from envs.physics.corrections.line_search import short_line_search
+
+# MJX has rows of constraints where these are positive in the model, whatever is drawn, and takes a
+# row without friction for one that holds.
+_FRICTION = frozenset({"dof_frictionloss", "tendon_frictionloss"})
 
 
 @struct.dataclass
@@ -60,6 +65,9 @@ class MjxPhysics(Physics):
     def __init__(self, *arguments: Any, **named: Any):
         """See `Physics`."""
         super().__init__(*arguments, **named)
+        for name in _FRICTION.intersection(self._varied):
+            values = getattr(self.model, name)
+            np.maximum(values, mujoco.mjMINVAL, out=values)
         self._shapes = field_shapes(self.model, self._fields)
         self._loaded: tuple[Any, Any, Any] | None = None
 
@@ -153,6 +161,8 @@ class MjxPhysics(Physics):
             passive_model = model.replace(opt=model.opt.replace(disableflags=flags))
             self._loaded = hold((model, passive_model, data))
         model, passive_model, data = held(self._loaded)
+        friction = {n: jnp.maximum(v, mujoco.mjMINVAL) for n, v in varied.items() if n in _FRICTION}
+        varied = {**varied, **friction}
         return model.replace(**varied), passive_model.replace(**varied), data
 
 

@@ -94,6 +94,64 @@ def test_each_row_is_of_its_own_model(engine, reading):
     np.testing.assert_allclose(heights, [0.1, 0.2, 0.15], atol=0.02)
 
 
+PENDULUM = """
+<mujoco>
+  <option timestep="0.005"/>
+  <worldbody>
+    <body name="arm" pos="0 0 1">
+      <joint name="hinge" axis="0 1 0" frictionloss="{friction}"/>
+      <inertial pos="{arm}" mass="{mass}" diaginertia="{inertia} 0.02 0.02"/>
+      <geom size="0.1" pos="{geom}" contype="0" conaffinity="0"/> <site name="tip" pos="{site}"/>
+    </body>
+    <body name="ball" pos="2 0 1">
+      <freejoint/> <inertial pos="{ball}" mass="{mass}" diaginertia="{inertia} 0.02 0.02"/>
+      <geom size="0.1" contype="0" conaffinity="0"/>
+    </body>
+  </worldbody>
+  <actuator>
+    <motor joint="hinge" ctrllimited="true" ctrlrange="-1 1"/>
+    <motor site="tip" gear="0 0 0 0 1 0" ctrllimited="true" ctrlrange="-1 1"/>
+  </actuator>
+</mujoco>
+"""
+# Where all frames are the same and all mass matrices diagonal, and something else.
+PLAIN = {"arm": "0 0 0", "ball": "0 0 0", "geom": "0 0 0", "site": "0 0 0"}
+PLAIN |= {"mass": "1", "inertia": "0.02", "friction": "0"}
+OTHERS = {
+    "inertias": ({"arm": "0.1 0 0.05"}, ("body_ipos", "body_iquat")),
+    "masses": ({"mass": "3", "inertia": "0.04"}, ("body_mass", "body_inertia")),
+    "geoms": ({"geom": "0.1 0.2 0"}, ("geom_pos",)),
+    "friction": ({"friction": "0.3"}, ("dof_frictionloss",)),
+    "sites": ({"site": "0.1 0.2 0"}, ("site_pos",)),
+}
+
+
+@pytest.mark.parametrize("changed", OTHERS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_the_compiler_found_unnecessary_counts_once_it_varies(engine, changed):
+    """As in a model that was compiled so."""
+    if engine == "warp":
+        need_warp()
+    other, names = OTHERS[changed]
+    model = mujoco.MjModel.from_xml_string(PENDULUM.format(**PLAIN))
+    expected = mujoco.MjModel.from_xml_string(PENDULUM.format(**(PLAIN | other)))
+    fields = ("qpos", "qvel", "geom_xpos", "site_xpos")
+    physics = make_physics(engine, model, fields, STEPS, reading="gymnasium", varied=names)
+    varied = {name: jnp.asarray(getattr(expected, name), jnp.float32) for name in names}
+    qpos = jnp.asarray(model.qpos0, jnp.float32)
+    qvel = jnp.linspace(-1.0, 1.0, model.nv)
+
+    def run():
+        start = physics.reset(qpos, qvel, None, varied)
+        return physics.step(start, jnp.array([0.5, 0.5])).fields
+
+    data = mujoco.MjData(expected)
+    data.qvel[:], data.ctrl[:] = qvel, 0.5
+    mujoco.mj_step(expected, data, STEPS)
+    for name, found in jax.jit(run)().items():
+        np.testing.assert_allclose(found, getattr(data, name), rtol=1e-4, atol=1e-4, err_msg=name)
+
+
 class Rolling(Task):
     """A ball whose size is another in every episode, at most that for which contacts are sought."""
 
@@ -142,6 +200,17 @@ def test_an_episode_keeps_what_it_drew_and_the_next_draws_anew():
     assert model.geom_size[1, 0] == sizes[5]
 
 
+def test_places_for_which_the_mass_matrix_has_no_room_are_refused(monkeypatch):
+    """Of the ball, which is free; not of the arm, with a single joint."""
+    task = Rolling()
+    places = jnp.asarray(task.model.body_ipos, jnp.float32)
+    monkeypatch.setattr(task, "vary", lambda key: {"body_ipos": places.at[2, 1].add(0.1)})
+    TaskEnvironment(task, "mujoco")
+    monkeypatch.setattr(task, "vary", lambda key: {"body_ipos": places.at[1, 1].add(0.1)})
+    with pytest.raises(TaskError, match="of body ball is, and in its model the mass"):
+        TaskEnvironment(task, "mujoco")
+
+
 @pytest.mark.parametrize(
     ("engine", "name", "shape", "said"),
     [
@@ -152,6 +221,7 @@ def test_an_episode_keeps_what_it_drew_and_the_next_draws_anew():
             r"vary draws geom_size, \(3,\), and of the model it is \(3, 3\)",
         ),
         ("mujoco", "geom_sizes", (3, 3), r"vary draws geom_sizes, .* is None"),
+        ("mujoco", "body_gravcomp", None, "body_gravcomp, and no body of the model has any"),
         ("mujoco", "mesh_vert", (0, 3), "in physics mujoco mesh_vert cannot vary"),
         ("mjx", "bvh_aabb", None, "in physics mjx bvh_aabb cannot vary from episode to episode"),
         (
