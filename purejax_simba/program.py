@@ -3,6 +3,7 @@
 import abc
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
-from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise, Params
 from purejax_simba.config import Config, known
 from purejax_simba.defaults import hyperparameters
 from purejax_simba.diagnostics import Metrics, diagnose
@@ -64,6 +65,28 @@ class Program(abc.ABC):
         """Shapes of the state of a run, once for all who ask: tracing `init` can take seconds."""
         key, numbers = jax.random.key(0), self.hyperparameters()
         return jax.eval_shape(self.init, key, numbers, *self.data)
+
+    @functools.cached_property
+    def activation_shapes(self) -> tuple[Any, Any]:
+        """Shapes of what the backward passes of both losses keep, the actor's and the critics', and
+        their parameters among it; of an agent without losses of nothing.
+        """
+        losses, update = self.agent.actor_critic, self.agent.update
+        if losses is None or update is None:
+            return (), ()
+
+        def kept(counters: Counters, state: RunState, *data: Any) -> tuple[Any, Any]:
+            numbers, program = self.hyperparameters(), self._with_data(data)
+            drawn = program.draw(state.key, counters, state, numbers)
+            rest = (state.agent, drawn.batch, drawn.noise, numbers)
+
+            def backward(loss: Callable[..., Any], params: Params) -> Any:
+                return jax.vjp(lambda params: loss(params, *rest)[0], params)[1]
+
+            actor = backward(losses.actor_loss, state.agent.actor)
+            return actor, backward(losses.critic_loss, state.agent.critic)
+
+        return jax.eval_shape(kept, Counters.create(), self.state_shapes, *self.data)
 
     @in_full
     def advance(

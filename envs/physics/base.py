@@ -88,7 +88,7 @@ class Physics:
           varied: fields of the model that each episode brings with it, see `why_fixed`.
         """
         self.model = without_short_cuts(model, varied) if varied else model
-        derived = (name for name in derived_fields(model, varied) if self.varies(name))
+        derived = (name for name in derived_fields(self.model, varied) if self.varies(name))
         self._fields, self._changes, self._varied = fields, changes, (*varied, *derived)
         self._gymnasium = reading == "gymnasium"
         self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))

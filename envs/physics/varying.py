@@ -40,6 +40,13 @@ def without_short_cuts(model: mujoco.MjModel, names: Collection[str]) -> mujoco.
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE.value
     for name in LOSSES & set(names):
         getattr(model, name)[:] = 1.0
+    if _DIAGONAL & set(names):
+        # With one degree of freedom there is nothing beside the diagonal.
+        model.body_simple[model.body_dofnum == 1] = 0
+        count = 0
+        for dof in reversed(range(model.nv)):
+            count = count + 1 if model.body_simple[model.dof_bodyid[dof]] else 0
+            model.dof_simplenum[dof] = count
     return model
 
 
@@ -59,7 +66,7 @@ def why_fixed_in_c(model: mujoco.MjModel, name: str) -> str:
 
 
 def derived_fields(model: mujoco.MjModel, names: Collection[str]) -> tuple[str, ...]:
-    """Names of what `derive` adds."""
+    """Names of what `derive` adds, of a model without short cuts."""
     derived: list[str] = []
     if "body_mass" in names:
         derived += ["body_subtreemass"]

@@ -83,6 +83,9 @@ def test_the_engine_is_the_one_that_training_would_choose(monkeypatch):
             targets.compile_for(
                 "mine", Config("dmc/cartpole-balance", agent=flash, recipe=recipe), 4
             )
+    for runs, engine in {4: "mujoco", 4_000: "mjx"}.items():  # of a sweep
+        with pytest.raises(Chosen, match=engine):
+            targets.compile_for("mine", Config("dmc/cartpole-balance"), runs)
 
 
 def test_an_unknown_target_and_a_missing_compiler_are_said_in_a_line(monkeypatch):
