@@ -45,6 +45,7 @@ def test_the_table_says_what_the_compiler_says(as_target, capsys):
     assert most / 2 < int(rows["runs that fit"].replace(",", "")) < most
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_with_advice(as_target, capsys):
     as_target(800_000)
     with pytest.raises(ConfigError, match=r"give --num-seeds 1 or a smaller --replay\.capacity"):

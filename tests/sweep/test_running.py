@@ -343,6 +343,7 @@ def _elsewhere(assignments: Iterable[Assignment]) -> Iterator[tuple[Assignment, 
         yield each, pickle.loads(pickle.dumps(each)).train()
 
 
+@pytest.mark.slow
 def test_a_launcher_trains_the_same(finished, tmp_path, programs, capsys):
     sweep = _sweep(tmp_path, RATES, BINS)
     running.run_sweep(sweep, _elsewhere)
