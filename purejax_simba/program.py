@@ -175,7 +175,13 @@ class Program(abc.ABC):
             agent = progress.freeze(agent, updated)
             return state.replace(agent=agent, replay=replay, progress=progress)
 
-        return later, jax.lax.fori_loop(0, count, body, state)
+        # A sum of millions would swallow digits of each: those of an interaction come first.
+        before = state.progress.update_sums
+        zeros = jax.tree.map(jnp.zeros_like, before)
+        state = state.replace(progress=state.progress.replace(update_sums=zeros))
+        state = jax.lax.fori_loop(0, count, body, state)
+        sums = jax.tree.map(jnp.add, before, state.progress.update_sums)
+        return later, state.replace(progress=state.progress.replace(update_sums=sums))
 
     def _reset_if_due(
         self,
