@@ -25,7 +25,9 @@ import jax
 
 import envs
 from envs import rendering
+from envs.adapters.hosted import check_interpreter
 from purejax_simba.commands import one_line_errors
+from purejax_simba.settings import flag
 from purejax_simba.waiting import count_of, still
 
 _COLUMNS = "{:34} {:>11} {:>6} {:>5} {:>6}  {}"
@@ -37,6 +39,8 @@ def list_tasks(suite: str | None, host_python: str) -> None:
     Of other libraries' tasks only the names, unless a suite is asked for: to learn what they
     observe, each has to be traced, which takes minutes for all of them.
     """
+    if host_python:
+        check_interpreter(host_python, "numpy")
     chosen = envs.suites() if suite is None else {suite: envs.tasks(suite)}
     published = set(envs.tasks("all"))
     shown: set[str] = set()
@@ -98,6 +102,12 @@ def render(arguments: argparse.Namespace) -> None:
     check_seeds("seed", arguments.seed)
     rendering.check_output(arguments.output)
     rendering.check_sizes(arguments.width, arguments.height, arguments.steps)
+    given = {"agent.name": arguments.agent, "host_python": arguments.host_python}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and arguments.policy == "random":
+        raise envs.TaskError(
+            f"{flag(next(iter(given)))} is of no use with --policy random: drop it"
+        )
     physics: str = "auto"
     options: dict[str, Any] = {}
     with contextlib.suppress(envs.TaskError):  # not every task is drawn by MuJoCo
@@ -112,10 +122,7 @@ def render(arguments: argparse.Namespace) -> None:
     else:
         from purejax_simba import load_policy
 
-        given = {"task": arguments.task, "agent.name": arguments.agent}
-        given["host_python"] = arguments.host_python
-        given = {name: value for name, value in given.items() if value is not None}
-        trained = load_policy(Path(arguments.policy), given=given)
+        trained = load_policy(Path(arguments.policy), given=given | {"task": arguments.task})
         config = trained.config
         options = {"action_repeat": config.action_repeat, "episode_length": config.episode_length}
 

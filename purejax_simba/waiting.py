@@ -1,17 +1,17 @@
-"""Words for those who wait: what takes long says so again and again, in a terminal or a log."""
+"""Words for those who wait: what takes long says so again and again, in a terminal or a log.
+
+Signals are heard once this is imported, so it imports little.
+"""
 
 import contextlib
 import math
 import os
 import signal
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from threading import Event, Thread
 from typing import Any, TextIO
-
-from tqdm import tqdm
 
 # Nobody waits for longer without a word.
 SECONDS = 10.0
@@ -19,6 +19,7 @@ SECONDS = 10.0
 PLAIN_LINE_SECONDS = SECONDS - 1.0
 
 _under_way: list[str] = []
+_live_bars: list[Any] = []
 
 
 def say(line: str) -> None:
@@ -28,7 +29,10 @@ def say(line: str) -> None:
     terminal that is gone, is none.
     """
     try:
-        tqdm.write(line, file=sys.stderr)
+        if _live_bars:
+            _live_bars[-1].write(line, file=sys.stderr)
+        else:
+            print(f"{line}\n", end="", file=sys.stderr, flush=True)
     except BrokenPipeError:
         silence(sys.stderr)
         signal.raise_signal(signal.SIGTERM)
@@ -87,7 +91,9 @@ def spread(values: Any) -> str:
     known = [value for value in values.ravel().tolist() if math.isfinite(value)]
     if not known:
         return "none yet"
-    return f"{statistics.fmean(known):.1f} ± {statistics.pstdev(known):.1f}"
+    mean = math.fsum(known) / len(known)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / len(known))
+    return f"{mean:.1f} ± {deviation:.1f}"
 
 
 class ProgressDisplay:
@@ -96,6 +102,8 @@ class ProgressDisplay:
 
     def __init__(self, total_steps: int, step_name: str = "env steps", is_shown: bool = True):
         """`total_steps` is per seed."""
+        from tqdm import tqdm
+
         self._total, self._step_name, self._is_shown = total_steps, step_name, is_shown
         self._live = is_shown and sys.stderr.isatty()
         self._last_line = time.monotonic()
@@ -107,6 +115,8 @@ class ProgressDisplay:
             disable=not self._live,
             bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt}{postfix}",
         )
+        if self._live:
+            _live_bars.append(self._bar)
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
@@ -134,6 +144,7 @@ class ProgressDisplay:
     def close(self) -> None:
         """Ends the bar."""
         self._bar.close()
+        _live_bars[:] = [bar for bar in _live_bars if bar is not self._bar]
 
     def _remaining(self, env_step: int, learning: bool) -> str:
         # Steps before the first update are so much faster that they would mislead.
@@ -144,4 +155,4 @@ class ProgressDisplay:
         if not learning or env_step == begin:
             return "time left unknown"
         seconds = (now - since) / (env_step - begin) * (self._total - env_step)
-        return f"{tqdm.format_interval(seconds)} left"
+        return f"{self._bar.format_interval(seconds)} left"

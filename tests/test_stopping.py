@@ -102,7 +102,7 @@ def test_what_was_being_said_does_not_keep_it_from_being_said():
     code = """
 class Slow:
     def write(self, words):
-        if words == "a line":
+        if words == "a line\\n":
             ready()
             while True: pass
         sys.__stderr__.write(words)

@@ -1,14 +1,19 @@
 """What a task may ask of an engine."""
 
-import copy
 import logging
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import jax
 import mujoco
-import numpy as np
+
+from envs.physics.varying import (
+    NOTHING_VARIED,
+    Varied,
+    derive,
+    derived_fields,
+    why_fixed,
+    without_short_cuts,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -20,10 +25,6 @@ if mujoco.get_mju_user_warning() is None:
 
 # To which instant the fields after a step belong, see `Physics`.
 Reading = Literal["dm_control", "gymnasium"]
-
-# Field of the model -> what it is in one simulation, where simulations differ in it.
-Varied = Mapping[str, jax.Array]
-NOTHING_VARIED: Varied = MappingProxyType({})
 
 # Fields that no engine computes unless it is asked to.
 POST_CONSTRAINT_FIELDS = frozenset({"cacc", "cfrc_int", "cfrc_ext"})
@@ -84,18 +85,30 @@ class Physics:
           reading: to which instant the fields belong, see above.
           changes: fields whose change is wanted, see `PhysicsState`. The C engine subtracts in
             float64, so that a speed taken from it does not lose digits far from the origin.
-          varied: fields of the model that each episode brings with it, see `varies`.
+          varied: fields of the model that each episode brings with it, see `why_fixed`.
         """
-        self.model = with_nothing_left_out(model, varied)
-        self._fields, self._changes, self._varied = fields, changes, varied
+        self.model = without_short_cuts(model, varied) if varied else model
+        derived = (name for name in derived_fields(self.model, varied) if self.varies(name))
+        self._fields, self._changes, self._varied = fields, changes, (*varied, *derived)
         self._gymnasium = reading == "gymnasium"
         self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))
         self._substeps, self._settling_steps = substeps, settling_steps
 
     @staticmethod
     def varies(name: str) -> bool:
-        """Whether simulations may differ in a field of the model."""
+        """Whether the engine lets simulations differ in a field of the model."""
         raise NotImplementedError
+
+    def why_fixed(self, name: str) -> str:
+        """Why simulations cannot differ in a field of the model; empty if they can."""
+        if not self.varies(name):
+            return "it is one for all simulations"
+        return why_fixed(self.model, name)
+
+    def _complete(self, varied: Varied) -> Varied:
+        """With what follows from the fields that vary, see `derive`."""
+        varied = derive(self.model, varied)
+        return {name: varied[name] for name in self._varied}
 
     def reset(
         self,
@@ -127,48 +140,6 @@ class Physics:
         Once a control or the state is not finite, every field is NaN until the next reset.
         """
         raise NotImplementedError
-
-
-# Where inertias and joints are, and what else the mass matrix depends on.
-PLACES = frozenset({"body_ipos", "body_iquat", "jnt_pos", "jnt_axis"})
-_MASSES = PLACES | {"body_mass", "body_inertia", "dof_armature"}
-
-
-def with_nothing_left_out(model: mujoco.MjModel, varied: tuple[str, ...]) -> mujoco.MjModel:
-    """The model, or a copy of which engines compute all that depends on these fields.
-
-    MuJoCo's compiler notes which frames are the same as others, and which bodies have a diagonal
-    mass matrix that never changes. Of these the C engine reads no field any more.
-    """
-    if not varied:
-        return model
-    model, names = copy.copy(model), set(varied)
-    for same, own in (
-        (model.body_sameframe, set()),
-        (model.geom_sameframe, {"geom_pos", "geom_quat"}),
-        (model.site_sameframe, {"site_pos", "site_quat"}),
-    ):
-        if names & {*own, "body_ipos", "body_iquat"}:
-            same[:] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
-    if names & _MASSES:
-        model.body_simple[:] = 0
-        model.dof_simplenum[:] = 0
-    return model
-
-
-def fixed_bodies(model: mujoco.MjModel, drawn: Varied) -> list[str]:
-    """Names of bodies of which fields cannot be drawn so: there is no room in the mass matrix.
-
-    Of a body with a diagonal mass matrix MuJoCo's compiler keeps room for the diagonal alone.
-    """
-    without_room = (model.body_simple > 0) & (model.body_dofnum > 1)
-    found = []
-    for name in sorted(PLACES.intersection(drawn)):
-        values = getattr(model, name)
-        body = np.arange(model.nbody) if name.startswith("body") else model.jnt_bodyid
-        differs = ~np.isclose(drawn[name], values, atol=1e-6).all(axis=-1)
-        found += [model.body(i).name or str(i) for i in body[differs & without_room[body]]]
-    return found
 
 
 def field_shapes(

@@ -7,21 +7,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 from flax import struct
 from mujoco import mjx
 
-from envs.physics.base import NOTHING_VARIED, Physics, Varied, field_shapes
+from envs.physics.base import Physics, field_shapes
 from envs.physics.corrections.algebra import compact_algebra
 from envs.physics.corrections.cholesky import serial_cholesky
 from envs.physics.corrections.contacts import contacts_of_c
 from envs.physics.corrections.frames import frames_of_c
 from envs.physics.corrections.line_search import short_line_search
-
-# MJX has rows of constraints where these are positive in the model, whatever is drawn, and takes a
-# row without friction for one that holds.
-_FRICTION = frozenset({"dof_frictionloss", "tendon_frictionloss"})
+from envs.physics.varying import LOSSES, NOTHING_VARIED, SMALLEST_LOSS, Varied
 
 
 @struct.dataclass
@@ -65,9 +61,6 @@ class MjxPhysics(Physics):
     def __init__(self, *arguments: Any, **named: Any):
         """See `Physics`."""
         super().__init__(*arguments, **named)
-        for name in _FRICTION.intersection(self._varied):
-            values = getattr(self.model, name)
-            np.maximum(values, mujoco.mjMINVAL, out=values)
         self._shapes = field_shapes(self.model, self._fields)
         self._loaded: tuple[Any, Any, Any] | None = None
 
@@ -86,6 +79,7 @@ class MjxPhysics(Physics):
         varied: Varied = NOTHING_VARIED,
     ) -> MjxState:
         """See `Physics.reset`."""
+        varied = self._complete(varied)
         model, passive_model, data = self._load(varied)
         act = data.act if act is None else act
         data = data.replace(qpos=qpos, qvel=qvel, act=act)
@@ -98,7 +92,7 @@ class MjxPhysics(Physics):
 
     def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
         """See `Physics.contacts`."""
-        model, _, data = self._load(varied)
+        model, _, data = self._load(self._complete(varied))
         data = mjx.collision(model, mjx.kinematics(model, data.replace(qpos=qpos)))
         contact = data._impl.contact
         return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
@@ -161,8 +155,8 @@ class MjxPhysics(Physics):
             passive_model = model.replace(opt=model.opt.replace(disableflags=flags))
             self._loaded = hold((model, passive_model, data))
         model, passive_model, data = held(self._loaded)
-        friction = {n: jnp.maximum(v, mujoco.mjMINVAL) for n, v in varied.items() if n in _FRICTION}
-        varied = {**varied, **friction}
+        losses = {n: jnp.maximum(varied[n], SMALLEST_LOSS) for n in LOSSES & set(varied)}
+        varied = {**varied, **losses}
         return model.replace(**varied), passive_model.replace(**varied), data
 
 

@@ -12,6 +12,7 @@ from purejax_simba.agents import registry
 from purejax_simba.commands import command_line, one_line_errors
 from purejax_simba.config import ConfigError, ProcessOptions
 from purejax_simba.names import plain_name
+from purejax_simba.settings import declarations, flag
 from purejax_simba.sweep.options import LauncherOptions, SweepOptions, make_sweep, read_file
 from purejax_simba.waiting import still
 
@@ -60,10 +61,25 @@ def parse(words: list[str]) -> Arguments:
     return command_line.read(Arguments, words, Arguments(options=replace(options, config=config)))
 
 
+def _check_use(arguments: Arguments) -> None:
+    """Refuses what says nothing about a sweep that is only compiled.
+
+    Raises:
+      ConfigError: for the first that is given.
+    """
+    given = ["dry_run"] if arguments.dry_run else []
+    for options in (arguments.launcher, arguments.processes):
+        known = declarations(type(options)).items()
+        given += [name for name, declared in known if getattr(options, name) != declared.default]
+    if arguments.compile_for and given:
+        raise ConfigError(f"{flag(given[0])} is of no use with --compile-for: drop it")
+
+
 def main() -> int:
     """Runs the command line; returns the exit status."""
     with one_line_errors("the same command goes on") as outcome:
         arguments = parse(sys.argv[1:])
+        _check_use(arguments)
         with still("loading"):
             from envs.cores import count_cores
             from purejax_simba.runs.devices import use_all_cores, use_compilation_cache
@@ -84,7 +100,7 @@ def main() -> int:
 
         sweep = make_sweep(arguments.options)
         if arguments.dry_run:
-            commands.show(sweep)
+            commands.show(sweep, arguments.launcher)
         elif arguments.compile_for:
             groups = make_groups(sweep)
             targets.show(

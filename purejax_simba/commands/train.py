@@ -127,13 +127,25 @@ def train(arguments: Arguments) -> None:
         experiment.resume(arguments.resume, config, arguments.reset)
 
 
+def _check_modes(arguments: Arguments) -> None:
+    """Refuses two things to do in place of training.
+
+    Raises:
+      ConfigError: with the first two that are given.
+    """
+    modes = ("list_tasks", "evaluate", "video", "compile_for")
+    given = [flag(name) for name in modes if getattr(arguments, name)]
+    if len(given) > 1:
+        raise ConfigError(f"{given[0]} and {given[1]} exclude each other: drop one")
+
+
 def _check_use(arguments: Arguments, mode: str, *used: str) -> None:
-    """Refuses what says nothing about a run that is only played.
+    """Refuses what says nothing about what is done in place of training.
 
     Args:
       arguments: of the command line.
       mode: the flag that says so.
-      used: dotted names of settings that do say something, besides those of the user's own code.
+      used: dotted names that do say something, besides those of the user's own code.
 
     Raises:
       ConfigError: for the first of the others that is given.
@@ -142,7 +154,8 @@ def _check_use(arguments: Arguments, mode: str, *used: str) -> None:
     useless = [name for name, value in others.items() if getattr(arguments, name) != value]
     config = arguments.config
     given, usual = flatten(config), flatten(Config(agent=type(config.agent)()))
-    useless += [n for n in given if given[n] != usual[n] and n not in (*trust.NAMES, *used)]
+    useless += [n for n in given if given[n] != usual[n]]
+    useless = [name for name in useless if name not in (*trust.NAMES, *used)]
     if useless:
         name = {"config_file": "config", "processes": "distributed"}.get(useless[0], useless[0])
         raise ConfigError(f"{flag(name)} is of no use with --{mode}: drop it")
@@ -154,6 +167,7 @@ def main() -> int:
     with one_line_errors("--resume goes on") as outcome:
         words = sys.argv[1:]
         arguments = parse(words)
+        _check_modes(arguments)
         if arguments.list_tasks:
             import envs
 
@@ -181,6 +195,8 @@ def main() -> int:
             for file in make_videos(arguments.video, given=command_line.code(words)):
                 print(file, flush=True)
         elif arguments.compile_for:
+            configuration = ("resume", "config_file", *flatten(arguments.config))
+            _check_use(arguments, "compile-for", *configuration)
             with still("loading"):
                 from purejax_simba.runs import targets
 

@@ -21,6 +21,8 @@ from purejax_simba.errors import require
 from purejax_simba.waiting import say, still
 
 _PACKAGES = ("pandas", "plotly")
+_SECONDS = 30.0
+_DAY = 86_400.0
 
 
 def page(words: list[str]) -> None:
@@ -30,20 +32,23 @@ def page(words: list[str]) -> None:
     parser.add_argument(
         "--watch", action="store_true", help="write it again when runs get on, until Ctrl-C"
     )
-    parser.add_argument("--interval", type=float, default=30.0, help="seconds, with --watch")
+    parser.add_argument("--interval", type=float, help=f"seconds, with --watch ({_SECONDS:g})")
     own = "of sweeps, if it is your own"
     parser.add_argument("--agent.name", action="append", default=[], dest="agents", help=own)
     arguments = parser.parse_args(words)
+    interval = _SECONDS if arguments.interval is None else arguments.interval
+    if not 0 < interval <= _DAY:
+        raise ConfigError(f"--interval is {interval}: give seconds above 0, {_DAY:.0f} at most")
+    if arguments.interval is not None and not arguments.watch:
+        raise ConfigError("--interval is of no use without --watch")
     for agent in arguments.agents:
-        registry.load(agent)
+        registry.agent_settings(agent)
     from purejax_simba.report.page import watch, write_page
 
-    if not arguments.watch:
-        print(write_page(arguments.paths, arguments.output))
-    elif arguments.interval > 0:
-        watch(arguments.paths, arguments.output, arguments.interval)
+    if arguments.watch:
+        watch(arguments.paths, arguments.output, interval)
     else:
-        raise ConfigError(f"--interval is {arguments.interval}: give seconds above 0")
+        print(write_page(arguments.paths, arguments.output))
 
 
 def figures(words: list[str]) -> None:

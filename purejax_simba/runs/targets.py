@@ -22,6 +22,7 @@ from envs.host_call import left_out
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
 from purejax_simba.datasets.loading import fill_in
 from purejax_simba.defaults import with_recipe
+from purejax_simba.files import read_bytes
 from purejax_simba.program import Program
 from purejax_simba.runs.compiling import CompiledProgram, compile_program, make_program
 from purejax_simba.runs.devices import make_mesh
@@ -78,7 +79,7 @@ class Target(NamedTuple):
         is_gpu = file.suffix == ".txtpb"
         try:
             if is_gpu:
-                text = file.read_text()
+                text = read_bytes(file).decode()
                 topology = topologies.get_topology_desc(
                     platform="cuda", topology_name=file.stem, topology="1x1x1", target_config=text
                 )
@@ -89,10 +90,8 @@ class Target(NamedTuple):
                 topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
                 gib = _TPU_GIB.get(name.partition(":")[0])
                 memory = int(gib * GIB) if gib else None
-        except OSError as error:
-            raise ConfigError(f"no target {name}: {error.strerror}") from error
-        except (RuntimeError, NotImplementedError, ValueError) as error:
-            reason = " ".join(str(error).split())
+        except (OSError, RuntimeError, NotImplementedError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise ConfigError(
                 f"cannot compile for {name} ({reason}): give one of {', '.join(DESCRIPTIONS)}, a "
                 "file as theirs, or TPU chips as v5e:2x4, where the compilers are: "

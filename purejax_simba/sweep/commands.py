@@ -59,7 +59,7 @@ def train(sweep: Sweep, options: LauncherOptions | None = None) -> None:
     _report(sweep)
 
 
-def _launcher(options: LauncherOptions, sweep: Sweep) -> Launcher | None:
+def _check(options: LauncherOptions, sweep: Sweep) -> None:
     for name, declared in declarations(LauncherOptions).items():
         value = getattr(options, name)
         declared.check(name, value)
@@ -71,9 +71,13 @@ def _launcher(options: LauncherOptions, sweep: Sweep) -> Launcher | None:
             )
     if options.batches_at_a_time != 1 and not sweep.is_adaptive:
         raise ConfigError("--batches-at-a-time is of no use without --sampler tpe")
+    slurm_parameters(options)
+
+
+def _launcher(options: LauncherOptions, sweep: Sweep) -> Launcher | None:
+    _check(options, sweep)
     if options.launcher is None:
         return None
-    slurm_parameters(options)
     # Devices are for those that train.
     jax.config.update("jax_platforms", "cpu")
     try:
@@ -89,12 +93,17 @@ def _launcher(options: LauncherOptions, sweep: Sweep) -> Launcher | None:
     return functools.partial(launch, options)
 
 
-def show(sweep: Sweep) -> None:
+def show(sweep: Sweep, options: LauncherOptions) -> None:
     """Prints the groups of a sweep, without compiling anything.
+
+    Args:
+      sweep: to be shown.
+      options: where it would train.
 
     Raises:
       ConfigError, envs.TaskError: for what cannot be trained.
     """
+    _check(options, sweep)
     text, width = describe(make_groups(sweep), sweep), _width()
     for line in text.splitlines():
         print(textwrap.fill(line, width, subsequent_indent="    ") if width else line)

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,7 +35,7 @@ _STORE_BYTES = 100 * 2**20
 
 
 def launch(
-    options: LauncherOptions, assignments: Sequence[Assignment]
+    options: LauncherOptions, assignments: Iterable[Assignment]
 ) -> Iterator[tuple[Assignment, str]]:
     """Trains assignments as tasks of Ray; see `running.Launcher`.
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class Job(submitit.helpers.Checkpointable):
 
 
 def launch(
-    options: LauncherOptions, assignments: Sequence[Assignment]
+    options: LauncherOptions, assignments: Iterable[Assignment]
 ) -> Iterator[tuple[Assignment, str]]:
     """Trains assignments as jobs of SLURM; see `running.Launcher`.
 
@@ -84,7 +84,7 @@ def launch(
             request.wait(1.0)
 
 
-def submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> dict[Any, Assignment]:
+def submit(options: LauncherOptions, assignments: Iterable[Assignment]) -> dict[Any, Assignment]:
     """A job for each assignment: the one that was submitted before, if it is not over.
 
     Raises:
@@ -95,17 +95,16 @@ def submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> dict[
             "--launcher slurm: there is no sbatch here: give the command on a machine from which "
             "jobs are submitted"
         )
-    directory = assignments[0].sweep.directory / "jobs"
     jobs: dict[Any, Assignment] = {}
     new: list[Assignment] = []
     for each in assignments:
         known = read_json(each.group.directory / _JOB_FILE, str, "")
         folder, _, name = known.partition("/")
         if name and CLUSTER == "slurm" and _is_queued(name):
-            jobs[submitit.SlurmJob(directory / folder, name)] = each
+            jobs[submitit.SlurmJob(_jobs(each) / folder, name)] = each
         else:
             new.append(each)
-    for job, each in zip(_submit(options, new, directory) if new else (), new, strict=True):
+    for job, each in zip(_submit(options, new) if new else (), new, strict=True):
         write_json(each.group.directory / _JOB_FILE, f"{job.paths.folder.name}/{job.job_id}")
         jobs[job] = each
     for job, each in jobs.items():
@@ -113,9 +112,13 @@ def submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> dict[
     return jobs
 
 
-def _submit(
-    options: LauncherOptions, assignments: Sequence[Assignment], directory: Path
-) -> list[Any]:
+def _jobs(assignment: Assignment) -> Path:
+    """The directory in which every submission has a folder."""
+    return assignment.sweep.directory / "jobs"
+
+
+def _submit(options: LauncherOptions, assignments: Sequence[Assignment]) -> list[Any]:
+    directory = _jobs(assignments[0])
     directory.mkdir(exist_ok=True)
     executor = submitit.AutoExecutor(
         tempfile.mkdtemp(dir=directory), CLUSTER, slurm_max_num_timeout=_MOST_TIMEOUTS

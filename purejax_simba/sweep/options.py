@@ -124,10 +124,10 @@ def slurm_parameters(options: LauncherOptions) -> dict[str, str]:
     """What else sbatch is to be told, by name.
 
     Raises:
-      ConfigError: for what has no value.
+      ConfigError: for what has no name or no value.
     """
     for option in options.slurm_options:
-        if "=" not in option:
+        if not all(option.partition("=")):
             raise ConfigError(f"--slurm-options {option}: give names and values, qos=long")
     return dict(option.split("=", 1) for option in options.slurm_options)
 

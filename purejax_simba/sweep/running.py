@@ -4,7 +4,7 @@ import functools
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +89,8 @@ class Assignment(NamedTuple):
 
 
 # Trains assignments somewhere, in any order; gives each with why it failed, empty if it did not.
-Launcher = Callable[[Sequence[Assignment]], Iterator[tuple[Assignment, str]]]
+# Asking for the first makes the directory of the sweep: whoever cannot train refuses before that.
+Launcher = Callable[[Iterable[Assignment]], Iterator[tuple[Assignment, str]]]
 
 
 def run_sweep(sweep: Sweep, launcher: Launcher | None = None, batches_at_a_time: int = 1) -> None:
@@ -121,9 +122,9 @@ def run_sweep(sweep: Sweep, launcher: Launcher | None = None, batches_at_a_time:
             )
         assignments = [each for each in assignments if not _is_finished(each.group.directory)]
         _say(f"{count_of(len(assignments), 'program')} to train")
-    processes.first_does(lambda: begin_sweep(sweep, groups))
+    train = launcher if launcher is not None and assignments else _in_turn
     failures = []
-    for each, reason in (launcher or _in_turn)(assignments) if assignments else ():
+    for each, reason in train(_begun(sweep, groups, assignments)):
         if reason:
             _say(f"{each.name} failed: {reason}")
             failures.append(f"{each.name} ({reason})")
@@ -142,7 +143,14 @@ def _assignments(
             yield Assignment(sweep, each._replace(directory=directory), len(groups))
 
 
-def _in_turn(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, str]]:
+def _begun(
+    sweep: Sweep, groups: Sequence[Group], assignments: Sequence[Assignment]
+) -> Iterator[Assignment]:
+    processes.first_does(lambda: begin_sweep(sweep, groups))
+    yield from assignments
+
+
+def _in_turn(assignments: Iterable[Assignment]) -> Iterator[tuple[Assignment, str]]:
     for each in assignments:
         yield each, each.train()
         jax.clear_caches()  # the next group has another program

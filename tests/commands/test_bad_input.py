@@ -175,6 +175,9 @@ VALUES = [
     row("train.py --reset actor", "--reset is of no use without --resume"),
     row("train.py --process-id 0", "--coordinator-address and the like need --distributed"),
     row("train.py --distributed --process-id 0", "give all of --coordinator-address, --num-proc"),
+    row("train.py --compile-for h100 --distributed", "--distributed is of no use with --compile-f"),
+    row("train.py --compile-for h100 --reset actor", "--reset is of no use with --compile-for"),
+    row("train.py --compile-for h100 --list-tasks", "--list-tasks and --compile-for exclude each"),
 ]
 
 FULL = "cannot write to standard output: No space left on device"
@@ -273,6 +276,7 @@ RUNS = [
     row(f"train.py --evaluate {RUN} --num-evaluation-episodes 0", "episodes is 0: give"),
     row(f"train.py --video {RUN} --num-evaluation-episodes 3", "is of no use with --video: drop"),
     row("train.py --video nowhere", "nowhere holds no run"),
+    row(f"train.py --video {RUN} --evaluate {RUN}", "--evaluate and --video exclude each other"),
     row(f"train.py --evaluate {DATA}", f"{DATA} holds no run"),
     row("train.py --config nowhere.json", "nowhere.json cannot be read (No such file"),
     row("train.py --config runs", "runs cannot be read (it is no regular file)"),
@@ -510,9 +514,15 @@ SWEEPS = [
     row("sweep.py --launcher ray --cpus 0", "--cpus is 0: give 1 or more"),
     row("sweep.py --launcher slurm --slurm-minutes 0", "--slurm-minutes is 0: give 1 or more"),
     row("sweep.py --launcher slurm --slurm-options long", "--slurm-options long...qos=long"),
+    row("sweep.py --launcher slurm --slurm-options =x", "--slurm-options =x: give names and val"),
     row("sweep.py --launcher ray --distributed", "--launcher and --distributed exclude each oth"),
     row("sweep.py --batches-at-a-time 2", "of no use without --launcher ray or slurm"),
     row("sweep.py --launcher ray --batches-at-a-time 2", "of no use without --sampler tpe"),
+    row("sweep.py --dry-run --gpus 2", "--gpus is of no use without --launcher ray or slurm"),
+    row("sweep.py --compile-for h100 --launcher ray", "--launcher is of no use with --compile-for"),
+    row("sweep.py --compile-for h100 --gpus 2", "--gpus is of no use with --compile-for: drop it"),
+    row("sweep.py --compile-for h100 --distributed", "--distributed is of no use with --compile"),
+    row("sweep.py --compile-for h100 --dry-run", "--dry-run is of no use with --compile-for"),
     row("sweep.py --gpus 2", "--gpus is of no use without --launcher ray or slurm"),
     row("sweep.py --launcher slurm --ray-address x:1", "of no use without --launcher ray"),
     row("sweep.py --launcher ray --slurm-minutes 9", "of no use without --launcher slurm"),
@@ -605,6 +615,8 @@ SWEEPS += [
 ENVS = [
     row("envs", "cannot write to standard output: No space", status=1, stdout="/dev/full"),
     row("envs mujoko", "unknown suite 'mujoko': choose from"),
+    row("envs --host-python /bin/ls", "/bin/ls is no Python interpreter: give the path of one"),
+    row("envs myosuite --host-python nowhere", "nowhere cannot be run: give the path of a Python"),
     row("envs --steps 3", "unrecognized arguments: --steps"),
     row("envs render dmc/cheetah-run", "the following arguments are required: --output"),
     row("envs render dmc/cheetah-rum --output x.png", "did you mean dmc/cheetah-run"),
@@ -613,6 +625,8 @@ ENVS = [
     row(f"{RENDER} locked/x.gif", "locked/x.gif cannot be written", read_only("locked")),
     row(f"{RENDER} x.png --policy nowhere", "nowhere holds no run"),
     row(f"{RENDER} x.png --policy {RUN}", "was trained on gymnax/Pendulum-v1"),
+    row(f"{RENDER} x.png --host-python python", "--host-python is of no use with --policy random"),
+    row(f"{RENDER} x.png --agent.name sac", "--agent.name is of no use with --policy random"),
     row(f"{RENDER} x.png --camera moon", "no camera moon"),
     row(f"{RENDER} x.png --seed -1", "--seed is -1"),
     row(f"{RENDER} x.png --seed two", "argument --seed: invalid int value: 'two'"),
@@ -682,6 +696,11 @@ REPORTS = [
     ),
     row("report runs --watch --interval 0", "--interval is 0.0: give seconds above 0"),
     row("report runs --watch --interval nan", "--interval is nan: give seconds above 0"),
+    row("report runs --watch --interval inf", "--interval is inf: give seconds...86400 at most"),
+    row("report runs --interval 5", "--interval is of no use without --watch"),
+    row(
+        "report runs --agent.name sack", "--agent.name is 'sack': choose from simba_v2, simba, sac"
+    ),
     row("report figures nowhere --output x", "nowhere does not exist"),
     row("report figures runs", "the following arguments are required: --output"),
     row("report figures home --output x", "no results in home", read_only("home")),

@@ -1,5 +1,6 @@
 """Commands start fast, show what is asked for and never fall silent."""
 
+import io
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 from purejax_simba import waiting
@@ -57,6 +59,21 @@ def test_help_of_training_imports_nothing_that_takes_long(flag):
 def test_a_command_line_is_read_without_environments():
     imported = _imported("purejax_simba.commands.train", "--num-seeds", "2", "--agent.tau", "0.01")
     assert not imported & {*HEAVY, *ONLY_SWEEPS, "envs"}
+
+
+def test_signals_are_heard_before_anything_is_imported_that_takes_long():
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from purejax_simba import stopping\nimport sys\nprint(*sys.modules)",
+        ],
+        cwd=tiny.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert "purejax_simba.waiting" in result.stdout
+    assert not {"tqdm", "statistics", "numpy", "jax", "tyro"} & set(result.stdout.split())
 
 
 def test_help_of_sweeps_imports_no_statistics_and_no_engines():
@@ -127,6 +144,26 @@ def test_what_takes_long_says_how_far_it_is(monkeypatch):
             time.sleep(0.01)
     assert said[0] == "still playing, 0 s so far: 2 of 4 seeds"
     assert waiting.doing() == ""
+
+
+class Terminal(io.StringIO):
+    """As somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_words_stand_above_a_live_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    display = waiting.ProgressDisplay(100)
+    display.update(20, 5.0, 0.0, np.array([1.0, 3.0, np.nan]))
+    waiting.say("evaluated")
+    display.close()
+    waiting.say("done")
+    shown = [line.rpartition("\r")[2] for line in terminal.getvalue().splitlines()]
+    assert {"evaluated", "done"} <= set(shown)
+    assert shown[-1] == "done"
+    assert [line for line in shown if line.startswith(" 20%") and "return 2.0 ± 1.0" in line]
 
 
 def test_what_is_fast_says_nothing(capsys):

@@ -1,5 +1,6 @@
 """Programs compiled for devices that are not here, and what is said of them."""
 
+import os
 from types import SimpleNamespace
 
 import jax
@@ -44,6 +45,7 @@ def test_the_table_says_what_the_compiler_says(as_target, capsys):
     assert most / 2 < int(rows["runs that fit"].replace(",", "")) < most
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_with_advice(as_target, capsys):
     as_target(800_000)
     with pytest.raises(ConfigError, match=r"give --num-seeds 1 or a smaller --replay\.capacity"):
@@ -88,9 +90,17 @@ def test_the_engine_is_the_one_that_training_would_choose(monkeypatch):
             targets.compile_for("mine", Config("dmc/cartpole-balance"), runs)
 
 
-def test_an_unknown_target_and_a_missing_compiler_are_said_in_a_line(monkeypatch):
-    with pytest.raises(ConfigError, match=r"^no target mine\.txtpb: No such file"):
-        targets.Target.of("mine.txtpb")
+def test_an_unknown_target_and_a_missing_compiler_are_said_in_a_line(monkeypatch, tmp_path):
+    os.mkfifo(tmp_path / "pipe.txtpb")
+    for name, reason in {
+        "mine": "No such file or directory",
+        "pipe": "it is no regular file",
+    }.items():
+        path = tmp_path / f"{name}.txtpb"
+        with pytest.raises(
+            ConfigError, match=rf"^cannot compile for {path} \({reason}\): give one"
+        ):
+            targets.Target.of(str(path))
 
     def fail(**_):
         raise NotImplementedError("no such platform")

@@ -198,6 +198,7 @@ def test_ctrl_c_stops_the_tasks_of_ray_with_a_checkpoint(start, tmp_path, expect
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path, address):
     with pytest.raises(ConfigError, match=f"^there is no Ray cluster at --ray-address {address}: "):
         commands.train(_sweep(tmp_path), LauncherOptions("ray", ray_address=address, gpus=0))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
@@ -353,6 +354,7 @@ def test_without_slurm_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="there is no sbatch here"):
         commands.train(_sweep(tmp_path), LauncherOptions("slurm"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("launcher", "package"), [("ray", "ray"), ("slurm", "submitit")])

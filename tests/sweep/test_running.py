@@ -6,7 +6,7 @@ import dataclasses
 import pickle
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -337,12 +337,13 @@ def test_halving_is_refused_without_room_for_all_seeds(tmp_path, monkeypatch, pr
     assert not programs
 
 
-def _elsewhere(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, str]]:
+def _elsewhere(assignments: Iterable[Assignment]) -> Iterator[tuple[Assignment, str]]:
     """A launcher that begins with the last."""
-    for each in reversed(assignments):
+    for each in reversed([*assignments]):
         yield each, pickle.loads(pickle.dumps(each)).train()
 
 
+@pytest.mark.slow
 def test_a_launcher_trains_the_same(finished, tmp_path, programs, capsys):
     sweep = _sweep(tmp_path, RATES, BINS)
     running.run_sweep(sweep, _elsewhere)
@@ -353,7 +354,7 @@ def test_a_launcher_trains_the_same(finished, tmp_path, programs, capsys):
 
 
 def test_what_fails_elsewhere_is_said(tmp_path, capsys):
-    def fail(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, str]]:
+    def fail(assignments: Iterable[Assignment]) -> Iterator[tuple[Assignment, str]]:
         for each in assignments:
             yield each, "its node is gone" if each.group.number else ""
 

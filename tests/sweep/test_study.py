@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +178,9 @@ def test_a_killed_sweep_goes_on(tmp_path, trained, monkeypatch, owner, name, cal
     assert [(t.number, t.params, t.value) for t in _trials(sweep)] == _uninterrupted
 
 
-def _elsewhere(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, str]]:
+def _elsewhere(assignments: Iterable[Assignment]) -> Iterator[tuple[Assignment, str]]:
     """A launcher of which the first process does not begin before the others have ended."""
-    for each in reversed(assignments):
+    for each in reversed([*assignments]):
         yield each, each.train()
 
 

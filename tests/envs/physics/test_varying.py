@@ -1,5 +1,7 @@
 """Fields of the model that vary from episode to episode: each row is of a model of its own."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -8,6 +10,7 @@ import pytest
 
 from envs import TaskError
 from envs.physics.engines import make_physics
+from envs.physics.varying import derive, without_short_cuts
 from envs.task import Task, TaskEnvironment
 from tests.helpers.originals import need_warp
 
@@ -94,62 +97,188 @@ def test_each_row_is_of_its_own_model(engine, reading):
     np.testing.assert_allclose(heights, [0.1, 0.2, 0.15], atol=0.02)
 
 
-PENDULUM = """
+# What MuJoCo's compiler makes short cuts for, and the opposite of each.
+SHORT_CUTS = """
 <mujoco>
   <option timestep="0.005"/>
   <worldbody>
-    <body name="arm" pos="0 0 1">
-      <joint name="hinge" axis="0 1 0" frictionloss="{friction}"/>
-      <inertial pos="{arm}" mass="{mass}" diaginertia="{inertia} 0.02 0.02"/>
-      <geom size="0.1" pos="{geom}" contype="0" conaffinity="0"/> <site name="tip" pos="{site}"/>
+    <geom type="plane" size="5 5 1" friction="0.1 0.005 0.0001"/>
+    <body name="slider" pos="0 3 1">
+      <joint type="slide" axis="1 0 0" damping="0.5" armature="0.1"/>
+      <joint type="slide" axis="0 1 0" damping="0.5"/>
+      <geom size="0.1" mass="1.1"/>
     </body>
-    <body name="ball" pos="2 0 1">
-      <freejoint/> <inertial pos="{ball}" mass="{mass}" diaginertia="{inertia} 0.02 0.02"/>
-      <geom size="0.1" contype="0" conaffinity="0"/>
+    <body name="box" pos="0 -3 2">
+      <joint type="free" damping="0.3"/> <geom type="box" size="0.1 0.15 0.2" mass="1.2"/>
+    </body>
+    <body name="puck" pos="0 0 0.11">
+      <joint type="slide" axis="1 0 0"/> <joint type="slide" axis="0 0 1" damping="3"/>
+      <joint axis="0 1 0" pos="0 0 0.01"/>
+      <geom size="0.1" mass="1.3" friction="0.4 0.005 0.0001" solref="0.02 1"/>
+    </body>
+    <body name="arm" pos="3 0 1.5">
+      <joint name="shoulder" axis="0 1 0" damping="0.2" frictionloss="0.05"/>
+      <geom type="capsule" size="0.05 0.2" pos="0.2 0 0" mass="0.7"/>
+      <body name="hand" pos="0.4 0 0">
+        <inertial pos="0.1 0 0" mass="0.5" diaginertia="0.01 0.02 0.03"/>
+        <joint name="elbow" axis="0 1 0" range="-0.3 0.3" limited="true" stiffness="0.6"/>
+        <geom type="capsule" size="0.05 0.1" pos="0.1 0 0"/> <site name="tip" pos="0.2 0 0"/>
+      </body>
+    </body>
+    <body name="wheel" pos="-3 0 2">
+      <joint type="hinge" axis="0 0 1" damping="0.03"/>
+      <geom type="box" size="0.1 0.2 0.3" mass="1.4"/>
+    </body>
+    <body name="globe" pos="-3 3 2">
+      <joint type="ball" damping="0.01"/> <geom type="box" size="0.1 0.2 0.3" mass="1.5"/>
     </body>
   </worldbody>
+  <tendon>
+    <fixed stiffness="0.3" damping="0.1">
+      <joint joint="shoulder" coef="1"/> <joint joint="elbow" coef="0.5"/>
+    </fixed>
+  </tendon>
   <actuator>
-    <motor joint="hinge" ctrllimited="true" ctrlrange="-1 1"/>
-    <motor site="tip" gear="0 0 0 0 1 0" ctrllimited="true" ctrlrange="-1 1"/>
+    <motor joint="shoulder" gear="2" forcerange="-1.5 1.5"/>
+    <position joint="elbow" kp="3" kv="0.2"/>
   </actuator>
+  <sensor>
+    <framepos objtype="site" objname="tip"/> <framelinvel objtype="site" objname="tip"/>
+    <subtreecom body="arm"/> <subtreelinvel body="arm"/> <subtreeangmom body="arm"/>
+  </sensor>
 </mujoco>
 """
-# Where all frames are the same and all mass matrices diagonal, and something else.
-PLAIN = {"arm": "0 0 0", "ball": "0 0 0", "geom": "0 0 0", "site": "0 0 0"}
-PLAIN |= {"mass": "1", "inertia": "0.02", "friction": "0"}
-OTHERS = {
-    "inertias": ({"arm": "0.1 0 0.05"}, ("body_ipos", "body_iquat")),
-    "masses": ({"mass": "3", "inertia": "0.04"}, ("body_mass", "body_inertia")),
-    "geoms": ({"geom": "0.1 0.2 0"}, ("geom_pos",)),
-    "friction": ({"friction": "0.3"}, ("dof_frictionloss",)),
-    "sites": ({"site": "0.1 0.2 0"}, ("site_pos",)),
-}
+CHANGES = [
+    ('mass="1.1"', 'mass="2.1"'),
+    ('armature="0.1"', 'armature="0.4"'),
+    ('mass="1.2"', 'mass="2.2"'),
+    ('size="0.1 0.15 0.2"', 'size="0.2 0.1 0.15"'),
+    ('mass="1.3"', 'mass="0.9"'),
+    ('friction="0.4 ', 'friction="0.8 '),
+    ('solref="0.02 1"', 'solref="0.05 0.5"'),
+    ('mass="0.7"', 'mass="1.7"'),
+    ('inertial pos="0.1 0 0"', 'inertial pos="0.15 0 0.05"'),
+    ('diaginertia="0.01 0.02 0.03"', 'diaginertia="0.02 0.05 0.04"'),
+    ('mass="0.5"', 'mass="0.9"'),
+    ('size="0.05 0.2" pos="0.2 0 0"', 'size="0.05 0.2" pos="0.3 0 0"'),
+    ('damping="0.2"', 'damping="0.9"'),
+    ('frictionloss="0.05"', 'frictionloss="0.2"'),
+    ('name="elbow"', 'name="elbow" frictionloss="0.1" damping="0.2"'),
+    ('name="shoulder"', 'name="shoulder" stiffness="0.5"'),
+    ('range="-0.3 0.3"', 'range="-0.1 0.2"'),
+    ('stiffness="0.6"', 'stiffness="2" springref="0.1"'),
+    ('pos="3 0 1.5"', 'pos="3 0 1.8"'),
+    ('name="hand" pos="0.4 0 0"', 'name="hand" pos="0.5 0 0.1"'),
+    ('name="tip" pos="0.2 0 0"', 'name="tip" pos="0.3 0.1 0"'),
+    ('stiffness="0.3" damping="0.1"', 'stiffness="1.3" damping="0.3"'),
+    ('gear="2"', 'gear="3"'),
+    ('forcerange="-1.5 1.5"', 'forcerange="-0.5 0.5"'),
+    ('kp="3" kv="0.2"', 'kp="5" kv="0.6"'),
+    ('mass="1.4"', 'mass="0.8"'),
+    ('mass="1.4"', 'mass="1.4" pos="0.2 0.1 0"'),
+    ('mass="1.5"', 'mass="0.9"'),
+    ('pos="0 0 0.01"', 'pos="0 0 0.03"'),
+]
+# Has to follow by itself, or is only looked at where bodies have more than one geom.
+FOLLOWS = {"body_subtreemass", "dof_M0", "geom_rbound", "geom_aabb", "bvh_aabb", "dof_length"}
 
 
-@pytest.mark.parametrize("changed", OTHERS)
+def compiled(text: str, old: str = "", new: str = "") -> mujoco.MjModel:
+    assert not old or text.count(old) == 1
+    return mujoco.MjModel.from_xml_string(text.replace(old, new))
+
+
+def differing(one: mujoco.MjModel, other: mujoco.MjModel) -> set[str]:
+    """Names of what the compiler made differently, in numbers."""
+    names = [n for n in dir(one) if getattr(getattr(one, n, None), "dtype", None) == np.float64]
+    return {n for n in names if not np.array_equal(getattr(one, n), getattr(other, n))}
+
+
+def swing(engine: str, model: mujoco.MjModel, own: list[dict]) -> dict:
+    """`(rows, steps, ...)` fields of models with these fields."""
+    physics = make_physics(engine, model, ("qpos", "qvel", "sensordata"), 2, varied=tuple(own[0]))
+    assert not any(map(physics.why_fixed, set(own[0]) - {"jnt_pos", "body_ipos"}))
+    varied = {name: jnp.stack([row[name] for row in own]) for name in own[0]}
+    qpos, qvel = jnp.asarray(model.qpos0, jnp.float32), jnp.linspace(0.6, -0.8, model.nv)
+
+    def run(_, varied):
+        def step(state, _):
+            state = physics.step(state, jnp.array((0.9, 0.2)))
+            return state, state.fields
+
+        return jax.lax.scan(step, physics.reset(qpos, qvel, None, varied), length=40)[1]
+
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(run))(jnp.zeros(len(own)), varied))
+
+
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_the_compiler_found_unnecessary_counts_once_it_varies(engine, changed):
-    """As in a model that was compiled so."""
+def test_a_row_is_of_the_model_that_would_have_been_compiled(engine):
+    """Whatever the compiler made of the field: the oracle is the C engine with that model."""
     if engine == "warp":
         need_warp()
-    other, names = OTHERS[changed]
-    model = mujoco.MjModel.from_xml_string(PENDULUM.format(**PLAIN))
-    expected = mujoco.MjModel.from_xml_string(PENDULUM.format(**(PLAIN | other)))
-    fields = ("qpos", "qvel", "geom_xpos", "site_xpos")
-    physics = make_physics(engine, model, fields, STEPS, reading="gymnasium", varied=names)
-    varied = {name: jnp.asarray(getattr(expected, name), jnp.float32) for name in names}
-    qpos = jnp.asarray(model.qpos0, jnp.float32)
-    qvel = jnp.linspace(-1.0, 1.0, model.nv)
+    blank = compiled(SHORT_CUTS)
+    models = [compiled(SHORT_CUTS, *change) for change in CHANGES]
+    names = set().union(*(differing(blank, model) for model in models)) - FOLLOWS
+    own = [{n: jnp.asarray(getattr(model, n), jnp.float32) for n in names} for model in models]
+    together = swing(engine, blank, own)
+    unchanged = swing("mujoco", blank, [{}])
+    for row, (model, change) in enumerate(zip(models, CHANGES, strict=True)):
+        alone = swing("mujoco", model, [{}])
+        moved = 0.0
+        for name, values in alone.items():
+            tolerance = 2e-5 if engine == "mujoco" else 2e-4
+            np.testing.assert_allclose(
+                together[name][row], values[0], rtol=tolerance, atol=tolerance, err_msg=str(change)
+            )
+            moved = max(moved, np.abs(values - unchanged[name]).max())
+        assert moved > 1e-3, change
 
-    def run():
-        start = physics.reset(qpos, qvel, None, varied)
-        return physics.step(start, jnp.array([0.5, 0.5])).fields
 
-    data = mujoco.MjData(expected)
-    data.qvel[:], data.ctrl[:] = qvel, 0.5
-    mujoco.mj_step(expected, data, STEPS)
-    for name, found in jax.jit(run)().items():
-        np.testing.assert_allclose(found, getattr(data, name), rtol=1e-4, atol=1e-4, err_msg=name)
+@pytest.mark.parametrize("kind", ["sphere", "capsule", "cylinder", "ellipsoid", "box"])
+def test_the_bounds_of_a_geom_follow_from_its_size(kind):
+    text = f'<mujoco><worldbody><geom type="{kind}" size="0.1 0.2 0.3"/></worldbody></mujoco>'
+    wanted = compiled(text, "0.1 0.2 0.3", "0.25 0.1 0.2")
+    found = derive(compiled(text), {"geom_size": jnp.asarray(wanted.geom_size, jnp.float32)})
+    for name in ("geom_rbound", "geom_aabb"):
+        np.testing.assert_allclose(found[name], getattr(wanted, name), rtol=1e-6)
+
+
+def test_contacts_are_found_outside_of_what_the_model_would_have_allowed():
+    """In the boxes around several geoms of one body, too."""
+    text = """<mujoco><worldbody>
+      <body><freejoint/> <geom size="0.1"/> <geom size="0.1" pos="1 0 0"/> </body>
+      <body><freejoint/> <geom size="0.1" pos="0 0 1"/> <geom size="0.1" pos="1 0 1"/> </body>
+    </worldbody></mujoco>"""
+    model = compiled(text)
+    physics = make_physics("mujoco", model, ("qpos",), 1, varied=("geom_size",))
+    sizes = jnp.asarray(model.geom_size, jnp.float32)
+    grown = jnp.stack([sizes, sizes.at[2, 0].set(0.95)])
+    qpos = jnp.tile(jnp.asarray(model.qpos0, jnp.float32), (2, 1))
+    found = jax.vmap(lambda qpos, size: physics.contacts(qpos, {"geom_size": size}))(qpos, grown)
+    np.testing.assert_array_equal(found, [0, 1])
+
+
+@pytest.mark.parametrize("name", ["body_iquat", "geom_quat", "site_pos"])
+def test_frames_that_vary_are_not_taken_from_others(name):
+    model = without_short_cuts(compiled(SHORT_CUTS), (name,))
+    for frames in (model.body_sameframe, model.geom_sameframe, model.site_sameframe):
+        assert not frames.any()
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "said"),
+    [
+        ("mujoco", "body_gravcomp", "no body has gravcomp in the model: give one of them any"),
+        ("mujoco", "body_ipos", 'of box, globe, slider is diagonal: .*simple="false"'),
+        ("mujoco", "jnt_axis", "is diagonal"),
+        ("mujoco", "body_mass", ""),
+        ("mjx", "body_gravcomp", "no body has gravcomp"),
+        ("mjx", "body_ipos", ""),
+    ],
+)
+def test_why_a_field_is_fixed(engine, name, said):
+    physics = make_physics(engine, compiled(SHORT_CUTS), ("qpos",), 1, varied=(name,))
+    assert re.search(said, physics.why_fixed(name)) and bool(said) == bool(physics.why_fixed(name))
 
 
 class Rolling(Task):
@@ -200,17 +329,6 @@ def test_an_episode_keeps_what_it_drew_and_the_next_draws_anew():
     assert model.geom_size[1, 0] == sizes[5]
 
 
-def test_places_for_which_the_mass_matrix_has_no_room_are_refused(monkeypatch):
-    """Of the ball, which is free; not of the arm, with a single joint."""
-    task = Rolling()
-    places = jnp.asarray(task.model.body_ipos, jnp.float32)
-    monkeypatch.setattr(task, "vary", lambda key: {"body_ipos": places.at[2, 1].add(0.1)})
-    TaskEnvironment(task, "mujoco")
-    monkeypatch.setattr(task, "vary", lambda key: {"body_ipos": places.at[1, 1].add(0.1)})
-    with pytest.raises(TaskError, match="of body ball is, and in its model the mass"):
-        TaskEnvironment(task, "mujoco")
-
-
 @pytest.mark.parametrize(
     ("engine", "name", "shape", "said"),
     [
@@ -221,15 +339,14 @@ def test_places_for_which_the_mass_matrix_has_no_room_are_refused(monkeypatch):
             r"vary draws geom_size, \(3,\), and of the model it is \(3, 3\)",
         ),
         ("mujoco", "geom_sizes", (3, 3), r"vary draws geom_sizes, .* is None"),
-        ("mujoco", "body_gravcomp", None, "body_gravcomp, and no body of the model has any"),
-        ("mujoco", "mesh_vert", (0, 3), "in physics mujoco mesh_vert cannot vary"),
-        ("mjx", "bvh_aabb", None, "in physics mjx bvh_aabb cannot vary from episode to episode"),
         (
-            "warp",
-            "geom_type",
-            (3,),
-            "in physics warp geom_type cannot vary from episode to episode",
+            "mujoco",
+            "mesh_vert",
+            (0, 3),
+            "in physics mujoco mesh_vert cannot vary: it is one for all simulations",
         ),
+        ("mjx", "bvh_aabb", None, "in physics mjx bvh_aabb cannot vary"),
+        ("warp", "geom_type", (3,), "in physics warp geom_type cannot vary"),
     ],
 )
 def test_what_cannot_vary_is_refused(engine, name, shape, said, monkeypatch):
