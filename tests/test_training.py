@@ -228,6 +228,32 @@ def test_a_reset_comes_once_and_every_time_to_other_networks():
         np.testing.assert_array_equal(actor(interactions, number), start)
 
 
+def test_a_reset_waits_for_an_update():
+    """Where not every interaction has one; updates begin with interaction 50."""
+    agent = dataclasses.replace(CONFIG.agent, reset_env_steps=(59,))
+    config = dataclasses.replace(CONFIG, update_to_data_ratio=0.3, agent=agent)
+    with linear.agents():
+        program = make_program(config)
+    runs = linear_runs()
+    state, numbers = pick(runs.start()[1], 0), pick(runs.hyperparameters, 0)
+
+    @jax.jit
+    def is_reset(credit: int, interactions: int) -> jax.Array:
+        counters = Counters.create().replace(interactions=interactions, update_credit=credit)
+        key = jax.random.key(1)
+        agent = program._reset_if_due(key, counters, state, numbers, jnp.int32(0))
+        return (agent.actor != state.agent.actor).any()
+
+    credit, found = 0, []
+    for interactions in range(50, 80):
+        credit += 3
+        if credit >= 10:
+            credit -= 10
+            found += [interactions] if is_reset(credit, interactions) else []
+    # Updates are those of the interactions 53, 56, 59, 63, ...
+    assert found == [63]
+
+
 def test_an_update_sees_its_own_step_and_the_statistics_before_it():
     """The first update, of interaction 50, put together from the states around it."""
     runs = linear_runs()
