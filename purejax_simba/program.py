@@ -175,7 +175,13 @@ class Program(abc.ABC):
             agent = progress.freeze(agent, updated)
             return state.replace(agent=agent, replay=replay, progress=progress)
 
-        return later, jax.lax.fori_loop(0, count, body, state)
+        # A sum of millions would swallow digits of each: those of an interaction come first.
+        before = state.progress.update_sums
+        zeros = jax.tree.map(jnp.zeros_like, before)
+        state = state.replace(progress=state.progress.replace(update_sums=zeros))
+        state = jax.lax.fori_loop(0, count, body, state)
+        sums = jax.tree.map(jnp.add, before, state.progress.update_sums)
+        return later, state.replace(progress=state.progress.replace(update_sums=sums))
 
     def _reset_if_due(
         self,
@@ -195,7 +201,11 @@ class Program(abc.ABC):
         interactions = [step // self.config.steps_per_interaction + 1 for step in env_steps]
         is_first = number == counters.updates
         is_due = jnp.isin(number, jnp.array(updates, jnp.int32))
-        is_due |= is_first & jnp.isin(counters.interactions, jnp.array(interactions, jnp.int32))
+        since = counters.interactions - jnp.array(interactions, jnp.int32)
+        # Just before this interaction as many may have had no update, in which none could begin.
+        ratio = self.config.updates_per_interaction
+        idle = (counters.update_credit + ratio.denominator) // ratio.numerator - 1
+        is_due |= is_first & jnp.any((since >= 0) & (since <= jnp.maximum(idle, 0)))
 
         def reset(agent: AgentState) -> AgentState:
             reset_key = jax.random.fold_in(key, jnp.int32(-1))  # those of updates are not negative

@@ -18,7 +18,7 @@ from purejax_simba.runs.starting import Start
 SCHEDULE_FILE = "schedule.json"
 NEVER = 2**62
 _STEP = "env_step"
-_LAST_RATE = "agent.learning_rate_end"
+_FIRST_RATE, _LAST_RATE = "agent.learning_rate", "agent.learning_rate_end"
 _ADVICE = "give the schedule.json of a sweep with --pbt, or write one like it"
 
 
@@ -132,12 +132,12 @@ class Schedule(Plan):
 def _changed(config: Config, values: dict[str, Any]) -> Config:
     """A resolved configuration with other values; the last learning rate, if it is the default for
     the first, is that for the new one."""
-    changed = replace_values(config, values)
-    open_end = {_LAST_RATE: None}
-    is_default = with_agent_defaults(replace_values(config, open_end)) == config
-    if is_default and _LAST_RATE not in values:
-        changed = with_agent_defaults(replace_values(changed, open_end))
-    return changed
+    changed, open_end = replace_values(config, values), {_LAST_RATE: None}
+    if _FIRST_RATE not in values or _LAST_RATE in values:
+        return changed
+    if with_agent_defaults(replace_values(config, open_end)) != config:
+        return changed
+    return with_agent_defaults(replace_values(changed, open_end))
 
 
 def write_schedule(path: Path, entries: Sequence[Entry]) -> None:
