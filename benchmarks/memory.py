@@ -12,7 +12,7 @@ import tyro
 from benchmarks.common import print_json, program_bytes_per_run
 from purejax_simba.agents import registry
 from purejax_simba.commands import one_line_errors
-from purejax_simba.config import Config
+from purejax_simba.config import LENGTHS, Config, ReplayConfig
 from purejax_simba.runs.compiling import lower_program
 from purejax_simba.runs.devices import make_mesh, use_all_cores
 from purejax_simba.runs.memory import bytes_per_run
@@ -29,6 +29,10 @@ class Arguments:
     """Task ids."""
     physics: str = "auto"
     """Engine."""
+    agent: str = "simba_v2"
+    """Agent."""
+    replay_capacity: int = LENGTHS["replay.capacity"]
+    """Transitions kept."""
     runs: int = 1
     """Runs advanced side by side on a device."""
     critic_hidden_dim: int | None = None
@@ -48,11 +52,12 @@ def measure(task: str, arguments: Arguments) -> dict[str, int | float]:
       ConfigError, envs.TaskError: for what cannot be trained.
     """
     agent = registry.agent_settings(
-        "simba_v2",
+        arguments.agent,
         critic_hidden_dim=arguments.critic_hidden_dim,
         actor_hidden_dim=arguments.actor_hidden_dim,
     )
-    config = Config(task, arguments.physics, num_seeds=arguments.runs, agent=agent)
+    replay = ReplayConfig(arguments.replay_capacity)
+    config = Config(task, arguments.physics, arguments.runs, agent=agent, replay=replay)
     program, mesh = make_program(config), make_mesh(1)
     steps = lower_program(program, mesh, arguments.runs).advance.compile()
     compiled = program_bytes_per_run(steps, arguments.runs)

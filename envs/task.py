@@ -1,6 +1,5 @@
 """A task over MuJoCo physics: pure functions of named fields, and the environment they make."""
 
-import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 from flax import struct
 
 from envs.base import Drawable, TimeStep, select
-from envs.physics.base import NOTHING_VARIED, PhysicsState, Reading, Varied, field_shapes
+from envs.physics.base import PhysicsState, Reading, field_shapes
 from envs.physics.engines import make_physics
+from envs.physics.varying import NOTHING_VARIED, Varied, without_short_cuts
 from envs.registry import TaskError
 
 # Apart from the number of every attempt, see `Task.retry`.
@@ -86,8 +86,8 @@ class Task:
         """Draws what the model is in an episode: field -> its values, in MuJoCo's shape.
 
         The model as it is, unless overridden. What MuJoCo's compiler takes from a field (an inertia
-        from sizes, the bounds of a geom, `body_invweight0` from masses) stays the model's, unless
-        it is drawn here too.
+        from sizes, `body_invweight0` from masses) stays the model's, unless it is drawn here too;
+        `derive` in `envs/physics/varying.py` has what follows by itself.
         """
         return {}
 
@@ -137,7 +137,7 @@ class TaskEnvironment(Drawable):
             varies what is the same in all simulations of an engine.
         """
         self.task = task
-        varied = _varied_fields(task)
+        self._varied = varied = _varied_fields(task)
         models = {"mjx": task.mjx_model, "warp": task.warp_model}
         own_model = models.get(physics.partition(":")[0], lambda: task.model)
         self.physics = make_physics(
@@ -152,8 +152,8 @@ class TaskEnvironment(Drawable):
             room=task.room,
         )
         for name in varied:
-            if not self.physics.varies(name):
-                raise TaskError(f"in physics {physics} {name} cannot vary from episode to episode")
+            if reason := self.physics.why_fixed(name):
+                raise TaskError(f"in physics {physics} {name} cannot vary: {reason}")
         self.action_size = task.model.nu
         self.action_low, self.action_high = task.action_range()
         (self.observation_size,) = jax.eval_shape(self._observe_zeros).shape
@@ -234,7 +234,7 @@ class TaskEnvironment(Drawable):
 
     def mujoco_model(self) -> mujoco.MjModel:
         """See `Drawable.mujoco_model`."""
-        return copy.copy(self.task.model)
+        return without_short_cuts(self.task.model, self._varied)
 
     def pose(self, model: mujoco.MjModel, data: mujoco.MjData, state: TaskState) -> None:
         """See `Drawable.pose`; of the C engine's states."""

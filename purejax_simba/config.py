@@ -235,10 +235,9 @@ class Config:
             return 1
         return known(self.action_repeat) * known(self.num_environments)
 
-    @property
-    def worlds(self) -> int:
-        """Environments of all seeds; one of each as long as that is open."""
-        return self.num_seeds * (self.num_environments or 1)
+    def worlds(self, num_runs: int | None = None) -> int:
+        """Environments of so many runs, by default all seeds; one of each while that is open."""
+        return (num_runs or self.num_seeds) * (self.num_environments or 1)
 
     @property
     def interactions(self) -> int:

@@ -255,8 +255,12 @@ def default_discount(episode_length: float) -> float:
     return min(max(1.0 - 5.0 / episode_length, 0.95), 0.995)
 
 
-def make_environment(config: Config) -> envs.Environment:
+def make_environment(config: Config, num_runs: int | None = None) -> envs.Environment:
     """The task's environment as configured, without automatic reset.
+
+    Args:
+      config: need not be resolved.
+      num_runs: of all that train as one program, for the choice of physics; default: its seeds.
 
     Raises:
       ConfigError: for values that cannot be, before anything takes long.
@@ -274,7 +278,7 @@ def make_environment(config: Config) -> envs.Environment:
         host=envs.HostOptions(
             config.host_time_limit, config.host_python, config.privileged_observations
         ),
-        worlds=config.worlds,
+        worlds=config.worlds(num_runs),
     )
 
 

@@ -3,6 +3,7 @@
 import abc
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
-from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise
+from purejax_simba.agents.agent import Agent, AgentState, Batch, HyperParameters, Noise, Params
 from purejax_simba.config import Config, known
 from purejax_simba.defaults import hyperparameters
 from purejax_simba.diagnostics import Metrics, diagnose
@@ -64,6 +65,28 @@ class Program(abc.ABC):
         """Shapes of the state of a run, once for all who ask: tracing `init` can take seconds."""
         key, numbers = jax.random.key(0), self.hyperparameters()
         return jax.eval_shape(self.init, key, numbers, *self.data)
+
+    @functools.cached_property
+    def activation_shapes(self) -> tuple[Any, Any]:
+        """Shapes of what the backward passes of both losses keep, the actor's and the critics', and
+        their parameters among it; of an agent without losses of nothing.
+        """
+        losses, update = self.agent.actor_critic, self.agent.update
+        if losses is None or update is None:
+            return (), ()
+
+        def kept(counters: Counters, state: RunState, *data: Any) -> tuple[Any, Any]:
+            numbers, program = self.hyperparameters(), self._with_data(data)
+            drawn = program.draw(state.key, counters, state, numbers)
+            rest = (state.agent, drawn.batch, drawn.noise, numbers)
+
+            def backward(loss: Callable[..., Any], params: Params) -> Any:
+                return jax.vjp(lambda params: loss(params, *rest)[0], params)[1]
+
+            actor = backward(losses.actor_loss, state.agent.actor)
+            return actor, backward(losses.critic_loss, state.agent.critic)
+
+        return jax.eval_shape(kept, Counters.create(), self.state_shapes, *self.data)
 
     @in_full
     def advance(
@@ -152,7 +175,13 @@ class Program(abc.ABC):
             agent = progress.freeze(agent, updated)
             return state.replace(agent=agent, replay=replay, progress=progress)
 
-        return later, jax.lax.fori_loop(0, count, body, state)
+        # A sum of millions would swallow digits of each: those of an interaction come first.
+        before = state.progress.update_sums
+        zeros = jax.tree.map(jnp.zeros_like, before)
+        state = state.replace(progress=state.progress.replace(update_sums=zeros))
+        state = jax.lax.fori_loop(0, count, body, state)
+        sums = jax.tree.map(jnp.add, before, state.progress.update_sums)
+        return later, state.replace(progress=state.progress.replace(update_sums=sums))
 
     def _reset_if_due(
         self,
@@ -172,7 +201,11 @@ class Program(abc.ABC):
         interactions = [step // self.config.steps_per_interaction + 1 for step in env_steps]
         is_first = number == counters.updates
         is_due = jnp.isin(number, jnp.array(updates, jnp.int32))
-        is_due |= is_first & jnp.isin(counters.interactions, jnp.array(interactions, jnp.int32))
+        since = counters.interactions - jnp.array(interactions, jnp.int32)
+        # Just before this interaction as many may have had no update, in which none could begin.
+        ratio = self.config.updates_per_interaction
+        idle = (counters.update_credit + ratio.denominator) // ratio.numerator - 1
+        is_due |= is_first & jnp.any((since >= 0) & (since <= jnp.maximum(idle, 0)))
 
         def reset(agent: AgentState) -> AgentState:
             reset_key = jax.random.fold_in(key, jnp.int32(-1))  # those of updates are not negative

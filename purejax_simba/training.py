@@ -76,13 +76,15 @@ def make_train(config: Config) -> Callable[[jax.Array, HyperParameters], tuple[R
     return train
 
 
-def make_program(config: Config) -> "OnlineProgram":
+def make_program(config: Config, num_runs: int | None = None) -> "OnlineProgram":
     """The functions of a run, for callers that want to act between them.
+
+    `num_runs` is that of `make_environment`.
 
     Raises:
       ConfigError, envs.TaskError: for a configuration that cannot be run.
     """
-    environment = make_environment(config)
+    environment = make_environment(config, num_runs)
     config = resolve(config, environment)
     return OnlineProgram(config, environment, make_agent(config, environment))
 

@@ -20,7 +20,9 @@ from purejax_simba.program import Program
 from purejax_simba.run_state import Counters
 from purejax_simba.training import make_program
 from tests.helpers import linear, tiny
+from tests.helpers.examples import mark_others
 
+LEARNERS = [name for name in registry.AGENTS if name != "random"]
 OBSERVATION, ACTION, BATCH = 3, 1, 24
 CONFIG = Config(
     task="gymnax/Pendulum-v1",
@@ -348,6 +350,7 @@ def test_features_neurons_vectors_and_values_of_simba_v2():
         assert metrics["value_entropy"] == pytest.approx(entropy, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_both_heads_of_an_actor_count():
     program = make_program(CONFIG)
     agent = program.agent
@@ -404,7 +407,7 @@ def test_what_has_no_rank_is_left_out(broken):
         assert ranks[name].tolist() == [pytest.approx(np.nan, nan_ok=True), pytest.approx(3.0)]
 
 
-@pytest.mark.parametrize("name", [name for name in registry.AGENTS if name != "random"])
+@pytest.mark.parametrize("name", mark_others(pytest.mark.slow, ("simba_v2", "sac"), LEARNERS))
 def test_every_agent_has_them(name):
     """Traced only."""
     config = Config(task="gymnax/Pendulum-v1", agent=agent_settings(name))

@@ -120,9 +120,9 @@ def test_numpy_and_jax_agree_inside_transformations_too(policy):
     inside = jax.jit(jax.vmap(jax.vmap(policy)))(many)
     for other in (policy(many), inside):
         assert isinstance(other, jax.Array)
-        np.testing.assert_allclose(other, actions, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(other, actions, 1e-5, 1e-6)
     for index in np.ndindex(4, 3):
-        np.testing.assert_allclose(policy(observations[index]), actions[index], rtol=1e-5)
+        np.testing.assert_allclose(policy(observations[index]), actions[index], 1e-5, 1e-6)
 
 
 def test_it_is_compiled_once(policy):

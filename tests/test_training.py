@@ -16,7 +16,7 @@ from purejax_simba.agents.agent import Agent, Noise, UpdateMetrics
 from purejax_simba.config import Config, ReplayConfig, StartConfig
 from purejax_simba.defaults import resolve
 from purejax_simba.evaluation import evaluate, evaluation_policy
-from purejax_simba.run_state import Counters, Progress
+from purejax_simba.run_state import Counters, Progress, RunState
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.runs import Runs
@@ -228,6 +228,32 @@ def test_a_reset_comes_once_and_every_time_to_other_networks():
         np.testing.assert_array_equal(actor(interactions, number), start)
 
 
+def test_a_reset_waits_for_an_update():
+    """Where not every interaction has one; updates begin with interaction 50."""
+    agent = dataclasses.replace(CONFIG.agent, reset_env_steps=(59,))
+    config = dataclasses.replace(CONFIG, update_to_data_ratio=0.3, agent=agent)
+    with linear.agents():
+        program = make_program(config)
+    runs = linear_runs()
+    state, numbers = pick(runs.start()[1], 0), pick(runs.hyperparameters, 0)
+
+    @jax.jit
+    def is_reset(credit: int, interactions: int) -> jax.Array:
+        counters = Counters.create().replace(interactions=interactions, update_credit=credit)
+        key = jax.random.key(1)
+        agent = program._reset_if_due(key, counters, state, numbers, jnp.int32(0))
+        return (agent.actor != state.agent.actor).any()
+
+    credit, found = 0, []
+    for interactions in range(50, 80):
+        credit += 3
+        if credit >= 10:
+            credit -= 10
+            found += [interactions] if is_reset(credit, interactions) else []
+    # Updates are those of the interactions 53, 56, 59, 63, ...
+    assert found == [63]
+
+
 def test_an_update_sees_its_own_step_and_the_statistics_before_it():
     """The first update, of interaction 50, put together from the states around it."""
     runs = linear_runs()
@@ -300,6 +326,26 @@ def test_sums_begin_anew_and_any_loss_that_is_not_finite_is_noticed():
         bad = metrics._replace(**{name: jnp.float32(np.nan)})
         diverged = progress.add_update(bad, jnp.int32(7)).add_update(bad, jnp.int32(8))
         assert int(diverged.diverged_at) == 7
+
+
+def test_means_over_very_many_updates_keep_their_digits(monkeypatch):
+    """Added to one sum, each of a hundred thousand would lose a thousandth of what it is."""
+    program, reported = make_program(CONFIG), jnp.float32(0.0137)
+
+    def learn(*_) -> tuple:
+        return None, UpdateMetrics(*[reported] * len(UpdateMetrics._fields)), None
+
+    monkeypatch.setattr(program, "agent", dataclasses.replace(program.agent, update=learn))
+    monkeypatch.setattr(program, "draw", lambda *_: (None, None, None))
+    nothing = dict.fromkeys(field.name for field in dataclasses.fields(RunState))
+
+    def interact(number: jax.Array, state: RunState) -> RunState:
+        return program.update(jax.random.key(0), Counters.create(), state, None, 1000)[1]
+
+    begin = RunState(**(nothing | {"progress": Progress.create(1)}))
+    progress = jax.jit(lambda: jax.lax.fori_loop(0, 100, interact, begin))().progress
+    assert progress.updates == 100_000
+    np.testing.assert_allclose(progress.update_sums.temperature / 100_000, 0.0137, rtol=1e-4)
 
 
 def test_an_actor_that_is_not_finite_plays_zeros():

@@ -128,7 +128,9 @@ def _draw(counters: Counters, replay: Replay, size: int = 20_000) -> Batch:
     return jax.tree.map(np.asarray, drawn)
 
 
-@pytest.mark.parametrize("prioritized", [False, True], ids=["alike", "by_priority"])
+@pytest.mark.parametrize(
+    "prioritized", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["alike", "by_priority"]
+)
 @pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (1,), (1, 3, 5)))
 def test_every_successor_is_of_its_own_episode(n_step, prioritized):
     """Truncations are ten times as frequent as the time limit alone would have them."""
@@ -168,6 +170,7 @@ def test_values_are_those_worked_out_by_hand():
     np.testing.assert_allclose([values[1.0], values[-1.0]], [20.0, -20.0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_new_episodes_at_a_resume_do_not_mix_with_the_old():
     _, counters, replay = _collect("test/tagged", 3)
     batch = _draw(counters, replay.cut(counters.interactions, jnp.full((2, 3), -1.0)))

@@ -1,12 +1,19 @@
 """What a task may ask of an engine."""
 
 import logging
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import jax
 import mujoco
+
+from envs.physics.varying import (
+    NOTHING_VARIED,
+    Varied,
+    derive,
+    derived_fields,
+    why_fixed,
+    without_short_cuts,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -18,10 +25,6 @@ if mujoco.get_mju_user_warning() is None:
 
 # To which instant the fields after a step belong, see `Physics`.
 Reading = Literal["dm_control", "gymnasium"]
-
-# Field of the model -> what it is in one simulation, where simulations differ in it.
-Varied = Mapping[str, jax.Array]
-NOTHING_VARIED: Varied = MappingProxyType({})
 
 # Fields that no engine computes unless it is asked to.
 POST_CONSTRAINT_FIELDS = frozenset({"cacc", "cfrc_int", "cfrc_ext"})
@@ -82,18 +85,30 @@ class Physics:
           reading: to which instant the fields belong, see above.
           changes: fields whose change is wanted, see `PhysicsState`. The C engine subtracts in
             float64, so that a speed taken from it does not lose digits far from the origin.
-          varied: fields of the model that each episode brings with it, see `varies`.
+          varied: fields of the model that each episode brings with it, see `why_fixed`.
         """
-        self.model = model
-        self._fields, self._changes, self._varied = fields, changes, varied
+        self.model = without_short_cuts(model, varied) if varied else model
+        derived = (name for name in derived_fields(self.model, varied) if self.varies(name))
+        self._fields, self._changes, self._varied = fields, changes, (*varied, *derived)
         self._gymnasium = reading == "gymnasium"
         self._post_constraint = bool(POST_CONSTRAINT_FIELDS & set(fields))
         self._substeps, self._settling_steps = substeps, settling_steps
 
     @staticmethod
     def varies(name: str) -> bool:
-        """Whether simulations may differ in a field of the model."""
+        """Whether the engine lets simulations differ in a field of the model."""
         raise NotImplementedError
+
+    def why_fixed(self, name: str) -> str:
+        """Why simulations cannot differ in a field of the model; empty if they can."""
+        if not self.varies(name):
+            return "it is one for all simulations"
+        return why_fixed(self.model, name)
+
+    def _complete(self, varied: Varied) -> Varied:
+        """With what follows from the fields that vary, see `derive`."""
+        varied = derive(self.model, varied)
+        return {name: varied[name] for name in self._varied}
 
     def reset(
         self,

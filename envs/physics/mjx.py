@@ -11,12 +11,13 @@ import numpy as np
 from flax import struct
 from mujoco import mjx
 
-from envs.physics.base import NOTHING_VARIED, Physics, Varied, field_shapes
+from envs.physics.base import Physics, field_shapes
 from envs.physics.corrections.algebra import compact_algebra
 from envs.physics.corrections.cholesky import serial_cholesky
 from envs.physics.corrections.contacts import contacts_of_c
 from envs.physics.corrections.frames import frames_of_c
 from envs.physics.corrections.line_search import short_line_search
+from envs.physics.varying import LOSSES, NOTHING_VARIED, SMALLEST_LOSS, Varied
 
 
 @struct.dataclass
@@ -78,6 +79,7 @@ class MjxPhysics(Physics):
         varied: Varied = NOTHING_VARIED,
     ) -> MjxState:
         """See `Physics.reset`."""
+        varied = self._complete(varied)
         model, passive_model, data = self._load(varied)
         act = data.act if act is None else act
         data = data.replace(qpos=qpos, qvel=qvel, act=act)
@@ -90,7 +92,7 @@ class MjxPhysics(Physics):
 
     def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
         """See `Physics.contacts`."""
-        model, _, data = self._load(varied)
+        model, _, data = self._load(self._complete(varied))
         data = mjx.collision(model, mjx.kinematics(model, data.replace(qpos=qpos)))
         contact = data._impl.contact
         return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
@@ -153,6 +155,8 @@ class MjxPhysics(Physics):
             passive_model = model.replace(opt=model.opt.replace(disableflags=flags))
             self._loaded = hold((model, passive_model, data))
         model, passive_model, data = held(self._loaded)
+        losses = {n: jnp.maximum(varied[n], SMALLEST_LOSS) for n in LOSSES & set(varied)}
+        varied = {**varied, **losses}
         return model.replace(**varied), passive_model.replace(**varied), data
 
 

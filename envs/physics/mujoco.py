@@ -21,8 +21,9 @@ from mujoco.batch import MODEL_FIELDS, Batch, SimulationError
 
 from envs.cores import count_cores
 from envs.host_call import Function, float_words, host_call
-from envs.physics.base import NOTHING_VARIED, Physics, Varied, field_shapes
+from envs.physics.base import Physics, field_shapes
 from envs.physics.simulations import STATE_SIGNATURE, Simulation, SimulationBatch, SimulationPool
+from envs.physics.varying import NOTHING_VARIED, Varied, why_fixed_in_c
 
 _CORES = count_cores()
 _threads = ThreadPoolExecutor(max_workers=_CORES, thread_name_prefix="mujoco")
@@ -92,6 +93,10 @@ class MujocoPhysics(Physics):
         """See `Physics.varies`."""
         return name in MODEL_FIELDS
 
+    def why_fixed(self, name: str) -> str:
+        """See `Physics.why_fixed`."""
+        return super().why_fixed(name) or why_fixed_in_c(self.model, name)
+
     def reset(
         self,
         qpos: jax.Array,
@@ -102,11 +107,11 @@ class MujocoPhysics(Physics):
         """See `Physics.reset`."""
         act = jnp.zeros(self.model.na) if act is None else act
         start = jnp.concatenate([qpos, qvel, act])
-        return self._call(self._host_reset, float_words(start), varied)
+        return self._call(self._host_reset, float_words(start), self._complete(varied))
 
     def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
         """See `Physics.contacts`."""
-        start = jnp.concatenate([qpos.astype(jnp.float32), self._row(varied)])
+        start = jnp.concatenate([qpos.astype(jnp.float32), self._row(self._complete(varied))])
         return host_call(self._host_contacts, start, 1, jnp.int32)[0]
 
     def step(self, state: MujocoState, control: jax.Array) -> MujocoState:

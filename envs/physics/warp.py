@@ -25,9 +25,10 @@ from mujoco.mjx.warp.collision_driver import collision
 from mujoco.mjx.warp.types import _BATCH_DIM, GraphMode
 
 from envs.host_call import HostEnvironmentError, host_call
-from envs.physics.base import NOTHING_VARIED, POST_CONSTRAINT_FIELDS, Varied, field_shapes
+from envs.physics.base import POST_CONSTRAINT_FIELDS, field_shapes
 from envs.physics.corrections import capsules
 from envs.physics.mjx import MjxPhysics, MjxState, held, hold
+from envs.physics.varying import NOTHING_VARIED, Varied
 
 warp.config.log_level = warp.LOG_ERROR  # else it writes a line for each of its many kernels
 capsules.apply()
@@ -83,6 +84,7 @@ class WarpPhysics(MjxPhysics):
         """See `Physics.reset`."""
         act = jnp.zeros(self.model.na) if act is None else act
         start = {"qpos": qpos, "qvel": qvel, "act": act}
+        varied = self._complete(varied)
         state = self._for_all(self._begin, self._outline, start, varied)
         return dataclasses.replace(state, varied=dict(varied))
 
@@ -95,7 +97,7 @@ class WarpPhysics(MjxPhysics):
     def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
         """See `Physics.contacts`."""
         outline = jax.ShapeDtypeStruct((), jnp.int32)
-        return self._for_all(self._count, outline, {"qpos": qpos}, varied)
+        return self._for_all(self._count, outline, {"qpos": qpos}, self._complete(varied))
 
     # What follows is traced for one world, with `vmap` around it, once it is known how many there
     # are. `start` is what a world began with; `needs` see `_needs`.

@@ -11,6 +11,10 @@ from flax import struct
 
 # Entries of a block: a cube of it should be near the size of a usual replay.
 WIDTH = 64
+# Into which the total is cut, about, each of them in one group. Float32 has all whole numbers up to
+# twice as many; a point in the total itself it would have no finer than that, which is more than an
+# entry if there are tens of millions.
+STEPS = 2**23
 
 
 class Priorities(struct.PyTreeNode):
@@ -66,8 +70,14 @@ class Priorities(struct.PyTreeNode):
         index whose value is zero is never drawn, unless all are.
         """
         total = self.totals.sum()
-        points = (jnp.arange(count) + jax.random.uniform(key, (count,))) / count * total
-        group, _, points = _find(self.totals, points)
+        part, rest = jax.random.uniform(key, (2, count))
+        steps = jnp.round(self.totals / total * STEPS).astype(jnp.int32)
+        ends = jnp.cumsum(steps)
+        step = ((jnp.arange(count) + part) / count * ends[-1]).astype(jnp.int32)
+        step = jnp.minimum(step, ends[-1] - 1)
+        group = jnp.sum(ends <= step[:, None], axis=-1)
+        into = step - (ends - steps)[group] + rest
+        points = into / steps[group] * self.totals[group]
         block, _, points = _find(self.sums[group], points)
         block += group * WIDTH
         # All that is read of the old values leads to the index. So a change at this index follows
@@ -85,14 +95,15 @@ def _find(entries: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array, 
     """Which entries points lie in, if entries are put end to end.
 
     Args:
-      entries: `(n, WIDTH)`, a row for every point, or `(k,)`.
+      entries: `(n, WIDTH)`, a row for every point.
       points: `(n,)`, from 0 to the sum of the entries.
 
     Returns:
       Positions, the entries there, and how far into them the points are; `(n,)` each.
     """
-    position = jnp.arange(entries.shape[-1])
-    ends = _cumulative(entries)
+    position = jnp.arange(WIDTH)
+    # Faster than a scan, as rows are many and short.
+    ends = jnp.matmul(entries, jnp.triu(jnp.ones((WIDTH, WIDTH))), precision="highest")
     # Sums are rounded: a point can seem to be in an empty entry, or beyond the last that is not.
     filled = entries > 0.0
     last = jnp.where(filled, position, 0).max(-1, keepdims=True)
@@ -100,10 +111,3 @@ def _find(entries: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array, 
     before = jnp.where(position < found[:, None], entries, 0.0).sum(-1)
     entry = jnp.where(position == found[:, None], entries, 0.0).sum(-1)
     return found, entry, points - before
-
-
-def _cumulative(entries: jax.Array) -> jax.Array:
-    if entries.ndim == 1:
-        return jnp.cumsum(entries)
-    # Faster than a scan where rows are many and short.
-    return jnp.matmul(entries, jnp.triu(jnp.ones((WIDTH, WIDTH))), precision="highest")

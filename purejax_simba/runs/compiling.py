@@ -39,14 +39,16 @@ _ALARM = re.compile(rb"[^\n]*slow_operation_alarm\.cc:\d+\][^\n]*\n+\*{9,}\n.*?\
 
 
 @still("making the environment", processes.say)
-def make_program(config: Config) -> Program:
+def make_program(config: Config, num_runs: int | None = None) -> Program:
     """The program that a configuration asks for; reads its dataset, if it has one.
+
+    `num_runs` is that of `make_environment`.
 
     Raises:
       ConfigError, envs.TaskError: for a configuration that cannot be run.
     """
     if not config.is_offline:
-        return training.make_program(config)
+        return training.make_program(config, num_runs)
     config = fill_in(config)
     dataset = load(config.offline.dataset)
     transitions = Transitions.create(

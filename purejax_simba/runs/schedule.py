@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.files import read_json, reading, write_json
 from purejax_simba.names import check_values, find_name, flatten, replace_values, settings_of
 from purejax_simba.runs import processes
@@ -17,6 +18,7 @@ from purejax_simba.runs.starting import Start
 SCHEDULE_FILE = "schedule.json"
 NEVER = 2**62
 _STEP = "env_step"
+_FIRST_RATE, _LAST_RATE = "agent.learning_rate", "agent.learning_rate_end"
 _ADVICE = "give the schedule.json of a sweep with --pbt, or write one like it"
 
 
@@ -99,7 +101,7 @@ class Schedule(Plan):
         values: dict[str, Any] = {}
         for entry in self._entries:
             values |= entry.values if entry.env_step <= env_step else {}
-        return [replace_values(job.config, values) for job in self._jobs]
+        return [_changed(job.config, values) for job in self._jobs]
 
     def begin(self, runs: Runs, start: Start) -> None:
         """See `Plan`; every run directory gets a copy of the file."""
@@ -125,6 +127,17 @@ class Schedule(Plan):
     def arrays(self) -> dict[str, np.ndarray]:
         """See `Plan`: everything is in the file."""
         return {}
+
+
+def _changed(config: Config, values: dict[str, Any]) -> Config:
+    """A resolved configuration with other values; the last learning rate, if it is the default for
+    the first, is that for the new one."""
+    changed, open_end = replace_values(config, values), {_LAST_RATE: None}
+    if _FIRST_RATE not in values or _LAST_RATE in values:
+        return changed
+    if with_agent_defaults(replace_values(config, open_end)) != config:
+        return changed
+    return with_agent_defaults(replace_values(changed, open_end))
 
 
 def write_schedule(path: Path, entries: Sequence[Entry]) -> None:

@@ -195,7 +195,7 @@ def compile_for(name: str, config: Config, num_runs: int, in_parts: bool = False
       ConfigError, envs.TaskError: for what cannot be compiled, or does not fit.
     """
     target, config = Target.of(name), fill_in(config)
-    task, worlds = config.task or DEFAULT_TASK, with_recipe(config).worlds
+    task, worlds = config.task or DEFAULT_TASK, with_recipe(config).worlds(num_runs)
     physics = envs.choose_physics(task, config.physics, worlds, target.devices[0].platform)
     program = make_program(dataclasses.replace(config, physics=physics or config.physics))
     limit = functools.partial(runs_that_fit, program)

@@ -123,7 +123,7 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
     traced = [axis.name for axis in sweep.all_axes if is_traced(axis.name)]
     programs = trials = 0
     for each in groups:
-        program, seeds = make_program(each.config), each.config.num_seeds
+        program, seeds = make_program(each.config, each.runs), each.config.num_seeds
         per_run = sum(bytes_per_run(program).values())
         fit = runs_that_fit(program, _NO_LIMIT)
         divided = divide(each, fit)

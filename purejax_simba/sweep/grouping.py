@@ -150,7 +150,7 @@ def _divide_once(group: Group) -> list[list[tuple[int, int, int]]]:
         parts = read_json(path, list[list[tuple[int, int, int]]])
         _check_parts(path, parts, group)
         return parts
-    fit = runs_that_fit(make_program(group.config), group.runs)
+    fit = runs_that_fit(make_program(group.config, group.runs), group.runs)
     parts = divide(group, fit)
     write_json(path, parts)
     return parts

@@ -205,7 +205,8 @@ def _run_group(assignment: Assignment) -> None:
     for batch, what in _batches(assignment):
         if not _is_finished(batch.directory):
             _say(f"{assignment.name}{what}")
-            compiler = compiler or Compiler(make_program(batch.config))
+            runs = assignment.group.runs  # also where a batch has fewer, as it is the same program
+            compiler = compiler or Compiler(make_program(batch.config, runs))
             _run_batch(batch, assignment.sweep, compiler)
     if compiler is None:
         _say(f"{assignment.name} was finished before")

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from purejax_simba.agents import mlp
 from tests.helpers import updates
@@ -25,6 +26,7 @@ def test_a_hidden_layer_is_linear_dropout_layer_norm_relu(monkeypatch):
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_critic_layer_and_pass_of_every_update_has_a_mask_of_its_own(monkeypatch):
     seen: list[np.ndarray] = []
     dropout = mlp.dropout

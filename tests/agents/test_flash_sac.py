@@ -64,6 +64,7 @@ def test_how_long_noise_is_held_follows_the_power_law():
     np.testing.assert_allclose([found[k] for k in range(1, 17)], expected, atol=1.5)
 
 
+@pytest.mark.slow
 def test_the_prior_of_the_reward_scale_is_counted_at_every_step():
     variance, count, mean = 1.0, 0, 0.0
     for state in _states(60)[:5]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import envs
 from envs import TimeStep, episodes, rendering
@@ -156,6 +157,7 @@ def test_a_long_limit_costs_nothing():
     assert time.monotonic() - begin < 1.0
 
 
+@pytest.mark.slow
 def test_on_devices():
     """In a process of its own, which alone can have so many."""
     tiny.run_module("tests.envs.test_episodes", timeout=120)

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from tests.helpers.pages import ROOT, file_block
+from tests.helpers.pages import ROOT, blocks, file_block
 
 
 def example() -> str:
@@ -42,6 +45,28 @@ def test_the_commands_take_it_with_its_module(tmp_path):
     run = check_learning(tmp_path)
     own = ("--task", "ball:mine/ball")
     assert command(tmp_path, train, "--evaluate", str(run), *own).count("return") == 2
+
+
+@pytest.mark.parametrize("physics", ["mujoco", pytest.param("mjx", marks=pytest.mark.slow)])
+def test_every_episode_of_the_example_that_varies_has_a_mass_of_its_own(physics):
+    page = blocks(ROOT / "docs" / "tasks.md")
+    (vary,) = [block.text for block in page if "def vary" in block.text]
+    place = "    def observe"
+    code, _ = example().replace(place, f"{vary}\n{place}").split("envs.register(")
+    module: dict = {}
+    exec(code, module)
+    environment = module["build"](physics)
+    state, _ = jax.vmap(environment.reset)(jax.random.split(jax.random.key(0), 8))
+    _, transition = jax.jit(jax.vmap(environment.step))(state, jnp.ones((8, 2)))
+    speed = np.asarray(transition.observation)[:, 2]
+    # Two steps of 0.02 s from rest by a force of 2 against a damping of 0.5, which is implicit.
+    masses = np.linspace(0.5, 2.0, 100_001)
+    first = 0.02 * 2.0 / (masses + 0.02 * 0.5)
+    second = first + 0.02 * (2.0 - 0.5 * first) / (masses + 0.02 * 0.5)
+    found = np.interp(-speed, -second, masses)
+    np.testing.assert_allclose(np.interp(found, masses, second), speed, rtol=1e-5)
+    assert np.diff(np.sort(found)).min() > 1e-3, "one mass each"
+    assert np.ptp(found) > 0.5
 
 
 def command(directory: Path, *words: str) -> str:

@@ -29,6 +29,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_a_strip_shows_a_moving_reacher_and_its_target(tmp_path):
     output = tmp_path / "strip.png"
     arguments = ("--steps", "20", "--width", "120", "--height", "90", "--output", str(output))

@@ -128,7 +128,7 @@ class Report:
         self._table = Table(
             path,
             "The tasks against the originals",
-            f"Made by `python -m tests.parity all --steps {steps} --seed {seed} "
+            f"Every row is made by `python -m tests.parity <task> --steps {steps} --seed {seed} "
             f"--report results/parity.md` with {versions}.",
             [
                 "Errors are relative to 1 + |reference|; the modules in `tests/parity/` say how "

@@ -195,6 +195,7 @@ def test_a_sweep_tells_what_matters(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_page_shows_who_came_from_whom(tmp_path):
     directory = write_sweep(tmp_path)
     lineage = Lineage.create((4, 5), ("000", "001"), (RATES.name,))

@@ -75,12 +75,21 @@ def test_groups_of_runs_that_are_filled_up_take_the_room_of_whole_ones(monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("runs", "critic", "actor"), [(1, 128, 64), (10, 128, 64), (1, 512, 128), (2, 512, 128)]
+    "options",
+    [
+        "--critic-hidden-dim 128 --actor-hidden-dim 64",
+        "--critic-hidden-dim 128 --actor-hidden-dim 64 --runs 10",
+        "--critic-hidden-dim 512 --actor-hidden-dim 128",
+        "--critic-hidden-dim 512 --actor-hidden-dim 128 --runs 2",
+        # Whose networks have other layers, and more critics; pairs of quantiles; two batches.
+        "--agent redq --replay-capacity 100000",
+        "--agent bro --critic-hidden-dim 128 --actor-hidden-dim 64 --replay-capacity 100000",
+        "--agent flash_sac --replay-capacity 100000",
+    ],
 )
-def test_the_estimate_is_near_what_the_compiler_needs(runs, critic, actor):
+def test_the_estimate_is_near_what_the_compiler_needs(options):
     """Compiled as commands do; tests/benchmarks/test_targets.py does it for accelerators."""
-    widths = f"--critic-hidden-dim {critic} --actor-hidden-dim {actor}"
-    words = f"-m benchmarks.memory --tasks gymnax/Pendulum-v1 --runs {runs} {widths}"
+    words = f"-m benchmarks.memory --tasks gymnax/Pendulum-v1 {options}"
     environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
     ended = subprocess.run(
         [sys.executable, *words.split()], env=environment, capture_output=True, text=True

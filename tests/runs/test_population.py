@@ -152,6 +152,7 @@ def test_what_cannot_be_is_refused(population):
         population.inherit(population.reset(), [0, 1, 2, 4])
 
 
+@pytest.mark.slow
 def test_the_example_is_short_and_works(monkeypatch, capsys):
     """With a hundredth of its steps."""
     text = file_block("bandit.py")

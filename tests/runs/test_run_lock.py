@@ -101,6 +101,7 @@ def test_who_is_patient_waits_until_the_first_ends(hold, tmp_path):
         assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
 
 
+@pytest.mark.slow
 def test_of_those_who_take_over_at_once_one_has_it(hold, tmp_path):
     first = hold(tmp_path)
     first.kill()

@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 
 from purejax_simba import Population, make_train
+from purejax_simba.agents.registry import agent_settings
 from purejax_simba.config import ConfigError
+from purejax_simba.defaults import resolve
+from purejax_simba.names import replace_values
 from purejax_simba.runs import experiment
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, read_newest
+from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.policies import read_policies
 from purejax_simba.runs.result_files import read_returns
+from purejax_simba.runs.schedule import Schedule
 from purejax_simba.training import make_program
 from tests.helpers import linear
 from tests.helpers.stopping import at_interactions, config
@@ -72,6 +77,19 @@ def test_a_schedule_is_followed_and_gone_on_with(tmp_path):
     )
     policy = read_policies(straight, make_program(config(tmp_path, **changes)))
     np.testing.assert_allclose(policy.hyperparameters.learning_rate, 3e-2)
+
+
+@pytest.mark.parametrize("given", [{}, {"learning_rate_end": 2e-4}], ids=["open", "given"])
+@pytest.mark.parametrize("name", ["sac", "simba_v2"])
+def test_learning_rates_are_those_of_a_configuration_that_has_them(tmp_path, name, given):
+    """What the last one is by default follows the first, as it does without a schedule."""
+    own = config(tmp_path, agent=agent_settings(name, **given), schedule=_rates(tmp_path))
+    schedule = Schedule.of([Job.of_all_seeds(resolve(own))])
+    for step, rate in RATES.items():
+        expected = resolve(replace_values(own, {"agent.learning_rate": rate}))
+        assert schedule.configs(step) == [expected]
+    last = given.get("learning_rate_end", {"sac": 3e-2, "simba_v2": 5e-5}[name])
+    assert schedule.configs(180)[0].agent.learning_rate_end == last
 
 
 @pytest.mark.parametrize(

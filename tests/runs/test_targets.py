@@ -45,6 +45,7 @@ def test_the_table_says_what_the_compiler_says(as_target, capsys):
     assert most / 2 < int(rows["runs that fit"].replace(",", "")) < most
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_with_advice(as_target, capsys):
     as_target(800_000)
     with pytest.raises(ConfigError, match=r"give --num-seeds 1 or a smaller --replay\.capacity"):
@@ -84,6 +85,9 @@ def test_the_engine_is_the_one_that_training_would_choose(monkeypatch):
             targets.compile_for(
                 "mine", Config("dmc/cartpole-balance", agent=flash, recipe=recipe), 4
             )
+    for runs, engine in {4: "mujoco", 4_000: "mjx"}.items():  # of a sweep
+        with pytest.raises(Chosen, match=engine):
+            targets.compile_for("mine", Config("dmc/cartpole-balance"), runs)
 
 
 def test_an_unknown_target_and_a_missing_compiler_are_said_in_a_line(monkeypatch, tmp_path):

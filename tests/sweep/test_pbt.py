@@ -200,6 +200,7 @@ def test_a_population_evolves_and_goes_on_where_it_was_killed(asked, tmp_path, c
         running.run_sweep(dataclasses.replace(killed, pbt=PBT(60, replaced=0.5)))
 
 
+@pytest.mark.slow
 def test_a_population_is_one_program_wherever_it_trains(asked, tmp_path):
     """A launcher takes it to another process."""
 

@@ -343,6 +343,7 @@ def _elsewhere(assignments: Iterable[Assignment]) -> Iterator[tuple[Assignment, 
         yield each, pickle.loads(pickle.dumps(each)).train()
 
 
+@pytest.mark.slow
 def test_a_launcher_trains_the_same(finished, tmp_path, programs, capsys):
     sweep = _sweep(tmp_path, RATES, BINS)
     running.run_sweep(sweep, _elsewhere)
@@ -461,3 +462,19 @@ def test_halving_keeps_the_best(finished, programs, tmp_path, monkeypatch, capsy
 if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", 2)
     compare_with_single_runs()
+
+
+def test_the_engine_is_chosen_for_the_environments_of_all_runs_together(tmp_path, monkeypatch):
+    """Each configuration alone has too few for MJX."""
+
+    def stop(program):
+        raise ConfigError(program.environment.engine)
+
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    monkeypatch.setattr(running, "Compiler", stop)
+    config = Config("dmc/pendulum-swingup", num_seeds=200, output=str(tmp_path))
+    for rates, engine in {RATES.values[:1]: "mujoco", RATES.values: "mjx"}.items():
+        axis = dataclasses.replace(RATES, values=rates)
+        sweep = Sweep(config, (config.task,), (axis,))
+        (group,) = running.make_groups(sweep)
+        assert Assignment(sweep, group, 1).train() == engine

@@ -12,11 +12,13 @@ import pytest
 import envs
 from envs.gym_mujoco.ant import Ant
 from envs.physics.engines import make_physics
-from tests.helpers.examples import slow_if_in
+from tests.helpers.examples import mark_others, slow_if_in
 from tests.parity.command import check_rollout, compare, make_reference
 from tests.parity.mjx import approximate_states, check_model, check_solver, record
 
 TASKS = envs.tasks("mujoco")
+# With two solvers, and the one that never ends.
+EXAMPLES = ("mujoco/Humanoid-v4", "mujoco/HalfCheetah-v4")
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,7 @@ def test_five_tasks_with_the_limits_of_the_original():
     assert not envs.spec("mujoco/HalfCheetah-v4").terminates
 
 
-@pytest.mark.parametrize("task_id", TASKS)
+@pytest.mark.parametrize("task_id", mark_others(pytest.mark.slow, EXAMPLES, TASKS))
 def test_mujoco_equals_gymnasium(task_id):
     for check in compare(task_id, steps=50, seed=3, physics="mujoco"):
         assert check.passed, f"{check.name}: {check.detail}"

@@ -6,6 +6,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from envs.physics.corrections.cholesky import serial_cholesky
 from purejax_simba.runs.devices import PER_RUN, make_mesh, use_all_cores
@@ -14,6 +15,7 @@ from tests.helpers import tiny
 SIZE, BATCH, DEVICES, STEPS = 30, 128, 2, 1000
 
 
+@pytest.mark.slow
 def test_two_devices_do_not_wait_for_each_other():
     """In a process of its own, which has no more threads than devices."""
     tiny.run_module("tests.envs.physics.corrections.test_cholesky", timeout=120)
