@@ -25,7 +25,7 @@ from purejax_simba.report.sessions import overview, sessions_of, troubles_of
 from purejax_simba.report.style import looks
 from purejax_simba.report.sweeps import sweep_section
 from purejax_simba.stopping import stop_requests
-from purejax_simba.waiting import still
+from purejax_simba.waiting import count_of, still
 
 _ASSETS = Path(__file__).parent / "assets"
 # Videos are put into the page while they fit, and are links beyond.
@@ -109,7 +109,8 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
     )
     write_text(output, page)
     size = os.path.getsize(output) / 1e6
-    omitted = f", {len(collection.left_out)} things left out" if collection.left_out else ""
+    left_out = len(collection.left_out)
+    omitted = f", {count_of(left_out, 'thing')} left out" if left_out else ""
     return f"{output}: {count}{omitted}, {size:.1f} MB"
 
 

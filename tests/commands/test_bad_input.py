@@ -676,7 +676,7 @@ REPORTS = [
     *(
         row(
             "report runs --output page.html",
-            "page.html: 1 run, 1 things left out",
+            "page.html: 1 run, 1 thing left out",
             write(f"{RUN}/{name}", text),
             status=0,
             writes=("page.html",),
@@ -690,7 +690,7 @@ REPORTS = [
     ),
     row(
         "report runs --output page.html",
-        "page.html: 1 run, 1 things left out",
+        "page.html: 1 run, 1 thing left out",
         cut(f"{RUN}/metrics.csv", 3),
         status=0,
         writes=("page.html",),
