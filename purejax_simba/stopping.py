@@ -81,7 +81,7 @@ class _Hearing:
         self._usual = self.take()
 
     def take(self) -> dict[int, Any]:
-        """Takes the signals, also from a library that has since; returns how they were handled."""
+        """Takes the signals; returns how they were handled."""
         is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         return {
             number: signal.signal(number, self._handle)
@@ -178,6 +178,12 @@ def hear() -> None:
         usual_unraisable(lost)
 
     sys.excepthook, sys.unraisablehook = end_or_raise, end_or_show
+
+
+def hear_again() -> None:
+    """Takes the signals from a library that has taken them since."""
+    if _hearing is not None:
+        _hearing.take()
 
 
 def is_interrupted() -> bool:

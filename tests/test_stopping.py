@@ -113,6 +113,23 @@ with still("compiling"): say("a line")
     assert _stopped(code, signal.SIGTERM)[:2] == (143, "SIGTERM: interrupted while compiling\n")
 
 
+def test_a_process_of_several_hears_a_signal_that_jax_takes():
+    code = """
+import socket
+from purejax_simba.config import ProcessOptions
+from purejax_simba.runs.processes import join
+with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+join(ProcessOptions(True, f"127.0.0.1:{port}", 1, 0))
+with still("compiling"):
+    ready()
+    in_c(300)
+"""
+    status, words, _ = _stopped(code, signal.SIGTERM)
+    assert status == 143 and "SIGTERM: interrupted while compiling\n" in words
+
+
 def test_what_others_make_of_the_interruption_is_not_an_error():
     code = """
 from purejax_simba.commands import one_line_errors

@@ -67,8 +67,9 @@ def wall_time(methods: Methods) -> Figure | None:
             curve = experiment.curve(task)
             curve = curve[curve.index.isin(seconds.index)]
             passed = seconds.reindex(curve.index) / size
-            series.append(Series(look[experiment], curve.set_axis(passed.to_numpy()), True))
-        if any(len(each.curve) for each in series):
+            if len(curve):
+                series.append(Series(look[experiment], curve.set_axis(passed.to_numpy()), True))
+        if series:
             panels.append(Panel(task, series, x=f"wall time, {unit}"))
     return Figure(panels, "return or success rate", size=(2.1, 1.7)) if panels else None
 

@@ -33,6 +33,7 @@ _Z = float(norm.ppf(0.5 + CONFIDENCE / 2))
 # evaluation intervals of 16,666 come.
 _SAME_STEP = 1e-3
 _CURVE = ["mean", "low", "high", "missing"]
+_NO_CURVE = pd.DataFrame(columns=_CURVE, dtype=float)
 
 
 class Experiment:
@@ -71,7 +72,7 @@ class Experiment:
     def curve(self, task: str, metric: str = "") -> pd.DataFrame:
         """Mean over seeds of a metric on a task; default: of what is normalised there."""
         if task not in self.runs:
-            return pd.DataFrame(columns=_CURVE)
+            return _NO_CURVE
         table = self.runs[task].table(metric) if metric else self._tables[task]
         return with_intervals([table], mean)
 
@@ -81,7 +82,7 @@ class Experiment:
         A row for every env step at which all these tasks were evaluated.
         """
         if not set(tasks) <= self.tasks:
-            return pd.DataFrame(columns=_CURVE)
+            return _NO_CURVE
         steps = self.steps(tasks)
         tables = [normalize(task, self._tables[task].loc[steps]) for task in tasks]
         return with_intervals(tables, statistic)
@@ -144,7 +145,7 @@ class Published:
     def aggregate(self, tasks: Sequence[str]) -> pd.DataFrame:
         """Normalised mean over tasks. Env steps are those of the task with the fewest."""
         if not set(tasks) <= self.tasks:
-            return pd.DataFrame(columns=_CURVE)
+            return _NO_CURVE
         of_task = []
         for task in tasks:
             means = self.means(task, normalized_metric(task)).dropna(subset="mean")
@@ -152,7 +153,7 @@ class Published:
             score = normalize(task, means["mean"])
             of_task.append(pd.DataFrame({"score": score, "error": error}))
         if not all(map(len, of_task)):
-            return pd.DataFrame(columns=_CURVE)
+            return _NO_CURVE
         steps = min((scores.index for scores in of_task), key=len)
         tolerance = np.maximum(1, _SAME_STEP * steps.to_numpy())
         near = pd.concat(

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from purejax_simba import waiting
+from purejax_simba import stopping, waiting
 from purejax_simba.config import ConfigError, ProcessOptions
 from purejax_simba.errors import ProcessError, first_line
 
@@ -34,6 +34,7 @@ _T = TypeVar("_T")
 def join(options: ProcessOptions) -> None:
     """Joins the other processes, before JAX is first used; refuses options that find none."""
     given = (options.coordinator_address, options.num_processes, options.process_id)
+    address, count, own = given
     if not options.distributed:
         if any(value is not None for value in given):
             raise ConfigError("--coordinator-address and the like need --distributed")
@@ -43,6 +44,15 @@ def join(options: ProcessOptions) -> None:
             "give all of --coordinator-address, --num-processes and --process-id, or none where "
             "SLURM, Open MPI or Cloud TPU say them"
         )
+    if address is not None and count is not None and own is not None:
+        host, _, port = address.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+            raise ConfigError(f"--coordinator-address is {address!r}: give <host>:<port>")
+        if not 0 <= own < count < 2**31:
+            raise ConfigError(
+                f"--process-id is {own} and --num-processes {count}: give how many there are, and "
+                "to each a number from 0 on"
+            )
     try:
         jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except (ValueError, RuntimeError) as error:
@@ -50,6 +60,7 @@ def join(options: ProcessOptions) -> None:
             f"cannot join other processes ({first_line(error)}): give --coordinator-address "
             "<host>:<port>, --num-processes and --process-id"
         ) from error
+    stopping.hear_again()  # JAX has taken SIGTERM
 
 
 def is_first() -> bool:

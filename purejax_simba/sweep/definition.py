@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypedDict
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.files import read_json
 from purejax_simba.names import flatten, is_traced, replace_values
+from purejax_simba.settings import flag
 from purejax_simba.sweep.axes import Axis, Sampler, sample_positions
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.pbt import ONLY_AT_START, PBT
@@ -111,8 +112,9 @@ class Sweep:
                 raise ConfigError(f"task {task} is given twice")
         if self.sampled_axes and self.samples < 1:
             raise ConfigError(f"--samples is {self.samples}: say how many samples {names[-1]} gets")
-        if not self.sampled_axes and (self.samples or self.is_adaptive):
-            option = "--sampler tpe" if self.is_adaptive else "--samples"
+        if not self.sampled_axes and (self.samples or self.sampler != Sweep.sampler):
+            is_usual = self.sampler == Sweep.sampler
+            option = "--samples" if is_usual else f"--sampler {self.sampler}"
             raise ConfigError(f"{option} is of no use without --uniform or --log-uniform")
         if self.halving is not None and len(self.tasks) > 1:
             raise ConfigError("--halving compares configurations on one task: give one --task")
@@ -120,8 +122,9 @@ class Sweep:
             raise ConfigError("--sampler tpe looks for the best on one task: give one --task")
         if self.pbt is not None:
             self._check_pbt()
-        if self.storage is not None and not self.is_adaptive:
-            raise ConfigError("--storage is of no use without --sampler tpe")
+        for name in ("storage", "trials_per_batch"):
+            if getattr(self, name) != getattr(Sweep, name) and not self.is_adaptive:
+                raise ConfigError(f"{flag(name)} is of no use without --sampler tpe")
         if self.sampler_seed < 0:
             raise ConfigError(f"--sampler-seed is {self.sampler_seed}: give 0 or more")
         if self.trials_per_batch < 1:

@@ -139,14 +139,14 @@ def make_sweep(options: SweepOptions) -> Sweep:
       ConfigError, envs.TaskError: for what cannot be.
     """
     tasks = options.config.task
-    if tasks and options.suite:
+    if tasks and options.suite is not None:
         raise ConfigError(f"--task and --suite {options.suite} exclude each other: drop one")
     if options.rungs and options.halving is None:
         raise ConfigError("--rungs is of no use without --halving")
     pbt = PBT(*(getattr(options, f"pbt_{f.name}") for f in dataclasses.fields(PBT)))
     if pbt != PBT() and not options.pbt:
         raise ConfigError("--pbt-interval and the like are of no use without --pbt")
-    if options.suite:
+    if options.suite is not None:
         tasks = envs.tasks(options.suite)
     tasks = _installed(tasks, options)
     shared = {f.name: getattr(options.config, f.name) for f in dataclasses.fields(Config)}

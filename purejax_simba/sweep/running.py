@@ -14,15 +14,16 @@ import envs
 from purejax_simba import loggers
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError, WriteError
-from purejax_simba.files import check_output, write_json, write_text
+from purejax_simba.files import check_output, write_json, write_text, writing
 from purejax_simba.runs import processes
-from purejax_simba.runs.checkpoint import STATE_DIRECTORY
+from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint
 from purejax_simba.runs.compiling import Compiler, make_program
 from purejax_simba.runs.devices import make_mesh
 from purejax_simba.runs.experiment import Survivors, run_together
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.result_files import check_links, holds_results, run_directory
 from purejax_simba.runs.run_lock import RunLock
+from purejax_simba.runs.schedule import Schedule
 from purejax_simba.runs.session import AllDivergedError
 from purejax_simba.sweep.definition import (
     DEFINITION_FILE,
@@ -182,8 +183,20 @@ def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
                 f"{directory} already holds a run: give another --output or --experiment, "
                 "or remove it"
             )
+    for group in groups:
+        _check_files(group)
     check_output(sweep.directory / DEFINITION_FILE)
+    with writing(sweep.directory, "give another --output"):
+        sweep.directory.mkdir(parents=True, exist_ok=True)
     write_json(sweep.directory / DEFINITION_FILE, sweep.description())
+
+
+def _check_files(group: Group) -> None:
+    """Refuses what a group could not begin with, which may be hours later."""
+    Schedule.of([Job.of_all_seeds(trial.config) for trial in group.trials])
+    start = group.config.start.run
+    if start and not has_checkpoint(Path(start) / STATE_DIRECTORY):
+        raise ConfigError(f"--start.run {start} holds nothing to go on from: give a run directory")
 
 
 def _run_group(assignment: Assignment) -> None:

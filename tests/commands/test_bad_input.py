@@ -175,6 +175,21 @@ VALUES = [
     row("train.py --reset actor", "--reset is of no use without --resume"),
     row("train.py --process-id 0", "--coordinator-address and the like need --distributed"),
     row("train.py --distributed --process-id 0", "give all of --coordinator-address, --num-proc"),
+    *(
+        row(
+            f"train.py --distributed --num-processes 2 --process-id 0 --coordinator-address {it}",
+            f"--coordinator-address is '{it}': give <host>:<port>",
+        )
+        for it in ("here", ":1", "here:", "here:x", "here:0", "here:65536")
+    ),
+    *(
+        row(
+            f"train.py --distributed --coordinator-address here:1 --num-processes {count} "
+            f"--process-id {own}",
+            f"--process-id is {own} and --num-processes {count}: give how many there are",
+        )
+        for count, own in ((2, 2), (0, 0), (2, -1), (HUGE, 0))
+    ),
     row("train.py --compile-for h100 --distributed", "--distributed is of no use with --compile-f"),
     row("train.py --compile-for h100 --reset actor", "--reset is of no use with --compile-for"),
     row("train.py --compile-for h100 --list-tasks", "--list-tasks and --compile-for exclude each"),
@@ -453,6 +468,7 @@ SWEEPS = [
     row("sweep.py --task dmc/dog-run dmc/dog-run", "dmc/dog-run is given twice"),
     row("sweep.py --task dmc/dug-run", "unknown task...dmc/dog-run"),
     row("sweep.py --suite dmc_heard", "unknown suite...dmc_hard"),
+    row("sweep.py --suite ''", "unknown suite ''"),
     row("sweep.py --suite dmc_hard --task dmc/dog-run", "exclude each other: drop one"),
     row("sweep.py --halving 1", "--halving is 1.0: give a number above 1"),
     row("sweep.py --rungs 100", "--rungs is of no use without --halving"),
@@ -476,6 +492,11 @@ SWEEPS = [
     row(f"sweep.py --task {TASK} --pbt --grid agent.tau=0.1,1 --pbt-interval 7", "give a multiple"),
     row("sweep.py --pbt-replay", "--pbt-interval and the like are of no use without --pbt"),
     row(f"train.py --task {TASK} --schedule none.json", "none.json cannot be read (No such file"),
+    row(f"sweep.py --task {TASK} --schedule none.json", "none.json cannot be read (No such file"),
+    row(f"sweep.py --task {TASK} --grid schedule=,b.json", "b.json cannot be read (No such file"),
+    row(f"sweep.py --task {TASK} --start.run none", "--start.run none holds nothing to go on from"),
+    row("sweep.py --sampler sobol", "--sampler sobol is of no use without --uniform"),
+    row("sweep.py --trials-per-batch 5", "--trials-per-batch is of no use without --sampler tpe"),
     row("sweep.py --sampler tpe", "--sampler tpe is of no use without --uniform"),
     row("sweep.py --sampler tpe --uniform agent.shift=1,5", "--samples is 0"),
     row("sweep.py --sampler tpe --grid agent.num-bins=11,13 --samples 2", "tpe is of no use"),
@@ -531,6 +552,7 @@ SWEEPS = [
     row("sweep.py --preset paper", "invalid choice 'paper'...'design-study'"),
     row(f"sweep.py --task {TASK} --output locked", "Permission denied", read_only("locked")),
     row(f"sweep.py --task {TASK} --output {DATA}", "cannot write"),
+    row(f"sweep.py --task {TASK} --output /proc/x", "cannot write to /proc/x...another --output"),
 ]
 for text, line in {
     "sweep = {": "sweep.py fails: SyntaxError: '{' was never closed (x.py, line 1)",

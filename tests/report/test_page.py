@@ -270,6 +270,17 @@ def test_every_kind_of_figure_is_drawn(tmp_path, monkeypatch, capsys):
     assert "actor" not in text
 
 
+def test_figures_of_experiments_on_different_tasks_are_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(charts, "FORMATS", (".svg",))
+    write_run(tmp_path, "mine", "dmc/dog-run", [500, 600])
+    write_run(tmp_path, "more", "dmc/dog-walk", [550, 650])
+    place = tmp_path / "figures"
+    assert command_line.main(["figures", str(tmp_path), "--output", str(place)]) == 0
+    for name in ("learning_curves", "wall_time"):
+        text = (place / f"{name}.svg").read_text()
+        assert all(f">{word}</text>" in text for word in ("dmc/dog-run", "dmc/dog-walk", "mine"))
+
+
 def test_means_that_are_given_are_shown_beside(tmp_path):
     write_run(tmp_path, "mine", "dmc/dog-run", [500, 600])
     header = "algorithm,task,metric,env_step,mean,std,seeds\n"
