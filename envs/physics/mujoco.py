@@ -23,7 +23,7 @@ from envs.cores import count_cores
 from envs.host_call import Function, float_words, host_call
 from envs.physics.base import Physics, field_shapes
 from envs.physics.simulations import STATE_SIGNATURE, Simulation, SimulationBatch, SimulationPool
-from envs.physics.varying import NOTHING_VARIED, Varied, why_fixed_in_c
+from envs.physics.varying import BOUNDS, NOTHING_VARIED, Varied, why_fixed_in_c
 
 _CORES = count_cores()
 _threads = ThreadPoolExecutor(max_workers=_CORES, thread_name_prefix="mujoco")
@@ -57,6 +57,9 @@ class MujocoPhysics(Physics):
         self.model = copy.copy(self.model)
         # A diverged simulation must come out as NaN instead of restarting by itself.
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
+        if BOUNDS & set(self._varied):
+            # These boxes are constants of the model, and contacts looked for in them alone.
+            self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE.value
         # dm_control evaluates the first state of an episode without actuation.
         self._passive_model = copy.copy(self.model)
         self._passive_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION.value

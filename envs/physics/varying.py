@@ -19,7 +19,8 @@ Varied = Mapping[str, jax.Array]
 NOTHING_VARIED: Varied = MappingProxyType({})
 
 _POSES = frozenset({"body_ipos", "body_iquat", "geom_pos", "geom_quat", "site_pos", "site_quat"})
-_BOUNDS = frozenset({"geom_size", "geom_pos", "geom_quat"})
+# On which the boxes around several geoms of a body depend.
+BOUNDS = frozenset({"geom_size", "geom_pos", "geom_quat"})
 # What makes the inertia of a body diagonal for the compiler, or adds to it.
 _DIAGONAL = frozenset({"body_ipos", "body_iquat", "jnt_pos", "jnt_axis", "actuator_armature"})
 _INERTIAS = frozenset({"body_mass", "body_inertia", "dof_armature"})
@@ -35,9 +36,6 @@ def without_short_cuts(model: mujoco.MjModel, names: Collection[str]) -> mujoco.
         # Frames that coincide are not computed one by one.
         for frames in (model.body_sameframe, model.geom_sameframe, model.site_sameframe):
             frames[:] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE.value
-    if _BOUNDS & set(names):
-        # Boxes around several geoms of a body, in which the C engine looks for contacts first.
-        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE.value
     for name in LOSSES & set(names):
         getattr(model, name)[:] = 1.0
     if _DIAGONAL & set(names):

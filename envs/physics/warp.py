@@ -196,7 +196,9 @@ class WarpPhysics(MjxPhysics):
             changed: dict[str, jax.Array] = {}
             for name, value in arrays.items():
                 whole, own = (models[0], changed) if name in self._varied else (blank, start)
-                own[name] = jnp.where(sound, value, getattr(whole, name))
+                usual = getattr(whole, name)
+                # Of some fields Warp has the same rows in other shapes than MuJoCo.
+                own[name] = jnp.where(sound, value.reshape(usual.shape), usual)
             own_models = tuple(model.replace(**changed) for model in models)
             return function(own_models, blank.replace(**start), start, world)
 
