@@ -124,7 +124,9 @@ class Report:
 
     def __init__(self, path: Path | None, steps: int, seed: int):
         """Reads what is there; None writes nothing."""
-        versions = ", ".join(f"{name} {metadata.version(name)}" for name in VERSIONED)
+        # Not every Python has every original.
+        found = {name: next(iter(metadata.distributions(name=name)), None) for name in VERSIONED}
+        versions = ", ".join(f"{name} {each.version}" for name, each in found.items() if each)
         self._table = Table(
             path,
             "The tasks against the originals",
