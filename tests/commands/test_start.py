@@ -49,7 +49,7 @@ def _imported(command: str, *words: str) -> set[str]:
     return set(result.stderr.split())
 
 
-@pytest.mark.parametrize("flag", ["--help", "--help-all"])
+@pytest.mark.parametrize("flag", ["--help", pytest.param("--help-all", marks=pytest.mark.slow)])
 def test_help_of_training_imports_nothing_that_takes_long(flag):
     imported = _imported("purejax_simba.commands.train", flag)
     assert "purejax_simba.config" in imported
@@ -182,6 +182,7 @@ def test_a_failure_ends_the_words(monkeypatch):
     assert len(said) == count
 
 
+@pytest.mark.slow
 def test_whatever_part_of_a_run_takes_long_says_so(tmp_path, monkeypatch):
     doing: set[str] = set()
 

@@ -13,6 +13,7 @@ from scipy import stats
 from purejax_simba.agents.agent import Batch
 from purejax_simba.data.replay import TRUNCATED, Replay
 from purejax_simba.data.rows import MOST_PADDING
+from tests.helpers.examples import mark_others
 
 ENVIRONMENTS, ROWS, EPISODE, STEPS, ACTIONS = 3, 12, 5, 61, 2
 CAPACITY = ENVIRONMENTS * ROWS
@@ -149,7 +150,7 @@ def _check(sample: Batch, valid: dict[tuple, tuple]) -> np.ndarray:
     return np.bincount(drawn, minlength=len(valid))
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (3,), (1, 3)))
 def test_every_sample_is_a_transition_of_the_list(n_step):
     script = _script(seed=n_step)
     replay = _empty(n_step)
@@ -172,7 +173,7 @@ def test_every_sample_is_a_transition_of_the_list(n_step):
     assert STEPS // replay.rows >= 4  # the ring was written over several times
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (3,), (1, 3)))
 @pytest.mark.parametrize("count", [9, STEPS], ids=["filling", "full"])
 def test_samples_are_uniform(n_step, count):
     script = _script(seed=7)
@@ -187,7 +188,7 @@ def test_samples_are_uniform(n_step, count):
     assert deviation < stats.chi2.ppf(0.999, len(valid) - 1)
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (3,), (1, 3)))
 def test_what_follows_a_termination_is_there_for_who_asks_as_long_as_there_is_room(n_step):
     script = _script(seed=n_step)
     replay = _empty(n_step, keeps_terminals=True)
@@ -223,7 +224,7 @@ def _truncations(script: list[list[Step]], steps: int) -> list[list[int]]:
 
 @pytest.mark.parametrize("prioritized", [False, True], ids=["alike", "by_priority"])
 @pytest.mark.parametrize("early", [0.3, 1.0])
-@pytest.mark.parametrize("n_step", [1, 3, 5])
+@pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (3,), (1, 3, 5)))
 def test_successors_are_right_however_often_episodes_are_truncated(n_step, early, prioritized):
     """Of a truncation whose final observation is overwritten, what is right cannot be told."""
     script = _script(seed=n_step, early=early)
@@ -254,7 +255,7 @@ def test_successors_are_right_however_often_episodes_are_truncated(n_step, early
     assert STEPS // replay.rows >= 3
 
 
-@pytest.mark.parametrize("n_step", [1, 3, 5])
+@pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (3,), (1, 3, 5)))
 def test_a_cut_may_come_at_any_moment(n_step):
     """An episode is cut off at a resume, whatever happened in the steps before."""
     script = _script(seed=n_step, early=0.3)
@@ -381,7 +382,7 @@ class Reference:
         assert not stored[self.values.size :].any()
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (3,), (1, 3)))
 def test_every_prioritised_sample_is_a_transition_of_the_list(n_step):
     """What is overwritten or not complete yet has no priority, as the ring goes round."""
     script = _script(seed=n_step)
@@ -411,7 +412,7 @@ def test_every_prioritised_sample_is_a_transition_of_the_list(n_step):
     assert STEPS // replay.rows >= 4  # the ring was written over several times
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (3,), (1, 3)))
 def test_prioritised_samples_are_in_proportion(n_step):
     script = _script(seed=7)
     replay = _empty(n_step, prioritized=True)
