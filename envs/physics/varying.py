@@ -132,28 +132,20 @@ def _constant_inertia(model: mujoco.MjModel, varied: Varied) -> jax.Array:
 def _bounds(model: mujoco.MjModel, size: jax.Array) -> dict[str, jax.Array]:
     """`geom_rbound` and `geom_aabb` of geoms of these sizes, `(geoms, 3)`."""
     x, y, z = size.T
-    geoms = mujoco.mjtGeom
-    # Half the edges of the box around each.
-    halves = {
-        geoms.mjGEOM_SPHERE: (x, x, x),
-        geoms.mjGEOM_CAPSULE: (x, x, x + y),
-        geoms.mjGEOM_CYLINDER: (x, x, y),
-        geoms.mjGEOM_ELLIPSOID: (x, y, z),
-        geoms.mjGEOM_BOX: (x, y, z),
+    # The radius of the sphere around each, and half the edges of the box.
+    shapes = {
+        mujoco.mjtGeom.mjGEOM_SPHERE: (x, (x, x, x)),
+        mujoco.mjtGeom.mjGEOM_CAPSULE: (x + y, (x, x, x + y)),
+        mujoco.mjtGeom.mjGEOM_CYLINDER: (jnp.hypot(x, y), (x, x, y)),
+        mujoco.mjtGeom.mjGEOM_ELLIPSOID: (size.max(-1), (x, y, z)),
+        mujoco.mjtGeom.mjGEOM_BOX: (jnp.linalg.norm(size, axis=-1), (x, y, z)),
     }
-    radii = {
-        geoms.mjGEOM_SPHERE: x,
-        geoms.mjGEOM_CAPSULE: x + y,
-        geoms.mjGEOM_CYLINDER: jnp.hypot(x, y),
-        geoms.mjGEOM_ELLIPSOID: jnp.maximum(jnp.maximum(x, y), z),
-        geoms.mjGEOM_BOX: jnp.sqrt(x * x + y * y + z * z),
-    }
-    bound = jnp.asarray(model.geom_rbound, jnp.float32)
-    box = jnp.asarray(model.geom_aabb, jnp.float32)
-    for kind, radius in radii.items():
+    radii = jnp.asarray(model.geom_rbound, jnp.float32)
+    boxes = jnp.asarray(model.geom_aabb, jnp.float32)
+    for kind, (radius, halves) in shapes.items():
         here = model.geom_type == kind
-        bound = jnp.where(here, radius, bound)
-        edges = jnp.stack(halves[kind], axis=-1)
-        own = jnp.concatenate([jnp.zeros_like(edges), edges], axis=-1)
-        box = jnp.where(here[:, None], own, box.reshape(own.shape))
-    return {"geom_rbound": bound, "geom_aabb": box.reshape(model.geom_aabb.shape)}
+        radii = jnp.where(here, radius, radii)
+        center = jnp.zeros_like(size)
+        box = jnp.concatenate([center, jnp.stack(halves, axis=-1)], axis=-1)
+        boxes = jnp.where(here[:, None], box, boxes)
+    return {"geom_rbound": radii, "geom_aabb": boxes}
