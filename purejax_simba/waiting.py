@@ -88,12 +88,12 @@ def still(doing: str, say: Callable[[str], None] = say) -> Iterator[Callable[[st
 
 def spread(values: Any) -> str:
     """`mean ± standard deviation` of the finite numbers in an array."""
+    import statistics
+
     known = [value for value in values.ravel().tolist() if math.isfinite(value)]
     if not known:
         return "none yet"
-    mean = math.fsum(known) / len(known)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / len(known))
-    return f"{mean:.1f} ± {deviation:.1f}"
+    return f"{statistics.fmean(known):.1f} ± {statistics.pstdev(known):.1f}"
 
 
 class ProgressDisplay:
