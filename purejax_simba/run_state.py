@@ -149,7 +149,10 @@ def inherit(state: RunState, parents: jax.Array, with_replay: bool) -> RunState:
 
     if with_replay:
         taken = of_parents(state.replace(key=None, evaluation_key=None))
-        return taken.replace(key=state.key, evaluation_key=state.evaluation_key)
+        # Episodes to come are their own too, or both would begin at the same places ever after.
+        environment = taken.environment and taken.environment.replace(key=state.environment.key)
+        own = {"key": state.key, "evaluation_key": state.evaluation_key}
+        return taken.replace(environment=environment, **own)
     scale = of_parents(state.reward_scale)
     return state.replace(
         agent=of_parents(state.agent),

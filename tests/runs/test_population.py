@@ -104,6 +104,9 @@ def test_members_go_on_from_others(population, with_replay):
         rows = parents if name in taken else [0, 1, 2, 3]
         if with_replay or name not in ("reward_scale", "progress"):
             expected = jax.tree.map(lambda leaf, rows=rows: leaf[rows], leaves)
+            if name == "environment":  # whose next episodes are its own
+                expected = expected.replace(key=leaves.key)
+                assert len({key.tobytes() for key in leaves.key}) == 4
             jax.tree.map(np.testing.assert_array_equal, getattr(after, name), expected)
     if not with_replay:
         scale = after.reward_scale
