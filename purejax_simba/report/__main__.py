@@ -56,19 +56,31 @@ def figures(words: list[str]) -> None:
     parser = _parser("python -m purejax_simba.report figures", figures, "*")
     parser.add_argument("--output", type=Path, required=True, help="a directory for the figures")
     arguments = parser.parse_args(words)
-    from purejax_simba.report.charts import save
+    from purejax_simba.report.charts import Figure, Panel, save
     from purejax_simba.report.figures import FIGURES
+    from purejax_simba.report.lineages import lineage_panels
     from purejax_simba.report.methods import Methods
     from purejax_simba.report.reading import read
+    from purejax_simba.sweep.lineage import has_lineage, read_lineage
 
     with still("reading"):
         collection = read(arguments.paths)
         methods = Methods(collection)
-    if arguments.paths and not methods.ours and not len(collection.published):
+    found = methods.ours or collection.sweeps or len(collection.published)
+    if arguments.paths and not found:
         raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for path, reason in collection.left_out:
         say(f"left out: {path} {reason}")
-    for name, make in FIGURES.items():
+    panels: list[Panel] = []
+    for directory in filter(has_lineage, collection.sweeps):
+        try:
+            panels += lineage_panels(read_lineage(directory), directory.name)
+        except ConfigError as error:
+            say(f"left out: {error}")
+    drawn = dict(FIGURES)
+    if panels:
+        drawn["lineages"] = lambda _: Figure(panels, size=(3.2, 2.2))
+    for name, make in drawn.items():
         with still("drawing"):
             figure = make(methods)
             files = save(figure, arguments.output, name) if figure else []

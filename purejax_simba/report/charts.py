@@ -36,13 +36,13 @@ class Series(NamedTuple):
       curve: columns `mean`, `low`, `high` and `missing`, see `methods`; the index is what the
         horizontal axis shows.
       is_joined: whether it is a line with a band; if not, points with their intervals.
-      seeds: a column per seed, thin lines in the page.
+      thin: a column per thin line, of which its name says what it is.
     """
 
     look: Look
     curve: pd.DataFrame
     is_joined: bool = False
-    seeds: pd.DataFrame | None = None
+    thin: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,8 @@ def _draw_series(axes: Any, series: Series) -> None:
         )
         return
     marker = MARKERS[look.marker] if len(curve) < 3 else None
+    if series.thin is not None:
+        axes.plot(series.thin.index, series.thin, color=color, linewidth=0.5, alpha=0.45)
     axes.fill_between(x, curve.low, curve.high, color=color, alpha=0.18, linewidth=0)
     axes.plot(x, curve["mean"], color=color, ls=DASHES[look.dash], marker=marker, markersize=2.5)
     fewer = curve[curve.missing > 0]
@@ -294,18 +296,18 @@ def _traces(series: Series) -> list[Chart]:
         "line": {"width": 0},
         "hoverinfo": "skip",
     }
-    of_seeds = [] if series.seeds is None else series.seeds.items()
-    seeds = [
+    of_thin = [] if series.thin is None else series.thin.items()
+    thin = [
         {
             "x": values.index.tolist(),
             "y": numbers(values),
-            "name": literal(f"{look.label}, seed {seed}"),
+            "name": literal(f"{look.label}, {name}"),
             "line": {"color": look.color, "width": 0.8},
             "opacity": 0.45,
         }
-        for seed, values in of_seeds
+        for name, values in of_thin
     ]
-    return [*([band | silent] if len(known) else []), line, *(seed | silent for seed in seeds)]
+    return [*([band | silent] if len(known) else []), line, *(one | silent for one in thin)]
 
 
 def _row(series: Series) -> Chart:

@@ -107,8 +107,10 @@ def _series(
     for method, curve in curves.items():
         if isinstance(method, Experiment):
             metric = normalized_metric(task_of_seeds)
-            seeds = method.runs[task_of_seeds].table(metric) if task_of_seeds else None
-            found.append(Series(look[method], curve, True, seeds))
+            thin = None
+            if task_of_seeds:
+                thin = method.runs[task_of_seeds].table(metric).add_prefix("seed ")
+            found.append(Series(look[method], curve, True, thin))
         else:  # what lies between two points is not known: no line
             found.append(Series(look[method], up_to(curve, last)))
     return [series for series in found if len(series.curve)]

@@ -29,6 +29,7 @@ from purejax_simba.runs.result_files import (
 )
 from purejax_simba.runs.schedule import SCHEDULE_FILE
 from purejax_simba.runs.session_record import RECORD_FILE, Session
+from purejax_simba.sweep.lineage import LINEAGE_FILE
 from purejax_simba.videos import INDEX_FILE, VIDEO_DIRECTORY, Index
 
 _T = TypeVar("_T")
@@ -38,7 +39,7 @@ SWEEP_FILE = "sweep.json"
 _SKIPPED = {"checkpoints", "programs", "plots", "figures"}
 _SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY, WANDB_DIRECTORY}
 _KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, SCHEDULE_FILE}
-_KNOWN |= {"sweep.csv", "lineage.csv", "best.json"}
+_KNOWN |= {"sweep.csv", "best.json"}
 _READ = (".csv", ".json")
 _FILM_SUFFIXES = (".mp4", ".gif", ".webm", ".png")
 _INTEGERS = {"seed", "env_step", "seeds"}
@@ -154,7 +155,7 @@ def read(paths: Sequence[Path]) -> Collection:
     published = [pd.DataFrame(columns=list(PUBLISHED_COLUMNS))]
     sweeps = []
     for file in result_files(paths):
-        if file.name == SWEEP_FILE:
+        if file.name in (SWEEP_FILE, LINEAGE_FILE):
             sweeps.append(file.parent)
         elif file.name in (CONFIG_FILE, METRICS_FILE):
             if file.parent not in runs:

@@ -18,6 +18,7 @@ from purejax_simba.config import Config
 from purejax_simba.report import __main__ as command_line
 from purejax_simba.report import charts
 from purejax_simba.report.figures import FIGURES, learning_curves
+from purejax_simba.report.lineages import lineage_panels
 from purejax_simba.report.methods import Methods
 from purejax_simba.report.page import watch, write_page
 from purejax_simba.report.reading import read
@@ -28,7 +29,7 @@ from purejax_simba.runs.result_files import draw_curve
 from purejax_simba.stopping import StopRequest
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
-from purejax_simba.sweep.lineage import Lineage
+from purejax_simba.sweep.lineage import Lineage, read_lineage
 from purejax_simba.sweep.results import read_results
 from tests.helpers.report_runs import SESSION, write_run
 
@@ -195,9 +196,8 @@ def test_a_sweep_tells_what_matters(tmp_path):
     ]
 
 
-@pytest.mark.slow
-def test_a_page_shows_who_came_from_whom(tmp_path):
-    directory = write_sweep(tmp_path)
+def write_lineage(directory: Path) -> None:
+    """Two populations of two members; the first member of the first comes from the second."""
     lineage = Lineage.create((4, 5), ("000", "001"), (RATES.name,))
     own, moved = [[0, 0], [1, 1]], [[1, 0], [1, 1]]
     for step, parents in ((0, own), (100, moved), (200, own)):
@@ -207,18 +207,26 @@ def test_a_page_shows_who_came_from_whom(tmp_path):
         lineage = lineage.with_generation(env_steps=step, **generation)
     lineage.returns[2, 0, 0] = 300.0
     lineage.write(directory / "lineage.csv")
+
+
+@pytest.mark.slow
+def test_a_page_shows_who_came_from_whom(tmp_path):
+    directory = write_sweep(tmp_path)
+    write_lineage(directory)
     (directory / "schedule.json").write_text("[]")
     write_page([tmp_path], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     specs = charts_of(page)
-    thin, thick, *_ = specs["sweep-0/lineage"]["data"]
+    thick, thin, *_ = specs["sweep-0/lineage"]["data"]
     # In the second interval the first member came from the second.
-    assert (thin["x"][6:8], thin["y"][6:8]) == ([100, 200], [110.0, 300.0])
+    assert (thin["x"][3:5], thin["y"][3:5]) == ([100, 200], [110.0, 300.0])
     assert (thick["x"], thick["y"]) == ([0, 100, 200], [10.0, 110.0, 300.0])
     assert thick["name"] == "best of seed 4"
     chart = specs[f"sweep-0/{RATES.name}"]
     assert chart["layout"]["yaxis"]["type"] == "log"
-    assert chart["data"][1]["y"] == [1e-2, 1.01e-2, 1.01e-2]
+    thick, thin, *_ = chart["data"]
+    assert (thick["x"], thick["y"]) == ([0, 100, 100, 200], [1e-2, 1e-2, 1.01e-2, 1.01e-2])
+    assert thin["y"][:5] == [1e-4, 1e-4, 1.01e-2, 1.01e-2, None]
     assert "is no result file" not in page and f"{RATES.name} best of seed" not in page
 
     (directory / "lineage.csv").write_text("damaged")
@@ -268,6 +276,29 @@ def test_every_kind_of_figure_is_drawn(tmp_path, monkeypatch, capsys):
     assert ">effective learning rate</text>" in text
     assert "critic" in text
     assert "actor" not in text
+
+
+def test_a_figure_shows_who_came_from_whom(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(charts, "FORMATS", (".svg",))
+    write_lineage(tmp_path)
+    returns, rates = lineage_panels(read_lineage(tmp_path))
+    best = returns.series[0]
+    assert (best.curve.index.tolist(), best.curve["mean"].tolist()) == (
+        [0, 100, 200],
+        [10.0, 110.0, 300.0],
+    )
+    # From where the first member came in the second interval, and where it went.
+    assert best.thin.dropna()["members"].tolist()[2:4] == [110.0, 300.0]
+    assert rates.scale == "log"
+    place = tmp_path / "figures"
+    assert command_line.main(["figures", str(tmp_path), "--output", str(place)]) == 0
+    text = (place / "lineages.svg").read_text()
+    for word in ("return", RATES.name, "best of seed 4", "best of seed 5"):
+        assert f">{word}</text>" in text
+    (tmp_path / "lineage.csv").write_text("damaged")
+    assert command_line.main(["figures", str(tmp_path), "--output", str(place)]) == 0
+    said = capsys.readouterr()
+    assert "lineages.svg" in said.out and "left out: " in said.err and "lineage.csv" in said.err
 
 
 def test_figures_of_experiments_on_different_tasks_are_drawn(tmp_path, monkeypatch):
