@@ -5,21 +5,23 @@ gradients are compared too.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purejax_simba.agents import flash_sac
-from purejax_simba.agents.agent import ActorCritic, Agent, HyperParameters
+from purejax_simba.agents import flash_sac, sac
+from purejax_simba.agents.agent import Agent, HyperParameters
 from purejax_simba.data.normalisation import RewardScale
 from tests.golden.checks import FAST_COMPILATION, Check, forward, recorded_batch, relative_error
 
 FIRST, LAST = 1e-5, 5e-5  # parameters and statistics after the first and the last update
 REPORTED, TARGET, MOMENTS = 2e-4, 3e-4, 4e-4
+BETA = 0.9  # of the first moment
 
 # Their path components and ours.
 NAMES = {
@@ -121,20 +123,30 @@ def replay_updates(trace: dict) -> Iterator[Check]:
         if ours != theirs:
             raise ValueError(f"{name}: the trace's parameters do not have this agent's shapes")
     state = state.replace(**nets, log_temperature=jnp.asarray(trace["init/temperature/log_temp"]))
-    assert agent.update is not None
     assert agent.actor_critic is not None
     first = recorded_batch(trace, 0, config)
     for name, value in forward(agent.actor_critic, state, *first, hyperparameters).items():
         yield f"forward {name}", _error(value, trace, f"forward/{name}"), REPORTED
-    yield from _gradient(agent.actor_critic, state, (*first, hyperparameters), trace)
     # Unoptimised code rounds worse here: moments of one trace are then 2e-3 off.
-    update = jax.jit(agent.update)
+    update = jax.jit(_with_targets(agent))
     last = config["steps"]
     for index in range(last):
         batch, noise = recorded_batch(trace, index, config)
         due = f"batch{index}/actor_noise" in trace
         weight = config["actor_update_period"] if due else 0
-        state, metrics, _ = update(state, batch, noise, hyperparameters, jnp.int32(index))
+        state, metrics, inside = update(state, batch, noise, hyperparameters, jnp.int32(index))
+        for name, tolerance in (("entropy_term", REPORTED), ("target_probs", TARGET)):
+            error = _error(getattr(inside, name), trace, f"debug{index}/{name}")
+            yield f"update {index + 1} {name}", error, tolerance
+        if index == 0:  # what the moments have after one step
+            for net in ("actor", "critic"):
+                moment = getattr(state, f"{net}_optimizer").mu
+                gradient = jax.tree.map(lambda leaf: leaf / (1.0 - BETA), moment)
+                error = largest_error(gradient, network(trace, f"grad0/{net}"))
+                yield f"first gradient of the {net}", error, MOMENTS
+            gradient = state.temperature_optimizer.mu / (1.0 - BETA)
+            error = _error(gradient, trace, "grad0/temperature/log_temp")
+            yield "first gradient of the temperature", error, MOMENTS
         reported = {"critic/loss": metrics.critic_loss}
         if due:
             reported |= {
@@ -162,17 +174,41 @@ def replay_updates(trace: dict) -> Iterator[Check]:
             theirs = network(trace, f"opt_after{last}/{net}/{moment}")
             yield f"{net} {moment}", largest_error(getattr(optimizer, moment), theirs), MOMENTS
         yield f"{net} steps", _error(optimizer.count, trace, f"opt_after{last}/{net}/count"), 0.0
+    for moment in ("mu", "nu"):
+        name = f"opt_after{last}/temperature/{moment}/log_temp"
+        error = _error(getattr(state.temperature_optimizer, moment), trace, name)
+        yield f"temperature {moment}", error, MOMENTS
 
 
 def _error(ours: Any, trace: dict, name: str) -> float:
     return relative_error(ours, trace[name])
 
 
-def _gradient(networks: ActorCritic, state: Any, data: Any, trace: dict) -> Iterator[Check]:
-    """The critics' first gradient depends on the actor after its first step, and is left out."""
-    gradient = jax.grad(networks.actor_loss, has_aux=True)(state.actor, state, *data)[0]
-    error = largest_error(gradient, network(trace, "grad0/actor"))
-    yield "first gradient of the actor", error, MOMENTS
+class _Targets(NamedTuple):
+    """What the critics of an update are trained towards, and the cost of entropy in it."""
+
+    entropy_term: jax.Array
+    target_probs: jax.Array
+
+
+def _with_targets(agent: Agent) -> Callable[..., tuple[Any, Any, _Targets]]:
+    """The update of an agent, which also returns what is inside its critics' loss."""
+
+    def update(state: Any, *data: Any) -> tuple[Any, Any, _Targets]:
+        seen: list[_Targets] = []
+        plain = sac.soft_target
+
+        def soft_target(value: Any, output: Any, log_density: Any, state: Any, *rest: Any) -> Any:
+            target = plain(value, output, log_density, state, *rest)
+            seen.append(_Targets(jnp.exp(state.log_temperature) * log_density, target))
+            return target
+
+        assert agent.update is not None
+        with mock.patch.object(sac, "soft_target", soft_target):
+            state, metrics, _ = agent.update(state, *data)
+        return state, metrics, seen[0]
+
+    return update
 
 
 def replay_exploration(trace: dict) -> Iterator[Check]:
