@@ -71,11 +71,11 @@ class RandomizedEnvironment(PlaygroundEnvironment):
         model, _ = self._randomize(
             self._environment.mjx_model, jax.random.key_data(model_key)[None]
         )
-        leaves = zip(self._leaves, jax.tree.leaves(model), strict=True)
+        leaves = jax.tree.leaves(model)
         # It adds an axis to those that it draws.
-        drawn = [new[0] if new.ndim > old.ndim else None for old, new in leaves]
-        self._is_drawn = [leaf is not None for leaf in drawn]
-        drawn = [leaf for leaf in drawn if leaf is not None]
+        pairs = zip(self._leaves, leaves, strict=True)
+        self._is_drawn = [new.ndim > old.ndim for old, new in pairs]
+        drawn = [leaf[0] for leaf, is_drawn in zip(leaves, self._is_drawn, strict=True) if is_drawn]
         with self._with_model(drawn):
             state, observation = super().reset(key)
         return RandomizedState(inner=state.inner, drawn=drawn), observation
@@ -131,7 +131,7 @@ def _make(name: str) -> PlaygroundEnvironment:
 @contextlib.contextmanager
 def _models(name: str) -> Iterator[None]:
     """While an environment is loaded: the models of its robot are where Playground looks."""
-    module = importlib.import_module("mujoco_playground._src.mjx_env")
+    module: Any = importlib.import_module("mujoco_playground._src.mjx_env")
     place = module.MENAGERIE_PATH
     if name not in OWN and not place.exists():
         if name not in HUMANOIDS:
