@@ -2,8 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from benchmarks import hlo
+
+# What a compiler writes for users.
+pytestmark = pytest.mark.optimised
 
 LARGE = 600  # so that a square of it is more than a megabyte
 
