@@ -33,7 +33,7 @@ class Arguments:
     target: str = "h100"
     """h100, a file that describes another GPU, or TPU chips: v5e:2x4, v6e:2x2, v4:2x2x1."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: Config(task="dmc/cheetah-run", physics="mjx", num_seeds=10)
+        default_factory=lambda: Config(task="dmc/cheetah-run", num_seeds=10)
     )
 
 

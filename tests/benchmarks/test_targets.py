@@ -26,7 +26,7 @@ pytestmark = [
 
 # The replay is larger than a megabyte, from where copies count. Networks are as published for the
 # GPU, and small for TPUs, for which those take minutes to compile.
-TASK = "--task gymnax/Pendulum-v1 --physics auto --replay.capacity 131072"
+TASK = "--task gymnax/Pendulum-v1 --replay.capacity 131072"
 SMALL = (
     "--replay.batch-size 64 --agent.actor-hidden-dim 16 --agent.critic-hidden-dim 16 "
     "--agent.critic-num-blocks 1"
