@@ -63,6 +63,11 @@ class RandomizedEnvironment(PlaygroundEnvironment):
         """`randomize` is a domain randomiser of Playground."""
         self._randomize = randomize
         self._leaves, self._structure = jax.tree.flatten(environment.mjx_model)
+        keys = jax.random.key_data(jax.random.split(jax.random.key(0), 1))
+        model = jax.eval_shape(lambda: randomize(environment.mjx_model, keys)[0])
+        # It adds an axis to those that it draws.
+        pairs = zip(self._leaves, jax.tree.leaves(model), strict=True)
+        self._is_drawn = [new.ndim > old.ndim for old, new in pairs]
         super().__init__(environment)
 
     def reset(self, key: jax.Array) -> tuple[RandomizedState, jax.Array]:
@@ -71,11 +76,8 @@ class RandomizedEnvironment(PlaygroundEnvironment):
         model, _ = self._randomize(
             self._environment.mjx_model, jax.random.key_data(model_key)[None]
         )
-        leaves = jax.tree.leaves(model)
-        # It adds an axis to those that it draws.
-        pairs = zip(self._leaves, leaves, strict=True)
-        self._is_drawn = [new.ndim > old.ndim for old, new in pairs]
-        drawn = [leaf[0] for leaf, is_drawn in zip(leaves, self._is_drawn, strict=True) if is_drawn]
+        pairs = zip(jax.tree.leaves(model), self._is_drawn, strict=True)
+        drawn = [leaf[0] for leaf, is_drawn in pairs if is_drawn]
         with self._with_model(drawn):
             state, observation = super().reset(key)
         return RandomizedState(inner=state.inner, drawn=drawn), observation

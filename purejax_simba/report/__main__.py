@@ -66,13 +66,14 @@ def figures(words: list[str]) -> None:
     with still("reading"):
         collection = read(arguments.paths)
         methods = Methods(collection)
-    found = methods.ours or collection.sweeps or len(collection.published)
+    lineages = [directory for directory in collection.sweeps if has_lineage(directory)]
+    found = methods.ours or lineages or len(collection.published)
     if arguments.paths and not found:
         raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for path, reason in collection.left_out:
         say(f"left out: {path} {reason}")
     panels: list[Panel] = []
-    for directory in filter(has_lineage, collection.sweeps):
+    for directory in lineages:
         try:
             panels += lineage_panels(read_lineage(directory), directory.name)
         except ConfigError as error:

@@ -726,6 +726,7 @@ REPORTS = [
     row("report figures nowhere --output x", "nowhere does not exist"),
     row("report figures runs", "the following arguments are required: --output"),
     row("report figures home --output x", "no results in home", read_only("home")),
+    row("report figures s --output x", "no results in s", write("s/sweep.json", {})),
     row("report index home", "no results in home", read_only("home")),
     row("report index nowhere", "nowhere does not exist"),
     row(
