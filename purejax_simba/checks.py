@@ -82,10 +82,14 @@ def check(config: Config, episode_length: int) -> None:
     _check_multiple("total-env-steps", total, once)
     _check_multiple("total-env-steps", total, interval)
     _check_multiple("checkpoint.interval", config.checkpoint.interval or 0, once)
-    if starts > config.interactions * environments:
+    # An entry is whole once the steps that follow it are there, and updates begin with the last one.
+    waiting = -(-starts // environments) + replay.n_step - 2
+    if (config.interactions - waiting) * config.updates_per_interaction < 1:
         raise ConfigError(
-            f"--learning-starts {starts} is more than the {config.interactions * environments} "
-            "transitions of the whole run: train for longer or start earlier"
+            f"--learning-starts {starts} leaves no update in the "
+            f"{config.interactions * environments} transitions of the whole run, with "
+            f"{flag('update-to-data-ratio')} {config.update_to_data_ratio:g} and "
+            f"{flag('replay.n-step')} {replay.n_step}: train for longer or start earlier"
         )
 
 

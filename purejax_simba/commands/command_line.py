@@ -83,7 +83,15 @@ def read(kind: type[_Arguments], words: Sequence[str], default: _Arguments) -> _
 
     Where they ask for help, it is shown instead: `--help` all that `kind` has but the settings that
     are seldom changed, `--help-all` everything.
+
+    Raises:
+      ConfigError: for an empty word, which is what a shell makes of a variable that is not set.
     """
+    for flag, word in itertools.pairwise(["", *words]):
+        name, equals, value = word.partition("=")
+        if not word or (equals and not value and name.startswith("--")):
+            what = name or (flag if flag.startswith("--") else "a word")
+            raise ConfigError(f"{what} is empty: give a value or drop it")
     if _asks_for_help(words):
         rare = {*all_settings(), *declarations(ProcessOptions)} - FIRST
         default = _for_help(default, set() if _asks_for_all(words) else rare)

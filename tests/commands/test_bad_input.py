@@ -63,6 +63,9 @@ RUN_ALREADY = "runs/tiny/gymnax/Pendulum-v1 already holds a run: give another --
 
 VALUES = [
     row("train.py --num-seeds two", "--num-seeds: invalid literal for int() with base 10: 'two'"),
+    row("train.py --task ''", "--task is empty: give a value or drop it"),
+    row("train.py --output=", "--output is empty: give a value or drop it"),
+    row("sweep.py --task dmc/dog-run ''", "a word is empty: give a value or drop it"),
     row("train.py --num-seeds", "Missing value for argument '--num-seeds'"),
     row("train.py --tusk dmc/dog-run", "Unrecognized options: --tusk, dmc/dog-run"),
     row("train.py dmc/dog-run", "Unrecognized options: dmc/dog-run"),
@@ -105,7 +108,15 @@ VALUES = [
     row("train.py --evaluation-interval 0", "--evaluation-interval is 0: give"),
     row("train.py --evaluation-interval 1501", "--evaluation-interval 1501 is no multiple of 2"),
     row("train.py --total-env-steps 5000 --evaluation-interval 2000", "5000...give 4000"),
-    row("train.py --total-env-steps 8000 --learning-starts 5000", "5000 is more than the 4000"),
+    row("train.py --total-env-steps 8000 --learning-starts 5000", "5000 leaves no update...4000"),
+    row(
+        "train.py --total-env-steps 1000 --learning-starts 499 --replay.n-step 3",
+        "--learning-starts 499 leaves no update in the 500...--replay.n-step 3",
+    ),
+    row(
+        "train.py --total-env-steps 1000 --learning-starts 451 --update-to-data-ratio 0.01",
+        "--learning-starts 451 leaves no update...--update-to-data-ratio 0.01",
+    ),
     row(f"train.py --learning-starts {HUGE}", "--learning-starts is 999...: give a number that a"),
     row("train.py --learning-starts 300 --replay.capacity 256", "300...would never come"),
     row("train.py --replay.batch-size 300 --replay.capacity 200", "300 is larger than...200"),
