@@ -82,7 +82,7 @@ def check(config: Config, episode_length: int) -> None:
     _check_multiple("total-env-steps", total, once)
     _check_multiple("total-env-steps", total, interval)
     _check_multiple("checkpoint.interval", config.checkpoint.interval or 0, once)
-    # An entry is whole once the steps that follow it are there, and updates begin with the last one.
+    # An entry is whole once the steps that follow it are there; the last one has its updates, too.
     waiting = -(-starts // environments) + replay.n_step - 2
     if (config.interactions - waiting) * config.updates_per_interaction < 1:
         raise ConfigError(

@@ -8,7 +8,7 @@ import re
 from functools import partial
 
 from envs.base import Environment
-from envs.native import build_native
+from envs.native import PHYSICS, build_native
 from envs.registry import TaskError, register, spec
 from envs.wrappers import TimeLimit
 
@@ -21,6 +21,13 @@ TASKS = {
     "ObjHold": ("objects", 75),
     "KeyTurn": ("objects", None),
     "PenTwirl": ("objects", 50),
+}
+
+# Task -> why MJX is not for it.
+NOT_IN_MJX = {
+    "ObjHold": "too many contacts",
+    "KeyTurn": "no contacts of cylinders with boxes",
+    "PenTwirl": "too many contacts",
 }
 
 
@@ -50,7 +57,8 @@ for _task, (_module, _limit) in TASKS.items():
             published=True,
             action_repeat=2,
             episode_length=100,
-            physics=("mujoco", "warp"),
+            physics=("mujoco", "warp") if _task in NOT_IN_MJX else PHYSICS,
+            notes={"mjx": NOT_IN_MJX[_task]} if _task in NOT_IN_MJX else {},
             package=PACKAGE,
             install=INSTALL,
             official=f"gymnasium/myosuite:myoHand{_task}{_goal}-v0",

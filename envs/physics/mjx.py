@@ -17,6 +17,7 @@ from envs.physics.corrections.cholesky import serial_cholesky
 from envs.physics.corrections.contacts import contacts_of_c
 from envs.physics.corrections.frames import frames_of_c
 from envs.physics.corrections.line_search import short_line_search
+from envs.physics.corrections.tendons import tendons_of_c
 from envs.physics.varying import LOSSES, NOTHING_VARIED, SMALLEST_LOSS, Varied
 
 
@@ -41,6 +42,7 @@ def _corrected() -> Iterator[None]:
     with (
         jax.default_matmul_precision("float32"),
         contacts_of_c(),
+        tendons_of_c(),
         compact_algebra(),
         short_line_search(),
         serial_cholesky(),

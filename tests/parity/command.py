@@ -31,10 +31,10 @@ from envs.task import TaskState
 from tests.parity.hosted import compare_hosted
 from tests.parity.humanoid_bench import compare_recorded
 from tests.parity.mjx import compare_mjx
-from tests.parity.myosuite import compare_myosuite
+from tests.parity.myosuite import STEPS, compare_myosuite
 from tests.parity.reference import Check, Reference, relative_error
 from tests.parity.report import Report
-from tests.parity.simplified import compare_simplified
+from tests.parity.simplified import ModelReference, compare_simplified
 from tests.parity.warp import compare_warp
 
 C_BOUND = 1e-5
@@ -225,7 +225,12 @@ def compare(
         yield from compare_hosted(task_id, steps, seed, host_python)
         return
     if task_id.startswith("myosuite/"):
-        yield from compare_myosuite(task_id, steps, seed)
+        if physics in ("mujoco", "both"):
+            yield from compare_myosuite(task_id, steps, seed)
+        if physics in ("mjx", "both") and "mjx" in envs.spec(task_id).physics:
+            native = envs.make(task_id, "mujoco", action_repeat=1).unwrapped
+            reference = ModelReference(native.task, native.task.model)
+            yield from compare_mjx(task_id, reference, min(steps, STEPS), seed)
         return
     if task_id.startswith("humanoid_bench/"):
         if physics in ("mujoco", "both"):

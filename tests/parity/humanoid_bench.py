@@ -72,8 +72,9 @@ def step_back(task: Task, row: dict[str, np.ndarray]) -> tuple[mujoco.MjData, fl
 
 def read_fields(task: Task, data: mujoco.MjData) -> dict[str, np.ndarray]:
     """What the task's functions read of a simulation."""
-    fields = {key: np.asarray(getattr(data, key), np.float32) for key in task.fields}
-    return fields | {"xmat": fields["xmat"].reshape(-1, 3, 3)}
+    fields = {name: np.asarray(getattr(data, name), np.float32) for name in task.fields}
+    matrices = {name: fields[name].reshape(-1, 3, 3) for name in fields if name.endswith("mat")}
+    return fields | matrices
 
 
 def control(model: mujoco.MjModel, action: np.ndarray) -> np.ndarray:

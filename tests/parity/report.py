@@ -59,7 +59,7 @@ COLUMNS = {
     "one interval, mjx in float32": (
         "MJX, float32",
         "90th percentile of the error after one control interval (that of the C engine disturbed "
-        "by one unit in the last place of float32, of which it may be 10 times)",
+        "by one unit in the last place of float32, of which it may be 10 times, or 4e-6)",
     ),
     "free run, mjx": (
         "free run",
@@ -76,7 +76,7 @@ COLUMNS = {
         "Warp",
         "90th percentile of the error of observations one control interval after states of random "
         "play (that of the C engine disturbed by one unit in the last place of float32, of which "
-        "it may be 10 times), largest error",
+        "it may be 10 times, or 4e-6), largest error",
     ),
     "rewards, warp": ("rewards, Warp", "the same of rewards"),
     "descent, warp": (

@@ -52,7 +52,7 @@ class ModelReference:
         """`model` is the task's own or that for MJX."""
         self._task = task
         self.model, self.data = model, mujoco.MjData(model)
-        self._judge = jax.jit(self._evaluate)
+        self._judge, self._control = jax.jit(self._evaluate), jax.jit(task.control)
 
     def _evaluate(self, fields: dict[str, jax.Array], variables: Any) -> tuple:
         data = SimpleNamespace(**fields)
@@ -74,16 +74,18 @@ class ModelReference:
     def rederive(self) -> None:
         """After a change of the state: nothing, because a step derives everything anew."""
 
-    def substeps(self, control: np.ndarray) -> Iterator[None]:
+    def substeps(self, action: np.ndarray) -> Iterator[None]:
         """Takes the simulation steps of one control interval, one at a time."""
-        self.data.ctrl[:] = control
+        self.data.ctrl[:] = self._control(action)
         for _ in range(self._task.substeps):
             yield mujoco.mj_step(self.model, self.data)
 
-    def step(self, control: np.ndarray) -> tuple[np.ndarray, float, bool]:
-        """Observation and reward; no task that is simplified is judged by its ends."""
-        for _ in self.substeps(control):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
+        """Observation and reward; ends are not judged."""
+        for _ in self.substeps(action):
             pass
+        if self._task.reading == "dm_control":
+            mujoco.mj_step1(self.model, self.data)
         observation, reward = self._judge(read_fields(self._task, self.data), self._variables)
         return np.asarray(observation), float(reward), False
 

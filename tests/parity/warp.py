@@ -33,13 +33,12 @@ import envs
 from envs.physics.mjx import MjxState
 from envs.physics.simulations import STATE_SIGNATURE
 from envs.task import TaskEnvironment, TaskState
-from tests.parity.mjx import FLOAT32_FACTOR, UNIT_IN_LAST_PLACE, errors
+from tests.parity.mjx import FLOAT32_FACTOR, ROUNDING, UNIT_IN_LAST_PLACE, errors
 from tests.parity.reference import Check
 
 STARTS = 4
 EXACT_SHAPES = (mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE)
 STATES_PER_START = 40
-ROUNDING = 32 * UNIT_IN_LAST_PLACE
 DOUBTFUL = 0.02
 
 

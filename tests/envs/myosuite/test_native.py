@@ -4,6 +4,7 @@ import pytest
 
 import envs
 from tests.parity import myosuite
+from tests.parity.command import compare
 
 pytestmark = pytest.mark.slow
 
@@ -14,4 +15,10 @@ def test_equals_myosuite(task_id, monkeypatch):
     monkeypatch.setattr(myosuite, "SEEDS", 3)
     monkeypatch.setattr(myosuite, "RESETS", 60)
     for check in myosuite.compare_myosuite(task_id, steps=40, seed=3):
+        assert check.passed, f"{check.name}: {check.detail}"
+
+
+def test_mjx_equals_the_c_engine():
+    pytest.importorskip("myosuite")
+    for check in compare("myosuite/myo-reach", steps=40, seed=3, physics="mjx"):
         assert check.passed, f"{check.name}: {check.detail}"
