@@ -68,7 +68,7 @@ def test_a_schedule_fits_what_is_given(given, schedule):
     ("given", "advice"),
     [
         ({"total_env_steps": 6_000, "evaluation_interval": 2_500}, "6000 is no multiple of 2500"),
-        ({"total_env_steps": 4_000, "learning_starts": 5_000}, "more than the 4000 transitions"),
+        ({"total_env_steps": 4_000, "learning_starts": 5_000}, "no update in the 4000 transitions"),
         ({"total_env_steps": 6_001, "action_repeat": 2}, "6001 is no multiple of 2: give 6000"),
         ({"total_env_steps": 1_000_003}, "1000003 cannot be divided .*: give 1000000"),
         ({"total_env_steps": 10**12}, "total-env-steps makes more than 2,147,483,647"),

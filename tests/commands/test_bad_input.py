@@ -479,7 +479,7 @@ SWEEPS = [
     row("sweep.py --task dmc/dog-run dmc/dog-run", "dmc/dog-run is given twice"),
     row("sweep.py --task dmc/dug-run", "unknown task...dmc/dog-run"),
     row("sweep.py --suite dmc_heard", "unknown suite...dmc_hard"),
-    row("sweep.py --suite ''", "unknown suite ''"),
+    row("sweep.py --suite ''", "--suite is empty: give a value or drop it"),
     row("sweep.py --suite dmc_hard --task dmc/dog-run", "exclude each other: drop one"),
     row("sweep.py --halving 1", "--halving is 1.0: give a number above 1"),
     row("sweep.py --rungs 100", "--rungs is of no use without --halving"),

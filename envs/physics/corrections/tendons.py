@@ -26,6 +26,8 @@ _MOST_STEPS = 20
 _TOLERANCE = 1e-6
 _SMALLEST = mujoco.mjMINVAL
 
+_Carry = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
 
 @contextlib.contextmanager
 def tendons_of_c() -> Iterator[None]:
@@ -50,7 +52,10 @@ def _wrap_inside(ends: jax.Array, radius: jax.Array, *settings: Any) -> tuple[ja
 
     angles, others, is_found = _solve(radius / jnp.maximum(_SMALLEST, lengths), between)
     is_left = cross > 0
-    begin, turn = jnp.where(is_left, first, second), angles - jnp.where(is_left, *others)
+    begin, turn = (
+        jnp.where(is_left, first, second),
+        angles - jnp.where(is_left, others[0], others[1]),
+    )
     cosine, sine, begin = jnp.cos(turn), jnp.sin(turn), normalize(begin)
     turned = jnp.array([cosine * begin[0] - sine * begin[1], sine * begin[0] + cosine * begin[1]])
     point = radius * jnp.where(is_found, turned, normalize(first + second))
@@ -65,11 +70,11 @@ def _solve(ratios: jax.Array, between: jax.Array) -> tuple[jax.Array, jax.Array,
         others = jnp.arcsin(ratios * jnp.sin(angle))
         return others, others.sum() - 2 * angle + between
 
-    def goes_on(carry: tuple[jax.Array, ...]) -> jax.Array:
+    def goes_on(carry: _Carry) -> jax.Array:
         _, error, steps, fails = carry
         return (jnp.abs(error) > _TOLERANCE) & (steps < _MOST_STEPS) & ~fails
 
-    def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def step(carry: _Carry) -> _Carry:
         angle, error, steps, _ = carry
         others, _ = evaluate(angle)
         slope = (ratios * jnp.cos(angle) / jnp.maximum(_SMALLEST, jnp.cos(others))).sum() - 2
