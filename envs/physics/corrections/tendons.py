@@ -26,7 +26,7 @@ _MOST_STEPS = 20
 _TOLERANCE = 1e-6
 _SMALLEST = mujoco.mjMINVAL
 
-_Carry = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+_Carry = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 @contextlib.contextmanager
@@ -71,20 +71,19 @@ def _solve(ratios: jax.Array, between: jax.Array) -> tuple[jax.Array, jax.Array,
         return others, others.sum() - 2 * angle + between
 
     def goes_on(carry: _Carry) -> jax.Array:
-        _, error, steps, fails = carry
+        _, _, error, steps, fails = carry
         return (jnp.abs(error) > _TOLERANCE) & (steps < _MOST_STEPS) & ~fails
 
     def step(carry: _Carry) -> _Carry:
-        angle, error, steps, _ = carry
-        others, _ = evaluate(angle)
+        angle, others, error, steps, _ = carry
         slope = (ratios * jnp.cos(angle) / jnp.maximum(_SMALLEST, jnp.cos(others))).sum() - 2
         following = angle - error / slope
-        _, error = evaluate(following)
+        others, error = evaluate(following)
         fails = (slope > -_SMALLEST) | (following > angle) | (error > _TOLERANCE)
-        return following, error, steps + 1, fails
+        return following, others, error, steps + 1, fails
 
     right = jnp.asarray(jnp.pi / 2, between.dtype)
-    _, error = evaluate(right)
-    begin = (right, error, jnp.int32(0), error > 0)
-    angle, _, steps, fails = jax.lax.while_loop(goes_on, step, begin)
-    return angle, evaluate(angle)[0], ~fails & (steps < _MOST_STEPS)
+    others, error = evaluate(right)
+    begin = (right, others, error, jnp.int32(0), error > 0)
+    angle, others, _, steps, fails = jax.lax.while_loop(goes_on, step, begin)
+    return angle, others, ~fails & (steps < _MOST_STEPS)
