@@ -25,7 +25,7 @@ TINY = (
     "--agent.num-bins 11 --agent.num-critics 1 --replay.batch-size 16 --checkpoint.interval 40"
 ).split()
 # Options that make a sweep of it.
-RATES = ("--log-uniform", "agent.learning-rate=1e-3,1e-1")
+RATES = ("--log-uniform", "agent.learning-rate=1e-3,1e-2")
 SWEEP = (*RATES, "--samples", "4", "--sampler", "tpe", "--trials-per-batch", "2")
 # Runs a command line; with KILL_AT set, dies after the chunk that reaches this interaction.
 COMMAND = """
