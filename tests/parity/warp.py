@@ -31,6 +31,7 @@ import numpy as np
 
 import envs
 from envs.physics.mjx import MjxState
+from envs.physics.mujoco import MujocoState
 from envs.physics.simulations import STATE_SIGNATURE
 from envs.task import TaskEnvironment, TaskState
 from tests.parity.mjx import FLOAT32_FACTOR, ROUNDING, UNIT_IN_LAST_PLACE, errors
@@ -85,13 +86,15 @@ def disturbed(bits: np.ndarray, seed: int) -> np.ndarray:
     return (states * (1 + UNIT_IN_LAST_PLACE * signs)).view(np.uint32)
 
 
-def descended(exact: TaskEnvironment, bits: np.ndarray, controls: np.ndarray) -> np.ndarray:
+def descended(exact: TaskEnvironment, physics: MujocoState, controls: np.ndarray) -> np.ndarray:
     """In which states something touches in the interval whose contacts are found by descent."""
-    model = exact.physics.model
+    model = copy.copy(exact.physics.model)
     data = mujoco.MjData(model)
     size = mujoco.mj_stateSize(model, STATE_SIGNATURE)
-    found = np.zeros(len(bits), bool)
-    for row, state in enumerate(np.ascontiguousarray(bits).view(np.float64)):
+    found = np.zeros(len(physics.bits), bool)
+    for row, state in enumerate(np.ascontiguousarray(physics.bits).view(np.float64)):
+        for name, values in physics.varied.items():
+            getattr(model, name)[:] = values[row]
         mujoco.mj_setState(model, data, state[:size], STATE_SIGNATURE)
         data.ctrl[:] = controls[row]
         for _ in range(exact.task.substeps):
@@ -141,11 +144,12 @@ def compare_warp(task_id: str, steps: int, seed: int) -> Iterator[Check]:
     bits = disturbed(path.physics.bits, seed)
     nearby = TaskState(path.physics.replace(bits=bits), path.variables)
     _, yardstick = step(nearby, actions)
-    start = MjxState(carried=entered(exact, path.physics.bits), fields={})
+    varied = path.physics.varied
+    start = MjxState(carried=entered(exact, path.physics.bits), fields={}, varied=varied)
     _, ours = jax.jit(jax.vmap(warp.step))(TaskState(start, path.variables), actions)
 
     controls = np.asarray(jax.vmap(exact.task.control)(actions))
-    left_out = descended(exact, path.physics.bits, controls)
+    left_out = descended(exact, path.physics, controls)
 
     def compare(name: str, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values = (getattr(each, name).reshape(len(states), -1) for each in (ours, yardstick))
@@ -173,7 +177,8 @@ def compare_warp(task_id: str, steps: int, seed: int) -> Iterator[Check]:
     )
     positions = jnp.asarray(entered(exact, after.physics.bits)["qpos"])
     counts, theirs = (
-        np.asarray(jax.jit(jax.vmap(each.physics.contacts))(positions)) for each in (warp, exact)
+        np.asarray(jax.jit(jax.vmap(each.physics.contacts))(positions, varied))
+        for each in (warp, exact)
     )
     differ = int((counts != theirs).sum())
     yield Check(
