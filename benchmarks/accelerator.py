@@ -8,6 +8,7 @@ to put into `envs/physics/cost.py`. What has not begun when the time is over is 
 """
 
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
@@ -51,7 +52,8 @@ class Sizes(NamedTuple):
     Attributes:
       tasks: the first is the one by which engines are chosen.
       runs: updated at once.
-      worlds: stepped at once.
+      worlds: stepped at once, and trained in.
+      most_worlds: stepped at once at the end, without training.
       critic_width, actor_width: of networks.
       interactions: with random actions, before learning.
       seconds: for each measurement, compilation excluded.
@@ -62,6 +64,7 @@ class Sizes(NamedTuple):
     tasks: tuple[str, ...] = ("dmc/cheetah-run", "dmc/humanoid-run")
     runs: tuple[int, ...] = (1, 4, 10, 32, 64)
     worlds: tuple[int, ...] = (1, 10, 128, 2048)
+    most_worlds: int = 8192
     critic_width: int = 512
     actor_width: int = 128
     interactions: int = 400
@@ -70,7 +73,7 @@ class Sizes(NamedTuple):
     steps: int = 200
 
 
-SMALL = Sizes(("dmc/pendulum-swingup",), (1, 2), (1, 16), 16, 8, 40, 0.2, ("single",), 20)
+SMALL = Sizes(("dmc/pendulum-swingup",), (1, 2), (1, 16), 32, 16, 8, 40, 0.2, ("single",), 20)
 _Line = tuple[dict[str, Any], Callable[[], dict[str, Any]]]
 
 
@@ -146,12 +149,14 @@ def lines(sizes: Sizes) -> Iterator[_Line]:
             runs=runs, critic_hidden_dim=critic, actor_hidden_dim=actor, seconds=sizes.seconds
         )
         yield {"measured": "update", "runs": runs}, partial(update_run, asked)
-    for task in sizes.tasks:
-        for worlds in sizes.worlds:
-            for engine in engines():
-                about = {"task": task, "engine": engine, "worlds": worlds}
-                work = partial(step, task, engine, worlds, sizes.seconds)
-                yield {"measured": "step", **about}, work
+
+    def steps(*numbers: int) -> Iterator[_Line]:
+        for task, worlds, engine in itertools.product(sizes.tasks, numbers, engines()):
+            about = {"task": task, "engine": engine, "worlds": worlds}
+            work = partial(step, task, engine, worlds, sizes.seconds)
+            yield {"measured": "step", **about}, work
+
+    yield from steps(*sizes.worlds)
     for task in sizes.tasks:
         for worlds in sizes.worlds:
             for engine in engines():
@@ -168,6 +173,7 @@ def lines(sizes: Sizes) -> Iterator[_Line]:
                 )
                 about = {"task": task, "engine": engine, "worlds": worlds}
                 yield {"measured": "training", **about}, partial(train.run, training)
+    yield from steps(sizes.most_worlds)
 
 
 def cost_model(seconds: dict[tuple[str, int], float]) -> dict[str, Any]:

@@ -5,11 +5,14 @@
 
 HumanoidBench: random actions in the native task and in the official package, two samples of one
 distribution if both are the same task. MyoSuite: zero actions, next to the first evaluations of the
-published runs, because an untrained policy acts near zero. One line per task; exit status 1 where
-the samples of a native task differ.
+published runs, because an untrained policy acts near zero; and random actions in the native task
+and in EnvPool's, where EnvPool is installed. That is an earlier version of MyoSuite, so that a
+difference there is told and no failure. One line per task; exit status 1 where the samples of a
+native task and its original differ.
 """
 
 import argparse
+import importlib.util
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +41,11 @@ COLUMNS = {
     "published": "HumanoidBench: the return that counts as zero in the published scores; MyoSuite: "
     "first evaluations of the published runs of SimbaV2, mean over seeds and its standard error",
     "packages": "what the original or MyoSuite ran with",
+    "random, ours": "MyoSuite: random actions, without action repeat, in the native task",
+    "EnvPool": "the same in EnvPool",
+    "p, EnvPool": "of a Kolmogorov-Smirnov test of these two",
+    "starts, EnvPool": "in how many columns of the observation episodes begin alike, by such tests",
+    "version, EnvPool": "of EnvPool, and of the MyoSuite that it was made from",
 }
 
 
@@ -84,7 +92,7 @@ def compare(task_id: str, python: str) -> tuple[bool, dict[str, str]]:
         ours = returns(envs.make(task_id, "mujoco"), EPISODES)
         original = envs.make(task_id, "official", host=options)
         theirs = returns(original, AT_ONCE, EPISODES // AT_ONCE, seed=1)
-        p_value = float(stats.ks_2samp(np.round(ours, 3), np.round(theirs, 3)).pvalue)
+        p_value = _p_value(ours, theirs)
         low = published.normalization_scores().low[task_id]
         cells |= {"actions": "random", "original": _mean(theirs), "p": f"{p_value:.2f}"}
         cells["published"] = f"{low:.1f}"
@@ -92,7 +100,49 @@ def compare(task_id: str, python: str) -> tuple[bool, dict[str, str]]:
         environment = envs.make(task_id, "official", host=options)
         ours, p_value = returns(environment, AT_ONCE, EPISODES // AT_ONCE, scale=0), 1.0
         cells |= {"actions": "zero", "published": _published_start(task_id)}
+        cells |= beside_envpool(task_id)
     return p_value > SIGNIFICANCE, cells | {"ours": _mean(ours)}
+
+
+def beside_envpool(task_id: str) -> dict[str, str]:
+    """Cells of a task of MyoSuite beside EnvPool's; none where EnvPool is not installed."""
+    if importlib.util.find_spec("envpool") is None:
+        return {}
+    import envpool
+    from envpool.mujoco.myosuite.tasks import MYOSUITE_ORACLE_VERSION
+
+    environment = envs.make(task_id, "mujoco", action_repeat=1)
+    # EnvPool may end episodes later than the benchmark does.
+    length = environment.episode_length
+    name = envs.spec(task_id).official.rpartition(":")[2]
+    pool = envpool.make(name, env_type="gymnasium", num_envs=EPISODES, seed=0)
+    pool_starts, _ = pool.reset()
+    theirs, goes_on = np.zeros(EPISODES), np.ones(EPISODES, bool)
+    generator = np.random.default_rng(0)
+    for _ in range(length):
+        actions = generator.uniform(-1.0, 1.0, (EPISODES, environment.action_size))
+        _, rewards, terminated, truncated, _ = pool.step(actions.astype(np.float32))
+        theirs += goes_on * rewards
+        goes_on &= ~(terminated | truncated)
+    ours = returns(environment, EPISODES)
+    keys = jax.random.split(jax.random.key(1), EPISODES)
+    starts = jax.jit(jax.vmap(environment.reset))(keys)[1]
+    alike = [
+        _p_value(*columns) > SIGNIFICANCE for columns in zip(starts.T, pool_starts.T, strict=True)
+    ]
+    return {
+        "random, ours": _mean(ours),
+        "EnvPool": _mean(theirs),
+        "p, EnvPool": f"{_p_value(ours, theirs):.2g}",
+        "starts, EnvPool": f"{sum(alike)} of {len(alike)}",
+        "version, EnvPool": f"{metadata.version('envpool')}, MyoSuite {MYOSUITE_ORACLE_VERSION}",
+    }
+
+
+def _p_value(first: np.ndarray, second: np.ndarray) -> float:
+    """Of a Kolmogorov-Smirnov test; what differs by a rounding is equal."""
+    samples = (np.round(np.asarray(sample, np.float64), 3) for sample in (first, second))
+    return float(stats.ks_2samp(*samples).pvalue)
 
 
 def _mean(sample: np.ndarray) -> str:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks.accelerator import cost_model
+from benchmarks.accelerator import Sizes, cost_model, lines
 from benchmarks.train import Arguments, make_config
 from envs.physics import cost
 from purejax_simba.training import make_program
@@ -26,6 +26,14 @@ def test_the_cost_model_is_read_off_the_measurements():
     assert cost_model({("mujoco", 1): 1.0}) == {}
 
 
+def test_engines_step_up_to_8192_worlds():
+    measured = [about for about, _ in lines(Sizes())]
+    steps = [about for about in measured if about["measured"] == "step"]
+    assert {about["worlds"] for about in steps} == {1, 10, 128, 2048, 8192}
+    assert {about["engine"] for about in steps} == {"mujoco", "mjx"}  # warp needs a GPU
+    assert measured[-1]["worlds"] == 8192
+
+
 @pytest.mark.exhaustive
 def test_everything_is_measured_at_small_sizes():
     ended = subprocess.run(
@@ -34,10 +42,10 @@ def test_everything_is_measured_at_small_sizes():
         text=True,
         env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
     )
-    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    printed = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert not [line for line in lines if "failed" in line or "left_out" in line]
-    measured = {line["measured"] for line in lines}
+    assert not [line for line in printed if "failed" in line or "left_out" in line]
+    measured = {line["measured"] for line in printed}
     assert measured == {
         "golden",
         "parity",
@@ -47,7 +55,7 @@ def test_everything_is_measured_at_small_sizes():
         "training",
         "cost_model",
     }
-    assert lines[-1]["HOST_WORLD"] > 0
+    assert printed[-1]["HOST_WORLD"] > 0
 
 
 def test_many_environments_do_not_make_more_updates():
