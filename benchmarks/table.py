@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from purejax_simba.config import ConfigError
 from purejax_simba.files import check_output, read_bytes, reading, write_text
 
 
@@ -19,7 +20,7 @@ class Table:
         columns: Mapping[str, str],
         name: str = "task",
     ):
-        """Reads what is there, unless it was made by something else.
+        """Reads what is there.
 
         Args:
           path: the file; None writes nothing.
@@ -28,6 +29,9 @@ class Table:
           notes: further lines above the table.
           columns: title -> what the column shows.
           name: title of the first column.
+
+        Raises:
+          ConfigError: if something else made the file, or the same with other versions.
         """
         self._path = path
         self._titles = (*columns, "date")
@@ -40,15 +44,17 @@ class Table:
         if path is not None and path.exists():
             with reading(path):
                 lines = read_bytes(path).decode().splitlines()
-            if made_by in lines:
-                # The columns of that time: there may be more of them now.
-                header, _, *rows = (
-                    [*map(str.strip, line.split("|"))][1:-1]
-                    for line in lines
-                    if line.startswith("|")
+            if made_by not in lines:
+                raise ConfigError(
+                    f"the rows of {path} were not made like this, or with other versions, and would"
+                    " be lost: give another file, or remove this one"
                 )
-                for row, *cells in rows:
-                    self._cells[row.strip("`")] = dict(zip(header[1:], cells, strict=True))
+            # The columns of that time: there may be more of them now.
+            header, _, *rows = (
+                [*map(str.strip, line.split("|"))][1:-1] for line in lines if line.startswith("|")
+            )
+            for row, *cells in rows:
+                self._cells[row.strip("`")] = dict(zip(header[1:], cells, strict=True))
 
     def add(self, row: str, cells: Mapping[str, str]) -> None:
         """Enters cells of a row and writes the file."""

@@ -27,6 +27,7 @@ import envs
 from benchmarks.originals import GymnasiumLoop
 from benchmarks.table import Table
 from envs import AutoReset, episodes
+from purejax_simba.config import ConfigError
 from purejax_simba.report import published
 
 EPISODES = 60
@@ -165,27 +166,32 @@ def main() -> int:
     parser.add_argument("--host-python", default="", help="interpreter that has the package")
     parser.add_argument("--report", type=Path, help="write a table to this file")
     arguments = parser.parse_args()
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("mujoco", "jax"))
+    try:
+        return 1 if compare_all(arguments) else 0
+    except (envs.TaskError, ConfigError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def compare_all(arguments: argparse.Namespace) -> int:
+    """Prints a line per task; returns how many differ from their originals."""
     table = Table(
         arguments.report,
         "Policies that have learned nothing",
-        f"Made by `python -m tests.returns --report results/returns.md`, with {versions} here.",
+        "Made by `python -m tests.returns --report results/returns.md`, with mujoco "
+        f"{metadata.version('mujoco')} here.",
         [f"{EPISODES} episodes each, with the action repeat of the benchmark."],
         COLUMNS,
     )
     failures = 0
     for name in arguments.tasks:
         for task_id in envs.tasks(name) if name in SUITES else [envs.spec(name).id]:
-            try:
-                passed, cells = compare(task_id, arguments.host_python)
-            except envs.TaskError as error:
-                print(f"error: {error}", file=sys.stderr)
-                return 2
+            passed, cells = compare(task_id, arguments.host_python)
             failures += not passed
             figures = ", ".join(f"{title} {cells[title]}" for title in COLUMNS if title in cells)
             print(f"{'ok  ' if passed else 'FAIL'} {task_id}: {figures}", flush=True)
             table.add(task_id, cells)
-    return 1 if failures else 0
+    return failures
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from benchmarks.flops import flops_per_update
 from benchmarks.table import Table
 from purejax_simba.agents import registry
 from purejax_simba.agents.simba_v2 import EXPANSION
-from purejax_simba.config import known
+from purejax_simba.config import ConfigError, known
 from purejax_simba.runs.devices import make_mesh
 
 TINY = update.Arguments(
@@ -144,7 +144,7 @@ def test_training_is_measured_and_printed_as_one_line(capsys):
     assert json.loads(line).keys() >= {"task", "jax_version", *results}
 
 
-def test_a_table_keeps_its_rows_unless_something_else_made_it(tmp_path):
+def test_a_table_keeps_its_rows(tmp_path):
     path = tmp_path / "of" / "tables.md"
 
     def open_table(made_by: str) -> Table:
@@ -161,8 +161,11 @@ def test_a_table_keeps_its_rows_unless_something_else_made_it(tmp_path):
     wider = {"new": "added later", "slow": "how slow", "fast": "how fast"}
     Table(path, "Speeds", "by us", [], wider).add("a", {"new": "5"})
     assert "| `a` | 5 | 1 |  |" in path.read_text() and "| `b` |  | 3 | 2 |" in path.read_text()
-    open_table("by others").add("c", {"slow": "4"})
-    assert "`a`" not in path.read_text() and "`c`" in path.read_text()
+    before = path.read_text()
+    with pytest.raises(ConfigError, match="give another file") as refused:
+        open_table("by others")
+    assert "\n" not in str(refused.value)
+    assert path.read_text() == before
 
 
 def test_ratios_of_environment_rates():

@@ -28,6 +28,7 @@ import envs
 from benchmarks.originals import available
 from envs.dmc.models import sensor_slice
 from envs.task import TaskState
+from purejax_simba.config import ConfigError
 from tests.parity.hosted import compare_hosted
 from tests.parity.humanoid_bench import compare_recorded
 from tests.parity.mjx import compare_mjx
@@ -264,7 +265,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         return 1 if compare_all(arguments) else 0
-    except envs.TaskError as error:
+    except (envs.TaskError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
