@@ -52,6 +52,13 @@ _AMBIGUOUS = (
     "On the MuJoCo suite it is unknown what the names of the published files count: utd2 may be "
     "two updates per env step, or one, which is the published default. Runs are beside both."
 )
+# See `tests.returns`.
+_IN_OTHER_VERSIONS = ("myosuite/myo-pose", "myosuite/myo-reach-hard")
+_VERSIONS = (
+    "Published runs on MyoSuite were made with a version before 3, in which myo-reach-hard ended "
+    "nearer to its targets and the target of myo-pose was another one, as starts and returns of "
+    "untrained policies show: there ours are not of the same task."
+)
 _NORMALISED = (
     "(score - low) / (high - low) per task, the paper's; over the tasks of each suite that the "
     "experiment has, at the last env step at which all were evaluated; stratified bootstrap 95% "
@@ -164,6 +171,7 @@ def _results(methods: Methods) -> Section:
     compared = tables.comparisons(methods.ours)
     if len(compared):
         words = note(_ORIGIN) + note(_AMBIGUOUS) * any(map(is_ambiguous, compared.task))
+        words += note(_VERSIONS) * any(task in _IN_OTHER_VERSIONS for task in compared.task)
         content += f"<h3>Beside the published figures</h3>{words}{table(compared)}"
     aggregates = tables.aggregates(methods.ours)
     if len(aggregates):

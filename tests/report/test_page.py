@@ -334,6 +334,25 @@ def test_means_that_are_given_are_shown_beside(tmp_path):
     assert labels == ["SimbaV2 (UTD 2), published", "theirs, published", "mine"]
 
 
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("dmc/cheetah-run", set()),
+        ("mujoco/Hopper-v4", {"it is unknown what the names of the published files count"}),
+        ("myosuite/myo-reach", set()),
+        ("myosuite/myo-pose", {"made with a version before 3"}),
+    ],
+)
+def test_doubts_about_published_figures_are_told(tmp_path, task, said):
+    write_run(tmp_path, "first", task, [300.0, 400.0])
+    write_page([tmp_path], tmp_path / "report.html")
+    text = text_of((tmp_path / "report.html").read_text())
+    assert "accompany SimbaV2" in text
+    doubts = {"it is unknown what the names of the published files count"}
+    doubts |= {"made with a version before 3"}
+    assert {doubt for doubt in doubts if doubt in text} == said
+
+
 def test_what_users_name_is_neither_mathematics_nor_markup(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(charts, "FORMATS", (".svg",))
     names = [r"$\frac{$", "<i>b</i> $x$"]
