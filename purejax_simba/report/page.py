@@ -56,8 +56,8 @@ _AMBIGUOUS = (
 _IN_OTHER_VERSIONS = ("myosuite/myo-pose", "myosuite/myo-reach-hard")
 _VERSIONS = (
     "Published runs on MyoSuite were made with a version before 3, in which myo-reach-hard ended "
-    "nearer to its targets and the target of myo-pose was another one, as starts and returns of "
-    "untrained policies show: there ours are not of the same task."
+    "nearer to its targets and the target of myo-pose was another one; the returns of their "
+    "untrained policies are those of such a version. There ours are not of the same task."
 )
 _NORMALISED = (
     "(score - low) / (high - low) per task, the paper's; over the tasks of each suite that the "
