@@ -123,8 +123,8 @@ def _dmc_in_a_loop(name: str, count: int) -> Callable[[int], None]:
     return take
 
 
-def in_envpool(task_id: str, count: int) -> Callable[[int], None] | None:
-    """Steps EnvPool's environments; None where it is not installed or has no such task."""
+def make_envpool(task_id: str, count: int) -> Any:
+    """So many of EnvPool's environments; None where it is not installed or has no such task."""
     family, _, name = task_id.partition("/")
     if family == "dmc":
         name = "".join(part.title() for part in name.replace("-", "_").split("_")) + "-v1"
@@ -136,7 +136,14 @@ def in_envpool(task_id: str, count: int) -> Callable[[int], None] | None:
 
     if name not in envpool.list_all_envs():
         return None
-    pool = envpool.make(name, env_type="gymnasium", num_envs=count, seed=0)
+    return envpool.make(name, env_type="gymnasium", num_envs=count, seed=0)
+
+
+def in_envpool(task_id: str, count: int) -> Callable[[int], None] | None:
+    """Steps EnvPool's environments; None where there are none."""
+    pool = make_envpool(task_id, count)
+    if pool is None:
+        return None
     space: Any = pool.action_space
     shape = (NUM_ACTIONS, count, *space.shape)
     actions = np.random.default_rng(0).uniform(space.low, space.high, shape).astype(space.dtype)

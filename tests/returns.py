@@ -12,7 +12,6 @@ native task and its original differ.
 """
 
 import argparse
-import importlib.util
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -24,10 +23,10 @@ import numpy as np
 from scipy import stats
 
 import envs
-from benchmarks.originals import GymnasiumLoop
+from benchmarks.originals import GymnasiumLoop, make_envpool
 from benchmarks.table import Table
 from envs import AutoReset, episodes
-from purejax_simba.config import ConfigError
+from purejax_simba.commands import one_line_errors
 from purejax_simba.report import published
 
 EPISODES = 60
@@ -107,20 +106,17 @@ def compare(task_id: str, python: str) -> tuple[bool, dict[str, str]]:
 
 def beside_envpool(task_id: str) -> dict[str, str]:
     """Cells of a task of MyoSuite beside EnvPool's; none where EnvPool is not installed."""
-    if importlib.util.find_spec("envpool") is None:
+    pool = make_envpool(task_id, EPISODES)
+    if pool is None:
         return {}
-    import envpool
     from envpool.mujoco.myosuite.tasks import MYOSUITE_ORACLE_VERSION
 
     environment = envs.make(task_id, "mujoco", action_repeat=1)
-    # EnvPool may end episodes later than the benchmark does.
-    length = environment.episode_length
-    name = envs.spec(task_id).official.rpartition(":")[2]
-    pool = envpool.make(name, env_type="gymnasium", num_envs=EPISODES, seed=0)
     pool_starts, _ = pool.reset()
     theirs, goes_on = np.zeros(EPISODES), np.ones(EPISODES, bool)
     generator = np.random.default_rng(0)
-    for _ in range(length):
+    # EnvPool may end episodes later than the benchmark does.
+    for _ in range(environment.episode_length):
         actions = generator.uniform(-1.0, 1.0, (EPISODES, environment.action_size))
         _, rewards, terminated, truncated, _ = pool.step(actions.astype(np.float32))
         theirs += goes_on * rewards
@@ -166,11 +162,9 @@ def main() -> int:
     parser.add_argument("--host-python", default="", help="interpreter that has the package")
     parser.add_argument("--report", type=Path, help="write a table to this file")
     arguments = parser.parse_args()
-    try:
-        return 1 if compare_all(arguments) else 0
-    except (envs.TaskError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with one_line_errors("compare again") as outcome:
+        outcome.status = 1 if compare_all(arguments) else 0
+    return outcome.status
 
 
 def compare_all(arguments: argparse.Namespace) -> int:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import envs
-from envs.physics.simulations import STATE_SIGNATURE
 from envs.task import TaskEnvironment
+from tests.helpers.c_engine import in_c_engine
 from tests.helpers.examples import slow_if_in
 
 NATIVE = [task for task in envs.tasks() if "warp" in envs.spec(task).physics]
@@ -22,22 +22,18 @@ INTERVALS = 250
 
 def _needed(environment: TaskEnvironment) -> np.ndarray:
     """Contacts and rows of constraints, the most in any substep of random play."""
-    task, model = environment.task, environment.physics.model
+    task = environment.task
     states, _ = jax.jit(jax.vmap(environment.reset))(jax.random.split(jax.random.key(0), STARTS))
     shape = (INTERVALS, STARTS, environment.action_size)
     low, high = environment.action_low, environment.action_high
     actions = np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)
     controls = np.asarray(jax.vmap(jax.vmap(task.control))(actions))
-    data = mujoco.MjData(model)
-    size = mujoco.mj_stateSize(model, STATE_SIGNATURE)
     most = np.zeros(2, int)
-    for start, bits in enumerate(np.ascontiguousarray(states.physics.bits)):
-        mujoco.mj_resetData(model, data)
-        mujoco.mj_setState(model, data, bits.view(np.float64)[:size], STATE_SIGNATURE)
+    for start, data in enumerate(in_c_engine(environment, states.physics)):
         for control in controls[:, start]:
             data.ctrl[:] = control
             for _ in range(task.substeps):
-                mujoco.mj_step(model, data)
+                mujoco.mj_step(data.model, data)
                 most = np.maximum(most, [data.ncon, data.nefc])
     return most
 

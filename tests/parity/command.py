@@ -15,7 +15,6 @@ asked of originals in worker processes in `tests.parity.hosted`.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ import envs
 from benchmarks.originals import available
 from envs.dmc.models import sensor_slice
 from envs.task import TaskState
-from purejax_simba.config import ConfigError
+from purejax_simba.commands import one_line_errors
 from tests.parity.hosted import compare_hosted
 from tests.parity.humanoid_bench import compare_recorded
 from tests.parity.mjx import compare_mjx
@@ -263,11 +262,9 @@ def main() -> int:
     parser.add_argument("--host-python", default="", help="interpreter that has MyoSuite")
     parser.add_argument("--report", type=Path, help="write a table of the checks to this file")
     arguments = parser.parse_args()
-    try:
-        return 1 if compare_all(arguments) else 0
-    except (envs.TaskError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with one_line_errors("compare again") as outcome:
+        outcome.status = 1 if compare_all(arguments) else 0
+    return outcome.status
 
 
 def compare_all(arguments: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ from envs.physics.mjx import MjxState
 from envs.physics.mujoco import MujocoState
 from envs.physics.simulations import STATE_SIGNATURE
 from envs.task import TaskEnvironment, TaskState
+from tests.helpers.c_engine import in_c_engine
 from tests.parity.mjx import FLOAT32_FACTOR, ROUNDING, UNIT_IN_LAST_PLACE, errors
 from tests.parity.reference import Check
 
@@ -61,17 +62,14 @@ def record(exact: TaskEnvironment, steps: int, seed: int) -> tuple[Any, np.ndarr
     return path, actions
 
 
-def entered(exact: TaskEnvironment, bits: np.ndarray) -> dict[str, np.ndarray]:
-    """The same states for Warp; `bits` are `MujocoState.bits`."""
-    model = exact.physics.model
-    data = mujoco.MjData(model)
-    size = mujoco.mj_stateSize(model, STATE_SIGNATURE)
+def entered(exact: TaskEnvironment, physics: MujocoState) -> dict[str, np.ndarray]:
+    """The same states for Warp."""
+    size = mujoco.mj_stateSize(exact.physics.model, STATE_SIGNATURE)
     names = ("time", "qpos", "qvel", "act", "qacc_warmstart")
     rows = []
-    for state in np.ascontiguousarray(bits).view(np.float64):
-        mujoco.mj_setState(model, data, state[:size], STATE_SIGNATURE)
+    for data, bits in zip(in_c_engine(exact, physics), physics.bits, strict=True):
         rows.append({name: np.array(getattr(data, name)) for name in names})
-        rest = state[size:]
+        rest = np.ascontiguousarray(bits).view(np.float64)[size:]
         for name in exact.task.changes:
             shape = getattr(data, name).shape
             rows[-1][name] = rest[: np.prod(shape)].reshape(shape)
@@ -88,18 +86,12 @@ def disturbed(bits: np.ndarray, seed: int) -> np.ndarray:
 
 def descended(exact: TaskEnvironment, physics: MujocoState, controls: np.ndarray) -> np.ndarray:
     """In which states something touches in the interval whose contacts are found by descent."""
-    model = copy.copy(exact.physics.model)
-    data = mujoco.MjData(model)
-    size = mujoco.mj_stateSize(model, STATE_SIGNATURE)
     found = np.zeros(len(physics.bits), bool)
-    for row, state in enumerate(np.ascontiguousarray(physics.bits).view(np.float64)):
-        for name, values in physics.varied.items():
-            getattr(model, name)[:] = values[row]
-        mujoco.mj_setState(model, data, state[:size], STATE_SIGNATURE)
+    for row, data in enumerate(in_c_engine(exact, physics)):
         data.ctrl[:] = controls[row]
         for _ in range(exact.task.substeps):
-            mujoco.mj_step(model, data)
-            kinds = model.geom_type[data.contact.geom.reshape(-1, 2)]
+            mujoco.mj_step(data.model, data)
+            kinds = data.model.geom_type[data.contact.geom.reshape(-1, 2)]
             simple = np.isin(kinds, EXACT_SHAPES).all(1)
             simple |= (kinds == mujoco.mjtGeom.mjGEOM_PLANE).any(1)
             found[row] |= not simple.all()
@@ -145,7 +137,7 @@ def compare_warp(task_id: str, steps: int, seed: int) -> Iterator[Check]:
     nearby = TaskState(path.physics.replace(bits=bits), path.variables)
     _, yardstick = step(nearby, actions)
     varied = path.physics.varied
-    start = MjxState(carried=entered(exact, path.physics.bits), fields={}, varied=varied)
+    start = MjxState(carried=entered(exact, path.physics), fields={}, varied=varied)
     _, ours = jax.jit(jax.vmap(warp.step))(TaskState(start, path.variables), actions)
 
     controls = np.asarray(jax.vmap(exact.task.control)(actions))
@@ -175,7 +167,7 @@ def compare_warp(task_id: str, steps: int, seed: int) -> Iterator[Check]:
         f"{differ} of {len(actions)} ends differ",
         f"{differ} of {len(actions)}",
     )
-    positions = jnp.asarray(entered(exact, after.physics.bits)["qpos"])
+    positions = jnp.asarray(entered(exact, after.physics)["qpos"])
     counts, theirs = (
         np.asarray(jax.jit(jax.vmap(each.physics.contacts))(positions, varied))
         for each in (warp, exact)
