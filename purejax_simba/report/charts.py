@@ -14,7 +14,7 @@ from purejax_simba.report.style import DASHES, MARKERS, Look, steps_label
 from purejax_simba.waiting import count_of
 
 Chart = dict[str, Any]  # a specification for plotly.js
-STEPS = "environment steps"
+STEPS, UPDATES = "environment steps", "updates"  # what runs with a dataset count
 FORMATS = (".pdf", ".svg", ".png")
 HEIGHT = 320  # of a chart in the page, in pixels
 # Inches: the narrowest figure, a line of the legend, what is beside its labels, and a letter.
@@ -24,6 +24,7 @@ _MOST_NAMES = 12
 # Pixels of a row, and of what is above and below all.
 _ROW, _FRAME = 20, 80
 _DIGITS = 5
+_MOST_CIRCLES = 50  # of a line, which would hide it
 _CIRCLES: Any = {"linestyle": "none", "marker": "o", "markersize": 4, "markerfacecolor": "none"}
 _STYLE = Path(__file__).parent / "assets" / "figures.mplstyle"
 
@@ -158,6 +159,7 @@ def _draw_series(axes: Any, series: Series) -> None:
     axes.fill_between(x, curve.low, curve.high, color=color, alpha=0.18, linewidth=0)
     axes.plot(x, curve["mean"], color=color, ls=DASHES[look.dash], marker=marker, markersize=2.5)
     fewer = curve[curve.missing > 0]
+    fewer = fewer.iloc[:: -(-len(fewer) // _MOST_CIRCLES) or 1]
     axes.plot(fewer.index, fewer["mean"], color=color, **_CIRCLES)
 
 
@@ -168,7 +170,7 @@ def _draw_rows(axes: Any, panel: Panel, with_labels: bool) -> None:
         axes.errorbar(value, row, xerr=(low, high), color=color, fmt="o", markersize=4, capsize=2)
         place = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
         axes.annotate(f"{value:.3f}", (value, row), fontsize=6, **place)
-    labels = [drawing.plain(s.look.label) if with_labels else "" for s in panel.series]
+    labels = [drawing.plain(_row_label(s)) if with_labels else "" for s in panel.series]
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(panel.series) - 0.4, -0.7)
     axes.grid(axis="y", visible=False)
@@ -187,7 +189,7 @@ def _scale_axes(axes: Any, panel: Panel) -> None:
         axes.xaxis.set_minor_formatter(_first_digits)
     else:
         axes.xaxis.get_major_locator().set_params(nbins=4)
-    if panel.x == STEPS:
+    if panel.x in (STEPS, UPDATES):
         axes.xaxis.set_major_formatter(steps_label)
     if panel.scale == "log":
         axes.set_yscale("log")
@@ -310,10 +312,15 @@ def _traces(series: Series) -> list[Chart]:
     return [*([band | silent] if len(known) else []), line, *(one | silent for one in thin)]
 
 
+def _row_label(series: Series) -> str:
+    missing = int(series.curve.missing.max())
+    return series.look.label + (f", {count_of(missing, 'seed')} missing" if missing else "")
+
+
 def _row(series: Series) -> Chart:
     return {
         "x": numbers(series.curve["mean"]),
-        "y": [literal(series.look.label)],
+        "y": [literal(_row_label(series))],
         "mode": "markers",
         "marker": {"color": series.look.color, "size": 8},
         "error_x": errors(series),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from purejax_simba import aggregates
 from purejax_simba.report import scaling
-from purejax_simba.report.charts import Figure, Panel, Series
+from purejax_simba.report.charts import STEPS, UPDATES, Figure, Panel, Series
 from purejax_simba.report.methods import Experiment, Method, Methods, common_counterparts, distinct
 from purejax_simba.report.published import LAST_STEP, RETURN, SUCCESS, normalized_metric, suites_of
 from purejax_simba.report.sessions import wall_seconds
@@ -46,7 +46,8 @@ def learning_curves(methods: Methods, with_seeds: bool = False) -> Figure:
         shown: list[Method] = [*behind[task], *(e for e in methods.ours if task in e.tasks)]
         curves = {method: method.curve(task) for method in shown}
         title = task.removeprefix("humanoid_bench/").removeprefix("myosuite/")
-        panels.append(Panel(title, _series(curves, look, task if with_seeds else "")))
+        series = _series(curves, look, task if with_seeds else "")
+        panels.append(Panel(title, series, _steps(methods)))
     measures = {normalized_metric(task) for task in methods.tasks}
     word = "success rate" if measures == {SUCCESS} else "return"
     y = f"{word}, success rate in MyoSuite" if len(measures) > 1 else word
@@ -92,9 +93,14 @@ def aggregate_curves(methods: Methods) -> Figure | None:
     panels = []
     for name, tasks in suites.items():
         curves = {method: method.aggregate(tasks) for method in shown}
-        panels.append(Panel(scaling.suite_title(name, tasks), _series(curves, look)))
+        title = scaling.suite_title(name, tasks)
+        panels.append(Panel(title, _series(curves, look), _steps(methods)))
     y = "normalised score, mean over tasks"
     return Figure(panels, y, size=(2.4, 2.0)) if panels else None
+
+
+def _steps(methods: Methods) -> str:
+    return UPDATES if methods.are_offline else STEPS
 
 
 def _series(
@@ -134,13 +140,15 @@ def aggregate_scores(methods: Methods) -> Figure | None:
     if step is None:
         return None
     look = looks(methods.ours)
-    found = {e: summaries(e.scores(tasks, step)) for e in methods.ours}
+    found = {e: (summaries(e.scores(tasks, step)), e.missing(tasks, step)) for e in methods.ours}
     panels = [
         Panel(
             statistic,
             [
-                Series(look[e], scaling.point(0.0, *map(float, summary[statistic])))
-                for e, summary in found.items()
+                Series(
+                    look[e], scaling.point(0.0, *map(float, summary[statistic]), missing=missing)
+                )
+                for e, (summary, missing) in found.items()
             ],
             x=f"normalised score, {scaling.where(tasks, step)}",
             are_rows=True,
@@ -156,9 +164,10 @@ def performance_profiles(methods: Methods) -> Figure | None:
     if step is None:
         return None
     look = looks(methods.ours)
-    series = [
-        Series(look[e], performance_profile(e.scores(tasks, step)), True) for e in methods.ours
-    ]
+    series = []
+    for e in methods.ours:
+        curve = performance_profile(e.scores(tasks, step), e.missing(tasks, step))
+        series.append(Series(look[e], curve, True))
     reached = max((s.curve.index[s.curve["mean"] > 0].max() for s in series), default=1.0)
     x = f"normalised score, {scaling.where(tasks, step)}"
     panel = Panel("", series, x, limits=(0.0, 1.05 * reached if reached > 0 else 1.0))
@@ -183,7 +192,8 @@ def probability_of_improvement(methods: Methods) -> Figure | None:
         interval = aggregates.improvement_interval(*scores, RESAMPLES)
         value = aggregates.probability_of_improvement(*scores)
         label = f"{look[first].label} > {look[second].label}"
-        curve = scaling.point(0.0, *map(float, (value, *interval)))
+        missing = first.missing(tasks, step) + second.missing(tasks, step)
+        curve = scaling.point(0.0, *map(float, (value, *interval)), missing=missing)
         series.append(Series(look[first]._replace(label=label), curve))
     x = f"probability of improvement, {scaling.where(tasks, step)}"
     panel = Panel("", series, x, are_rows=True, limits=(-0.02, 1.02), reference=0.5)
@@ -204,7 +214,8 @@ def norms(methods: Methods) -> Figure | None:
             curves = {e: e.curve(task, metric) for e in methods.ours}
             series = [Series(look[e], c, True) for e, c in curves.items() if len(c)]
             scale = "linear" if end == RETURN else _scale(series)
-            line.append(Panel("" if panels else title, series, scale=scale))
+            title = "" if panels else title
+            line.append(Panel(title, series, _steps(methods), scale=scale))
         if any(panel.series for panel in line[1:]):
             panels += [replace(line[0], y=f"{task}\n{network}"), *line[1:]]
     return Figure(panels, size=(1.75, 1.7), columns=len(_NORMS)) if panels else None

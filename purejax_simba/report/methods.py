@@ -59,6 +59,17 @@ class Experiment:
         """Ids of the tasks with results."""
         return {task for task, table in self._tables.items() if len(table)}
 
+    @property
+    def normalized_tasks(self) -> set[str]:
+        """Those of which scores can be normalised, with episodes as long as the published."""
+        known = filter(is_normalized, self.tasks)
+        return {task for task in known if self.runs[task].has_published_episodes}
+
+    def missing(self, tasks: Sequence[str], env_step: int) -> int:
+        """How many seeds of these tasks have no score at an env step."""
+        seeds = sum(self._tables[task].shape[1] for task in tasks)
+        return seeds - sum(map(len, self.scores(tasks, env_step)))
+
     def scores(self, tasks: Sequence[str], env_step: int) -> list[np.ndarray]:
         """Normalised scores of the seeds at an env step, an array for each task that has any."""
         rows = {task: self._tables[task].reindex([env_step]).iloc[0].dropna() for task in tasks}
@@ -209,8 +220,8 @@ class Methods:
             self.scope = benchmark, LAST_STEP
             return
         self.tasks = sorted(set.union(*(experiment.tasks for experiment in self.ours)))
-        common = set.intersection(*(experiment.tasks for experiment in self.ours))
-        self.common_tasks = sorted(task for task in common if is_normalized(task))
+        common = set.intersection(*(experiment.normalized_tasks for experiment in self.ours))
+        self.common_tasks = sorted(common)
         of_ours = [set(e.steps(self.common_tasks)) for e in self.ours if self.common_tasks]
         steps = set.intersection(*of_ours) if of_ours else set()
         self.last_step = max(steps, default=None)
@@ -218,11 +229,26 @@ class Methods:
             self.scope = [], 0
             return
         curve = published_algorithm(SIMBA_V2).aggregate(self.common_tasks)
-        known = {step for step in curve.index if step > 0}
+        known = {step for step in curve.index if step > 0 and not self.are_offline}
         self.scope = self.common_tasks, max(steps & known, default=self.last_step)
 
+    @property
+    def are_offline(self) -> bool:
+        """Whether all of ours learned from datasets."""
+        runs = [run for experiment in self.ours for run in experiment.runs.values()]
+        return bool(runs) and all(run.is_offline for run in runs)
+
+    def has_published_episodes(self, task: str) -> bool:
+        """Whether ours on a task all have episodes as long as the published, if there are any."""
+        runs = [experiment.runs[task] for experiment in self.ours if task in experiment.runs]
+        return not is_normalized(task) or all(run.has_published_episodes for run in runs)
+
     def baselines(self) -> list[Published]:
-        """The published algorithms to show where they are not matched with ours."""
+        """The published algorithms to show where they are not matched with ours; none of them where
+        ours learned from datasets, whose steps are updates.
+        """
+        if self.are_offline:
+            return self.given
         names = algorithms().baseline.dropna().sort_values().index
         return distinct([*map(published_algorithm, names), *self.given])
 
@@ -251,13 +277,16 @@ def published_algorithm(name: str) -> Published:
 def counterparts(run: Run) -> list[Published]:
     """Published results on the task of a run, of its agent with as many updates.
 
-    Network sizes, batches and the like may differ. Files of SimBa and SimbaV2 are named after the
-    updates per interaction. On the MuJoCo suite, where an interaction is one env step and not two,
-    it is not known whether their names count interactions as well or two env steps: `utd2` could be
-    two updates per env step or one, and both candidates are returned.
+    Network sizes, batches and the like may differ. None of what learned from a dataset, whose steps
+    are updates, or in episodes of another length, whose returns are of another size.
+
+    Files of SimBa and SimbaV2 are named after the updates per interaction. On the MuJoCo suite,
+    where an interaction is one env step and not two, it is not known whether their names count
+    interactions as well or two env steps: `utd2` could be two updates per env step or one, and both
+    candidates are returned.
     """
     ratio, repeat = run.config.get("update_to_data_ratio"), run.config.get("action_repeat")
-    if not ratio or not repeat:
+    if not ratio or not repeat or run.is_offline or not run.has_published_episodes:
         return []
     known = algorithms()
     resets = run.config.get("agent.reset_env_steps") or run.config.get("agent.reset_updates")

@@ -7,9 +7,10 @@ import html
 import json
 import mimetypes
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import pandas as pd
 import plotly.offline
@@ -41,6 +42,10 @@ _RATES = (
 _LAST = (
     "At the last evaluation: interquartile mean over seeds with its bootstrap 95% interval, mean "
     "and standard deviation, of the seeds that have a value then."
+)
+_OTHER_EPISODES = (
+    "Neither normalised nor beside published figures, because some runs have episodes of another "
+    "length, and so returns of another size: "
 )
 _ORIGIN = (
     "Means over seeds at the last env step that both have; the difference is ours less the "
@@ -173,6 +178,8 @@ def _results(methods: Methods) -> Section:
         words = note(_ORIGIN) + note(_AMBIGUOUS) * any(map(is_ambiguous, compared.task))
         words += note(_VERSIONS) * any(task in _IN_OTHER_VERSIONS for task in compared.task)
         content += f"<h3>Beside the published figures</h3>{words}{table(compared)}"
+    others = [task for task in methods.tasks if not methods.has_published_episodes(task)]
+    content += note(_OTHER_EPISODES + ", ".join(others)) * bool(others)
     aggregates = tables.aggregates(methods.ours)
     if len(aggregates):
         content += f"<h3>Normalised scores</h3>{note(_NORMALISED)}{table(aggregates)}"
@@ -258,16 +265,24 @@ def _videos(runs: Sequence[Run], place: Path) -> Section:
 def _configurations(methods: Methods) -> Section:
     """What differs between experiments, and every value of each."""
     known = {experiment.name: experiment.config for experiment in methods.ours if experiment.config}
-    values = pd.DataFrame(known, dtype=object).sort_index().map(_plain)
-    content = ""
-    if len(known) > 1:
-        settings = values.drop(["task", "experiment", "output", "seed"], errors="ignore")
-        different = settings[settings.nunique(axis=1) > 1]
-        content = f"<h3>What differs</h3>{table(different.rename_axis('setting').reset_index())}"
+    content = f"<h3>What differs</h3>{table(_different(known))}" if len(known) > 1 else ""
+    for experiment in methods.ours:
+        of_tasks = {task: run.config for task, run in experiment.runs.items() if run.config}
+        if len(of_tasks) > 1:
+            rows = _different(of_tasks)
+            content += details(f"What differs between the tasks: {experiment.name}", table(rows))
     for name, config in known.items():
         own = pd.DataFrame(sorted(config.items()), columns=["name", "value"], dtype=object)
-        content += details(f"All values: {name}", table(own.map(_plain)))
+        content += details(f"All values: {name}, {config.get('task')}", table(own.map(_plain)))
     return Section("configurations", "Configurations", content)
+
+
+def _different(configs: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The settings that are not the same in all configurations, a row each."""
+    values = pd.DataFrame(configs, dtype=object).sort_index().map(_plain)
+    settings = values.drop(["task", "experiment", "output", "seed"], errors="ignore")
+    different = settings[settings.nunique(axis=1) > 1]
+    return different.rename_axis("setting").reset_index()
 
 
 def _plain(value: object) -> str:

@@ -17,7 +17,7 @@ from purejax_simba.errors import first_line
 from purejax_simba.files import UnreadableError, read_bytes, read_json, reading
 from purejax_simba.names import all_settings, dotted
 from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
-from purejax_simba.report.published import RETURN, add_unsolved, find_task
+from purejax_simba.report.published import RETURN, add_unsolved, episode_length, find_task
 from purejax_simba.runs.result_files import (
     CONFIG_FILE,
     DIVERGED_FILE,
@@ -98,13 +98,23 @@ class Run:
     @property
     def total_steps(self) -> int | None:
         """Environment steps of the whole run, offline updates; None if unknown."""
-        if not self.config.get("offline.dataset"):
+        if not self.is_offline:
             return self.config.get("total_env_steps")
         names = ("offline.epochs", "offline.transitions", "replay.batch_size")
         epochs, transitions, batch_size = (self.config.get(name) for name in names)
         if not (epochs and transitions and batch_size):
             return None
         return epochs * max(1, transitions // batch_size)
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether it learned from a dataset, so that steps are updates."""
+        return bool(self.config.get("offline.dataset"))
+
+    @property
+    def has_published_episodes(self) -> bool:
+        """Whether returns are of episodes as long as the published, as far as is known."""
+        return self.config.get("episode_length") in (None, episode_length(self.task))
 
     @functools.cached_property
     def _tables(self) -> dict[str, pd.DataFrame]:

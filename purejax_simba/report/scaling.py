@@ -149,9 +149,9 @@ def where(tasks: Sequence[str], step: int) -> str:
     return f"{count} at {steps_label(step)} env steps"
 
 
-def point(x: float, mean: float, low: float, high: float) -> pd.DataFrame:
+def point(x: float, mean: float, low: float, high: float, *, missing: int = 0) -> pd.DataFrame:
     """A curve of one point."""
-    return pd.DataFrame({"mean": mean, "low": low, "high": high, "missing": 0}, index=[x])
+    return pd.DataFrame({"mean": mean, "low": low, "high": high, "missing": missing}, index=[x])
 
 
 def _score(method: Method, tasks: Sequence[str], step: int, x: float = 0.0) -> pd.DataFrame:

@@ -95,9 +95,11 @@ def scores_of(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, str]:
     """
     if len(results.tasks) > 1:
         return np.array([-row.mean_rank for row in rows]), "minus mean rank"
-    last = max(row.score.env_step for row in rows)
-    values = [row.score.mean if row.score.env_step == last else math.nan for row in rows]
-    return np.array(values), f"return at env step {last:,}"
+    furthest = max(row.score.reached for row in rows)
+    at_end = [row.score.reached == furthest for row in rows]
+    values = np.where(at_end, [row.score.mean for row in rows], math.nan)
+    steps = {row.score.env_step for row, there in zip(rows, at_end, strict=True) if there}
+    return values, f"return at env step {min(steps):,}" if len(steps) == 1 else "return at the end"
 
 
 def importances(results: Results, rows: Sequence[Row], scores: np.ndarray) -> dict[str, float]:

@@ -150,7 +150,7 @@ def aggregate_comparisons(experiments: Sequence[Experiment]) -> pd.DataFrame:
 
 def _suites(experiments: Sequence[Experiment]) -> Iterator[tuple[Experiment, str, list[str]]]:
     for experiment in experiments:
-        for name, tasks in suites_of(sorted(experiment.tasks)).items():
+        for name, tasks in suites_of(sorted(experiment.normalized_tasks)).items():
             yield experiment, name, tasks
 
 
@@ -175,9 +175,9 @@ def summaries(scores: statistics.Scores) -> dict[str, tuple[np.ndarray, np.ndarr
     }
 
 
-def performance_profile(scores: statistics.Scores) -> pd.DataFrame:
-    """The share of seeds above each normalised score, as a curve."""
+def performance_profile(scores: statistics.Scores, missing: int) -> pd.DataFrame:
+    """The share of seeds above each normalised score, as a curve; so many seeds have none."""
     profile = functools.partial(statistics.performance_profile, thresholds=PROFILE_THRESHOLDS)
     low, high = bootstrap_interval(scores, profile, RESAMPLES)
-    columns = {"mean": profile(scores), "low": low, "high": high, "missing": 0}
+    columns = {"mean": profile(scores), "low": low, "high": high, "missing": missing}
     return pd.DataFrame(columns, index=PROFILE_THRESHOLDS)

@@ -14,7 +14,7 @@ from purejax_simba import drawing, trust
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.files import read_bytes, read_json, reading, write_json, writing
 from purejax_simba.names import dotted, from_nested, replace_values
-from purejax_simba.runs.session_record import read_sessions
+from purejax_simba.runs.session_record import RECORD_FILE, read_sessions
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 HEADER = ",".join(METRIC_COLUMNS).encode() + b"\n"
@@ -89,10 +89,15 @@ def metrics_size(directory: Path) -> int:
 
 
 def copy_run(directory: Path, config: Config, size: int | None) -> None:
-    """Makes the directory of a run that goes on with the first bytes of another `metrics.csv`."""
+    """Makes the directory of a run that goes on with the first bytes of another `metrics.csv`, and
+    with all that is known of its seeds and sessions.
+    """
     metrics = directory / METRICS_FILE
     copied = read_bytes(metrics)[:size] if metrics.exists() else b""
     target = create_run_directory(config, copied=copied)
+    for name in (DIVERGED_FILE, RECORD_FILE):
+        if (directory / name).exists():
+            (target / name).write_bytes(read_bytes(directory / name))
     (target / METRICS_FILE).write_bytes(copied)
 
 

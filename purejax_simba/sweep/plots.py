@@ -103,13 +103,14 @@ def _draw(axes: Any, axis: Axis, results: Results) -> None:
 
 
 def _draw_returns(axes: Any, rows: dict[str, Row], positions: dict[str, float]) -> None:
-    last = max(row.score.env_step for row in rows.values())
+    furthest = max(row.score.reached for row in rows.values())
+    last = {row.score.env_step for row in rows.values() if row.score.reached == furthest}
     # Returns at an earlier step do not compare with those at the end.
     for stopped, color, label in (
-        (False, "tab:blue", f"at env step {last:,}"),
+        (False, "tab:blue", f"at env step {min(last):,}" if len(last) == 1 else "at the end"),
         (True, "0.7", "stopped earlier"),
     ):
-        chosen = [name for name in rows if (rows[name].score.env_step < last) == stopped]
+        chosen = [name for name in rows if (rows[name].score.reached < furthest) == stopped]
         if not chosen:
             continue
         means = np.array([rows[name].score.mean for name in chosen])

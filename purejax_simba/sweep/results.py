@@ -33,11 +33,13 @@ class Score(NamedTuple):
       env_step: of the evaluation.
       returns: seed -> mean return of its episodes; of seeds that had not diverged by then.
       diverged: seeds that have, then or later.
+      is_last: whether its training ends there, as was asked for.
     """
 
     env_step: int
     returns: dict[int, float]
     diverged: int
+    is_last: bool = False
 
     @property
     def mean(self) -> float:
@@ -53,6 +55,13 @@ class Score(NamedTuple):
     def _values(self) -> np.ndarray:
         return np.array(list(self.returns.values()))
 
+    @property
+    def reached(self) -> float:
+        """How far training went: env steps, or infinity if to its end, which scores share that
+        train for different times.
+        """
+        return math.inf if self.is_last else self.env_step
+
     def order(self) -> tuple:
         """Sorts from the best to the worst.
 
@@ -60,15 +69,18 @@ class Score(NamedTuple):
         diverged seed counts for more than any return. A return that is NaN is worse than any.
         """
         mean = self.mean if self.returns else math.nan
-        return (-self.env_step, self.diverged, math.inf if math.isnan(mean) else -mean)
+        return (-self.reached, self.diverged, math.inf if math.isnan(mean) else -mean)
 
 
-def score_of(directory: Path, env_step: int | None = None) -> Score | None:
+def score_of(
+    directory: Path, env_step: int | None = None, last_step: int | None = None
+) -> Score | None:
     """The score of the run in a directory; None if it has no evaluation.
 
     Args:
       directory: of the run.
-      env_step: of the evaluation; default: the last.
+      env_step: of the evaluation; default: the last that there is.
+      last_step: with which training ends, where that is to be known.
     """
     of_seeds = {seed: dict(returns) for seed, returns in read_returns(directory).items()}
     steps = {step for returns in of_seeds.values() for step in returns}
@@ -79,7 +91,7 @@ def score_of(directory: Path, env_step: int | None = None) -> Score | None:
         return None
     returns = {seed: own[env_step] for seed, own in of_seeds.items() if env_step in own}
     diverged = [at for at in read_diverged(directory).values() if not at_rung or at <= env_step]
-    return Score(env_step, returns, len(diverged))
+    return Score(env_step, returns, len(diverged), env_step == last_step)
 
 
 @dataclass
@@ -130,8 +142,11 @@ class Results:
 
     def best_config(self) -> Config:
         """The best configuration, on the first task, with what depends on the task left open."""
-        values = {"task": self.tasks[0], "experiment": f"{self.config.experiment}-best"}
-        return replace_values(self.config, values | self.best.values)
+        task, name = self.tasks[0], self.best.name
+        # An axis can leave a value to the task: that of the first one counts.
+        own = [row for row in self.rows if (row.name, row.task) == (name, task)] or [self.best]
+        values = {"task": task, "experiment": f"{self.config.experiment}-best"}
+        return replace_values(self.config, values | own[0].values)
 
 
 def read_results(directory: Path) -> Results:
@@ -172,12 +187,15 @@ def _read_rows(
     for place in sorted(directory.glob("[0-9]*")) if axes else [directory]:
         run = place / task
         try:
-            score = score_of(run) if os.path.lexists(run / CONFIG_FILE) else None
-            known = flatten(read_config(run, trust.NOT_RUN)) if score is not None else {}
+            if not os.path.lexists(run / CONFIG_FILE):
+                continue
+            config = read_config(run, trust.NOT_RUN)
+            score = score_of(run, last_step=config.steps)
         except ConfigError as error:
             left_out.append(str(error))
             continue
         if score is not None:
+            known = flatten(config)
             values = {axis.name: known.get(axis.name) for axis in axes}
             yield Row(place.name if axes else "", task, values, run, score)
 

@@ -60,6 +60,7 @@ def write_run(
         task=task,
         num_seeds=len(scores),
         total_env_steps=max(steps),
+        num_environments=1,
         action_repeat=2,
         update_to_data_ratio=2.0,
     )

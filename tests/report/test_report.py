@@ -9,12 +9,21 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+import envs
 from benchmarks import update
 from benchmarks.flops import flops_per_update
 from purejax_simba.config import ConfigError
 from purejax_simba.report import published, tables
-from purejax_simba.report.charts import draw
-from purejax_simba.report.figures import learning_curves, up_to, wall_time
+from purejax_simba.report.charts import chart, draw
+from purejax_simba.report.figures import (
+    aggregate_curves,
+    aggregate_scores,
+    learning_curves,
+    performance_profiles,
+    probability_of_improvement,
+    up_to,
+    wall_time,
+)
 from purejax_simba.report.index import BEGIN, END, write_index
 from purejax_simba.report.methods import (
     Methods,
@@ -24,7 +33,7 @@ from purejax_simba.report.methods import (
 )
 from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import read
-from purejax_simba.report.scaling import PUBLISHED, compute_of
+from purejax_simba.report.scaling import PUBLISHED, compute_of, design_study
 from purejax_simba.report.sessions import wall_seconds
 from purejax_simba.report.style import looks
 from purejax_simba.runs.session_record import RECORD_FILE
@@ -241,6 +250,10 @@ def test_results_beside_the_published_ones(tmp_path):
         ),
         ({"agent__name": "crossq"}, []),  # nothing is published of this task
         ({"agent__name": "td3"}, []),
+        # Half as long, returns are half as large; and with a dataset, steps are updates.
+        ({"episode_length": 500}, []),
+        ({"episode_length": 1000}, ["simbaV2_utd2"]),
+        ({"offline__dataset": "x.hdf5"}, []),
     ],
 )
 def test_published_results_with_as_many_updates(tmp_path, values, algorithms):
@@ -368,6 +381,59 @@ def test_a_value_that_was_not_finite_is_missing_and_counted(tmp_path):
     assert "2 of 3" in page
     (legend,) = draw(learning_curves(Methods(read([tmp_path])))).legends
     assert "some seeds missing" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_figures_over_tasks_say_how_many_seeds_are_missing(tmp_path):
+    """Three of four seeds diverged, and the one that is left is better than all others."""
+    late = {1: 50_000, 2: 50_000, 3: 50_000}
+    for task in ("dmc/dog-run", "dmc/cheetah-run"):
+        write_run(tmp_path, "a", task, [900, 100, 100, 100], diverged=late)
+        write_run(tmp_path, "b", task, [500, 510, 520, 530])
+    methods = Methods(read([tmp_path]))
+    for figure in (aggregate_scores, design_study, probability_of_improvement):
+        drawn = draw(figure(methods))
+        labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+        assert any("6 seeds missing" in label for label in labels)
+        assert not any(label.startswith("b,") for label in labels)
+        assert "6 seeds missing" in str(chart(figure(methods).panels[0])["data"][0]["y"])
+    profile = performance_profiles(methods)
+    assert [s.curve.missing.max() for s in profile.panels[0].series] == [6, 0]
+    (legend,) = draw(profile).legends
+    assert "some seeds missing" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_episodes_of_another_length_are_neither_normalised_nor_compared(tmp_path):
+    write_run(tmp_path, "mine", "dmc/dog-run", [400, 410], episode_length=500)
+    write_run(tmp_path, "mine", "dmc/cheetah-run", [400, 410], episode_length=1000)
+    methods = Methods(read([tmp_path]))
+    assert methods.common_tasks == ["dmc/cheetah-run"]
+    assert set(tables.aggregates(methods.ours).suite) == {"dmc_easy_medium"}
+    write_page([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "so returns of another size: dmc/dog-run<" in page
+
+
+def test_lengths_of_published_episodes_are_those_of_the_tasks():
+    for task in published.normalization_scores().index:
+        assert published.episode_length(task) == envs.spec(task).episode_length
+
+
+def test_what_learned_from_datasets_counts_updates(tmp_path):
+    write_run(tmp_path, "mine", "mujoco/Hopper-v4", [1, 2], offline__dataset="x.hdf5")
+    methods = Methods(read([tmp_path]))
+    assert learning_curves(methods).panels[0].x == "updates"
+    figure = aggregate_curves(methods)
+    assert figure.panels[0].x == "updates"
+    assert [series.look.label for series in figure.panels[0].series] == ["mine"]
+
+
+def test_a_page_says_what_differs_between_the_tasks_of_an_experiment(tmp_path):
+    write_run(tmp_path / "a", "mine", "dmc/dog-run", [1, 2], agent__critic_hidden_dim=384)
+    write_run(tmp_path / "b", "mine", "dmc/cheetah-run", [1, 2], agent__critic_hidden_dim=128)
+    write_page([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    _, _, differences = page.partition("What differs between the tasks: mine")
+    assert "384" in differences.partition("</table>")[0]
 
 
 def test_an_evaluation_without_any_finite_value_is_unknown(tmp_path):

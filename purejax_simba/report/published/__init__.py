@@ -95,6 +95,11 @@ def normalized_metric(task: str) -> str:
 _Values = TypeVar("_Values", float, np.ndarray, pd.Series, pd.DataFrame)
 
 
+def episode_length(task: str) -> int:
+    """The time limit in environment steps with which a task's published returns were made."""
+    return 100 if task.startswith("myosuite/") else 1_000
+
+
 def is_normalized(task: str) -> bool:
     """Whether a low and a high score of the task are known."""
     return task in normalization_scores().index
