@@ -1,6 +1,6 @@
 """What a configuration must fulfil before anything is compiled."""
 
-from purejax_simba.config import LENGTHS, Config, ConfigError, known
+from purejax_simba.config import FEWEST_UPDATES, LENGTHS, Config, ConfigError, known
 from purejax_simba.names import check_values, flatten
 from purejax_simba.settings import flag
 from purejax_simba.waiting import count_of
@@ -17,9 +17,12 @@ def check(config: Config, episode_length: int) -> None:
     check_values(config)
     replay = config.replay
     check_seeds("seed", config.seed, config.num_seeds)
-    if config.updates_per_interaction == 0:
+    ratio, environments = known(config.update_to_data_ratio), known(config.num_environments)
+    # Fewer would be rounded to other numbers, or to none.
+    if not config.is_offline and ratio * environments < FEWEST_UPDATES:
         raise ConfigError(
-            f"--update-to-data-ratio is {config.update_to_data_ratio}: give at least 0.0001"
+            f"--update-to-data-ratio is {ratio}: give at least {FEWEST_UPDATES / environments:g}, "
+            "an update in 10,000 interactions"
         )
     capacity = known(replay.capacity)
     updates = config.interactions * float(config.updates_per_interaction)
@@ -33,7 +36,7 @@ def check(config: Config, episode_length: int) -> None:
             f"--replay.batch-size {replay.batch_size} is larger than --replay.capacity "
             f"{capacity}: make the replay larger or the batch smaller"
         )
-    starts, environments = known(config.learning_starts), known(config.num_environments)
+    starts = known(config.learning_starts)
     if starts > capacity:
         raise ConfigError(
             f"--learning-starts {starts} is more than --replay.capacity "

@@ -22,6 +22,8 @@ LENGTHS = {
     "replay.capacity": 1_000_000,
 }
 
+FEWEST_UPDATES = 1e-4  # per interaction
+
 # On the command line --name and --no-name.
 Switch = Annotated[bool | None, tyro.conf.arg(constructor=bool)]
 
@@ -29,7 +31,7 @@ Switch = Annotated[bool | None, tyro.conf.arg(constructor=bool)]
 class TemperatureConfig(Settings):
     """The entropy coefficient, tuned towards a target entropy."""
 
-    initial: float = setting(traced=True, above=0)
+    initial: float = setting(traced=True, above=0, is_lasting=True)
     """Value before the first update."""
     target_entropy_coefficient: float = setting(traced=True)
     """Target entropy in nats per action dimension."""
@@ -248,8 +250,11 @@ class Config:
 
     @property
     def interactions_before_updates(self) -> int:
-        """Interactions of a run before the first update."""
-        return 0 if self.is_offline else known(self.learning_starts) // known(self.num_environments)
+        """Interactions of a run up to the one that is followed by the first update."""
+        if self.is_offline:
+            return 0
+        filling = -(-known(self.learning_starts) // known(self.num_environments))
+        return filling + self.replay.n_step - 1
 
     @property
     def interactions_per_evaluation(self) -> int:
@@ -288,11 +293,11 @@ class Config:
 
     @property
     def updates_per_interaction(self) -> Fraction:
-        """Updates that follow one interaction of all environments."""
+        """Updates that follow one interaction of all environments, `FEWEST_UPDATES` or more."""
         if self.is_offline:
             return Fraction(1)
-        ratio = Fraction(known(self.update_to_data_ratio)).limit_denominator(10_000)
-        return ratio * known(self.num_environments)
+        wanted = Fraction(known(self.update_to_data_ratio)) * known(self.num_environments)
+        return wanted.limit_denominator(round(1 / FEWEST_UPDATES))
 
 
 @dataclass(frozen=True)

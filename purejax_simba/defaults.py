@@ -26,6 +26,7 @@ from purejax_simba.settings import traced_numbers
 _Config = TypeVar("_Config", bound=Config)
 
 EVALUATIONS = 10  # of a run, if it is not long
+_FIRST_RATE, _LAST_RATE = "agent.learning_rate", "agent.learning_rate_end"
 # Whatever the agent. Priorities are those of the proportional variant (arXiv 1511.05952, table 3).
 DEFAULTS = {
     "normalize_observations": False,
@@ -41,6 +42,7 @@ OFFLINE = {
     "num_evaluation_episodes": 100,
     "agent.learning_rate_decay": 0.5,
     "agent.behaviour_cloning_weight": 0.1,
+    "agent.reset_env_steps": (),  # those of an agent's paper are for learning in an environment
 }
 # Critics per suite as published, which does not follow from how episodes end: HalfCheetah's never
 # end early, and MyoSuite's do.
@@ -176,6 +178,23 @@ def with_agent_defaults(config: _Config) -> _Config:
     for values in _defaults(config):
         config = fill(config, values)
     return dataclasses.replace(config, experiment=config.experiment or config.default_experiment)
+
+
+def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
+    """A configuration whose defaults are filled in, with other values.
+
+    The last learning rate, if it is the default for the first, is that for the new one.
+
+    Args:
+      config: as `with_agent_defaults` or `resolve` give it.
+      values: dotted name -> value.
+    """
+    changed, open_end = replace_values(config, values), {_LAST_RATE: None}
+    if _FIRST_RATE not in values or _LAST_RATE in values:
+        return changed
+    if with_agent_defaults(replace_values(config, open_end)) != config:
+        return changed
+    return with_agent_defaults(replace_values(changed, open_end))
 
 
 def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:

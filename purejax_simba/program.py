@@ -201,7 +201,11 @@ class Program(abc.ABC):
         interactions = [step // self.config.steps_per_interaction + 1 for step in env_steps]
         is_first = number == counters.updates
         is_due = jnp.isin(number, jnp.array(updates, jnp.int32))
-        since = counters.interactions - jnp.array(interactions, jnp.int32)
+        due, start = jnp.array(interactions, jnp.int32), counters.replay_start
+        # While a new replay fills there are no updates, so that resets wait for the first.
+        filled = start + self.config.interactions_before_updates
+        is_filling = (start > 0) & (due > start)
+        since = counters.interactions - jnp.where(is_filling, jnp.maximum(due, filled), due)
         # Just before this interaction as many may have had no update, in which none could begin.
         ratio = self.config.updates_per_interaction
         idle = (counters.update_credit + ratio.denominator) // ratio.numerator - 1

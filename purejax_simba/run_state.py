@@ -5,7 +5,7 @@ functions, `state.agent` and `state.environment` what they take and return. The 
 statistics come in one kind only: they are values with methods, which return a new value.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from flax import struct
 
 from purejax_simba.agents.agent import AgentState, UpdateMetrics
 from purejax_simba.data.normalisation import RewardScale, RunningMoments
+
+_State = TypeVar("_State")
 
 
 class Counters(struct.PyTreeNode):
@@ -93,8 +95,8 @@ class Progress(struct.PyTreeNode):
         """As if the episodes under way had not begun."""
         return self.replace(episode_return=jnp.zeros_like(self.episode_return))
 
-    def freeze(self, old: AgentState, new: AgentState) -> AgentState:
-        """The new state of the agent; a run that diverged keeps the one of that moment."""
+    def freeze(self, old: _State, new: _State) -> _State:
+        """The new state of what a policy is; a run that diverged keeps the one of that moment."""
         return jax.tree.map(lambda old, new: jnp.where(self.diverged_at < 0, new, old), old, new)
 
     def environment_axes(self) -> "Progress":

@@ -40,6 +40,7 @@ class Setting:
       traced: may differ between the runs of one compiled program.
       above, at_least, below, at_most: bounds of a number, or of each of several.
       is_place: names a directory below another: words with / between them.
+      is_lasting: what is learned is made for this number, so that it cannot change later.
       kind: type of a value, a `tuple` where there can be several.
       optional: may be None, which says that it is not given.
     """
@@ -51,6 +52,7 @@ class Setting:
     below: float | None = None
     at_most: float | None = None
     is_place: bool = False
+    is_lasting: bool = False
     kind: Any = None
     optional: bool = False
 
@@ -139,12 +141,13 @@ def setting(
     below: float | None = None,
     at_most: float | None = None,
     is_place: bool = False,
+    is_lasting: bool = False,
 ) -> Any:
     """A field of a dataclass, or of `Settings`, with what `Setting` says of it.
 
     There is one lower bound at least where there is an upper one.
     """
-    declared = Setting(default, traced, above, at_least, below, at_most, is_place)
+    declared = Setting(default, traced, above, at_least, below, at_most, is_place, is_lasting)
     return dataclasses.field(default=default, metadata={"setting": declared})
 
 

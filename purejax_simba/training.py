@@ -169,6 +169,7 @@ class OnlineProgram(Program):
             counters, state = self.update(update_key, counters, state, hyperparameters, num_updates)
 
         moments = state.observation_moments.update(environment_state.observation)
+        moments = state.progress.freeze(state.observation_moments, moments)
         return counters, state.replace(observation_moments=moments, reward_scale=scale)
 
     def _act(

@@ -11,7 +11,7 @@ import pytest
 from purejax_simba.agents import registry, sac
 from purejax_simba.agents.droq import DroQ
 from purejax_simba.agents.sac import SAC
-from purejax_simba.agents.settings import Learner
+from purejax_simba.agents.settings import AgentSettings, Learner
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.commands import train
 from purejax_simba.config import CheckpointConfig, Config, ConfigError, OfflineConfig, ReplayConfig
@@ -145,6 +145,10 @@ def test_env_steps_are_those_of_all_environments():
     assert (config.steps_per_interaction, config.interactions, config.steps) == (6, 200, 1200)
     assert (config.interactions_per_evaluation, config.interactions_per_checkpoint) == (40, 10)
     assert (config.stored_transitions, config.updates_per_interaction) == (600, 1.5)
+    # Rounded is what follows an interaction, not what goes with a transition.
+    for number, ratio in ((16_384, 1 / 16_384), (3, 1 / 3)):
+        wide = dataclasses.replace(config, num_environments=number, update_to_data_ratio=ratio)
+        assert wide.updates_per_interaction == 1
     # The learning rate reaches its end with the last of these updates.
     numbers = hyperparameters(config, 1)
     assert float(numbers.learning_rate_decay_updates) == 300.0
@@ -208,6 +212,9 @@ def test_what_is_given_is_overwritten_by_no_recipe_and_no_default():
     given = SimbaV2(behaviour_cloning_weight=0.0, learning_rate_end=5e-5)
     config = _resolve(Config(TASK, offline=offline, agent=given))
     assert (config.agent.behaviour_cloning_weight, config.agent.learning_rate_end) == (0.0, 5e-5)
+    # Those of a run in an environment, which would come shortly before the end.
+    bro = _resolve(Config(TASK, offline=offline, agent=registry.agent_settings("bro")))
+    assert bro.agent.reset_env_steps == ()
     # The learning rate of other agents does not fall, offline neither.
     assert _resolve(Config(TASK, offline=offline, agent=SAC())).agent.learning_rate_end == 3e-4
 
@@ -221,6 +228,24 @@ def test_another_agent_keeps_what_was_given_and_refuses_what_it_does_not_have():
     assert replace_values(config, values).agent == registry.agent_settings("td3", policy_delay=3)
     with pytest.raises(ConfigError, match=r"^--agent\.tau 0\.1 is of no use to --agent\.name rand"):
         replace_values(config, {"agent.name": "random"})
+
+
+def test_another_learning_rate_than_that_of_a_file_stays_as_constant_as_it_was(tmp_path):
+    """The file has both ends, filled in, and of SimbaV2 two that differ."""
+    path = tmp_path / "config.json"
+
+    def ends(agent: AgentSettings, *words: str) -> tuple[float, float]:
+        config = _resolve(Config(TASK, agent=agent))
+        path.write_text(json.dumps(dataclasses.asdict(config)))
+        read = _resolve(train.parse(["--config", str(path), *words]).config)
+        return read.agent.learning_rate, read.agent.learning_rate_end
+
+    other = ("--agent.learning-rate", "1e-3")
+    assert ends(SAC()) == (3e-4, 3e-4)
+    assert ends(SAC(), *other) == (1e-3, 1e-3)
+    assert ends(SAC(learning_rate_end=1e-4), *other) == (1e-3, 1e-4)
+    assert ends(SAC(), *other, "--agent.learning_rate_end=3e-4") == (1e-3, 3e-4)
+    assert ends(SimbaV2(), *other) == (1e-3, 5e-5)
 
 
 def test_a_file_may_have_nulls_for_what_the_agent_does_not_have(tmp_path):

@@ -117,6 +117,10 @@ def test_a_run_that_diverges_leaves_its_neighbours_alone(learning_rate):
     # It is frozen from then on.
     _, later = disturbed.after(100)
     assert_identical(pick(state.agent, bad), pick(later.agent, bad))
+    # So is what its observations are normalised with, or its policy would be another.
+    moments = state.observation_moments, later.observation_moments
+    assert_identical(*(pick(each, bad) for each in moments))
+    assert (moments[1].count[others] > moments[0].count[others]).all()
     assert later.progress.diverged_at[bad] == state.progress.diverged_at[bad]
 
 

@@ -67,19 +67,19 @@ class SimbaV2(TargetNetworks, Learner):
     input_projection: Literal["shift", "normalize", "hypercube", "raw"] = setting("shift")
     """How the input comes to the unit sphere before the first layer: normalised with a constant
     appended to it, normalised alone, clipped and lifted onto it, or not at all."""
-    shift: float = setting(3.0, traced=True)
+    shift: float = setting(3.0, traced=True, is_lasting=True)
     """With input-projection shift: the constant appended to the input."""
-    scaler_init: float = setting(traced=True)
+    scaler_init: float = setting(traced=True, is_lasting=True)
     """Start value of scalers. Default: sqrt(2 / width)."""
-    scaler_scale: float = setting(traced=True)
+    scaler_scale: float = setting(traced=True, is_lasting=True)
     """Scale of scalers. Default: sqrt(2 / width)."""
-    block_scaler_init: float = setting(traced=True)
+    block_scaler_init: float = setting(traced=True, is_lasting=True)
     """Start value of the scalers in blocks. Default: half of scaler-init."""
-    block_scaler_scale: float = setting(traced=True)
+    block_scaler_scale: float = setting(traced=True, is_lasting=True)
     """Scale of the scalers in blocks. Default: half of scaler-scale."""
-    alpha_init: float = setting(traced=True)
+    alpha_init: float = setting(traced=True, is_lasting=True)
     """Start value of the blocks' step sizes. Default: 1 / (blocks + 1)."""
-    alpha_scale: float = setting(traced=True)
+    alpha_scale: float = setting(traced=True, is_lasting=True)
     """Scale of the blocks' step sizes. Default: 1 / sqrt(width)."""
 
     shared = Recipe(

@@ -1,6 +1,7 @@
 """Trains many seeds of SimbaV2 at once, or evaluates a finished run."""
 
 import argparse
+import dataclasses
 import sys
 import time
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ from purejax_simba.config import (
     ProcessOptions,
     ReplayConfig,
 )
-from purejax_simba.names import flatten
-from purejax_simba.runs.result_files import read_config, read_config_file
+from purejax_simba.names import flatten, replace_values
+from purejax_simba.runs.result_files import read_config, read_config_file, read_diverged
 from purejax_simba.settings import flag
 from purejax_simba.waiting import count_of, say, still
 
@@ -100,7 +101,24 @@ def parse(words: list[str]) -> Arguments:
         # Flags that are not given again are as they were.
         config = read_config(file.resume, given)
     config = command_line.with_agent(config, words)
-    return command_line.read(Arguments, words, Arguments(config=config))
+    arguments = command_line.read(Arguments, words, Arguments(config=config))
+    if file.config is not None:
+        followed = _followed(config, arguments.config, words)
+        arguments = dataclasses.replace(arguments, config=followed)
+    return arguments
+
+
+def _followed(saved: Config, changed: Config, words: list[str]) -> Config:
+    """With what in `saved` only followed from a value that the words change, as it does now."""
+    rate, last = "agent.learning_rate", flag("agent.learning_rate_end")
+    value = flatten(changed)[rate] if rate in flatten(saved) else None
+    is_given = any(word.replace("_", "-").partition("=")[0] == last for word in words)
+    if value is None or value == flatten(saved)[rate] or is_given:
+        return changed
+    from purejax_simba.defaults import with_values  # which imports the environments
+
+    end = flatten(with_values(saved, {rate: value}))["agent.learning_rate_end"]
+    return replace_values(changed, {"agent.learning_rate_end": end})
 
 
 def train(arguments: Arguments) -> None:
@@ -181,9 +199,11 @@ def main() -> int:
             given = command_line.code(words)
             episodes = arguments.config.num_evaluation_episodes
             for seed, metrics in evaluate_in_turn(arguments.evaluate, episodes, given):
+                step = read_diverged(arguments.evaluate).get(seed)
                 print(
                     f"seed {seed}: return {metrics['avg_return']:.1f}, length "
-                    f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}",
+                    f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}"
+                    + (f", as it was at {step:,} where it diverged" if step is not None else ""),
                     flush=True,
                 )
         elif arguments.video is not None:

@@ -94,6 +94,10 @@ class Population:
     def hyperparameters(self, settings: Mapping[str, Any] | None = None) -> HyperParameters:
         """Numbers of all members, `(members,)` each.
 
+        With those of `reset` networks begin. Where `step` has other start values and scales of
+        SimbaV2, the networks are other functions; offline rewards stay scaled for the first
+        discount.
+
         Args:
           settings: name as on the command line, `agent.learning_rate` -> value, or one for each
             member; the others are the configuration's.
@@ -107,7 +111,7 @@ class Population:
         for given, values in (settings or {}).items():
             name = find_name(given)
             if name not in known or not known[name].traced:
-                raise ConfigError(f"{name} is no number that can change while it is trained")
+                raise ConfigError(f"{name} is no number that members can differ in")
             if np.shape(values) not in ((), (count,)):
                 raise ConfigError(f"{name} has {np.size(values)} values: give one, or {count}")
             columns[name] = np.broadcast_to(values, count)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.defaults import with_agent_defaults
+from purejax_simba.defaults import with_values
 from purejax_simba.files import read_json, reading, write_json
-from purejax_simba.names import check_values, find_name, flatten, replace_values, settings_of
+from purejax_simba.names import check_change, check_values, find_name, flatten, settings_of
 from purejax_simba.runs import processes
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.runs import Runs
@@ -18,7 +18,6 @@ from purejax_simba.runs.starting import Start
 SCHEDULE_FILE = "schedule.json"
 NEVER = 2**62
 _STEP = "env_step"
-_FIRST_RATE, _LAST_RATE = "agent.learning_rate", "agent.learning_rate_end"
 _ADVICE = "give the schedule.json of a sweep with --pbt, or write one like it"
 
 
@@ -101,7 +100,7 @@ class Schedule(Plan):
         values: dict[str, Any] = {}
         for entry in self._entries:
             values |= entry.values if entry.env_step <= env_step else {}
-        return [_changed(job.config, values) for job in self._jobs]
+        return [with_values(job.config, values) for job in self._jobs]
 
     def begin(self, runs: Runs, start: Start) -> None:
         """See `Plan`; every run directory gets a copy of the file."""
@@ -129,17 +128,6 @@ class Schedule(Plan):
         return {}
 
 
-def _changed(config: Config, values: dict[str, Any]) -> Config:
-    """A resolved configuration with other values; the last learning rate, if it is the default for
-    the first, is that for the new one."""
-    changed, open_end = replace_values(config, values), {_LAST_RATE: None}
-    if _FIRST_RATE not in values or _LAST_RATE in values:
-        return changed
-    if with_agent_defaults(replace_values(config, open_end)) != config:
-        return changed
-    return with_agent_defaults(replace_values(changed, open_end))
-
-
 def write_schedule(path: Path, entries: Sequence[Entry]) -> None:
     """Writes a file that `Schedule.of` reads."""
     write_json(path, [{_STEP: entry.env_step} | entry.values for entry in entries])
@@ -162,9 +150,11 @@ def _read(path: Path, config: Config) -> list[Entry]:
         values = {}
         for given, value in line.items():
             name = find_name(given)
-            if name not in known or not known[name].traced or own[name] is None:
+            if name not in known or own[name] is None:
                 raise ConfigError(f"{name} cannot change while {config.agent.name} trains")
             values[name] = known[name].parse(name, value)
+            if values[name] != own[name]:  # that of a population has all that is traced
+                check_change(name, config)
         entries.append(Entry(env_step, values))
     if not entries:
         raise ConfigError("it is empty")

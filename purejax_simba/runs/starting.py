@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from purejax_simba.config import ConfigError, Part
+from purejax_simba.files import read_json
+from purejax_simba.names import dotted, flatten, settings_of
 from purejax_simba.program import Program
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import (
@@ -20,7 +22,9 @@ from purejax_simba.runs.checkpoint import (
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
+from purejax_simba.runs.result_files import CONFIG_FILE
 from purejax_simba.runs.runs import Runs, Snapshot, snapshot_shapes
+from purejax_simba.settings import flag
 from purejax_simba.waiting import still
 
 # What belongs to each part, as fields of an agent's state; the optimiser comes last.
@@ -134,6 +138,7 @@ def from_earlier_run(
     if not start.run:
         return {}
     checkpoint = read_newest(Path(start.run) / STATE_DIRECTORY)
+    _check_lasting(Path(start.run), start.parts, jobs)
     prefixes = _prefixes(start.parts, start.optimizers)
     prefixes += tuple(f"state.{name}" for name in _NORMALIZERS) if start.normalizers else ()
     places = np.concatenate([job.places for job in jobs])
@@ -150,6 +155,25 @@ def from_earlier_run(
             )
         chosen[name] = array[rows]
     return chosen
+
+
+def _check_lasting(directory: Path, parts: Sequence[Part], jobs: Sequence[Job]) -> None:
+    """Refuses networks that were made for other numbers than these jobs have, as far as is known.
+
+    With them the same parameters are another function.
+    """
+    saved = dotted(read_json(directory / CONFIG_FILE, dict[str, Any], {}))
+    for job in jobs if {"actor", "critic"} & set(parts) else ():
+        own = flatten(job.config)
+        for name, setting in settings_of(job.config).items():
+            if not setting.is_lasting or not name.startswith("agent.") or name not in saved:
+                continue
+            if saved[name] != own[name]:
+                raise ConfigError(
+                    f"--start.run {directory}: its networks were made with {flag(name)} "
+                    f"{saved[name]}, and {own[name]} is asked for: give the same, or --start.parts "
+                    "without them"
+                )
 
 
 def _begin_anew(runs: Runs, parts: Sequence[Part], interactions: int) -> None:

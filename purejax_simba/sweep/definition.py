@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, TypedDict
 
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.files import read_json
-from purejax_simba.names import flatten, is_traced, replace_values
+from purejax_simba.names import check_change, flatten, is_traced, replace_values
 from purejax_simba.settings import flag
 from purejax_simba.sweep.axes import Axis, Sampler, sample_positions
 from purejax_simba.sweep.halving import Halving
-from purejax_simba.sweep.pbt import ONLY_AT_START, PBT
+from purejax_simba.sweep.pbt import PBT
 
 DEFINITION_FILE = "sweep.json"
 # What one command takes; more are not looked through by anyone.
@@ -144,13 +144,7 @@ class Sweep:
             if given:
                 raise ConfigError(f"--pbt and {option} exclude each other: drop one")
         for axis in self.all_axes:
-            if not is_traced(axis.name):
-                raise ConfigError(
-                    f"--pbt changes numbers while it trains, and {axis.name} is static: give it "
-                    f"one value, --{axis.name.replace('_', '-')}"
-                )
-            if axis.name in ONLY_AT_START:
-                raise ConfigError(f"--pbt: {axis.name} is of no effect later than at the start")
+            check_change(axis.name, self.config)
             if not all(isinstance(value, int | float) for value in axis.values):
                 raise ConfigError(f"--pbt needs numbers, and {axis} has something else")
         if self.count < 2:

@@ -8,9 +8,6 @@ import numpy as np
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.sweep.axes import Axis
 
-# What networks begin with and nothing looks at afterwards.
-ONLY_AT_START = frozenset({"temperature.initial"})
-
 
 @dataclass(frozen=True)
 class PBT:

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import pytest
 
 from purejax_simba.commands import train
 from purejax_simba.runs import policies, session
-from purejax_simba.runs.result_files import read_returns
+from purejax_simba.runs.result_files import read_returns, write_diverged
 from purejax_simba.runs.session_record import read_sessions
 from tests.helpers import in_process, tiny
 
@@ -152,6 +153,15 @@ def test_a_run_is_evaluated_in_as_many_episodes_as_are_asked_for(command, monkey
     for words in ([], ["--num-evaluation-episodes", "50"]):
         assert command("--evaluate", "somewhere", *words)[0] == 0
     assert asked == [None, 50]
+
+
+def test_a_seed_that_diverged_is_named_where_it_is_evaluated(command, monkeypatch, tmp_path):
+    metrics = {"avg_return": 1.0, "avg_length": 2.0, "avg_success": 0.0}
+    play = mock.Mock(return_value=iter([(3, metrics), (4, metrics)]))
+    monkeypatch.setattr(policies, "evaluate_in_turn", play)
+    write_diverged(tmp_path, {4: 12_000})
+    whole, diverged = command("--evaluate", str(tmp_path))[1].splitlines()
+    assert diverged == whole.replace("3", "4", 1) + ", as it was at 12,000 where it diverged"
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ def test_a_member_that_diverged_lives_on_as_another(population):
 
 def test_what_cannot_be_is_refused(population):
     for settings, message in (
-        ({"agent.critic_hidden_dim": 8}, "agent.critic_hidden_dim is no number that can change"),
+        ({"agent.critic_hidden_dim": 8}, "agent.critic_hidden_dim is no number that members"),
         ({"agent.learning_rat": 1e-3}, "did you mean agent.learning_rate"),
         ({"agent.learning_rate": [1e-3, 1e-4]}, "has 2 values: give one, or 4"),
         ({"agent.learning_rate": -1.0}, "--agent.learning-rate is -1.0"),

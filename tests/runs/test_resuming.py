@@ -31,6 +31,7 @@ from purejax_simba.runs.result_files import (
     write_config,
 )
 from purejax_simba.runs.runs import Snapshot, snapshot_shapes
+from purejax_simba.runs.session_record import read_sessions
 from purejax_simba.runs.starting import snapshot_of
 from purejax_simba.training import make_program
 from tests.helpers.logged import in_metrics, in_tensorboard
@@ -53,10 +54,10 @@ def compiled_once(compiled, monkeypatch):
     compile_program = compiling.compile_program
 
     def compile_or_find(program, *arguments):
-        steps = program.config.total_env_steps
-        if steps not in compiled:
-            compiled[steps] = compile_program(program, *arguments)
-        return compiled[steps]
+        kind = program.config.total_env_steps, program.config.agent
+        if kind not in compiled:
+            compiled[kind] = compile_program(program, *arguments)
+        return compiled[kind]
 
     monkeypatch.setattr(compiling, "compile_program", compile_or_find)
 
@@ -147,6 +148,10 @@ def test_more_steps_and_another_output(compiled_once, monkeypatch, tmp_path):
     assert (second / "metrics.csv").read_bytes().startswith((first / "metrics.csv").read_bytes())
     steps = list(range(0, STEPS + 1, INTERVAL))
     assert {tuple(dict(points)) for points in read_returns(second).values()} == {tuple(steps)}
+    # What made the first part is known there too.
+    sessions = read_sessions(second)
+    assert sessions[0] == read_sessions(first)[0]
+    assert [session["first_env_step"] for session in sessions] == [0, STEPS // 2]
     # The replay holds all transitions of the longer run, those of the first part unchanged.
     width = 1 + 2 + 3  # an action, two numbers, an observation
     old, new = (
@@ -165,7 +170,10 @@ def test_more_steps_and_another_output(compiled_once, monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_without_the_replay_a_policy_fills_a_new_one(compiled_once, monkeypatch, tmp_path, capsys):
     without = CheckpointConfig(interval=60, replay=False)
-    first = experiment.train(config(tmp_path, checkpoint=without, total_env_steps=STEPS // 2))
+    # A reset that falls due before there are updates again comes with the first of them.
+    agent = dataclasses.replace(CONFIG.agent, reset_env_steps=(STEPS // 2 + 10,))
+    half = {"checkpoint": without, "total_env_steps": STEPS // 2, "agent": agent}
+    first = experiment.train(config(tmp_path, **half))
     arrays = _results(first)[1]
     assert not [name for name in arrays if name.startswith("state.replay")]
     updates = int(arrays["state.agent.updates"][0])
@@ -176,6 +184,7 @@ def test_without_the_replay_a_policy_fills_a_new_one(compiled_once, monkeypatch,
     # No update before the new replay holds what the first one began with.
     missing = CONFIG.learning_starts - 1
     assert int(later["state.agent.updates"][0]) == updates + STEPS // 2 - missing
+    assert int(later["state.agent.actor_optimizer.count"][0]) == STEPS // 2 - missing
 
 
 @pytest.mark.slow

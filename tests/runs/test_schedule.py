@@ -99,6 +99,7 @@ def test_learning_rates_are_those_of_a_configuration_that_has_them(tmp_path, nam
         ([{"agent.learning_rate": 1e-3}], "env_step is None, no whole number"),
         ([{"env_step": 0, "agent.num_bins": 3}], "agent.num_bins cannot change while simba_v2"),
         ([{"env_step": 0, "replay.priority_exponent": 0.5}], "priority_exponent cannot change"),
+        ([{"env_step": 0, "temperature.initial": 0.5}], "temperature.initial cannot change later"),
         ([{"env_step": 0, "agent.learning_rate": -1}], "--agent.learning-rate is -1.0: give"),
         ([{"env_step": 0, "agent.tau": 0.1}, {"env_step": 0}], "env_step 0 stands after 0"),
         ([{"env_step": 0, "agent.tauu": 0.1}], "did you mean agent.tau"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from purejax_simba.agents.registry import agent_settings
+from purejax_simba.agents.settings import AgentSettings
 from purejax_simba.config import Config, ConfigError, ReplayConfig, StartConfig
 from purejax_simba.runs import experiment
 from purejax_simba.runs.checkpoint import (
@@ -18,6 +19,7 @@ from purejax_simba.runs.checkpoint import (
 )
 from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
+from purejax_simba.runs.result_files import write_config
 from purejax_simba.runs.runs import snapshot_shapes
 from purejax_simba.runs.starting import from_earlier_run
 from purejax_simba.training import make_program
@@ -81,19 +83,35 @@ def test_what_is_named_is_taken(first, choice, expected):
         np.testing.assert_array_equal(array, saved[name], err_msg=name)
 
 
+def _write(directory: Path, agent: AgentSettings) -> None:
+    """A run of zeros."""
+    program = make_program(dataclasses.replace(CONFIG, agent=agent))
+    shapes = named_leaves(snapshot_shapes(program, Placement.choose(program).count))
+    arrays = {leaf: np.zeros(shape.shape, shape.dtype) for leaf, shape in shapes.items()}
+    with CheckpointWriter(directory / STATE_DIRECTORY, keep=1) as writer:
+        notes: Notes = {"interactions": 40, "replay": False, "metrics_bytes": [0], "num_seeds": [2]}
+        writer.save(40, arrays, notes)
+    write_config(directory, program.config)
+
+
 @pytest.mark.parametrize(("name", "own"), [("bro", "exploration"), ("td3", "target_actor")])
 def test_an_actor_comes_with_what_belongs_to_it(tmp_path, name, own):
     agent = agent_settings(name, actor_hidden_dim=8, critic_hidden_dim=8)
-    config = dataclasses.replace(CONFIG, agent=agent)
-    program = make_program(config)
-    shapes = named_leaves(snapshot_shapes(program, Placement.choose(program).count))
-    arrays = {leaf: np.zeros(shape.shape, shape.dtype) for leaf, shape in shapes.items()}
-    with CheckpointWriter(tmp_path / STATE_DIRECTORY, keep=1) as writer:
-        notes: Notes = {"interactions": 40, "replay": False, "metrics_bytes": [0], "num_seeds": [2]}
-        writer.save(40, arrays, notes)
+    _write(tmp_path, agent)
     start = StartConfig(run=str(tmp_path), parts=("actor",), normalizers=False)
     taken = _read(start, agent=agent)
     assert {leaf.split(".")[2] for leaf in taken} == {"actor", own}
+
+
+def test_networks_are_those_of_the_numbers_that_they_were_made_for(tmp_path):
+    """With another scale the same parameters are another function."""
+    sizes = {"actor_hidden_dim": 8, "critic_hidden_dim": 8, "critic_num_blocks": 1}
+    _write(tmp_path, agent_settings("simba_v2", alpha_scale=1.0, **sizes))
+    start, usual = StartConfig(run=str(tmp_path)), agent_settings("simba_v2", **sizes)
+    assert _read(start, agent=dataclasses.replace(usual, alpha_scale=1.0, learning_rate=1e-5))
+    with pytest.raises(ConfigError, match=r"with --agent\.alpha-scale 1\.0, and None is asked for"):
+        _read(start, agent=usual)
+    assert _read(dataclasses.replace(start, parts=("temperature",)), agent=usual)
 
 
 def test_more_seeds_take_the_runs_again(first):

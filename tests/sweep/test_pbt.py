@@ -12,8 +12,9 @@ import jax
 import numpy as np
 import pytest
 
+from purejax_simba.agents.simba_v2 import SPHERE
 from purejax_simba.commands import train
-from purejax_simba.config import ConfigError
+from purejax_simba.config import ConfigError, OfflineConfig
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.result_files import read_returns, run_directory
@@ -40,9 +41,25 @@ def asked():
 
 
 def _sweep(output: Path, **options) -> Sweep:
-    names = {"pbt": PBT(60), "samples": 5}
     own = config(output, num_seeds=2, diagnostics="none", experiment="evolved")
-    return Sweep(own, (CONFIG.task,), (RATES,), **(names | options))
+    names = {"config": own, "axes": (RATES,), "pbt": PBT(60), "samples": 5}
+    return Sweep(tasks=(CONFIG.task,), **(names | options))
+
+
+@pytest.mark.parametrize("name", SPHERE)
+def test_numbers_that_networks_are_made_for_are_no_axes(tmp_path, name):
+    """A child has its parent's parameters, which with others of these are another function."""
+    axis = Axis(f"agent.{name}", "uniform", (0.1, 0.6))
+    with pytest.raises(ConfigError, match=f"^agent.{name} cannot change later: networks begin"):
+        _sweep(tmp_path, axes=(axis,))
+
+
+def test_a_discount_is_no_axis_where_rewards_were_scaled_for_it(tmp_path):
+    axis = Axis("discount", "uniform", (0.9, 0.99))
+    assert _sweep(tmp_path, axes=(axis,)).count == 5
+    own = dataclasses.replace(config(tmp_path), offline=OfflineConfig("data.hdf5"))
+    with pytest.raises(ConfigError, match=r"^discount cannot change while a dataset is learned"):
+        _sweep(tmp_path, axes=(axis,), config=own)
 
 
 def test_the_worst_go_on_from_the_best():
