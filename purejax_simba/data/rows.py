@@ -10,10 +10,20 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.experimental.layout import Layout, with_layout_constraint
 
 TILE = 128
 # What may be left empty, in parts of what is filled.
 MOST_PADDING = 0.05
+
+
+def _row_major(values: jax.Array) -> jax.Array:
+    """Or a TPU takes whatever layout `values` have for all blocks, and copies them for it."""
+    return with_layout_constraint(values, Layout(tuple(range(values.ndim))))
+
+
+def _as_it_is(values: jax.Array) -> jax.Array:
+    return values
 
 
 class Rows(struct.PyTreeNode):
@@ -50,7 +60,8 @@ class Rows(struct.PyTreeNode):
         As long as `row` is not batched this stays one slice update for all runs.
         """
         block, column = self._place(row)
-        blocks = jax.lax.dynamic_update_slice(self.blocks, values[None], (block, 0, column))
+        values = jax.lax.platform_dependent(values[None], tpu=_row_major, default=_as_it_is)
+        blocks = jax.lax.dynamic_update_slice(self.blocks, values, (block, 0, column))
         return self.replace(blocks=blocks)
 
     def put_where(self, wanted: jax.Array, row: jax.Array, values: jax.Array) -> "Rows":
