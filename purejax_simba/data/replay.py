@@ -167,6 +167,17 @@ class Replay(struct.PyTreeNode):
             else None,
         )
 
+    def with_more_places(self, before: int) -> "Replay":
+        """After places for final observations were added behind `before` of them.
+
+        The free ones are taken next. Counted on as before, one would be taken whose row is stored.
+        """
+        terminals = self.terminals
+        if terminals is not None:
+            terminals = terminals.replace(count=jnp.minimum(terminals.count, before))
+        truncations = jnp.minimum(self.truncations, before)
+        return self.replace(truncations=truncations, terminals=terminals)
+
     def environment_axes(self) -> "Replay":
         """Which axis of each array counts environments (priorities are never divided)."""
         return jax.tree.map(lambda _: 1, self).replace(

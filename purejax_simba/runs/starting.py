@@ -117,10 +117,18 @@ def snapshot_of(checkpoint: Checkpoint, shapes: Snapshot) -> Snapshot:
 
     snapshot: Snapshot = tree_of(checkpoint.arrays, shapes, fit)
     if has_replay:
-        return snapshot
+        return _with_more_places(checkpoint, snapshot)
     start = np.int32(checkpoint.notes["interactions"])
     counters = snapshot.counters.replace(replay_start=start)
     return snapshot._replace(counters=counters)
+
+
+def _with_more_places(checkpoint: Checkpoint, snapshot: Snapshot) -> Snapshot:
+    replay, before = snapshot.state.replay, checkpoint.arrays.get("state.replay.steps_to_final")
+    if before is None or before.shape == replay.steps_to_final.shape:
+        return snapshot
+    replay = jax.tree.map(np.asarray, replay.with_more_places(before.shape[1]))
+    return snapshot._replace(state=snapshot.state.replace(replay=replay))
 
 
 def from_earlier_run(

@@ -2,7 +2,7 @@
 
 import re
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -253,6 +253,47 @@ def test_successors_are_right_however_often_episodes_are_truncated(n_step, early
         withheld = max(withheld, complete - len(valid))
     assert withheld > 0
     assert STEPS // replay.rows >= 3
+
+
+def test_more_places_lose_nothing_that_was_there():
+    """Wherever among its places a ring was when it grew, as at a resume with more steps."""
+    every, interval = 20, 50
+
+    def empty(capacity: int) -> Replay:
+        sizes: Any = {"capacity": capacity, "truncation_interval": interval}
+        return Replay.create(jnp.zeros((1, 1)), 1, **sizes, keeps_terminals=True)
+
+    def grown(array: jax.Array, larger: jax.Array) -> jax.Array:
+        free = [(0, n - m) for m, n in zip(array.shape, larger.shape, strict=True)]
+        return jnp.pad(array, free)
+
+    @jax.jit
+    def step(time: jax.Array, replay: Replay) -> Replay:
+        nothing, ends = jnp.zeros((1, 1)), (time + 1) % every == 0
+        return replay.append(
+            time,
+            action=nothing,
+            reward=nothing[0],
+            terminated=jnp.zeros(1, bool),
+            truncated=ends[None],
+            final_observation=nothing,
+            next_observation=nothing,
+        )
+
+    replay = empty(1000)
+    for time in range(700):
+        replay = step(jnp.int32(time), replay)
+    larger = empty(1500)
+    places = len(replay.steps_to_final)
+    assert len(larger.steps_to_final) > places
+    for time in range(700, 1000):
+        at_once = jax.tree.map(grown, replay.replace(rows=larger.rows), larger)
+        after = step(jnp.int32(time), at_once.with_more_places(places))
+        assert after.held_steps(jnp.int32(time + 1)) > replay.held_steps(jnp.int32(time))
+        replay = step(jnp.int32(time), replay)
+    # So it is with the final observations of terminations.
+    many = replay.terminals.replace(count=jnp.array([7 * places], jnp.int32))
+    assert replay.replace(terminals=many).with_more_places(places).terminals.count == places
 
 
 @pytest.mark.parametrize("n_step", mark_others(pytest.mark.slow, (3,), (1, 3, 5)))
