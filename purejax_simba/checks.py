@@ -18,8 +18,8 @@ def check(config: Config, episode_length: int) -> None:
     replay = config.replay
     check_seeds("seed", config.seed, config.num_seeds)
     ratio, environments = known(config.update_to_data_ratio), known(config.num_environments)
-    # Fewer would be rounded to other numbers, or to none.
-    if not config.is_offline and ratio * environments < FEWEST_UPDATES:
+    # Fewer would be rounded to other numbers, or to none. What is printed here has six digits.
+    if not config.is_offline and ratio * environments < (1 - 1e-5) * FEWEST_UPDATES:
         raise ConfigError(
             f"--update-to-data-ratio is {ratio}: give at least {FEWEST_UPDATES / environments:g}, "
             "an update in 10,000 interactions"

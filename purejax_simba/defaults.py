@@ -181,20 +181,24 @@ def with_agent_defaults(config: _Config) -> _Config:
 
 
 def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
-    """A configuration whose defaults are filled in, with other values.
+    """A configuration with other values.
 
     The last learning rate, if it is the default for the first, is that for the new one.
 
     Args:
-      config: as `with_agent_defaults` or `resolve` give it.
+      config: of which more than that may be open.
       values: dotted name -> value.
     """
-    changed, open_end = replace_values(config, values), {_LAST_RATE: None}
+    changed = replace_values(config, values)
     if _FIRST_RATE not in values or _LAST_RATE in values:
         return changed
-    if with_agent_defaults(replace_values(config, open_end)) != config:
+
+    def default(config: Config) -> Any:
+        return flatten(with_agent_defaults(replace_values(config, {_LAST_RATE: None})))[_LAST_RATE]
+
+    if default(config) != flatten(config)[_LAST_RATE]:
         return changed
-    return with_agent_defaults(replace_values(changed, open_end))
+    return replace_values(changed, {_LAST_RATE: default(changed)})
 
 
 def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:

@@ -72,13 +72,16 @@ def is_traced(name: str) -> bool:
 
 
 def check_change(name: str, config: "Config") -> None:
-    """Refuses the dotted name of a setting that cannot change while runs of `config` train."""
+    """Refuses the dotted name of a setting that cannot change while runs of `config` train.
+
+    Defaults that follow from the agent are filled in.
+    """
     known, agent = settings_of(config), config.agent.name
     if name not in known or not known[name].traced:
         raise ConfigError(f"{name} cannot change while {agent} trains: give it one value")
     if known[name].is_lasting:
-        raise ConfigError(f"{name} cannot change later: networks begin with it, give it one value")
-    if name == "discount" and config.is_offline and config.normalize_rewards is not False:
+        raise ConfigError(f"{name} cannot change later: training begins with it, give it one value")
+    if name == "discount" and config.is_offline and config.normalize_rewards:
         raise ConfigError(
             "discount cannot change while a dataset is learned from, whose rewards are scaled for "
             "it before the first update: give it one value"

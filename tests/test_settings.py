@@ -146,9 +146,12 @@ def test_env_steps_are_those_of_all_environments():
     assert (config.interactions_per_evaluation, config.interactions_per_checkpoint) == (40, 10)
     assert (config.stored_transitions, config.updates_per_interaction) == (600, 1.5)
     # Rounded is what follows an interaction, not what goes with a transition.
-    for number, ratio in ((16_384, 1 / 16_384), (3, 1 / 3)):
+    for number, ratio in ((16_384, 1 / 16_384), (3, 1 / 3), (30_000, 3.33333e-5)):
         wide = dataclasses.replace(config, num_environments=number, update_to_data_ratio=ratio)
         assert wide.updates_per_interaction == 1
+    # The first update follows the interaction with which there are enough transitions.
+    late = dataclasses.replace(config, learning_starts=40, replay=ReplayConfig(n_step=3))
+    assert late.interactions_before_updates == 16  # of three environments
     # The learning rate reaches its end with the last of these updates.
     numbers = hyperparameters(config, 1)
     assert float(numbers.learning_rate_decay_updates) == 300.0
@@ -246,6 +249,13 @@ def test_another_learning_rate_than_that_of_a_file_stays_as_constant_as_it_was(t
     assert ends(SAC(learning_rate_end=1e-4), *other) == (1e-3, 1e-4)
     assert ends(SAC(), *other, "--agent.learning_rate_end=3e-4") == (1e-3, 3e-4)
     assert ends(SimbaV2(), *other) == (1e-3, 5e-5)
+    # Also where the file leaves something open, or another agent takes over.
+    values = json.loads(path.read_text()) | {"agent": {"name": "sac", "learning_rate": 3e-4}}
+    values["agent"]["learning_rate_end"] = 3e-4
+    path.write_text(json.dumps(values | {"experiment": ""}))
+    for words in ([], ["--agent.name", "droq"]):
+        read = train.parse(["--config", str(path), *other, *words]).config
+        assert read.agent.learning_rate_end == 1e-3
 
 
 def test_a_file_may_have_nulls_for_what_the_agent_does_not_have(tmp_path):

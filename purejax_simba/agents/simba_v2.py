@@ -64,7 +64,9 @@ class SimbaV2(TargetNetworks, Learner):
     """Whether critics represent a distribution of values or their mean only."""
     num_bins: int = setting(101, at_least=2)
     """Bins of the value distribution."""
-    input_projection: Literal["shift", "normalize", "hypercube", "raw"] = setting("shift")
+    input_projection: Literal["shift", "normalize", "hypercube", "raw"] = setting(
+        "shift", is_lasting=True
+    )
     """How the input comes to the unit sphere before the first layer: normalised with a constant
     appended to it, normalised alone, clipped and lifted onto it, or not at all."""
     shift: float = setting(3.0, traced=True, is_lasting=True)

@@ -203,7 +203,7 @@ def main() -> int:
                 print(
                     f"seed {seed}: return {metrics['avg_return']:.1f}, length "
                     f"{metrics['avg_length']:.0f}, success {metrics['avg_success']:.2f}"
-                    + (f", as it was at {step:,} where it diverged" if step is not None else ""),
+                    + (f", as when it diverged at step {step:,}" if step is not None else ""),
                     flush=True,
                 )
         elif arguments.video is not None:

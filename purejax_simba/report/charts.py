@@ -113,7 +113,7 @@ def draw(figure: Figure) -> Any:
     )
     rows = -(-count // columns)
     width, height = figure.size
-    labels = max(len(s.look.label) * p.are_rows for p in figure.panels for s in p.series)
+    labels = max(len(_row_label(s)) * p.are_rows for p in figure.panels for s in p.series)
     size = max(columns * width + 0.3 + _LETTER * labels, _NARROWEST), rows * height + 0.6
     drawn, grid = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for unused in grid.flat[count:]:

@@ -150,7 +150,7 @@ def aggregate_scores(methods: Methods) -> Figure | None:
                 )
                 for e, (summary, missing) in found.items()
             ],
-            x=f"normalised score, {scaling.where(tasks, step)}",
+            x=f"normalised score, {scaling.where(tasks, step, methods.step_name)}",
             are_rows=True,
         )
         for statistic in STATISTICS
@@ -169,7 +169,7 @@ def performance_profiles(methods: Methods) -> Figure | None:
         curve = performance_profile(e.scores(tasks, step), e.missing(tasks, step))
         series.append(Series(look[e], curve, True))
     reached = max((s.curve.index[s.curve["mean"] > 0].max() for s in series), default=1.0)
-    x = f"normalised score, {scaling.where(tasks, step)}"
+    x = f"normalised score, {scaling.where(tasks, step, methods.step_name)}"
     panel = Panel("", series, x, limits=(0.0, 1.05 * reached if reached > 0 else 1.0))
     return Figure([panel], "share of seeds with a higher score")
 
@@ -195,7 +195,7 @@ def probability_of_improvement(methods: Methods) -> Figure | None:
         missing = first.missing(tasks, step) + second.missing(tasks, step)
         curve = scaling.point(0.0, *map(float, (value, *interval)), missing=missing)
         series.append(Series(look[first]._replace(label=label), curve))
-    x = f"probability of improvement, {scaling.where(tasks, step)}"
+    x = f"probability of improvement, {scaling.where(tasks, step, methods.step_name)}"
     panel = Panel("", series, x, are_rows=True, limits=(-0.02, 1.02), reference=0.5)
     return Figure([panel], size=(3.2, 0.3 + 0.3 * len(series)))
 

@@ -196,11 +196,13 @@ class Methods:
       given: algorithms in the result files with means that were given. Of those that come with the
         package only the baselines count: there are many variants.
       tasks: that any of ours has; all of the benchmark without ours.
-      common_tasks: those that all of ours have, of which scores can be normalised.
+      common_tasks: those that all of ours have, of which scores can be normalised; none where some
+        of ours learned from datasets, whose steps are updates, and some in an environment.
       last_step: the last env step at which all of ours were evaluated on all of these; None if
         there is none.
       scope: the common tasks and the env step at which to compare them with what is published,
-        which is the last one that was published by then; no tasks where nothing can be compared.
+        which is the last one that was published by then; no tasks where nothing can be compared,
+        as with datasets.
     """
 
     def __init__(self, collection: Collection):
@@ -221,22 +223,35 @@ class Methods:
             return
         self.tasks = sorted(set.union(*(experiment.tasks for experiment in self.ours)))
         common = set.intersection(*(experiment.normalized_tasks for experiment in self.ours))
-        self.common_tasks = sorted(common)
+        self.common_tasks = [] if self.are_mixed else sorted(common)
         of_ours = [set(e.steps(self.common_tasks)) for e in self.ours if self.common_tasks]
         steps = set.intersection(*of_ours) if of_ours else set()
         self.last_step = max(steps, default=None)
-        if self.last_step is None:
+        if self.last_step is None or self.are_offline:
             self.scope = [], 0
             return
         curve = published_algorithm(SIMBA_V2).aggregate(self.common_tasks)
-        known = {step for step in curve.index if step > 0 and not self.are_offline}
+        known = {step for step in curve.index if step > 0}
         self.scope = self.common_tasks, max(steps & known, default=self.last_step)
+
+    @property
+    def _kinds(self) -> set[bool]:
+        return {run.is_offline for experiment in self.ours for run in experiment.runs.values()}
 
     @property
     def are_offline(self) -> bool:
         """Whether all of ours learned from datasets."""
-        runs = [run for experiment in self.ours for run in experiment.runs.values()]
-        return bool(runs) and all(run.is_offline for run in runs)
+        return self._kinds == {True}
+
+    @property
+    def are_mixed(self) -> bool:
+        """Whether some of ours learned from datasets, and some in an environment."""
+        return len(self._kinds) > 1
+
+    @property
+    def step_name(self) -> str:
+        """What a step of ours is."""
+        return "updates" if self.are_offline else "env steps"
 
     def has_published_episodes(self, task: str) -> bool:
         """Whether ours on a task all have episodes as long as the published, if there are any."""

@@ -47,6 +47,10 @@ _OTHER_EPISODES = (
     "Neither normalised nor beside published figures, because some runs have episodes of another "
     "length, and so returns of another size: "
 )
+_MIXED = (
+    "Runs with a dataset count updates, and the others environment steps: no figure over tasks has "
+    "both."
+)
 _ORIGIN = (
     "Means over seeds at the last env step that both have; the difference is ours less the "
     "published one, with Welch's 95% interval. Published are means from the files that accompany "
@@ -180,6 +184,7 @@ def _results(methods: Methods) -> Section:
         content += f"<h3>Beside the published figures</h3>{words}{table(compared)}"
     others = [task for task in methods.tasks if not methods.has_published_episodes(task)]
     content += note(_OTHER_EPISODES + ", ".join(others)) * bool(others)
+    content += note(_MIXED) * methods.are_mixed
     aggregates = tables.aggregates(methods.ours)
     if len(aggregates):
         content += f"<h3>Normalised scores</h3>{note(_NORMALISED)}{table(aggregates)}"
@@ -268,8 +273,7 @@ def _configurations(methods: Methods) -> Section:
     content = f"<h3>What differs</h3>{table(_different(known))}" if len(known) > 1 else ""
     for experiment in methods.ours:
         of_tasks = {task: run.config for task, run in experiment.runs.items() if run.config}
-        if len(of_tasks) > 1:
-            rows = _different(of_tasks)
+        if len(of_tasks) > 1 and len(rows := _different(of_tasks)):
             content += details(f"What differs between the tasks: {experiment.name}", table(rows))
     for name, config in known.items():
         own = pd.DataFrame(sorted(config.items()), columns=["name", "value"], dtype=object)

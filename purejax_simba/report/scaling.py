@@ -143,10 +143,10 @@ def suite_title(name: str, tasks: Sequence[str]) -> str:
     return f"{_SUITE_TITLES.get(name, name)} ({len(tasks)} task{'s' * (len(tasks) > 1)})"
 
 
-def where(tasks: Sequence[str], step: int) -> str:
+def where(tasks: Sequence[str], step: int, step_name: str = "env steps") -> str:
     """Of what a score is."""
     count = f"{len(tasks)} tasks" if len(tasks) > 1 else tasks[0]
-    return f"{count} at {steps_label(step)} env steps"
+    return f"{count} at {steps_label(step)} {step_name}"
 
 
 def point(x: float, mean: float, low: float, high: float, *, missing: int = 0) -> pd.DataFrame:

@@ -150,10 +150,12 @@ def _read(path: Path, config: Config) -> list[Entry]:
         values = {}
         for given, value in line.items():
             name = find_name(given)
-            if name not in known or own[name] is None:
+            if name not in known or not known[name].traced or own[name] is None:
                 raise ConfigError(f"{name} cannot change while {config.agent.name} trains")
             values[name] = known[name].parse(name, value)
-            if values[name] != own[name]:  # that of a population has all that is traced
+            if env_step == 0:
+                own[name] = values[name]  # with which everything begins
+            elif values[name] != own[name]:  # that of a population has all that is traced
                 check_change(name, config)
         entries.append(Entry(env_step, values))
     if not entries:

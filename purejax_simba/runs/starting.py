@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purejax_simba.config import ConfigError, Part
+from purejax_simba.config import Config, ConfigError, Part, StartConfig
 from purejax_simba.files import read_json
 from purejax_simba.names import dotted, flatten, settings_of
 from purejax_simba.program import Program
@@ -146,7 +146,7 @@ def from_earlier_run(
     if not start.run:
         return {}
     checkpoint = read_newest(Path(start.run) / STATE_DIRECTORY)
-    _check_lasting(Path(start.run), start.parts, jobs)
+    check_lasting(start, [job.config for job in jobs])
     prefixes = _prefixes(start.parts, start.optimizers)
     prefixes += tuple(f"state.{name}" for name in _NORMALIZERS) if start.normalizers else ()
     places = np.concatenate([job.places for job in jobs])
@@ -165,22 +165,25 @@ def from_earlier_run(
     return chosen
 
 
-def _check_lasting(directory: Path, parts: Sequence[Part], jobs: Sequence[Job]) -> None:
-    """Refuses networks that were made for other numbers than these jobs have, as far as is known.
+def check_lasting(start: StartConfig, configs: Sequence[Config]) -> None:
+    """Refuses networks that were made for other numbers than these, as far as is known.
 
     With them the same parameters are another function.
+
+    Raises:
+      ConfigError: for the first that differs.
     """
-    saved = dotted(read_json(directory / CONFIG_FILE, dict[str, Any], {}))
-    for job in jobs if {"actor", "critic"} & set(parts) else ():
-        own = flatten(job.config)
-        for name, setting in settings_of(job.config).items():
+    saved = dotted(read_json(Path(start.run) / CONFIG_FILE, dict[str, Any], {}))
+    for config in configs if {"actor", "critic"} & set(start.parts) else ():
+        own = flatten(config)
+        for name, setting in settings_of(config).items():
             if not setting.is_lasting or not name.startswith("agent.") or name not in saved:
                 continue
             if saved[name] != own[name]:
+                made, wanted = ("its default" if v is None else v for v in (saved[name], own[name]))
                 raise ConfigError(
-                    f"--start.run {directory}: its networks were made with {flag(name)} "
-                    f"{saved[name]}, and {own[name]} is asked for: give the same, or --start.parts "
-                    "without them"
+                    f"--start.run {start.run}: its networks were made with {flag(name)} {made}, "
+                    f"and {wanted} is asked for: give the same, or --start.parts without them"
                 )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from purejax_simba.config import Config, ConfigError
+from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.files import read_json
 from purejax_simba.names import check_change, flatten, is_traced, replace_values
 from purejax_simba.settings import flag
@@ -144,7 +145,7 @@ class Sweep:
             if given:
                 raise ConfigError(f"--pbt and {option} exclude each other: drop one")
         for axis in self.all_axes:
-            check_change(axis.name, self.config)
+            check_change(axis.name, with_agent_defaults(self.config))
             if not all(isinstance(value, int | float) for value in axis.values):
                 raise ConfigError(f"--pbt needs numbers, and {axis} has something else")
         if self.count < 2:

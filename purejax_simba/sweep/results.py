@@ -141,7 +141,7 @@ class Results:
         return self.rows[0]
 
     def best_config(self) -> Config:
-        """The best configuration, on the first task, with what depends on the task left open."""
+        """The best configuration, on the first task, with what nobody gave left open."""
         task, name = self.tasks[0], self.best.name
         # An axis can leave a value to the task: that of the first one counts.
         own = [row for row in self.rows if (row.name, row.task) == (name, task)] or [self.best]

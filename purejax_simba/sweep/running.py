@@ -25,6 +25,7 @@ from purejax_simba.runs.result_files import check_links, holds_results, run_dire
 from purejax_simba.runs.run_lock import RunLock
 from purejax_simba.runs.schedule import Schedule
 from purejax_simba.runs.session import AllDivergedError
+from purejax_simba.runs.starting import check_lasting
 from purejax_simba.sweep.definition import (
     DEFINITION_FILE,
     Sweep,
@@ -197,6 +198,8 @@ def _check_files(group: Group) -> None:
     start = group.config.start.run
     if start and not has_checkpoint(Path(start) / STATE_DIRECTORY):
         raise ConfigError(f"--start.run {start} holds nothing to go on from: give a run directory")
+    if start:
+        check_lasting(group.config.start, [trial.config for trial in group.trials])
 
 
 def _run_group(assignment: Assignment) -> None:

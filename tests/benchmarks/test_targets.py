@@ -32,17 +32,15 @@ SMALL = (
     "--agent.critic-num-blocks 1"
 )
 TWO = f"{TASK} --num-seeds 2"
-SPREAD = f"{TASK} {SMALL} --num-seeds 8"
-CROWDED = f"{TASK} {SMALL} --num-seeds 64"
+SPREAD = f"{TASK} {SMALL} --num-seeds 64"  # eight on each chip
 DIVIDED = (
     f"{TASK} {SMALL} --num-seeds 1 --devices-per-run 8 --num-environments 8 "
     "--num-evaluation-episodes 8 --total-env-steps 800000 --evaluation-interval 80000"
 )
 PHYSICS = "--task dmc/cheetah-run --physics mjx --agent.name random --num-seeds 2"
 H100, POD = "h100", "v5e:2x4"
-# As they are. What to aim for: 150 operations of an update on a GPU, and 450 on a TPU also where a
-# chip has one run, whose numbers are not joined with those of others.
-MOST_OPERATIONS = {TWO: 230, SPREAD: 630, CROWDED: 370}
+# As they are. What to aim for: 150 operations of an update on a GPU.
+MOST_OPERATIONS = {H100: 230, POD: 370}
 MOST_TEMPORARY = {H100: 60_000_000, POD: 15_000_000}
 
 
@@ -55,9 +53,7 @@ def compiled(target: str, options: str) -> dict[str, Any]:
     return json.loads(ended.stdout)
 
 
-@pytest.mark.parametrize(
-    ("target", "options"), [(H100, TWO), (POD, SPREAD), (POD, CROWDED), (POD, DIVIDED)]
-)
+@pytest.mark.parametrize(("target", "options"), [(H100, TWO), (POD, SPREAD), (POD, DIVIDED)])
 def test_the_state_stays_where_it_is(target, options):
     found = compiled(target, options)
     # What is left are hyperparameters and counters, which may be padded.
@@ -65,11 +61,11 @@ def test_the_state_stays_where_it_is(target, options):
     assert found["bytes_copied_per_interaction"] == 0
 
 
-@pytest.mark.parametrize(("target", "options"), [(H100, TWO), (POD, SPREAD), (POD, CROWDED)])
+@pytest.mark.parametrize(("target", "options"), [(H100, TWO), (POD, SPREAD)])
 def test_runs_do_not_wait_for_each_other_and_need_little(target, options):
     found = compiled(target, options)
     assert found["collectives"] == {}
-    assert found["operations_per_update"] <= MOST_OPERATIONS[options]
+    assert found["operations_per_update"] <= MOST_OPERATIONS[target]
     assert found["temporary_bytes"] <= MOST_TEMPORARY[target]
 
 

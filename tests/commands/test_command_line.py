@@ -161,7 +161,7 @@ def test_a_seed_that_diverged_is_named_where_it_is_evaluated(command, monkeypatc
     monkeypatch.setattr(policies, "evaluate_in_turn", play)
     write_diverged(tmp_path, {4: 12_000})
     whole, diverged = command("--evaluate", str(tmp_path))[1].splitlines()
-    assert diverged == whole.replace("3", "4", 1) + ", as it was at 12,000 where it diverged"
+    assert diverged == whole.replace("3", "4", 1) + ", as when it diverged at step 12,000"
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ from purejax_simba.report.methods import (
 )
 from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import read
-from purejax_simba.report.scaling import PUBLISHED, compute_of, design_study
+from purejax_simba.report.scaling import PUBLISHED, compute_of, design_study, scaling
 from purejax_simba.report.sessions import wall_seconds
 from purejax_simba.report.style import looks
 from purejax_simba.runs.session_record import RECORD_FILE
@@ -419,12 +419,26 @@ def test_lengths_of_published_episodes_are_those_of_the_tasks():
 
 
 def test_what_learned_from_datasets_counts_updates(tmp_path):
-    write_run(tmp_path, "mine", "mujoco/Hopper-v4", [1, 2], offline__dataset="x.hdf5")
+    steps = {"steps": (0, 500_000, 1_000_000)}
+    write_run(tmp_path, "mine", "mujoco/Hopper-v4", [1, 2], offline__dataset="x.hdf5", **steps)
     methods = Methods(read([tmp_path]))
     assert learning_curves(methods).panels[0].x == "updates"
     figure = aggregate_curves(methods)
     assert figure.panels[0].x == "updates"
     assert [series.look.label for series in figure.panels[0].series] == ["mine"]
+    assert aggregate_scores(methods).panels[0].x.endswith("at 1M updates")
+    # At an env step of the published curves, too.
+    assert design_study(methods) is None and scaling(methods) is None
+
+
+def test_updates_and_env_steps_are_in_no_figure_together(tmp_path):
+    steps = {"steps": (0, 500_000, 1_000_000)}
+    write_run(tmp_path, "off", "mujoco/Hopper-v4", [1, 2], offline__dataset="x.hdf5", **steps)
+    write_run(tmp_path, "on", "mujoco/Hopper-v4", [1, 2], **steps)
+    methods = Methods(read([tmp_path]))
+    assert probability_of_improvement(methods) is None and aggregate_curves(methods) is None
+    write_page([tmp_path], tmp_path / "report.html")
+    assert "no figure over tasks has both" in (tmp_path / "report.html").read_text()
 
 
 def test_a_page_says_what_differs_between_the_tasks_of_an_experiment(tmp_path):

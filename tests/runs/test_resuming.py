@@ -26,9 +26,11 @@ from purejax_simba.runs.result_files import (
     copy_run,
     create_run_directory,
     read_config,
+    read_diverged,
     read_returns,
     run_directory,
     write_config,
+    write_diverged,
 )
 from purejax_simba.runs.runs import Snapshot, snapshot_shapes
 from purejax_simba.runs.session_record import read_sessions
@@ -290,6 +292,7 @@ def test_of_the_results_so_far_those_of_the_checkpoint_are_copied(tmp_path):
     (tmp_path / "old").mkdir()
     text = HEADER + b"mine,Pendulum-v1,0,avg_return,60,1.0\n"
     (tmp_path / "old" / METRICS_FILE).write_bytes(text + b"row after the checkpoint\n")
+    write_diverged(tmp_path / "old", {0: 60})
     new = resolve(config(tmp_path / "new"))
     metrics = run_directory(new) / METRICS_FILE
     for there in (None, b"", text[:30], text):
@@ -297,6 +300,7 @@ def test_of_the_results_so_far_those_of_the_checkpoint_are_copied(tmp_path):
             metrics.write_bytes(there)
         copy_run(tmp_path / "old", new, len(text))
         assert metrics.read_bytes() == text
+        assert read_diverged(metrics.parent) == {0: 60}
     metrics.write_bytes(text + b"mine,Pendulum-v1,0,avg_return,120,1.0\n")
     with pytest.raises(ConfigError, match="already holds a run"):
         copy_run(tmp_path / "old", new, len(text))

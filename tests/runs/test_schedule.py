@@ -99,7 +99,8 @@ def test_learning_rates_are_those_of_a_configuration_that_has_them(tmp_path, nam
         ([{"agent.learning_rate": 1e-3}], "env_step is None, no whole number"),
         ([{"env_step": 0, "agent.num_bins": 3}], "agent.num_bins cannot change while simba_v2"),
         ([{"env_step": 0, "replay.priority_exponent": 0.5}], "priority_exponent cannot change"),
-        ([{"env_step": 0, "temperature.initial": 0.5}], "temperature.initial cannot change later"),
+        ([{"env_step": 60, "temperature.initial": 0.5}], "temperature.initial cannot change later"),
+        ([{"env_step": 0, "num_seeds": 3}], "num_seeds cannot change while simba_v2"),
         ([{"env_step": 0, "agent.learning_rate": -1}], "--agent.learning-rate is -1.0: give"),
         ([{"env_step": 0, "agent.tau": 0.1}, {"env_step": 0}], "env_step 0 stands after 0"),
         ([{"env_step": 0, "agent.tauu": 0.1}], "did you mean agent.tau"),
@@ -110,6 +111,15 @@ def test_what_is_no_schedule_is_refused(tmp_path, entries, message):
     with pytest.raises(ConfigError, match=re.escape(message)) as refused:
         experiment.train(config(tmp_path, schedule=path))
     assert str(refused.value).startswith(f"{path} cannot be read (")
+
+
+def test_what_everything_begins_with_can_be_given_at_the_start(tmp_path):
+    """And stay, as in the schedule of a population, which has all that is traced."""
+    values = {"temperature.initial": 0.5, "agent.shift": 2.0, "agent.tau": 0.1}
+    path = _write(tmp_path, *({"env_step": step} | values for step in (0, 60)))
+    job = Job.of_all_seeds(resolve(config(tmp_path, schedule=path)))
+    (changed,) = Schedule.of([job]).first
+    assert (changed.temperature.initial, changed.agent.shift) == (0.5, 2.0)
 
 
 def test_what_follows_none_says_so(tmp_path):

@@ -109,7 +109,7 @@ def test_networks_are_those_of_the_numbers_that_they_were_made_for(tmp_path):
     _write(tmp_path, agent_settings("simba_v2", alpha_scale=1.0, **sizes))
     start, usual = StartConfig(run=str(tmp_path)), agent_settings("simba_v2", **sizes)
     assert _read(start, agent=dataclasses.replace(usual, alpha_scale=1.0, learning_rate=1e-5))
-    with pytest.raises(ConfigError, match=r"with --agent\.alpha-scale 1\.0, and None is asked for"):
+    with pytest.raises(ConfigError, match=r"alpha-scale 1\.0, and its default is"):
         _read(start, agent=usual)
     assert _read(dataclasses.replace(start, parts=("temperature",)), agent=usual)
 

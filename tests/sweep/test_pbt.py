@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SPHERE
 from purejax_simba.commands import train
 from purejax_simba.config import ConfigError, OfflineConfig
@@ -50,7 +51,7 @@ def _sweep(output: Path, **options) -> Sweep:
 def test_numbers_that_networks_are_made_for_are_no_axes(tmp_path, name):
     """A child has its parent's parameters, which with others of these are another function."""
     axis = Axis(f"agent.{name}", "uniform", (0.1, 0.6))
-    with pytest.raises(ConfigError, match=f"^agent.{name} cannot change later: networks begin"):
+    with pytest.raises(ConfigError, match=f"^agent.{name} cannot change later: training begins"):
         _sweep(tmp_path, axes=(axis,))
 
 
@@ -60,6 +61,8 @@ def test_a_discount_is_no_axis_where_rewards_were_scaled_for_it(tmp_path):
     own = dataclasses.replace(config(tmp_path), offline=OfflineConfig("data.hdf5"))
     with pytest.raises(ConfigError, match=r"^discount cannot change while a dataset is learned"):
         _sweep(tmp_path, axes=(axis,), config=own)
+    own = dataclasses.replace(own, agent=agent_settings("sac"))  # which scales none
+    assert _sweep(tmp_path, axes=(axis,), config=own).count == 5
 
 
 def test_the_worst_go_on_from_the_best():
