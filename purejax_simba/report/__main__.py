@@ -67,9 +67,6 @@ def figures(words: list[str]) -> None:
         collection = read(arguments.paths)
         methods = Methods(collection)
     lineages = [directory for directory in collection.sweeps if has_lineage(directory)]
-    found = methods.ours or lineages or len(collection.published)
-    if arguments.paths and not found:
-        raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for path, reason in collection.left_out:
         say(f"left out: {path} {reason}")
     panels: list[Panel] = []
@@ -78,9 +75,13 @@ def figures(words: list[str]) -> None:
             panels += lineage_panels(read_lineage(directory), directory.name)
         except ConfigError as error:
             say(f"left out: {error}")
-    drawn = dict(FIGURES)
+    # Of a population alone there is nothing to put beside published results.
+    is_compared = methods.ours or len(collection.published) or not arguments.paths
+    drawn = dict(FIGURES) if is_compared else {}
     if panels:
         drawn["lineages"] = lambda _: Figure(panels, size=(3.2, 2.2))
+    if not drawn:
+        raise ConfigError(f"no results in {', '.join(map(str, arguments.paths))}")
     for name, make in drawn.items():
         with still("drawing"):
             figure = make(methods)
