@@ -1,6 +1,7 @@
 """Our runs beside those of the published code on the same tasks: curves and who is above whom."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,21 +40,21 @@ def common(*directories: Path) -> tuple[list[int], list[np.ndarray]]:
     return steps, [np.array([[p[step] for p in seeds] for step in steps]) for seeds in both]
 
 
-def compare(ours: np.ndarray, published: np.ndarray) -> dict[str, Any]:
+def compare(ours: Sequence[np.ndarray], published: Sequence[np.ndarray]) -> dict[str, Any]:
     """How probably a seed of ours is above one of the published code, with its 95% interval.
 
     Args:
-      ours, published: returns `(steps, seeds)`.
+      ours, published: returns `(steps, seeds)` on the same tasks, whose probabilities are averaged.
 
     Returns:
       Of the last evaluation and of the mean over evaluations: `last` and `mean`.
     """
     results: dict[str, Any] = {}
     for name, reduce in {"last": lambda x: x[-1], "mean": lambda x: x.mean(0)}.items():
-        first, second = [reduce(ours)], [reduce(published)]
+        first, second = [*map(reduce, ours)], [*map(reduce, published)]
         results[name] = {
-            "ours": np.round(first[0], 1).tolist(),
-            "published": np.round(second[0], 1).tolist(),
+            "ours": np.round(np.concatenate(first), 1).tolist(),
+            "published": np.round(np.concatenate(second), 1).tolist(),
             "probability_that_ours_is_above": float(probability_of_improvement(first, second)),
             "interval": [float(end) for end in improvement_interval(first, second)],
         }
@@ -92,7 +93,11 @@ def main() -> int:
         if not curves:
             raise ConfigError(f"{directory} has no task with results of both")
         for task, (steps, returns) in curves.items():
-            print_json({"task": task, "env_step": steps[-1]}, compare(*returns))
+            ours, others = returns
+            print_json({"task": task, "env_step": steps[-1]}, compare([ours], [others]))
+        if len(curves) > 1:
+            ours, others = zip(*(returns for _, returns in curves.values()), strict=True)
+            print_json({"task": "all"}, compare(ours, others))
         draw(directory / FIGURE, curves)
     return outcome.status
 

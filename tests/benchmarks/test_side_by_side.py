@@ -39,6 +39,13 @@ def test_the_comparison_says_who_is_above_whom(tmp_path, monkeypatch, capsys):
     assert result["last"]["probability_that_ours_is_above"] == pytest.approx(3.5 / 6)
     low, high = result["last"]["interval"]
     assert 0.0 <= low < 3.5 / 6 < high <= 1.0
+    # On another task every seed is above, which counts as much.
+    _write(tmp_path / "ours" / "other" / "metrics.csv", ours + 10.0)
+    _write(tmp_path / "published" / "other" / "metrics.csv", theirs)
+    assert side_by_side.main() == 0
+    whole = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert whole["task"] == "all" and len(whole["last"]["ours"]) == 6
+    assert whole["last"]["probability_that_ours_is_above"] == pytest.approx((3.5 / 6 + 1) / 2)
     assert (tmp_path / side_by_side.FIGURE).stat().st_size > 10_000
 
 
