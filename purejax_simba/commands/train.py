@@ -110,15 +110,14 @@ def parse(words: list[str]) -> Arguments:
 
 def _followed(saved: Config, changed: Config, words: list[str]) -> Config:
     """With what in `saved` only followed from a value that the words change, as it does now."""
-    rate, last = "agent.learning_rate", flag("agent.learning_rate_end")
-    value = flatten(changed)[rate] if rate in flatten(saved) else None
-    is_given = any(word.replace("_", "-").partition("=")[0] == last for word in words)
-    if value is None or value == flatten(saved)[rate] or is_given:
+    first, last = "agent.learning_rate", "agent.learning_rate_end"
+    rate = flatten(changed).get(first)
+    is_given = any(word.replace("_", "-").partition("=")[0] == flag(last) for word in words)
+    if rate is None or rate == flatten(saved)[first] or is_given:
         return changed
     from purejax_simba.defaults import with_values  # which imports the environments
 
-    end = flatten(with_values(saved, {rate: value}))["agent.learning_rate_end"]
-    return replace_values(changed, {"agent.learning_rate_end": end})
+    return replace_values(changed, {last: flatten(with_values(saved, {first: rate}))[last]})
 
 
 def train(arguments: Arguments) -> None:

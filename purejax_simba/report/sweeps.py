@@ -13,7 +13,7 @@ from purejax_simba.report.lineages import lineage_content
 from purejax_simba.report.sections import Charts, Section, cards, note, table
 from purejax_simba.report.style import BLUE, Look
 from purejax_simba.sweep.lineage import has_lineage
-from purejax_simba.sweep.results import Results, Row, read_results
+from purejax_simba.sweep.results import Results, Row, furthest, read_results
 
 _MOST_GROUPS = 4
 _IMPORTANCE = (
@@ -95,11 +95,9 @@ def scores_of(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, str]:
     """
     if len(results.tasks) > 1:
         return np.array([-row.mean_rank for row in rows]), "minus mean rank"
-    furthest = max(row.score.reached for row in rows)
-    at_end = [row.score.reached == furthest for row in rows]
-    values = np.where(at_end, [row.score.mean for row in rows], math.nan)
-    steps = {row.score.env_step for row, there in zip(rows, at_end, strict=True) if there}
-    return values, f"return at env step {min(steps):,}" if len(steps) == 1 else "return at the end"
+    reached, where = furthest(rows)
+    values = [row.score.mean if row.score.reached == reached else math.nan for row in rows]
+    return np.array(values), f"return {where}"
 
 
 def importances(results: Results, rows: Sequence[Row], scores: np.ndarray) -> dict[str, float]:

@@ -144,8 +144,9 @@ class Sweep:
         for option, given in others.items():
             if given:
                 raise ConfigError(f"--pbt and {option} exclude each other: drop one")
+        config = with_agent_defaults(self.config)
         for axis in self.all_axes:
-            check_change(axis.name, with_agent_defaults(self.config))
+            check_change(axis.name, config)
             if not all(isinstance(value, int | float) for value in axis.values):
                 raise ConfigError(f"--pbt needs numbers, and {axis} has something else")
         if self.count < 2:

@@ -9,7 +9,7 @@ import numpy as np
 from purejax_simba import drawing
 from purejax_simba.sweep.axes import Axis, are_numbers
 from purejax_simba.sweep.lineage import Lineage
-from purejax_simba.sweep.results import Results, Row
+from purejax_simba.sweep.results import Results, Row, furthest
 
 PLOTS_DIRECTORY = "plots"
 _THIN: Any = {"linewidth": 0.6, "alpha": 0.4}
@@ -103,14 +103,10 @@ def _draw(axes: Any, axis: Axis, results: Results) -> None:
 
 
 def _draw_returns(axes: Any, rows: dict[str, Row], positions: dict[str, float]) -> None:
-    furthest = max(row.score.reached for row in rows.values())
-    last = {row.score.env_step for row in rows.values() if row.score.reached == furthest}
+    reached, where = furthest([*rows.values()])
     # Returns at an earlier step do not compare with those at the end.
-    for stopped, color, label in (
-        (False, "tab:blue", f"at env step {min(last):,}" if len(last) == 1 else "at the end"),
-        (True, "0.7", "stopped earlier"),
-    ):
-        chosen = [name for name in rows if (rows[name].score.reached < furthest) == stopped]
+    for stopped, color, label in ((False, "tab:blue", where), (True, "0.7", "stopped earlier")):
+        chosen = [name for name in rows if (rows[name].score.reached < reached) == stopped]
         if not chosen:
             continue
         means = np.array([rows[name].score.mean for name in chosen])

@@ -149,6 +149,13 @@ class Results:
         return replace_values(self.config, values | own[0].values)
 
 
+def furthest(rows: Sequence[Row]) -> tuple[float, str]:
+    """How far the rows went that went furthest, see `Score.reached`, and where that is in words."""
+    reached = max(row.score.reached for row in rows)
+    steps = {row.score.env_step for row in rows if row.score.reached == reached}
+    return reached, f"at env step {min(steps):,}" if len(steps) == 1 else "at the end"
+
+
 def read_results(directory: Path) -> Results:
     """Reads the runs of the sweep in a directory.
 

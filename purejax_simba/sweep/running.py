@@ -195,11 +195,14 @@ def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
 def _check_files(group: Group) -> None:
     """Refuses what a group could not begin with, which may be hours later."""
     Schedule.of([Job.of_all_seeds(trial.config) for trial in group.trials])
-    start = group.config.start.run
-    if start and not has_checkpoint(Path(start) / STATE_DIRECTORY):
-        raise ConfigError(f"--start.run {start} holds nothing to go on from: give a run directory")
-    if start:
-        check_lasting(group.config.start, [trial.config for trial in group.trials])
+    start = group.config.start
+    if not start.run:
+        return
+    if not has_checkpoint(Path(start.run) / STATE_DIRECTORY):
+        raise ConfigError(
+            f"--start.run {start.run} holds nothing to go on from: give a run directory"
+        )
+    check_lasting(start, [trial.config for trial in group.trials])
 
 
 def _run_group(assignment: Assignment) -> None:
