@@ -18,8 +18,8 @@ import contextlib
 import shutil
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -109,7 +109,6 @@ def render(arguments: argparse.Namespace) -> None:
             f"{flag(next(iter(given)))} is of no use with --policy random: drop it"
         )
     physics: str = "auto"
-    options: dict[str, Any] = {}
     with contextlib.suppress(envs.TaskError):  # not every task is drawn by MuJoCo
         rendering.choose_backend()  # before the module of a task imports it
     if envs.spec(arguments.task).physics:
@@ -119,17 +118,21 @@ def render(arguments: argparse.Namespace) -> None:
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
             return jax.random.uniform(key, (environment.action_size,), minval=-1.0)
+
+        environment = envs.make(arguments.task, physics)
     else:
         from purejax_simba import load_policy
+        from purejax_simba.defaults import make_environment
 
         trained = load_policy(Path(arguments.policy), given=given | {"task": arguments.task})
-        config = trained.config
-        options = {"action_repeat": config.action_repeat, "episode_length": config.episode_length}
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
             return trained(observation)
 
-    environment = envs.make(arguments.task, physics, **options)
+        config = replace(trained.config, task=arguments.task)
+        if physics == "mujoco":  # which can be drawn, whatever it was trained in
+            config = replace(config, physics=physics, host_python="")
+        environment = make_environment(config)
     if not rendering.can_draw(environment):
         _plot(environment, policy, arguments)
         return

@@ -8,6 +8,10 @@ import numpy as np
 from flax import struct
 
 
+class TaskError(ValueError):
+    """A task that cannot be made as asked; the message is one line and says what to do."""
+
+
 @struct.dataclass
 class TimeStep:
     """What one environment step returns.

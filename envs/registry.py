@@ -15,14 +15,10 @@ from typing import Any
 
 import jax
 
-from envs.base import Environment
+from envs.base import Environment, TaskError
 from envs.physics.cost import seconds_per_step
 from envs.workers.program import MOST_STEPS
 from envs.wrappers import ActionRepeat, TimeLimit
-
-
-class TaskError(ValueError):
-    """A task that cannot be made as asked; the message is one line and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -298,7 +294,13 @@ def make(
     environment = build(chosen)
     if not isinstance(environment, Environment):
         raise TaskError(f"{task_id} is no environment: inherit from envs.Environment")
-    environment.engine = chosen or ""
+    if environment.repeat != 1:
+        raise TaskError(
+            f"{task_id} repeats actions by itself, {environment.repeat} times: make what it wraps "
+            f"with action_repeat=1, and register it with action_repeat={environment.repeat}"
+        )
+    if chosen:
+        environment.engine = chosen
     own_limit = environment.episode_length
     # The task's default is nobody's request, also where it is read from the results of a run.
     if limit is not None and own_limit is not None and own_limit < limit != known.episode_length:
@@ -314,8 +316,15 @@ def make(
             f"{task_id} has a limit of {own_limit} steps, more than can be counted: give an "
             f"episode_length of at most {MOST_STEPS}"
         )
-    if limit is not None and (own_limit is None or limit < own_limit):
-        environment = TimeLimit(environment, limit)
+    limits = [steps for steps in (limit, own_limit) if steps is not None]
+    if environment.elsewhere:  # it alone begins its next episode, where it ends one
+        if limits and own_limit != min(limits):
+            raise TaskError(
+                f"{task_id} has its episodes in worker processes, which would not end after "
+                f"{limit} steps: make what it wraps with episode_length={limit}"
+            )
+    elif limits and not (isinstance(environment, TimeLimit) and own_limit == min(limits)):
+        environment = TimeLimit(environment, min(limits))  # whether it ends them by itself or not
     if repeat > 1:
         environment = ActionRepeat(environment, repeat)
     return environment

@@ -10,13 +10,20 @@ import numpy as np
 from flax import struct
 
 from envs.base import Drawable, TimeStep, select
-from envs.physics.base import PhysicsState, Reading, field_shapes
+from envs.physics.base import POST_CONSTRAINT_FIELDS, PhysicsState, Reading, field_shapes
 from envs.physics.engines import make_physics
 from envs.physics.varying import NOTHING_VARIED, Varied, without_short_cuts
 from envs.registry import TaskError
 
 # Apart from the number of every attempt, see `Task.retry`.
 _ACTIVATIONS, _MODEL = 2**31 - 1, 2**31 - 2
+# Fields that MuJoCo leaves at zero unless a sensor or a flag asks for them -> where they are.
+_NOT_COMPUTED = {
+    "subtree_linvel": "a sensor, subtreelinvel",
+    "subtree_angmom": "a sensor, subtreeangmom",
+    "energy": "sensors, e_kinetic and e_potential",
+    "qfrc_inverse": "forces that are computed, qfrc_actuator for example",
+}
 
 
 class Task:
@@ -133,10 +140,12 @@ class TaskEnvironment(Drawable):
         """Joins `task` with the engine called `physics`. Compiles nothing.
 
         Raises:
-          TaskError: if an actuator of the model has no range to take actions from, or the task
-            varies what is the same in all simulations of an engine.
+          TaskError: if an actuator of the model has no range to take actions from, a field has no
+            value that engines agree on, or the task varies what is the same in all simulations of
+            an engine.
         """
         self.task = task
+        _check_fields(task)
         self._varied = varied = _varied_fields(task)
         models = {"mjx": task.mjx_model, "warp": task.warp_model}
         own_model = models.get(physics.partition(":")[0], lambda: task.model)
@@ -254,6 +263,20 @@ def _check_control_ranges(model: mujoco.MjModel) -> None:
         raise TaskError(
             f"actuator {name} has no range of controls: give it ctrllimited and ctrlrange"
         )
+
+
+def _check_fields(task: Task) -> None:
+    data = mujoco.MjData(task.model)
+    for name in (*task.fields, *task.changes):
+        if name in _NOT_COMPUTED:
+            raise TaskError(f"field {name} is not computed by itself: read {_NOT_COMPUTED[name]}")
+        if not isinstance(getattr(data, name, None), np.ndarray) or name.startswith("efc_"):
+            raise TaskError(f"{name!r} is no array of constant size in mujoco.MjData: drop it")
+        if name in POST_CONSTRAINT_FIELDS and task.reading == "dm_control":
+            raise TaskError(
+                f'field {name} is not what dm_control would read: give the task reading="gymnasium"'
+                ", or the model a sensor of forces or accelerations"
+            )
 
 
 def _varied_fields(task: Task) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from envs.base import Environment, TimeStep, select
+from envs.base import Environment, TaskError, TimeStep, select
 
 
 class Wrapper(Environment):
@@ -88,10 +88,16 @@ class TimeLimit(Wrapper):
     """Truncates an episode after a number of steps, unless it terminates in that very step."""
 
     def __init__(self, environment: Environment, episode_length: int):
-        """`episode_length` counts steps of the inner environment."""
+        """`episode_length` counts steps of the inner environment.
+
+        Raises:
+          TaskError: for one in worker processes, which would not know of the end.
+        """
+        if environment.elsewhere:
+            raise TaskError("worker processes end episodes: give envs.make an episode_length")
         super().__init__(environment)
-        self._limit = episode_length
-        self.episode_length = min(episode_length, environment.episode_length or episode_length)
+        self._limit = min(episode_length, environment.episode_length or episode_length)
+        self.episode_length = self._limit
 
     def reset(self, key: jax.Array) -> tuple[TimeLimitState, jax.Array]:
         """See `Environment.reset`."""

@@ -122,6 +122,7 @@ def register_brax_like(
     listed: dict[str, bool],
     names: Callable[[], list[str]],
     make: Callable[[str], BraxEnvironment],
+    lengths: Callable[[str], tuple[int, int]] = lambda name: (EPISODE_LENGTH, 1),
 ) -> None:
     """Makes the ids `<library>/...` known.
 
@@ -131,6 +132,7 @@ def register_brax_like(
       listed: the names to list -> whether episodes can end before the limit.
       names: every name that the library knows.
       make: from a name to its environment; raises `ValueError` where that cannot be.
+      lengths: from a name that is not listed to its steps per episode and per action.
     """
     install = f"pip install {library}"
 
@@ -154,7 +156,10 @@ def register_brax_like(
             known = names()
         if name not in known:
             raise unknown_task(task_id, [f"{library}/{known}" for known in known])
-        return TaskSpec(task_id, library, partial(build, name), episode_length=EPISODE_LENGTH)
+        steps, repeat = lengths(name)
+        return TaskSpec(
+            task_id, library, partial(build, name), action_repeat=repeat, episode_length=steps
+        )
 
     register_family(library, find)
     for name, terminates in listed.items():

@@ -21,7 +21,6 @@ from envs.registry import (
     unknown_task,
 )
 from envs.workers.program import MOST_STEPS, Refused, action_range, declared
-from envs.wrappers import TimeLimit
 
 _INSTALL = "pip install gymnax six"  # gymnax forgets to ask for six
 # The tasks with continuous actions: name -> (episode length, may end before it).
@@ -45,7 +44,7 @@ class GymnaxState:
 
 
 class GymnaxEnvironment(Environment):
-    """A gymnax environment as an `Environment`. Its own time limit truncates; none is added.
+    """A gymnax environment as an `Environment`. Its own time limit truncates.
 
     Its limit is the parameter `max_steps_in_episode`; without that, or with more steps than can be
     counted, none is known.
@@ -87,6 +86,7 @@ class GymnaxEnvironment(Environment):
             raise ValueError(f"{environment.name} {error}") from None
         self._low, self._high, self._dtype = low, high, actions.dtype
         shape = actions.shape
+        self.action_range = bottom.ravel(), top.ravel()
         self._center = ((top + bottom) / 2).astype(np.float32).reshape(shape)
         self._half_width = ((top - bottom) / 2).astype(np.float32).reshape(shape)
         self.action_size = int(np.prod(actions.shape))
@@ -141,13 +141,10 @@ def _find(task_id: str) -> TaskSpec:
 def _build(name: str, physics: str | None) -> Environment:
     environment, _ = _import_gymnax().make(name)
     try:
-        adapted = GymnaxEnvironment(environment)
+        return GymnaxEnvironment(environment)
     except ValueError as error:
         choices = ", ".join(tasks("gymnax"))
         raise TaskError(f"gymnax/{name}: {error}: choose from {choices}") from None
-    if adapted.has_own_ends and adapted.episode_length is not None:
-        return TimeLimit(adapted, adapted.episode_length)
-    return adapted
 
 
 def _import_gymnax() -> Any:

@@ -149,5 +149,11 @@ def _models(name: str) -> Iterator[None]:
         module.MENAGERIE_PATH = place
 
 
+def _lengths(name: str) -> tuple[int, int]:
+    registry = importlib.import_module("mujoco_playground").registry
+    config = registry.get_default_config(name.removesuffix(RANDOMIZED))
+    return int(config.episode_length), int(config.get("action_repeat", 1))
+
+
 NAMES = dict.fromkeys(OWN, False) | dict.fromkeys(HUMANOIDS, True)
-register_brax_like("playground", "mujoco_playground", NAMES, _names, _make)
+register_brax_like("playground", "mujoco_playground", NAMES, _names, _make, _lengths)

@@ -26,8 +26,16 @@ if mujoco.get_mju_user_warning() is None:
 # To which instant the fields after a step belong, see `Physics`.
 Reading = Literal["dm_control", "gymnasium"]
 
-# Fields that no engine computes unless it is asked to.
+# Fields that engines compute after a step where they are asked to, from all that it used; in the
+# reading of dm_control part of that is of a later instant.
 POST_CONSTRAINT_FIELDS = frozenset({"cacc", "cfrc_int", "cfrc_ext"})
+# What dm_control does not derive anew after the last substep.
+OF_LAST_SUBSTEP = frozenset(
+    {
+        *("qacc", "qacc_smooth", "act_dot", "actuator_force"),
+        *("qfrc_actuator", "qfrc_constraint", "qfrc_smooth"),
+    }
+)
 
 
 class PhysicsState(Protocol):

@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 from mujoco import mjx
 
-from envs.physics.base import Physics, field_shapes
+from envs.physics.base import OF_LAST_SUBSTEP, Physics, field_shapes
 from envs.physics.corrections.algebra import compact_algebra
 from envs.physics.corrections.cholesky import serial_cholesky
 from envs.physics.corrections.contacts import contacts_of_c
@@ -86,8 +86,9 @@ class MjxPhysics(Physics):
         act = data.act if act is None else act
         data = data.replace(qpos=qpos, qvel=qvel, act=act)
         if self._settling_steps:
-            data = self._advance(model, data, self._settling_steps)
-            data = data.replace(time=jnp.zeros_like(data.time))
+            settled = self._advance(model, data, self._settling_steps)
+            # Nothing else: without actuation MJX leaves an actuator's force as it is.
+            data = data.replace(**self._carried(settled)).replace(time=jnp.zeros_like(data.time))
         data = mjx.forward(model if self._gymnasium else passive_model, data)
         state = self._state(data, self._carried(data))
         return dataclasses.replace(state, varied=dict(varied))
@@ -115,11 +116,15 @@ class MjxPhysics(Physics):
                 data = mjx.rne_postconstraint(model, data)
             return data
 
-        def substep(_, carried):
-            stepped = mjx.step(model, data.replace(**carried))
-            return self._carried(stepped)
+        kept = sorted(OF_LAST_SUBSTEP & set(self._fields))
 
-        carried = jax.lax.fori_loop(0, steps, substep, self._carried(data))
+        def what_is_kept(data: Any) -> dict[str, jax.Array]:
+            return self._carried(data) | {name: jnp.asarray(_field(data, name)) for name in kept}
+
+        def substep(_, carried):
+            return what_is_kept(mjx.step(model, data.replace(**carried)))
+
+        carried = jax.lax.fori_loop(0, steps, substep, what_is_kept(data))
         # The compiler drops whatever of this no field needs, collisions for example.
         data = mjx.fwd_position(model, data.replace(**carried))
         data = mjx.sensor_pos(model, data)

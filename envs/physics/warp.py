@@ -25,7 +25,7 @@ from mujoco.mjx.warp.collision_driver import collision
 from mujoco.mjx.warp.types import _BATCH_DIM, GraphMode
 
 from envs.host_call import HostEnvironmentError, host_call
-from envs.physics.base import POST_CONSTRAINT_FIELDS, field_shapes
+from envs.physics.base import OF_LAST_SUBSTEP, field_shapes
 from envs.physics.corrections import capsules
 from envs.physics.mjx import MjxPhysics, MjxState, held, hold
 from envs.physics.varying import NOTHING_VARIED, Varied
@@ -33,11 +33,6 @@ from envs.physics.varying import NOTHING_VARIED, Varied
 warp.config.log_level = warp.LOG_ERROR  # else it writes a line for each of its many kernels
 capsules.apply()
 
-# dm_control derives everything else anew after the last substep.
-_OF_LAST_SUBSTEP = (
-    frozenset(("qacc", "act_dot", "actuator_force", "qfrc_actuator", "qfrc_constraint"))
-    | POST_CONSTRAINT_FIELDS
-)
 _STATE = frozenset({"time", "qpos", "qvel", "act", "ctrl"})
 
 # Warp's flags for what was left out because there was no room for it.
@@ -64,7 +59,7 @@ class WarpPhysics(MjxPhysics):
         self._contacts, self._constraints = (times * number for number in room)
         stages = np.repeat(self.model.sensor_needstage, self.model.sensor_dim)
         self._acceleration = stages == mujoco.mjtStage.mjSTAGE_ACC.value
-        derived = set(self._fields) - _STATE - _OF_LAST_SUBSTEP
+        derived = set(self._fields) - _STATE - OF_LAST_SUBSTEP
         if self._acceleration.all():
             derived -= {"sensordata"}
         self._derives = bool(derived) and not self._gymnasium
@@ -132,7 +127,7 @@ class WarpPhysics(MjxPhysics):
     def _joined(self, state: MjxState, derived: MjxState) -> MjxState:
         """A state after the last substep, with what dm_control derives anew from it."""
         anew = {
-            name: value for name, value in derived.fields.items() if name not in _OF_LAST_SUBSTEP
+            name: value for name, value in derived.fields.items() if name not in OF_LAST_SUBSTEP
         }
         if "sensordata" in anew:
             last = state.fields["sensordata"]

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 import envs
-from envs import TaskError, TimeLimit
+from envs import TaskError, TimeLimit, Wrapper
+from tests.helpers.counter import Counter
 
 DMC = envs.tasks("dmc_easy_medium") + envs.tasks("dmc_hard")
 
@@ -142,6 +143,53 @@ def test_the_lower_of_two_limits_holds_and_a_higher_one_is_refused(monkeypatch):
         assert envs.steps_per_episode(envs.make(f"mine/{limit}", episode_length=31)) == 31
         with pytest.raises(TaskError, match=f"mine/{limit} ends its episodes after 75 steps"):
             envs.make(f"mine/{limit}", episode_length=101)
+
+
+def test_a_limit_that_an_environment_declares_is_kept_for_it(monkeypatch):
+    """Whether it ends its episodes there by itself or not, as this one."""
+    monkeypatch.setattr("envs.registry._specs", dict(envs.registry._specs))
+
+    class Endless(Counter):
+        episode_length = 4
+
+    for name, limit in (("own", None), ("same", 4), ("lower", 3), ("higher", None)):
+        inner = TimeLimit(Endless(), 9) if name == "higher" else Endless()
+        envs.register(f"mine/{name}", lambda physics, made=inner: made, episode_length=limit)
+        environment = envs.AutoReset(envs.make(f"mine/{name}"))
+        state, _ = environment.reset(jax.random.key(0))
+        ends = []
+        for _ in range(12):
+            state, timestep = environment.step(state, jnp.zeros(1))
+            ends.append(bool(timestep.truncated))
+        assert sum(ends) == 12 // (limit or 4), name
+
+
+def test_what_wraps_a_task_says_how_often_actions_are_repeated(monkeypatch):
+    monkeypatch.setattr("envs.registry._specs", dict(envs.registry._specs))
+    wrapped = Wrapper(envs.make("dmc/pendulum-swingup", "mujoco"))
+    envs.register("mine/pendulum", lambda physics: wrapped)
+    with pytest.raises(TaskError, match="2 times: make what it wraps with action_repeat=1, and re"):
+        envs.make("mine/pendulum")
+    bare = Wrapper(envs.make("dmc/pendulum-swingup", "mujoco", action_repeat=1))
+    envs.register("mine/bare", lambda physics: bare, action_repeat=2)
+    environment = envs.make("mine/bare")
+    assert (environment.repeat, environment.episode_length) == (2, 500)
+    assert environment.engine == "mujoco"
+
+
+def test_worker_processes_are_told_where_their_episodes_end(monkeypatch):
+    monkeypatch.setattr("envs.registry._specs", dict(envs.registry._specs))
+
+    class Elsewhere(Counter):
+        episode_length, elsewhere = 9, True
+
+    envs.register("mine/same", lambda physics: Elsewhere(), episode_length=9)
+    envs.register("mine/short", lambda physics: Elsewhere(), episode_length=5)
+    assert envs.make("mine/same").episode_length == 9
+    with pytest.raises(TaskError, match="make what it wraps with episode_length=5"):
+        envs.make("mine/short")
+    with pytest.raises(TaskError, match=r"give envs\.make an episode_length"):
+        TimeLimit(Elsewhere(), 5)
 
 
 def test_a_limit_that_cannot_be_counted_is_refused(monkeypatch):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,7 +14,10 @@ from PIL import Image
 
 import envs
 from envs import rendering
+from purejax_simba.agents.flash_sac import FlashSAC
+from purejax_simba.config import Config
 from tests.helpers import tiny
+from tests.helpers.host_processes import FAKES
 from tests.helpers.originals import need_dm_control
 from tests.parity.reference import Reference
 
@@ -76,6 +80,25 @@ def test_what_has_no_model_is_plotted(tmp_path, monkeypatch, capsys):
     assert main() == 0, capsys.readouterr().err
     assert capsys.readouterr().out == f"{output}: 3 steps of gymnax/Pendulum-v1, as plots\n"
     assert output.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_policy_is_played_in_the_environment_that_it_was_trained_in(monkeypatch, tmp_path):
+    """What was kept from actors comes last there, too."""
+    from envs.__main__ import main
+
+    config = Config(task=f"{FAKES}Dictionary-v0", agent=FlashSAC(), privileged_observations=("a",))
+    monkeypatch.setattr(
+        "purejax_simba.load_policy", lambda *_, **__: SimpleNamespace(config=config)
+    )
+    played = []
+    monkeypatch.setattr(rendering, "play_one", lambda environment, *_: played.append(environment))
+    monkeypatch.setattr("purejax_simba.videos.draw_states", lambda *_: None)
+    output = str(tmp_path / "x.png")
+    words = ["envs", "render", config.task, "--policy", "run", "--output", output]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(AttributeError, match="length"):  # as nothing was played
+        main()
+    assert [name for name, _ in played[0].layout] == ["b/x/0", "b/y", "a"]
 
 
 def test_a_machine_that_cannot_draw_is_told_what_to_install(monkeypatch):

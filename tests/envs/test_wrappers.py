@@ -188,7 +188,6 @@ def test_wrappers_pass_on_what_an_environment_says_of_itself():
     class Pool(Counter):
         """Has all that an environment may have."""
 
-        elsewhere = True
         layout: ClassVar = [("start", ()), ("steps", ())]
         closed = False
 
@@ -199,7 +198,7 @@ def test_wrappers_pass_on_what_an_environment_says_of_itself():
     low, high = np.array([-3.0]), np.array([1.0])
     limited = TimeLimit(RescaleAction(bare, low, high), 9)
     environment = AutoReset(ActionRepeat(ActionRepeat(limited, 2), 3))
-    assert environment.elsewhere and environment.layout == bare.layout
+    assert not environment.elsewhere and environment.layout == bare.layout
     assert environment.action_range == (low, high) and bare.action_range is None
     assert (bare.repeat, limited.repeat, environment.repeat) == (1, 1, 6)
     assert environment.unwrapped is bare
@@ -208,6 +207,8 @@ def test_wrappers_pass_on_what_an_environment_says_of_itself():
     assert isinstance(environment.unwrapped_state(state), Count)
     environment.close()
     assert bare.closed
+    bare.elsewhere = True
+    assert AutoReset(ActionRepeat(RescaleAction(bare, low, high), 2)).elsewhere
 
 
 @pytest.mark.parametrize(

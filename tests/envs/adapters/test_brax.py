@@ -116,6 +116,10 @@ def test_the_listed_environments_are_those_of_the_libraries():
     assert set(playground.OWN) == set(dm_control_suite.ALL_ENVS)
     robots = ("Apollo", "Berkeley", "G1", "H1", "Op3", "T1")
     assert {*playground.HUMANOIDS} == {n for n in locomotion.ALL_ENVS if n.startswith(robots)}
+    assert {playground._lengths(name) for name in playground.NAMES} == {(1000, 1)}
+    for name, expected in {"PandaPickCube": (150, 1), "PandaRobotiqPushCube": (3000, 4)}.items():
+        spec = envs.spec(f"playground/{name}")
+        assert (spec.episode_length, spec.action_repeat) == expected
     with pytest.raises(envs.TaskError, match="did you mean brax/ant"):
         envs.make("brax/antt")
 

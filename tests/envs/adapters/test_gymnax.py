@@ -158,7 +158,8 @@ def test_gymnax_may_begin_in_the_midst_of_an_episode(own):
     environment = envs.make(own(Late))
     ends = []
     for key in range(5):
-        begin = environment.reset(jax.random.key(key))[0].inner.time
+        state, _ = environment.reset(jax.random.key(key))
+        begin = environment.unwrapped_state(state).inner.time
         ends.append(8 - int(begin))
         assert _truncations(environment, 9, key)[0] == ends[-1]
     assert len(set(ends)) > 1
@@ -181,7 +182,7 @@ def test_gymnax_truncates_by_its_own_limit_and_rescales_actions():
 
     def step(state, _):
         state, timestep = environment.step(state, jnp.ones(1))
-        return state, (timestep, state.inner.last_u)
+        return state, (timestep, environment.unwrapped_state(state).inner.last_u)
 
     _, (timesteps, torques) = jax.jit(lambda s: jax.lax.scan(step, s, length=200))(state)
     assert timesteps.truncated.tolist() == [False] * 199 + [True]
@@ -205,3 +206,8 @@ def test_gymnax_termination_is_not_a_truncation():
     assert 0 < end < 299
     assert timesteps.observation[end, 0] >= 0.45, "the final observation, not a new start"
     assert not timesteps.truncated.any()
+
+
+def test_what_the_ends_of_an_action_stand_for_is_known():
+    low, high = envs.make("gymnax/Pendulum-v1").action_range
+    np.testing.assert_array_equal([low, high], [[-2.0], [2.0]])

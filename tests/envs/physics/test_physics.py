@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import envs
+from envs.physics.base import OF_LAST_SUBSTEP
 from envs.physics.engines import make_physics
 from envs.physics.mujoco import MujocoPhysics
+from tests.helpers.originals import need_warp
 
 FIELDS = ("qpos", "qvel", "xmat", "sensordata")
 
@@ -227,3 +229,51 @@ def test_several_devices_and_large_batches():
         [sys.executable, "-c", MANY_DEVICES], capture_output=True, text=True, timeout=300
     )
     assert result.stdout.endswith("done\n"), result.stderr[-2000:]
+
+
+SLIDER = """
+<mujoco>
+  <option timestep="0.01"/>
+  <worldbody>
+    <body>
+      <joint name="x" type="slide" axis="1 0 0" damping="0.3" frictionloss="0.2"/>
+      <geom size="0.1" mass="1"/>
+    </body>
+  </worldbody>
+  <actuator>
+    <general joint="x" gear="3" ctrlrange="-1 1" dyntype="integrator"/>
+    <position joint="x" kp="2"/>
+  </actuator>
+</mujoco>
+"""
+
+
+@pytest.mark.parametrize("engine", ["mjx", pytest.param("warp", marks=pytest.mark.slow)])
+def test_forces_are_those_of_the_last_substep(engine):
+    """As the C engine leaves them where dm_control reads positions of the state that follows."""
+    if engine == "warp":
+        need_warp()
+    model = mujoco.MjModel.from_xml_string(SLIDER)
+    fields = tuple(sorted(OF_LAST_SUBSTEP))
+    exact, ours = (make_physics(name, model, fields, 3) for name in ("mujoco", engine))
+
+    @jax.jit
+    @jax.vmap
+    def play(control):
+        def steps(physics):
+            state = physics.reset(jnp.zeros(1), jnp.ones(1))
+            first = physics.step(state, control)
+            return state.fields, first.fields, physics.step(first, control).fields
+
+        return steps(exact), steps(ours)
+
+    expected, found = play(jnp.ones((2, 2)))
+    for there, here in zip(expected, found, strict=True):
+        for name in fields:
+            np.testing.assert_allclose(here[name], there[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    assert all(np.abs(expected[-1][name]).min() > 1e-3 for name in fields)
+    # The first state is without actuation, whatever acted while it settled.
+    for name in ("mujoco", engine):
+        settling = make_physics(name, model, ("qpos", "actuator_force"), 3, settling_steps=2)
+        fields = jax.jit(settling.reset)(jnp.ones(1), jnp.ones(1)).fields
+        assert fields["qpos"] > 1.0 and not fields["actuator_force"].any()

@@ -27,7 +27,7 @@ MODEL = """
   <actuator> <motor joint="hinge" ctrllimited="true" ctrlrange="-1 1"/> </actuator>
 </mujoco>
 """
-FIELDS = ("qpos", "qvel", "xpos", "cfrc_ext")
+FIELDS = ("qpos", "qvel", "xpos")
 STEPS = 60
 ENGINES = ["mujoco", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mjx", "warp"))]
 
@@ -51,8 +51,9 @@ def fields_of(model: mujoco.MjModel) -> dict[str, jax.Array]:
 
 def play(engine: str, model: mujoco.MjModel, own: list[dict], reading: str) -> dict:
     """Contacts at the start and `(steps, rows, ...)` fields, from one state in all rows."""
+    fields = (*FIELDS, "cfrc_ext" if reading == "gymnasium" else "qfrc_constraint")
     physics = make_physics(
-        engine, model, FIELDS, 2, settling_steps=3, reading=reading, varied=tuple(own[0])
+        engine, model, fields, 2, settling_steps=3, reading=reading, varied=tuple(own[0])
     )
     varied = jax.tree.map(lambda *rows: jnp.stack(rows), *own)
     qpos = jnp.asarray(model.qpos0, jnp.float32).at[2].set(0.18)
