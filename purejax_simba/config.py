@@ -138,7 +138,7 @@ class Config:
     """Environment steps between evaluations. Default: a tenth of the run, or what divides it best,
     and 100,000 of each environment at most."""
     num_evaluation_episodes: int | None = setting(above=0)
-    """Deterministic episodes per evaluation. Default: 10, offline 100."""
+    """Deterministic episodes per evaluation. Default: 10, offline 100; flash_sac's paper 50."""
     num_environments: int | None = setting(above=0)
     """Environments per seed. Default: 1, with --recipe parallel the paper's."""
     stagger_episodes: bool = False

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import envs
 from purejax_simba.agents import registry
 from purejax_simba.agents.agent import Agent, HyperParameters
+from purejax_simba.agents.redq import UPDATES
 from purejax_simba.agents.settings import Recipe
 from purejax_simba.checks import check, check_values
 from purejax_simba.config import DEFAULT_TASK, LENGTHS, Config, ConfigError, known
-from purejax_simba.names import fill, flatten, replace_values
+from purejax_simba.names import fill, flatten, near, replace_values
 from purejax_simba.settings import traced_numbers
 
 _Config = TypeVar("_Config", bound=Config)
@@ -67,6 +68,7 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
     given = config = dataclasses.replace(config, task=config.task or DEFAULT_TASK)
     spec = envs.spec(config.task)
     check_values(config)
+    _check_recipes(config)
     config = fill(with_recipe(config), {"action_repeat": spec.action_repeat})
     if environment is None:
         environment = make_environment(config)
@@ -78,6 +80,10 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
             f"--stagger-episodes: those of {config.task} live in worker processes, where they "
             "cannot be cut; drop it"
         )
+    # What a finished configuration has is nobody's request.
+    is_asked_for = given.update_to_data_ratio is not None and given.num_environments is None
+    if config.is_offline and is_asked_for:
+        raise ConfigError("--update-to-data-ratio is of no use with --offline: drop it")
     limit = known(envs.steps_per_episode(environment))
     # Published discounts follow from the suite's limit, also where an environment has a lower one.
     length = config.episode_length or spec.episode_length or limit
@@ -205,6 +211,8 @@ def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:
     """What fills in open values, dotted name -> value; what comes first holds."""
     own = config.agent.defaults()
     rate = (own | config.agent.given()).get("learning_rate")
+    if rate is not None and "learning_rate_end" in own:  # it falls, or stays where it is
+        own["learning_rate_end"] = min(own["learning_rate_end"], rate)
     if config.is_offline:
         yield OFFLINE
         if rate is not None and "learning_rate_end" in own:
@@ -213,6 +221,11 @@ def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:
         yield PRIORITIES
     yield {f"agent.{name}": value for name, value in own.items()}
     yield {"agent.learning_rate_end": rate}
+    # REDQ's code has one update of the policy after those of every step, or after every 20.
+    ratio = config.update_to_data_ratio or config.agent.shared.settings.get("update_to_data_ratio")
+    if ratio is not None:
+        updates = round(ratio * (config.num_environments or 1))
+        yield {"agent.policy_delay": max(1, min(updates, UPDATES))}
     yield config.agent.shared.settings
     yield DEFAULTS
 
@@ -236,6 +249,15 @@ def with_recipe(config: _Config) -> _Config:
         if name in settings:
             settings[name] = _multiple(settings[name], of)
     return fill(config, settings)
+
+
+def _check_recipes(config: Config) -> None:
+    """Refuses a name in a recipe that no setting has, which would fill in nothing."""
+    names, agent = flatten(config), config.agent
+    for recipe in filter(None, (agent.shared, agent.paper, agent.parallel)):
+        for values in (recipe.settings, *recipe.tasks.values()):
+            for name in values.keys() - names.keys():
+                raise ConfigError(f"a recipe of {agent.name} has {name!r}: {near(name, names)}")
 
 
 def not_in_recipe(config: Config) -> str:

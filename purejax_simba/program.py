@@ -20,6 +20,8 @@ from purejax_simba.evaluation import EvaluationMetrics, evaluate, evaluation_pol
 from purejax_simba.precision import in_full
 from purejax_simba.run_state import Counters, RunState
 
+_NEVER = 2**31 - 1  # in a run, whose interactions and updates are counted in 32 bits
+
 
 class Drawn(NamedTuple):
     """What an update takes.
@@ -198,7 +200,9 @@ class Program(abc.ABC):
             return state.agent
         # Interactions are counted before their updates. A reset waits for the one after the given
         # step, so that an evaluation at this step comes before.
-        interactions = [step // self.config.steps_per_interaction + 1 for step in env_steps]
+        once = self.config.steps_per_interaction
+        interactions = [min(step // once + 1, _NEVER) for step in env_steps]
+        updates = [min(update, _NEVER) for update in updates]
         is_first = number == counters.updates
         is_due = jnp.isin(number, jnp.array(updates, jnp.int32))
         due, start = jnp.array(interactions, jnp.int32), counters.replay_start

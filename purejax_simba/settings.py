@@ -104,10 +104,10 @@ class Setting:
                 raise ConfigError(f"{flag(name)} is {one}: give a number that a computer can count")
             if isinstance(one, str) and any(unicodedata.category(c) in ("Cc", "Cs") for c in one):
                 raise ConfigError(f"{flag(name)} is {shown(one)}: give letters that can be printed")
-            if self.is_place and one and {"", ".", ".."}.intersection(one.split("/")):
+            if self.is_place and one and any(n[:1] in ("", ".") for n in one.split("/")):
                 raise ConfigError(
                     f"{flag(name)} is {shown(one)}: give one or more names with / between them, "
-                    "because it becomes directories below --output"
+                    "because it becomes directories below --output, and not hidden ones"
                 )
             if not self._is_within(one):
                 raise ConfigError(f"{flag(name)} is {one}: give {self._bounds}")

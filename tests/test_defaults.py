@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from purejax_simba.agents.registry import agent_settings
+from purejax_simba.agents.settings import Recipe
+from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.commands import sweep, train
 from purejax_simba.config import Config, ConfigError, OfflineConfig, ReplayConfig
 from purejax_simba.defaults import resolve
@@ -88,6 +90,39 @@ def test_the_replay_and_the_resets_of_an_agent_fit_the_environments():
     assert config.agent.reset_env_steps[:3] == (14_994, 49_994, 249_998)
     with pytest.raises(ConfigError, match=r"--agent\.reset-env-steps 15000 is no multiple of 7"):
         _resolve(num_environments=7, agent=agent_settings("bro", reset_env_steps=(15_000,)))
+
+
+@pytest.mark.parametrize("name", ["redq", "droq"])
+@pytest.mark.parametrize(
+    ("ratio", "environments", "delay"),
+    [(None, 1, 20), (1.0, 1, 1), (4.0, 1, 4), (0.5, 8, 4), (0.5, 1, 1), (40.0, 1, 20)],
+)
+def test_redq_updates_its_policy_once_a_step_or_after_twenty(name, ratio, environments, delay):
+    """As its code does, whatever is given for the critics (`redq_sac.py`, `train`)."""
+    given = {"update_to_data_ratio": ratio, "num_environments": environments}
+    assert _resolve(agent=agent_settings(name), **given).agent.policy_delay == delay
+    assert _resolve(agent=agent_settings(name, policy_delay=7), **given).agent.policy_delay == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [("simba_v2", {1e-3: 5e-5, 1e-5: 1e-5}), ("flash_sac", {1e-3: 1.5e-4, 1e-5: 1e-5})],
+)
+def test_a_learning_rate_does_not_rise_by_itself(name, rates):
+    for first, last in rates.items():
+        agent = _resolve(agent=agent_settings(name, learning_rate=first)).agent
+        assert agent.learning_rate_end == last
+
+
+def test_a_name_that_no_setting_has_is_refused_in_a_recipe():
+    class Misspelt(SimbaV2):
+        """Would be trained with other numbers than its author wrote."""
+
+        name = "misspelt"
+        shared = Recipe({"update_to_data_ration": 1.0})
+
+    with pytest.raises(ConfigError, match=r"recipe of misspelt .*: did you mean update_to_data_r"):
+        _resolve(agent=Misspelt(name="misspelt"))
 
 
 def test_the_command_line_and_files_follow_the_same_rule():

@@ -195,6 +195,13 @@ def test_networks_and_optimisers_begin_anew(resets, before, since):
     assert reset_state.progress.diverged_at.tolist() == [-1, -1]
 
 
+def test_resets_that_never_come_may_be_asked_for():
+    """Beyond what a run can count, for the same settings in runs of any length."""
+    agent = dataclasses.replace(CONFIG.agent, reset_updates=(2**33,), reset_env_steps=(10**12,))
+    runs = linear_runs(dataclasses.replace(CONFIG, agent=agent))
+    assert_identical(runs.after(60), linear_runs().after(60))
+
+
 def test_a_run_that_diverged_does_not_begin_anew():
     """Not even where a reset is due among the updates of the same interaction."""
     agent = dataclasses.replace(CONFIG.agent, reset_updates=(2,))

@@ -12,6 +12,7 @@ which is what other tasks get.
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ class REDQ(sac.SAC):
 
     name = "redq"
     num_critics = 10
-    policy_delay = UPDATES
+    policy_delay: Any = None  # follows from how many updates there are
 
     shared = Recipe(
         {

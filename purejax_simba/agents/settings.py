@@ -76,14 +76,16 @@ class Learner(AgentSettings):
     """g_max: values live on [-g_max, g_max] and rewards are scaled to fit."""
     learning_rate: float = setting(traced=True, above=0)
     """Learning rate of the first update."""
-    learning_rate_end: float = setting(traced=True)
+    learning_rate_end: float = setting(traced=True, at_least=0)
     """Learning rate of the last update, towards which it goes linearly, with flash_sac along half a
-    cosine. Default: the first one; simba_v2 5e-5, flash_sac 1.5e-4."""
+    cosine. Default: the first one; simba_v2 5e-5, flash_sac 1.5e-4, or the first one if that is
+    less."""
     learning_rate_decay: float = setting(1.0, traced=True, above=0)
     """Part of all updates over which it does so. Default: 1, offline 0.5."""
     policy_delay: int = setting(1, above=0)
-    """Updates of the critics per update of the policy."""
-    behaviour_cloning_weight: float = setting(0.0, traced=True)
+    """Updates of the critics per update of the policy. redq, droq: those that follow an
+    interaction, 20 at most, and 20 offline."""
+    behaviour_cloning_weight: float = setting(0.0, traced=True, at_least=0)
     """Weight of the pull towards actions in the replay. Default: 0, offline 0.1."""
     reset_env_steps: tuple[int, ...] = setting((), at_least=1)
     """Environment steps at which networks and optimisers begin anew; the replay stays."""
@@ -103,5 +105,5 @@ class TargetNetworks(AgentSettings):
 class WeightDecay(AgentSettings):
     """AdamW in place of Adam."""
 
-    weight_decay: float = setting(traced=True)
+    weight_decay: float = setting(traced=True, at_least=0)
     """Decoupled weight decay, as in AdamW."""

@@ -33,11 +33,11 @@ class TD3(TargetNetworks, Learner):
     learning_rate = 3e-4
     policy_delay = 2
     target_update_interval = 2
-    exploration_noise: float = setting(0.1, traced=True)
+    exploration_noise: float = setting(0.1, traced=True, at_least=0)
     """Standard deviation of the noise on actions while training."""
-    target_noise: float = setting(0.2, traced=True)
+    target_noise: float = setting(0.2, traced=True, at_least=0)
     """Standard deviation of the noise on actions in the critics' target."""
-    target_noise_clip: float = setting(0.5, traced=True)
+    target_noise_clip: float = setting(0.5, traced=True, at_least=0)
     """Where that noise is cut off."""
 
     shared = Recipe({"update_to_data_ratio": 1.0})

@@ -96,16 +96,41 @@ def parse(words: list[str]) -> Arguments:
     file, given = files.parse_known_args(words)[0], command_line.code(words)
     config = Config()
     if file.config is not None:
-        config = read_config_file(file.config, given)
+        config = saved = read_config_file(file.config, given)
+        agent = given.get("agent.name", saved.agent.name)
+        _refuse(file.config, saved, {"agent.name": agent != saved.agent.name})
     elif file.resume is not None:
         # Flags that are not given again are as they were.
         config = read_config(file.resume, given)
     config = command_line.with_agent(config, words)
     arguments = command_line.read(Arguments, words, Arguments(config=config))
     if file.config is not None:
+        changed = arguments.config
+        other = {"recipe": changed.recipe != saved.recipe}
+        other["offline"] = changed.is_offline != saved.is_offline
+        _refuse(file.config, saved, other)
         followed = _followed(config, arguments.config, words)
         arguments = dataclasses.replace(arguments, config=followed)
     return arguments
+
+
+def _refuse(file: Path, saved: Config, others: dict[str, bool]) -> None:
+    """Refuses what would fill in other defaults where a file leaves nothing open.
+
+    `others` says of the names of such settings whether they are given as the file has them not.
+
+    Raises:
+      ConfigError: for the first that is.
+    """
+    filled_in = ("discount", "learning_starts", "num_environments", "num_evaluation_episodes")
+    if None in [getattr(saved, name) for name in filled_in]:
+        return
+    for name, is_other in others.items():
+        if is_other:
+            raise ConfigError(
+                f"{flag(name)} fills in nothing beside --config {file}, which has every value "
+                "already: drop one of the two"
+            )
 
 
 def _followed(saved: Config, changed: Config, words: list[str]) -> Config:

@@ -32,7 +32,7 @@ def fill_in(config: Config) -> Config:
     """The configuration with what its dataset says: environment, size, reference returns.
 
     What is given already stays. With another task than the dataset's own, only the size is filled
-    in.
+    in. Two reference returns that are equal are no scale and are left out.
 
     Raises:
       ConfigError: if the dataset cannot be read, has changed, or does not name its environment, or
@@ -54,6 +54,8 @@ def fill_in(config: Config) -> Config:
         trust.check({"task": origin.task}, dataset.name, {"host_python": config.host_python})
     elif not trust.is_same_task(config.task, origin.task):
         origin = Origin()
+    if origin.random_return == origin.expert_return:  # no scale to say where other returns are
+        origin = origin._replace(random_return=None, expert_return=None)
 
     config = replace_values(
         config, {"task": config.task or origin.task, "offline.transitions": dataset.size}

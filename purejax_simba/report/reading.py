@@ -41,6 +41,10 @@ _SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY, WANDB_DIRECTORY}
 _KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, SCHEDULE_FILE}
 _KNOWN |= {"sweep.csv", "best.json"}
 _READ = (".csv", ".json")
+_SIZES = (
+    *("agent.name", "agent.actor_hidden_dim", "agent.actor_num_blocks"),
+    *("agent.critic_hidden_dim", "agent.critic_num_blocks"),
+)
 _FILM_SUFFIXES = (".mp4", ".gif", ".webm", ".png")
 _INTEGERS = {"seed", "env_step", "seeds"}
 _NUMBERS = _INTEGERS | {"value", "mean", "std"}
@@ -195,7 +199,13 @@ def result_files(paths: Sequence[Path]) -> Iterator[Path]:
         if path.is_file():
             yield path
         for place, directories, files in os.walk(path):
-            directories[:] = sorted({*directories} - _SKIPPED)
+            is_result = {CONFIG_FILE, METRICS_FILE, SWEEP_FILE, LINEAGE_FILE} & {*files}
+            skipped = {
+                name
+                for name in _SKIPPED & {*directories}
+                if is_result or not any(Path(place, name).rglob(CONFIG_FILE))
+            }
+            directories[:] = sorted({*directories} - skipped)
             directories[:] = [name for name in directories if not name.startswith(".")]
             yield from (Path(place) / name for name in sorted(files) if name.endswith(_READ))
 
@@ -326,15 +336,31 @@ def _runs_of(rows: pd.DataFrame, place: Path, task: str) -> list[Run]:
 
 
 def _with_distinct_names(runs: Sequence[Run]) -> list[Run]:
-    """Runs of different places that have the same name get the place as a part of it."""
+    """Runs of different places that have the same name get the place as a part of it.
+
+    So do those on different tasks, if what the agent is differs from place to place.
+    """
     keys = pd.Series([(run.experiment, run.task) for run in runs], dtype=object)
     ambiguous = {experiment for experiment, _ in keys[keys.duplicated()]}
+    for name in {run.experiment for run in runs}:
+        own = [run for run in runs if run.experiment == name and run.config]
+        if len({_output_of(run) for run in own}) > 1 and not _have_one_agent(own):
+            ambiguous.add(name)
     return [
         replace(run, experiment=f"{_output_of(run)}/{run.experiment}")
         if run.experiment in ambiguous
         else run
         for run in runs
     ]
+
+
+def _have_one_agent(runs: Sequence[Run]) -> bool:
+    """Whether agents of runs have one size and as many updates, per interaction or per step."""
+    sizes = {tuple(run.config.get(name) for name in _SIZES) for run in runs}
+    names = ("update_to_data_ratio", "action_repeat")
+    ratios = {tuple(run.config.get(name) or 1 for name in names) for run in runs}
+    per_interaction, per_step = {ratio for ratio, _ in ratios}, {a / b for a, b in ratios}
+    return len(sizes) == 1 and 1 in (len(per_interaction), len(per_step))
 
 
 def _output_of(run: Run) -> Path:

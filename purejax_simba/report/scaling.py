@@ -7,8 +7,11 @@ the other layers depend on the task. SimBa and SimbaV2 have the same blocks.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+import envs
+from purejax_simba.defaults import PUBLISHED_CRITICS
 from purejax_simba.report.charts import Figure, Panel, Series
 from purejax_simba.report.methods import (
     SIMBA_V2,
@@ -18,18 +21,18 @@ from purejax_simba.report.methods import (
     published_algorithm,
 )
 from purejax_simba.report.published import algorithms, suites_of
+from purejax_simba.report.reading import Run
 from purejax_simba.report.style import AGENTS, BLUE, GREY, Look, looks, steps_label
 
 EXPANSION = 4
 _WIDTH = "agent.critic_hidden_dim"
-# The published agents (arXiv 2502.15280, appendix), with one critic, as on most tasks.
+# The published agents (arXiv 2502.15280, appendix); how many critics, the suite says.
 PUBLISHED = {
     "agent.name": "simba_v2",
     "agent.actor_hidden_dim": 128,
     "agent.actor_num_blocks": 1,
     _WIDTH: 512,
     "agent.critic_num_blocks": 2,
-    "agent.num_critics": 1,
     "replay.batch_size": 256,
 }
 _AGENTS = ("simba_v2", "simba")
@@ -59,23 +62,32 @@ def block_weights(width: int, num_blocks: int) -> int:
     return num_blocks * 2 * EXPANSION * width**2
 
 
-def gflop_per_interaction(config: dict[str, Any], update_to_data_ratio: float) -> float:
+def gflop_per_interaction(
+    config: dict[str, Any], update_to_data_ratio: float, num_critics: float
+) -> float:
     """10^9 multiplications and additions in the blocks, in the updates per interaction."""
-    critics = config["agent.num_critics"] * block_weights(
-        config[_WIDTH], config["agent.critic_num_blocks"]
-    )
+    critics = num_critics * block_weights(config[_WIDTH], config["agent.critic_num_blocks"])
     actor = block_weights(config["agent.actor_hidden_dim"], config["agent.actor_num_blocks"])
     products = _CRITIC_PRODUCTS * critics + _ACTOR_PRODUCTS * actor
     return update_to_data_ratio * 2 * config["replay.batch_size"] * products / 1e9
 
 
-def compute_of(config: dict[str, Any]) -> float | None:
+def compute_of(run: Run) -> float | None:
     """GFLOP per interaction of a run; None for agents without such blocks and unknown sizes."""
+    config = run.config
     known = {name: config[name] for name in PUBLISHED if config.get(name) is not None}
     ratio = config.get("update_to_data_ratio")
     if ratio is None or (PUBLISHED | known)["agent.name"] not in _AGENTS:
         return None
-    return gflop_per_interaction(PUBLISHED | known, ratio)
+    critics = config.get("agent.num_critics") or published_critics([run.task])
+    return gflop_per_interaction(PUBLISHED | known, ratio, critics)
+
+
+def published_critics(tasks: Sequence[str]) -> float:
+    """How many critics the published agents have, the mean over tasks; nothing else depends on it,
+    in which computation is linear.
+    """
+    return float(np.mean([PUBLISHED_CRITICS[envs.spec(task).suite] for task in tasks]))
 
 
 def scaling(methods: Methods) -> Figure | None:
@@ -92,16 +104,18 @@ def scaling(methods: Methods) -> Figure | None:
     x = f"GFLOP in residual blocks per interaction, at {steps_label(step)} env steps"
     if any(is_ambiguous(task) for task in tasks):
         x += "; what published names count on MuJoCo is unknown"
-    published, look = _published_at(), looks(methods.ours)
+    look = looks(methods.ours)
     panels = []
     for name, members in suites.items():
         series = []
-        for own, names in published.items():
+        for own, names in _published_at(members).items():
             points = [_score(published_algorithm(n), members, step, at) for n, at in names.items()]
             series.append(Series(own, pd.concat(points)))
         for experiment in methods.ours:
-            at = compute_of(experiment.config)
-            if at is not None:
+            computed = [compute_of(run) for task, run in experiment.runs.items() if task in members]
+            known = [at for at in computed if at is not None]
+            if known:
+                at = float(np.mean(known))
                 own = look[experiment]._replace(marker="star")  # among the published points
                 series.append(Series(own, _score(experiment, members, step, at)))
         panels.append(Panel(suite_title(name, members), _known(series), x, is_log=True))
@@ -109,15 +123,17 @@ def scaling(methods: Methods) -> Figure | None:
     return Figure(panels, y, size=(2.4, 2.0)) if panels else None
 
 
-def _published_at() -> dict[Look, dict[str, float]]:
-    """What is published of each agent and kind: name -> GFLOP per interaction."""
+def _published_at(tasks: Sequence[str]) -> dict[Look, dict[str, float]]:
+    """What is published of each agent and kind: name -> GFLOP per interaction, mean over tasks."""
+    critics = published_critics(tasks)
     found: dict[Look, dict[str, float]] = {}
     for name, known in algorithms().iterrows():
         if known.kind in _KINDS:
             (color, agent), (marker, words) = AGENTS[known.family], _KINDS[known.kind]
             look = Look(f"{agent}, {words}, published", color, marker=marker)
             width = {} if pd.isna(known.critic_width) else {_WIDTH: int(known.critic_width)}
-            gflop = gflop_per_interaction(PUBLISHED | width, known.updates_per_interaction)
+            sizes, ratio = PUBLISHED | width, known.updates_per_interaction
+            gflop = gflop_per_interaction(sizes, ratio, critics)
             found.setdefault(look, {})[str(name)] = gflop
     return found
 

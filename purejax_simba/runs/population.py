@@ -161,7 +161,14 @@ class Population:
     def inherit(
         self, state: PopulationState, parents: Sequence[int], with_replay: bool = False
     ) -> PopulationState:
-        """Lets members go on from others; see `run_state.inherit`. `state` is gone afterwards."""
+        """Lets members go on from others; see `run_state.inherit`. `state` is gone afterwards.
+
+        Raises:
+          ConfigError: for parents that there are not, or `with_replay` where episodes live in
+            worker processes.
+        """
+        if with_replay and self.program.environment.elsewhere:
+            raise ConfigError("episodes in worker processes do not pass: drop with_replay")
         chosen = np.asarray(parents, np.int32)
         if chosen.shape != (self.config.num_seeds,) or not set(chosen) <= {*range(len(chosen))}:
             raise ConfigError(f"give a parent for each of {self.config.num_seeds} members")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from purejax_simba.config import Config, known
+from purejax_simba.config import Config, ConfigError, known
 from purejax_simba.defaults import with_agent_defaults, with_lengths
 
 PresetName = Literal["design-study", "parameter-scaling", "utd-scaling", "resets"]
@@ -20,8 +20,9 @@ def _design_study(config: Config) -> Variants:
     those of the embedder had 1 there in every variant. Most are numbers, and train as one program
     with the unchanged agent; `a`, `b`, `d`, `e` and `f` are programs of their own.
     """
-    rate = with_agent_defaults(config).agent.given()["learning_rate"]
-    return {
+    agent = with_agent_defaults(config).agent.given()
+    rate = agent["learning_rate"]
+    variants: Variants = {
         "unchanged": {},
         "a-no-input-norm": {"agent.input_projection": "raw"},
         "b-no-shift": {"agent.input_projection": "normalize"},
@@ -37,6 +38,9 @@ def _design_study(config: Config) -> Variants:
         "l-alpha-init-0.5": {"agent.alpha_init": 0.5},
         "m-alpha-scale-1": {"agent.alpha_scale": 1.0},
     }
+    if rate == agent["learning_rate_end"]:  # so has the unchanged agent
+        del variants["i-no-learning-rate-decay"]
+    return variants
 
 
 def _parameter_scaling(config: Config) -> Variants:
@@ -54,7 +58,8 @@ def _resets(config: Config) -> Variants:
 
     A fifth of a million env steps is the interval of arXiv 2205.07802.
     """
-
+    if config.is_offline:
+        raise ConfigError("--preset resets is for learning in an environment: drop --offline")
     run = with_lengths(config)
     interval = known(run.evaluation_interval)
 

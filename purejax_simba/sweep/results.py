@@ -6,6 +6,7 @@ import io
 import math
 import os
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,8 @@ class Results:
       config: what the configurations have in common, not resolved.
       tasks: task ids.
       axes: what was varied.
-      rows: from the best to the worst: by their mean rank, then by task.
+      rows: from the best to the worst: by their mean rank, then by task. What has no score on some
+        of the tasks comes behind what has one on more of them.
       left_out: a line for everything that is damaged, and is not among the rows.
     """
 
@@ -219,7 +221,8 @@ def _rank(rows: list[Row]) -> list[Row]:
         mean = sum(row.rank for row in own) / len(own)
         for row in own:
             row.mean_rank = mean
-    return sorted(rows, key=lambda row: (row.mean_rank, row.name, row.task))
+    tasks = Counter(row.name for row in rows)
+    return sorted(rows, key=lambda row: (-tasks[row.name], row.mean_rank, row.name, row.task))
 
 
 def write_results(results: Results, directory: Path) -> None:
@@ -277,6 +280,11 @@ def ranking(results: Results, width: int | None = None) -> str:
             break
         names.pop()
     table = [line[:width] for line in table]
+    counts = Counter(row.name for row in results.rows)
+    partial = [name for name, count in counts.items() if count < len(results.tasks)]
+    if len(partial) < len(counts) and partial:
+        words = f"Not on all tasks, so last: {', '.join(partial)}"
+        table.append(textwrap.fill(words, width or len(words)))
     left_out = ", ".join(axis.name for axis in results.axes if axis.name not in names)
     if left_out:
         table.append(textwrap.fill(f"In {TABLE_FILE} besides: {left_out}", width or 0))

@@ -167,6 +167,19 @@ def test_the_name_of_a_file_says_its_environment(tmp_path, name, task, expert):
     assert (origin.task, origin.expert_return) == (task, expert)
 
 
+def test_returns_that_are_equal_are_no_scale(monkeypatch):
+    """A task in which random play earns as much as the policy can still be trained offline."""
+    dataset = SimpleNamespace(
+        name="sparse",
+        size=9,
+        origin=Origin("dmc/cheetah-run", random_return=0.0, expert_return=0.0),
+    )
+    monkeypatch.setattr(loading, "load", lambda name: dataset)
+    config = loading.fill_in(Config(offline=OfflineConfig("sparse")))
+    assert (config.offline.random_return, config.offline.expert_return) == (None, None)
+    assert config.task == "dmc/cheetah-run"
+
+
 def test_all_nine_published_datasets_are_known():
     origins = {
         d4rl.origin_of(f"{robot}-{kind}-v2")

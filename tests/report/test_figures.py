@@ -57,6 +57,24 @@ def test_scaling_is_at_the_last_step_that_is_published(tmp_path):
     assert updates.curve["mean"].iloc[2] == pytest.approx(known / 1000)
 
 
+def test_computation_counts_the_critics_of_each_suite(tmp_path):
+    """Published agents have two on some suites; ours, equal to them, is where they are."""
+    steps = (0, 500_000, 1_000_000)
+    for task, critics in (("dmc/dog-run", 1), ("humanoid_bench/h1-run", 2)):
+        write_run(tmp_path, "mine", task, [1, 2], steps, agent__num_critics=critics)
+    panels = {
+        panel.title.split(" (")[0]: panel for panel in scaling(Methods(read([tmp_path]))).panels
+    }
+    blocks = {1: 6 * 2 * 8 * 512**2 + 4 * 8 * 128**2, 2: 6 * 4 * 8 * 512**2 + 4 * 8 * 128**2}
+    gflop = {critics: 2 * 2 * 256 * weights / 1e9 for critics, weights in blocks.items()}
+    expected = {"DMC, hard": gflop[1], "HumanoidBench": gflop[2], "all": sum(gflop.values()) / 2}
+    for title, at in expected.items():
+        *published, ours = panels[title].series
+        updates = next(s for s in published if s.look.label == "SimbaV2, UTD 1, 2, 4, 8, published")
+        assert ours.curve.index.tolist() == pytest.approx([at]), title
+        assert updates.curve.index[1] == pytest.approx(at), title
+
+
 def test_the_design_study_has_every_variant_and_ours(tmp_path):
     (panel,) = design_study(_compared(tmp_path)).panels
     labels = [series.look.label for series in panel.series]

@@ -32,7 +32,7 @@ from purejax_simba.report.methods import (
     published_algorithm,
 )
 from purejax_simba.report.page import write_page
-from purejax_simba.report.reading import read
+from purejax_simba.report.reading import Run, read
 from purejax_simba.report.scaling import PUBLISHED, compute_of, design_study, scaling
 from purejax_simba.report.sessions import wall_seconds
 from purejax_simba.report.style import looks
@@ -442,8 +442,8 @@ def test_updates_and_env_steps_are_in_no_figure_together(tmp_path):
 
 
 def test_a_page_says_what_differs_between_the_tasks_of_an_experiment(tmp_path):
-    write_run(tmp_path / "a", "mine", "dmc/dog-run", [1, 2], agent__critic_hidden_dim=384)
-    write_run(tmp_path / "b", "mine", "dmc/cheetah-run", [1, 2], agent__critic_hidden_dim=128)
+    write_run(tmp_path, "mine", "dmc/dog-run", [1, 2], agent__critic_hidden_dim=384)
+    write_run(tmp_path, "mine", "dmc/cheetah-run", [1, 2], agent__critic_hidden_dim=128)
     write_page([tmp_path], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     _, _, differences = page.partition("What differs between the tasks: mine")
@@ -584,11 +584,39 @@ def test_a_session_of_another_time_does_not_matter(tmp_path):
     assert run.sessions == ({"pace": None},)
 
 
+def test_agents_of_two_outputs_are_one_only_if_they_are_the_same(tmp_path):
+    """Both have the agent's name, which is nobody's choice."""
+    for output, task, width in (("wide", "walker-run", 512), ("narrow", "dog-run", 128)):
+        size = {"agent__critic_hidden_dim": width, "agent__num_critics": width // 128}
+        write_run(tmp_path / output, "simba_v2", f"dmc/{task}", [1, 2], **size)
+    names = {run.task: run.experiment for run in read([tmp_path]).runs}
+    assert names == {
+        "dmc/walker-run": f"{tmp_path}/wide/simba_v2",
+        "dmc/dog-run": f"{tmp_path}/narrow/simba_v2",
+    }
+    task = {"action_repeat": 1, "update_to_data_ratio": 1.0, "agent__num_critics": 2}
+    write_run(tmp_path / "third", "simba_v2", "dmc/dog-run", [1, 2])
+    write_run(tmp_path / "fourth", "simba_v2", "mujoco/Ant-v4", [1, 2], **task)
+    runs = read([tmp_path / "third", tmp_path / "fourth"]).runs
+    assert {run.experiment for run in runs} == {"simba_v2"}
+
+
+@pytest.mark.parametrize("name", ["figures", "plots", "wandb"])
+def test_experiments_may_have_the_names_of_directories_that_are_skipped(tmp_path, name):
+    directory = write_run(tmp_path, name, "dmc/dog-run", [1, 2])
+    (directory / "plots").mkdir()
+    (directory / "plots" / "beside.csv").write_text("a,b")
+    collection = read([tmp_path])
+    assert [run.experiment for run in collection.runs] == [name]
+    assert collection.left_out == ()
+
+
 @pytest.mark.parametrize("agent", ["simba_v2", "simba"])
 def test_nearly_all_operations_of_an_update_are_in_the_blocks(agent):
     """Against those that are counted in the trace of an update of the published size."""
     arguments = update.Arguments(agent=agent, observation_size=24, action_size=6, num_critics=1)
     learner = update.make_learner(arguments)
     counted = flops_per_update(learner._replace(batch_size=PUBLISHED["replay.batch_size"]))
-    in_blocks = compute_of({"agent.name": agent, "agent.num_critics": 1, "update_to_data_ratio": 1})
+    config = {"agent.name": agent, "agent.num_critics": 1, "update_to_data_ratio": 1}
+    in_blocks = compute_of(Run("", "dmc/dog-run", Path(), pd.DataFrame(), config))
     assert 0.9 < in_blocks * 1e9 / counted < 1.0

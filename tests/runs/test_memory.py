@@ -14,6 +14,7 @@ from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import CheckpointConfig, Config, ConfigError, ReplayConfig
 from purejax_simba.runs import memory
 from purejax_simba.training import make_program
+from tests.helpers.examples import slow_if_in
 
 GIB = memory.GIB
 
@@ -73,20 +74,15 @@ def test_groups_of_runs_that_are_filled_up_take_the_room_of_whole_ones(monkeypat
     assert memory.runs_that_fit(program, 20, kept + working - 1) == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        "--critic-hidden-dim 128 --actor-hidden-dim 64",
-        "--critic-hidden-dim 128 --actor-hidden-dim 64 --runs 10",
-        "--critic-hidden-dim 512 --actor-hidden-dim 128",
-        "--critic-hidden-dim 512 --actor-hidden-dim 128 --runs 2",
-        # Whose networks have other layers, and more critics; pairs of quantiles; two batches.
-        "--agent redq --replay-capacity 100000",
-        "--agent bro --critic-hidden-dim 128 --actor-hidden-dim 64 --replay-capacity 100000",
-        "--agent flash_sac --replay-capacity 100000",
-    ],
-)
+LARGE = "--critic-hidden-dim 512 --actor-hidden-dim 128"
+SMALL = "--critic-hidden-dim 128 --actor-hidden-dim 64"
+# Other agents' networks have other layers, and more critics; pairs of quantiles; two batches.
+OTHERS = ("--agent redq", f"--agent bro {SMALL}", "--agent flash_sac")
+CHECKED = (f"{SMALL} --runs 10", f"{LARGE} --runs 2")
+CHECKED += tuple(f"{agent} --replay-capacity 100000" for agent in OTHERS)
+
+
+@pytest.mark.parametrize("options", slow_if_in(CHECKED, (SMALL, LARGE, *CHECKED)))
 def test_the_estimate_is_near_what_the_compiler_needs(options):
     """Compiled as commands do; tests/benchmarks/test_targets.py does it for accelerators."""
     words = f"-m benchmarks.memory --tasks gymnax/Pendulum-v1 {options}"

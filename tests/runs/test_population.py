@@ -140,7 +140,7 @@ def test_a_member_that_diverged_lives_on_as_another(population):
     assert not metrics["diverged"].any() and np.isfinite(metrics["avg_return"]).all()
 
 
-def test_what_cannot_be_is_refused(population):
+def test_what_cannot_be_is_refused(population, monkeypatch):
     for settings, message in (
         ({"agent.critic_hidden_dim": 8}, "agent.critic_hidden_dim is no number that members"),
         ({"agent.learning_rat": 1e-3}, "did you mean agent.learning_rate"),
@@ -153,6 +153,9 @@ def test_what_cannot_be_is_refused(population):
         population.reset([1, 2])
     with pytest.raises(ConfigError, match="a parent for each of 4"):
         population.inherit(population.reset(), [0, 1, 2, 4])
+    monkeypatch.setattr(population.program.environment, "elsewhere", True)
+    with pytest.raises(ConfigError, match="worker processes do not pass: drop with_replay"):
+        population.inherit(population.reset(), [0, 1, 2, 3], with_replay=True)
 
 
 @pytest.mark.slow

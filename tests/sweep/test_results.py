@@ -21,19 +21,24 @@ PENDULUM, REACHER = "gymnax/Pendulum-v1", "gymnax/Reacher-misc"
 def results(
     output: Path,
     axis: str,
-    level: Callable[[Trial], float],
+    level: Callable[[Trial], float | None],
     tasks: tuple[str, ...] = (PENDULUM,),
     until: Callable[[Trial], int] = lambda trial: trial.config.steps,
 ) -> Results:
-    """Of a sweep over a grid whose configurations were evaluated at the start and once more."""
+    """Of a sweep over a grid whose configurations were evaluated at the start and once more.
+
+    Those without a level were not.
+    """
     config = Config(num_seeds=3, output=str(output), experiment="s")
     sweep = Sweep(config, tasks, (parse_axis("grid", axis),))
     groups = make_groups(sweep)
     begin_sweep(sweep, groups)
     for trial in (trial for group in groups for trial in group.trials):
         file = MetricsFile(create_run_directory(trial.config), trial.config)
+        if (score := level(trial)) is None:
+            continue
         for step in (0, until(trial)):
-            rows = {seed: {"avg_return": level(trial) + seed} for seed in trial.config.seeds}
+            rows = {seed: {"avg_return": score + seed} for seed in trial.config.seeds}
             file.write(step, rows)
     return read_results(sweep.directory)
 
@@ -64,6 +69,19 @@ def test_what_was_stopped_is_worse_than_what_is_whole(tmp_path):
     scores, name = scores_of(found, found.rows)
     np.testing.assert_array_equal(scores, [151.0, np.nan])
     assert name == "return at env step 999,680"
+
+
+def test_what_is_not_on_all_tasks_is_behind_what_is(tmp_path):
+    """A rank of one task among two says nothing of the other."""
+    levels = {(PENDULUM, 1): 90.0, (PENDULUM, 2): 100.0, (REACHER, 1): 5.0, (REACHER, 4): 6.0}
+
+    def level(trial: Trial) -> float | None:
+        return levels.get((trial.config.task, trial.values["num_environments"]))
+
+    found = results(tmp_path, "num-environments=1,2,4", level, (PENDULUM, REACHER))
+    assert [row.name for row in found.rows] == ["000", "000", "001", "002"]
+    assert found.best.mean_rank == 2.0 and found.rows[-1].mean_rank == 1.0
+    assert ranking(found).splitlines()[-1] == "Not on all tasks, so last: 001, 002"
 
 
 def test_what_an_axis_leaves_to_the_task_is_that_of_the_task_of_the_file(tmp_path):
