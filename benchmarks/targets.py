@@ -90,6 +90,7 @@ def solver_iterations(program: Program, runs: int) -> tuple[float, float]:
         mock.patch.object(line_search, "_while_loop", search),
         mock.patch.object(solver, "_linesearch", counting("solver", solver._linesearch)),
     ):
+        jax.clear_caches()  # of the step as it was traced before
         state, _ = jax.jit(jax.vmap(environment.reset))(jax.random.split(key, runs))
         jax.effects_barrier()
         counts.clear()

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,7 +73,6 @@ class MjxPhysics(Physics):
         known = {field.name: field.type for field in dataclasses.fields(mjx.Model)}
         return known.get(name) is jax.Array
 
-    @_corrected()
     def reset(
         self,
         qpos: jax.Array,
@@ -81,7 +81,16 @@ class MjxPhysics(Physics):
         varied: Varied = NOTHING_VARIED,
     ) -> MjxState:
         """See `Physics.reset`."""
-        varied = self._complete(varied)
+        return self._reset(qpos, qvel, act, dict(self._complete(varied)))
+
+    # Both are jitted so that they are traced once, which takes seconds, and not at each of the
+    # dozen places of a program at which they are called.
+
+    @functools.partial(jax.jit, static_argnums=0)
+    @_corrected()
+    def _reset(
+        self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None, varied: dict[str, jax.Array]
+    ) -> MjxState:
         model, passive_model, data = self._load(varied)
         act = data.act if act is None else act
         data = data.replace(qpos=qpos, qvel=qvel, act=act)
@@ -91,7 +100,7 @@ class MjxPhysics(Physics):
             data = data.replace(**self._carried(settled)).replace(time=jnp.zeros_like(data.time))
         data = mjx.forward(model if self._gymnasium else passive_model, data)
         state = self._state(data, self._carried(data))
-        return dataclasses.replace(state, varied=dict(varied))
+        return dataclasses.replace(state, varied=varied)
 
     def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
         """See `Physics.contacts`."""
@@ -100,9 +109,13 @@ class MjxPhysics(Physics):
         contact = data._impl.contact
         return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
 
-    @_corrected()
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
+        return self._step(state, control)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    @_corrected()
+    def _step(self, state: MjxState, control: jax.Array) -> MjxState:
         model, _, data = self._load(state.varied)
         data = self._advance(model, data.replace(ctrl=control, **state.carried), self._substeps)
         following = self._state(data, state.carried)
@@ -111,7 +124,7 @@ class MjxPhysics(Physics):
     def _advance(self, model: Any, data: Any, steps: int) -> Any:
         """Steps, then (as dm_control does) derives what depends on positions and velocities."""
         if self._gymnasium:
-            data = jax.lax.fori_loop(0, steps, lambda _, data: _step(model, data), data)
+            data = jax.lax.fori_loop(0, steps, lambda _, data: _typed_step(model, data), data)
             if self._post_constraint:
                 data = mjx.rne_postconstraint(model, data)
             return data
@@ -188,7 +201,7 @@ def held(tree: Any) -> Any:
     )
 
 
-def _step(model: Any, data: Any) -> Any:
+def _typed_step(model: Any, data: Any) -> Any:
     """A step whose result has the types of what it began with, so that it can be repeated."""
     stepped = mjx.step(model, data)
     return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), stepped, data)

@@ -211,6 +211,7 @@ def check_model(
     for option in options:
         option.tolerance, option.solver = 0.0, solver
     try:
+        jax.clear_caches()  # or JAX takes constants of what was traced in float32
         with jax.enable_x64(True):
             step = make_step(reference, TaskEnvironment(definition, "mjx"), path.variables)
             ours = mjx_single_steps(step, path, chosen, jnp.float64)
@@ -218,6 +219,7 @@ def check_model(
     finally:
         for option, (tolerance, solver) in zip(options, usual, strict=True):
             option.tolerance, option.solver = tolerance, solver
+        jax.clear_caches()
     every = errors(ours, theirs)
     error = every[~approximate]
     yield Check(

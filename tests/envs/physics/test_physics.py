@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from mujoco import mjx
 
 import envs
 from envs.physics.base import OF_LAST_SUBSTEP
@@ -277,3 +278,15 @@ def test_forces_are_those_of_the_last_substep(engine):
         settling = make_physics(name, model, ("qpos", "actuator_force"), 3, settling_steps=2)
         fields = jax.jit(settling.reset)(jnp.ones(1), jnp.ones(1)).fields
         assert fields["qpos"] > 1.0 and not fields["actuator_force"].any()
+
+
+def test_mjx_is_traced_once_however_often_it_is_called(monkeypatch):
+    """It takes seconds, and a program calls it for training, for evaluation and at the start."""
+    forward, traced = mjx.forward, []
+    monkeypatch.setattr(mjx, "forward", lambda *data: traced.append(data) or forward(*data))
+    physics = make_physics("mjx", mujoco.MjModel.from_xml_string(SLIDER), ("qpos",), 3)
+    for count in (2, 3):
+        starts = jnp.zeros((count, 1)), jnp.ones((count, 1))
+        jax.eval_shape(jax.vmap(physics.reset), *starts)
+        jax.eval_shape(jax.vmap(jax.vmap(physics.reset)), *(start[None] for start in starts))
+    assert len(traced) == 1

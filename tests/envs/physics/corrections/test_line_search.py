@@ -51,10 +51,11 @@ def test_the_loop_does_what_the_scan_did(most):
 
 
 def test_no_line_search_runs_to_its_end(monkeypatch):
-    physics = make_physics("mjx", mujoco.MjModel.from_xml_string(BALL), ("qpos",), substeps=1)
-    start = jnp.asarray(physics.model.qpos0), jnp.zeros(physics.model.nv)
+    model = mujoco.MjModel.from_xml_string(BALL)
+    start = jnp.asarray(model.qpos0), jnp.zeros(model.nv)
 
     def scans() -> int:
+        physics = make_physics("mjx", model, ("qpos",), substeps=1)  # each is traced once
         state = jax.eval_shape(physics.reset, *start)
         return str(jax.make_jaxpr(physics.step)(state, jnp.zeros(0))).count(f"length={ITERATIONS}")
 
