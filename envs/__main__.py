@@ -123,6 +123,7 @@ def render(arguments: argparse.Namespace) -> None:
     else:
         from purejax_simba import load_policy
         from purejax_simba.defaults import make_environment
+        from purejax_simba.videos import to_draw
 
         trained = load_policy(Path(arguments.policy), given=given | {"task": arguments.task})
 
@@ -130,9 +131,7 @@ def render(arguments: argparse.Namespace) -> None:
             return trained(observation)
 
         config = replace(trained.config, task=arguments.task)
-        if physics == "mujoco":  # which can be drawn, whatever it was trained in
-            config = replace(config, physics=physics, host_python="")
-        environment = make_environment(config)
+        environment = make_environment(to_draw(config))
     if not rendering.can_draw(environment):
         _plot(environment, policy, arguments)
         return

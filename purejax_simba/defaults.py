@@ -17,11 +17,10 @@ import jax.numpy as jnp
 import envs
 from purejax_simba.agents import registry
 from purejax_simba.agents.agent import Agent, HyperParameters
-from purejax_simba.agents.redq import UPDATES
 from purejax_simba.agents.settings import Recipe
 from purejax_simba.checks import check, check_values
 from purejax_simba.config import DEFAULT_TASK, LENGTHS, Config, ConfigError, known
-from purejax_simba.names import fill, flatten, near, replace_values
+from purejax_simba.names import fill, flatten, near, replace_values, settings_of
 from purejax_simba.settings import traced_numbers
 
 _Config = TypeVar("_Config", bound=Config)
@@ -212,20 +211,19 @@ def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:
     own = config.agent.defaults()
     rate = (own | config.agent.given()).get("learning_rate")
     if rate is not None and "learning_rate_end" in own:  # it falls, or stays where it is
-        own["learning_rate_end"] = min(own["learning_rate_end"], rate)
+        usual = min(own["learning_rate_end"], rate)
+        own["learning_rate_end"] = rate / 10 if config.is_offline else usual
     if config.is_offline:
         yield OFFLINE
-        if rate is not None and "learning_rate_end" in own:
-            yield {"agent.learning_rate_end": rate / 10}
     if config.replay.prioritized:
         yield PRIORITIES
     yield {f"agent.{name}": value for name, value in own.items()}
     yield {"agent.learning_rate_end": rate}
-    # REDQ's code has one update of the policy after those of every step, or after every 20.
     ratio = config.update_to_data_ratio or config.agent.shared.settings.get("update_to_data_ratio")
-    if ratio is not None:
-        updates = round(ratio * (config.num_environments or 1))
-        yield {"agent.policy_delay": max(1, min(updates, UPDATES))}
+    longest = config.agent.longest_policy_delay
+    if ratio is not None and longest is not None:
+        updates = round(ratio * config.worlds(1))
+        yield {"agent.policy_delay": max(1, min(updates, longest))}
     yield config.agent.shared.settings
     yield DEFAULTS
 
@@ -253,7 +251,7 @@ def with_recipe(config: _Config) -> _Config:
 
 def _check_recipes(config: Config) -> None:
     """Refuses a name in a recipe that no setting has, which would fill in nothing."""
-    names, agent = flatten(config), config.agent
+    names, agent = settings_of(config), config.agent
     for recipe in filter(None, (agent.shared, agent.paper, agent.parallel)):
         for values in (recipe.settings, *recipe.tasks.values()):
             for name in values.keys() - names.keys():

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 import envs
 from envs import rendering
 from purejax_simba import drawing
+from purejax_simba.config import Config
 from purejax_simba.evaluation import evaluation_policy
 from purejax_simba.files import write_json, writing
 from purejax_simba.program import Program
@@ -68,7 +69,7 @@ def make_videos(
     config = finished_run(directory, given)
     if envs.spec(config.task).physics:
         rendering.choose_backend()
-        config = replace(config, physics="mujoco", host_python="")  # which can be drawn
+    config = to_draw(config)
     program, policies = load_policies(directory, config)
     scene = None
     if rendering.can_draw(program.environment):
@@ -87,6 +88,13 @@ def make_videos(
             files.append(file)
             yield file
         write_json(target / INDEX_FILE, _index(directory, episodes, files))
+
+
+def to_draw(config: Config) -> Config:
+    """The configuration with the engine that can be drawn, where there is a choice of engines."""
+    if not envs.spec(config.task).physics:
+        return config
+    return replace(config, physics="mujoco", host_python="")
 
 
 def _play_all(program: Program, policies: Policy, seeds: Sequence[int]) -> rendering.Episode:

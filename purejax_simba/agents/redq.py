@@ -46,7 +46,8 @@ class REDQ(sac.SAC):
 
     name = "redq"
     num_critics = 10
-    policy_delay: Any = None  # follows from how many updates there are
+    policy_delay: Any = None  # follows from how many updates there are, as in the authors' code
+    longest_policy_delay = UPDATES
 
     shared = Recipe(
         {

@@ -36,6 +36,8 @@ class AgentSettings(Settings):
         and a reward before the updates of its own step: as FlashSAC's code has it.
       sees_terminals: whether what follows a termination makes a difference, though its value is
         zero: so it does to statistics of batches that have successors in them.
+      longest_policy_delay: where the policy is updated after the updates of an interaction, after
+        how many of them at the latest.
     """
 
     name: str = ""
@@ -46,6 +48,7 @@ class AgentSettings(Settings):
     parallel: ClassVar[Recipe | None] = None
     repeated_prior: ClassVar[bool] = False
     sees_terminals: ClassVar[bool] = False
+    longest_policy_delay: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         """Refuses the name of another agent, which has other settings."""

@@ -342,8 +342,11 @@ def _with_distinct_names(runs: Sequence[Run]) -> list[Run]:
     """
     keys = pd.Series([(run.experiment, run.task) for run in runs], dtype=object)
     ambiguous = {experiment for experiment, _ in keys[keys.duplicated()]}
-    for name in {run.experiment for run in runs}:
-        own = [run for run in runs if run.experiment == name and run.config]
+    of_names: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.config:
+            of_names.setdefault(run.experiment, []).append(run)
+    for name, own in of_names.items():
         if len({_output_of(run) for run in own}) > 1 and not _have_one_agent(own):
             ambiguous.add(name)
     return [
