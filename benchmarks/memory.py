@@ -13,7 +13,7 @@ from benchmarks.common import print_json, program_bytes_per_run
 from purejax_simba.agents import registry
 from purejax_simba.commands import one_line_errors
 from purejax_simba.config import LENGTHS, Config, ReplayConfig
-from purejax_simba.runs.compiling import lower_program
+from purejax_simba.runs.compiling import lowering
 from purejax_simba.runs.devices import make_mesh, use_all_cores
 from purejax_simba.runs.memory import bytes_per_run
 from purejax_simba.training import make_program
@@ -59,7 +59,7 @@ def measure(task: str, arguments: Arguments) -> dict[str, int | float]:
     replay = ReplayConfig(arguments.replay_capacity)
     config = Config(task, arguments.physics, arguments.runs, agent=agent, replay=replay)
     program, mesh = make_program(config), make_mesh(1)
-    steps = lower_program(program, mesh, arguments.runs).advance.compile()
+    steps = lowering(program, mesh, arguments.runs).advance().compile()
     compiled = program_bytes_per_run(steps, arguments.runs)
     per_run = sum(compiled.values())
     estimate = bytes_per_run(program)

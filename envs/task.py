@@ -144,7 +144,7 @@ class TaskEnvironment(Drawable):
             value that engines agree on, or the task varies what is the same in all simulations of
             an engine.
         """
-        self.task = task
+        self.task, self._engine = task, physics
         _check_fields(task)
         self._varied = varied = _varied_fields(task)
         models = {"mjx": task.mjx_model, "warp": task.warp_model}
@@ -175,7 +175,11 @@ class TaskEnvironment(Drawable):
         return self.task.observe(data, variables)
 
     def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
-        """Starts an episode, see `Environment.reset`."""
+        """Starts an episode, see `Environment.reset`.
+
+        Raises:
+          TaskError: if the engine cannot simulate the model, or has none of a field.
+        """
         return self._begin(key, jnp.ones((), bool))
 
     def restart(
@@ -186,6 +190,8 @@ class TaskEnvironment(Drawable):
         return select(ended, fresh, state), observation
 
     def _begin(self, key: jax.Array, wanted: jax.Array) -> tuple[TaskState, jax.Array]:
+        if reason := self.physics.why_unsupported():
+            raise TaskError(f"physics {self._engine} cannot do this ({reason}): take mujoco")
         varied = self.task.vary(jax.random.fold_in(key, _MODEL))
         qpos, qvel, variables = self.draw(key, wanted, varied)
         act = self.task.activate(jax.random.fold_in(key, _ACTIVATIONS))

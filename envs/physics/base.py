@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 
 import jax
 import mujoco
+import numpy as np
 
 from envs.physics.varying import (
     NOTHING_VARIED,
@@ -113,6 +114,10 @@ class Physics:
             return "it is one for all simulations"
         return why_fixed(self.model, name)
 
+    def why_unsupported(self) -> str:
+        """Why the engine cannot simulate the model or has a field not; empty if it can."""
+        return ""
+
     def _complete(self, varied: Varied) -> Varied:
         """With what follows from the fields that vary, see `derive`."""
         varied = derive(self.model, varied)
@@ -159,8 +164,8 @@ def field_shapes(
       AttributeError: for a name that `MjData` does not have.
     """
     data = mujoco.MjData(model)
-    shapes = {name: getattr(data, name).shape for name in fields}
-    shapes |= {f"{name}_change": getattr(data, name).shape for name in changes}
+    shapes = {name: np.shape(getattr(data, name)) for name in fields}
+    shapes |= {f"{name}_change": np.shape(getattr(data, name)) for name in changes}
     return {
         name: (shape[0], 3, 3) if name.endswith("mat") else shape for name, shape in shapes.items()
     }

@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from envs.physics.corrections.frames import frames_of_c
 from envs.physics.corrections.line_search import short_line_search
 from envs.physics.corrections.tendons import tendons_of_c
 from envs.physics.varying import LOSSES, NOTHING_VARIED, SMALLEST_LOSS, Varied
+from envs.physics.worlds import simulate_together
 
 
 @struct.dataclass
@@ -65,13 +67,57 @@ class MjxPhysics(Physics):
         """See `Physics`."""
         super().__init__(*arguments, **named)
         self._shapes = field_shapes(self.model, self._fields)
-        self._loaded: tuple[Any, Any, Any] | None = None
+        self._loaded: Any = None
+        self._kept = sorted(OF_LAST_SUBSTEP & set(self._fields))
+        self._traced_substep = jax.jit(self._substep)  # one for resets and steps
+        functions = (self._begin, self._interval, self._count)
+        self._begin_all, self._interval_all, self._count_all = map(self._for_all, functions)
+
+    def _for_all(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of one simulation, for `simulate_together`.
+
+        Traced once, and batched once for every number of simulations.
+        """
+
+        @jax.jit
+        def of_one(start: dict[str, jax.Array], varied: Varied) -> Any:
+            *models, data = self._load(varied)
+            return function(tuple(models), data.replace(**start), {**start, **varied})
+
+        @functools.partial(jax.jit, static_argnums=0)
+        def for_all(on_cpu: bool, start: dict[str, jax.Array], varied: Varied) -> Any:
+            return jax.vmap(of_one)(start, varied)
+
+        return _corrected()(for_all)
+
+    def _outline(self) -> MjxState:
+        """Shapes and types of what the engine returns for one simulation."""
+        carried = field_shapes(self.model, (*self.carried, *self._changes))
+        fields = self._shapes | field_shapes(self.model, (), self._changes)
+        number = jnp.zeros(()).dtype  # float64 where JAX is told so
+        outline: Any = jax.ShapeDtypeStruct
+        return MjxState(
+            carried={name: outline(shape, number) for name, shape in carried.items()},
+            fields={name: outline(shape, jnp.float32) for name, shape in fields.items()},
+        )
 
     @staticmethod
     def varies(name: str) -> bool:
         """See `Physics.varies`."""
         known = {field.name: field.type for field in dataclasses.fields(mjx.Model)}
         return known.get(name) is jax.Array
+
+    def why_unsupported(self) -> str:
+        """See `Physics.why_unsupported`."""
+        try:
+            *_, data = self._held()
+        except NotImplementedError as error:
+            return str(error).rstrip(".")
+        data = held(data)
+        for name, shape in self._shapes.items():
+            if not _has(data, name) or np.size(_field(data, name)) != math.prod(shape):
+                return f"it has no {name}"
+        return ""
 
     def reset(
         self,
@@ -81,68 +127,72 @@ class MjxPhysics(Physics):
         varied: Varied = NOTHING_VARIED,
     ) -> MjxState:
         """See `Physics.reset`."""
-        return self._reset(qpos, qvel, act, dict(self._complete(varied)))
-
-    # Both are jitted so that they are traced once, which takes seconds, and not at each of the
-    # dozen places of a program at which they are called.
-
-    @functools.partial(jax.jit, static_argnums=0)
-    @_corrected()
-    def _reset(
-        self, qpos: jax.Array, qvel: jax.Array, act: jax.Array | None, varied: dict[str, jax.Array]
-    ) -> MjxState:
-        model, passive_model, data = self._load(varied)
-        act = data.act if act is None else act
-        data = data.replace(qpos=qpos, qvel=qvel, act=act)
-        if self._settling_steps:
-            settled = self._advance(model, data, self._settling_steps)
-            # Nothing else: without actuation MJX leaves an actuator's force as it is.
-            data = data.replace(**self._carried(settled)).replace(time=jnp.zeros_like(data.time))
-        data = mjx.forward(model if self._gymnasium else passive_model, data)
-        state = self._state(data, self._carried(data))
+        act = jnp.zeros(self.model.na) if act is None else act
+        outline = self._outline()
+        start = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in outline.carried.items()}
+        start |= {"ctrl": jnp.zeros(self.model.nu), "qpos": qpos, "qvel": qvel, "act": act}
+        varied = dict(self._complete(varied))
+        state = simulate_together(self._begin_all, outline, start, varied)
         return dataclasses.replace(state, varied=varied)
 
     def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
         """See `Physics.contacts`."""
-        model, _, data = self._load(self._complete(varied))
-        data = mjx.collision(model, mjx.kinematics(model, data.replace(qpos=qpos)))
-        contact = data._impl.contact
-        return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
+        outline = jax.ShapeDtypeStruct((), jnp.int32)
+        varied = dict(self._complete(varied))
+        return simulate_together(self._count_all, outline, {"qpos": qpos}, varied)
 
     def step(self, state: MjxState, control: jax.Array) -> MjxState:
         """See `Physics.step`."""
-        return self._step(state, control)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    @_corrected()
-    def _step(self, state: MjxState, control: jax.Array) -> MjxState:
-        model, _, data = self._load(state.varied)
-        data = self._advance(model, data.replace(ctrl=control, **state.carried), self._substeps)
-        following = self._state(data, state.carried)
+        start = {"ctrl": control, **state.carried}
+        following = simulate_together(self._interval_all, self._outline(), start, state.varied)
         return dataclasses.replace(following, varied=state.varied)
 
-    def _advance(self, model: Any, data: Any, steps: int) -> Any:
-        """Steps, then (as dm_control does) derives what depends on positions and velocities."""
+    # Of one simulation: `start` is name -> array of `mjx.Data` with which it began, and of
+    # `mjx.Model` what varies.
+
+    def _begin(self, models: tuple, data: Any, start: dict[str, jax.Array]) -> Any:
+        model, passive_model = models
+        if self._settling_steps:
+            settled = self._repeat(model, data, start, self._settling_steps)
+            # Nothing else: without actuation MJX leaves an actuator's force as it is.
+            data = data.replace(**self._carried(settled)).replace(time=jnp.zeros_like(data.time))
+        data = mjx.forward(model if self._gymnasium else passive_model, data)
+        return self._state(data, self._carried(data))
+
+    def _interval(self, models: tuple, data: Any, start: dict[str, jax.Array]) -> Any:
+        model, _ = models
+        data = self._repeat(model, data, start, self._substeps)
+        if not self._gymnasium:
+            # As dm_control does. The compiler drops whatever of it no field needs.
+            data = mjx.sensor_pos(model, mjx.fwd_position(model, data))
+            data = mjx.sensor_vel(model, mjx.fwd_velocity(model, data))
+        elif self._post_constraint:
+            data = mjx.rne_postconstraint(model, data)
+        return self._state(data, start)
+
+    def _count(self, models: tuple, data: Any, start: dict[str, jax.Array]) -> Any:
+        model, _ = models
+        data = mjx.collision(model, mjx.kinematics(model, data))
+        contact = data._impl.contact
+        return (contact.dist < contact.includemargin).sum(dtype=jnp.int32)
+
+    def _repeat(self, model: Any, data: Any, start: dict[str, jax.Array], steps: int) -> Any:
         if self._gymnasium:
-            data = jax.lax.fori_loop(0, steps, lambda _, data: _typed_step(model, data), data)
-            if self._post_constraint:
-                data = mjx.rne_postconstraint(model, data)
-            return data
+            return jax.lax.fori_loop(0, steps, lambda _, data: _typed_step(model, data), data)
 
-        kept = sorted(OF_LAST_SUBSTEP & set(self._fields))
+        def substep(_: Any, kept: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            return self._traced_substep(start | kept)
 
-        def what_is_kept(data: Any) -> dict[str, jax.Array]:
-            return self._carried(data) | {name: jnp.asarray(_field(data, name)) for name in kept}
+        return data.replace(**jax.lax.fori_loop(0, steps, substep, self._to_keep(data)))
 
-        def substep(_, carried):
-            return what_is_kept(mjx.step(model, data.replace(**carried)))
+    def _substep(self, start: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        model, _, data = self._load({name: start[name] for name in self._varied})
+        own = {name: start[name] for name in start if name not in self._varied}
+        return self._to_keep(mjx.step(model, data.replace(**own)))
 
-        carried = jax.lax.fori_loop(0, steps, substep, what_is_kept(data))
-        # The compiler drops whatever of this no field needs, collisions for example.
-        data = mjx.fwd_position(model, data.replace(**carried))
-        data = mjx.sensor_pos(model, data)
-        data = mjx.fwd_velocity(model, data)
-        return mjx.sensor_vel(model, data)
+    def _to_keep(self, data: Any) -> dict[str, jax.Array]:
+        last = {name: jnp.asarray(_field(data, name)) for name in self._kept}
+        return self._carried(data) | last
 
     def _state(self, data: Any, before: dict[str, jax.Array]) -> MjxState:
         fields = {
@@ -158,10 +208,8 @@ class MjxPhysics(Physics):
         names = (*self.carried, *self._changes)
         return {name: jnp.asarray(getattr(data, name)) for name in names}
 
-    def _load(self, varied: Varied) -> tuple[Any, Any, Any]:
-        """The model, the model without actuation, and blank data, as constants of a trace.
-
-        Fields of the models that vary are those given.
+    def _held(self) -> Any:
+        """The model, the model without actuation, and blank data.
 
         Made at the first trace, because it runs small XLA programs, and kept as numpy arrays,
         because a program for several devices cannot close over arrays that live on one.
@@ -174,7 +222,11 @@ class MjxPhysics(Physics):
             flags = model.opt.disableflags | mjx.DisableBit.ACTUATION
             passive_model = model.replace(opt=model.opt.replace(disableflags=flags))
             self._loaded = hold((model, passive_model, data))
-        model, passive_model, data = held(self._loaded)
+        return self._loaded
+
+    def _load(self, varied: Varied) -> tuple[Any, Any, Any]:
+        """What is held, as constants of a trace, but for what varies of the models."""
+        model, passive_model, data = held(self._held())
         losses = {n: jnp.maximum(varied[n], SMALLEST_LOSS) for n in LOSSES & set(varied)}
         varied = {**varied, **losses}
         return model.replace(**varied), passive_model.replace(**varied), data
@@ -205,6 +257,10 @@ def _typed_step(model: Any, data: Any) -> Any:
     """A step whose result has the types of what it began with, so that it can be repeated."""
     stepped = mjx.step(model, data)
     return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), stepped, data)
+
+
+def _has(data: Any, name: str) -> bool:
+    return hasattr(data, name) or hasattr(data._impl, name)
 
 
 def _field(data: Any, name: str) -> jax.Array:

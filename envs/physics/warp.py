@@ -5,8 +5,6 @@ Warp has room for so many contacts and constraints and leaves out what is beyond
 error, which ends the program at that very step.
 """
 
-import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -17,18 +15,16 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import warp
-from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
 from mujoco import mjx
 from mujoco.mjx.third_party.mujoco_warp import OverflowType
 from mujoco.mjx.warp.collision_driver import collision
 from mujoco.mjx.warp.types import _BATCH_DIM, GraphMode
 
 from envs.host_call import HostEnvironmentError, host_call
-from envs.physics.base import OF_LAST_SUBSTEP, field_shapes
+from envs.physics.base import OF_LAST_SUBSTEP
 from envs.physics.corrections import capsules
 from envs.physics.mjx import MjxPhysics, MjxState, held, hold
-from envs.physics.varying import NOTHING_VARIED, Varied
+from envs.physics.varying import Varied
 
 warp.config.log_level = warp.LOG_ERROR  # else it writes a line for each of its many kernels
 capsules.apply()
@@ -69,35 +65,13 @@ class WarpPhysics(MjxPhysics):
         """See `Physics.varies`."""
         return MjxPhysics.varies(name) and _BATCH_DIM["Model"].get(name, False)
 
-    def reset(
-        self,
-        qpos: jax.Array,
-        qvel: jax.Array,
-        act: jax.Array | None = None,
-        varied: Varied = NOTHING_VARIED,
-    ) -> MjxState:
-        """See `Physics.reset`."""
-        act = jnp.zeros(self.model.na) if act is None else act
-        start = {"qpos": qpos, "qvel": qvel, "act": act}
-        varied = self._complete(varied)
-        state = self._for_all(self._begin, self._outline, start, varied)
-        return dataclasses.replace(state, varied=dict(varied))
+    def _for_all(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """See `MjxPhysics._for_all`."""
+        return partial(self._simulate_all, function)
 
-    def step(self, state: MjxState, control: jax.Array) -> MjxState:
-        """See `Physics.step`."""
-        start = {"ctrl": control, **state.carried}
-        following = self._for_all(self._interval, self._outline, start, state.varied)
-        return dataclasses.replace(following, varied=state.varied)
+    # As in `MjxPhysics`, with what `_needs` says beside the result, and the world in `start`.
 
-    def contacts(self, qpos: jax.Array, varied: Varied = NOTHING_VARIED) -> jax.Array:
-        """See `Physics.contacts`."""
-        outline = jax.ShapeDtypeStruct((), jnp.int32)
-        return self._for_all(self._count, outline, {"qpos": qpos}, self._complete(varied))
-
-    # What follows is traced for one world, with `vmap` around it, once it is known how many there
-    # are. `start` is what a world began with; `needs` see `_needs`.
-
-    def _begin(self, models: tuple, data: Any, start: dict, world: jax.Array) -> tuple:
+    def _begin(self, models: tuple, data: Any, start: dict[str, jax.Array]) -> tuple:
         model, passive_model, _ = models
         needs = jnp.zeros(4, jnp.int32)
         if self._settling_steps:
@@ -106,7 +80,7 @@ class WarpPhysics(MjxPhysics):
         data = mjx.forward(model if self._gymnasium else passive_model, data)
         return self._state(data, self._carried(data)), jnp.maximum(needs, _needs(data))
 
-    def _interval(self, models: tuple, data: Any, start: dict, world: jax.Array) -> tuple:
+    def _interval(self, models: tuple, data: Any, start: dict[str, jax.Array]) -> tuple:
         model, _, smooth_model = models
         data, needs = _repeat(model, data, self._substeps)
         state = self._state(data, start)
@@ -115,14 +89,14 @@ class WarpPhysics(MjxPhysics):
             state = self._joined(state, derived)
         return state, needs
 
-    def _count(self, models: tuple, data: Any, start: dict, world: jax.Array) -> tuple:
+    def _count(self, models: tuple, data: Any, start: dict[str, jax.Array]) -> tuple:
         data = collision(models[0], mjx.kinematics(models[0], data))
         found = data._impl
         touches = found.contact__dist < found.contact__includemargin
         touches &= jnp.arange(len(touches)) < found.nacon
         # Contacts of all worlds are in one list.
         counts = jnp.zeros(len(touches), jnp.int32).at[found.contact__worldid].add(touches)
-        return counts[world], _needs(data)
+        return counts[start["world"]], _needs(data)
 
     def _joined(self, state: MjxState, derived: MjxState) -> MjxState:
         """A state after the last substep, with what dm_control derives anew from it."""
@@ -135,69 +109,40 @@ class WarpPhysics(MjxPhysics):
         changing = {name: derived.carried[name] for name in self._changes}
         return MjxState(carried=state.carried | changing, fields=state.fields | anew)
 
-    @functools.cached_property
-    def _outline(self) -> Any:
-        """Shapes of the state of a world."""
-        data = mujoco.MjData(self.model)
-        carried = {
-            name: jax.ShapeDtypeStruct(np.shape(getattr(data, name)), jnp.float32)
-            for name in (*self.carried, *self._changes)
-        }
-        shapes = field_shapes(self.model, self._fields, self._changes)
-        fields = {name: jax.ShapeDtypeStruct(size, jnp.float32) for name, size in shapes.items()}
-        return MjxState(carried=carried, fields=fields)  # type: ignore[arg-type]  # shapes
-
-    def _for_all(
+    def _simulate_all(
         self,
         function: Callable[..., Any],
-        outline: Any,
+        on_cpu: bool,
         start: dict[str, jax.Array],
         varied: Varied,
     ) -> Any:
-        """Simulates the worlds of all `vmap`s around it at once.
-
-        Args:
-          function: of the above.
-          outline: shapes of its result for one world.
-          start: name -> array of `mjx.Data` for one world.
-          varied: the same of `mjx.Model`.
-        """
-        arrays = {**start, **varied}
-        results = _simulate.bind(
-            *(jnp.asarray(array, jnp.float32) for array in arrays.values()),
-            function=function,
-            names=tuple(arrays),
-            ranks=tuple(jnp.ndim(array) for array in arrays.values()),
-            outline=tuple(jax.tree.leaves(outline)),
-        )
-        return jax.tree.unflatten(jax.tree.structure(outline), results)
-
-    def simulate_all(
-        self, mode: GraphMode, function: Callable[..., Any], arrays: dict[str, jax.Array]
-    ) -> Any:
-        """The function's result for all worlds; arrays have them in the first dimension.
+        """The function's result for all worlds, which are the first dimension of all arrays.
 
         Worlds that begin with a number that is not finite are simulated from the model's default;
         their results are NaN (of integers zero), and so are those of worlds that diverge.
         """
-        worlds = len(arrays["qpos"])
+        worlds = len(start["qpos"])
+        # On GPUs Warp captures a graph of CUDA for each place of the buffers, of which a compiled
+        # program has one. (Staged capture fails on several GPUs.) CPUs have nothing to capture.
+        mode = GraphMode.NONE if on_cpu else GraphMode.WARP
         models, blank = held(self._held())
         models = tuple(model.tree_replace({"opt._impl.graph_mode": mode}) for model in models)
         blank = self._with_room(blank, worlds)
-        sound = _finite(arrays)
+        sound = _finite((start, varied))
 
-        def simulate(arrays: dict[str, jax.Array], sound: jax.Array, world: jax.Array) -> tuple:
-            start: dict[str, jax.Array] = {}
-            changed: dict[str, jax.Array] = {}
-            for name, value in arrays.items():
-                whole, own = (models[0], changed) if name in self._varied else (blank, start)
-                usual = getattr(whole, name)
+        def simulate(
+            start: dict[str, jax.Array], varied: Varied, sound: jax.Array, world: jax.Array
+        ) -> tuple:
+            def or_usual(array: jax.Array, usual: Any) -> jax.Array:
                 # Of some fields Warp has the same rows in other shapes than MuJoCo.
-                own[name] = jnp.where(sound, value.reshape(usual.shape), usual)
-            own_models = tuple(model.replace(**changed) for model in models)
-            return function(own_models, blank.replace(**start), start, world)
+                return jnp.where(sound, array.reshape(usual.shape), usual)
 
-        result, needs = jax.vmap(simulate)(arrays, sound, jnp.arange(worlds))
+            start = {name: or_usual(array, getattr(blank, name)) for name, array in start.items()}
+            own = {name: or_usual(varied[name], getattr(models[0], name)) for name in varied}
+            own_models = tuple(model.replace(**own) for model in models)
+            return function(own_models, blank.replace(**start), start | {"world": world})
+
+        result, needs = jax.vmap(simulate)(start, varied, sound, jnp.arange(worlds))
         sound &= _finite(result) & self._had_room(needs.max(0), worlds)
         return jax.tree.map(
             lambda leaf: jnp.where(_like(sound, leaf), leaf, _nothing(leaf)), result
@@ -298,53 +243,3 @@ def _like(rows: jax.Array, leaf: jax.Array) -> jax.Array:
 
 def _nothing(leaf: jax.Array) -> Any:
     return jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else 0
-
-
-# One call for all worlds: only when it is lowered is it known how many there are, and for what.
-_simulate = Primitive("simulate")
-_simulate.multiple_results = True
-
-
-@_simulate.def_impl
-def _simulate_now(*arrays: jax.Array, **parameters: Any) -> list[jax.Array]:
-    return jax.jit(lambda *arrays: _simulate.bind(*arrays, **parameters))(*arrays)
-
-
-@_simulate.def_abstract_eval
-def _results(*arrays: Any, function: Any, names: Any, ranks: tuple, outline: tuple) -> list[Any]:
-    batch = arrays[0].shape[: arrays[0].ndim - ranks[0]]
-    return [jax.core.ShapedArray((*batch, *leaf.shape), leaf.dtype) for leaf in outline]
-
-
-def _batch(arrays: Any, axes: Any, **parameters: Any) -> tuple[list[jax.Array], list[int]]:
-    (size,) = {a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None}
-    rows = [
-        jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
-        for a, axis in zip(arrays, axes, strict=True)
-    ]
-    results = _simulate.bind(*rows, **parameters)
-    return results, [0] * len(results)
-
-
-def _simulate_batch(
-    mode: GraphMode, *arrays: jax.Array, function: Any, names: Any, ranks: tuple, outline: tuple
-) -> list[jax.Array]:
-    batch = arrays[0].shape[: arrays[0].ndim - ranks[0]]
-    worlds = math.prod(batch)
-    start = {
-        name: array.reshape(worlds, *array.shape[len(batch) :])
-        for name, array in zip(names, arrays, strict=True)
-    }
-    results = jax.tree.leaves(function.__self__.simulate_all(mode, function, start))
-    return [result.reshape(*batch, *result.shape[1:]) for result in results]
-
-
-batching.primitive_batchers[_simulate] = _batch
-# On GPUs Warp captures a graph of CUDA for each place of the buffers, of which a compiled program
-# has one. (Staged capture fails on several GPUs.) On CPUs there is nothing to capture.
-for _platform, _mode in ((None, GraphMode.WARP), ("cpu", GraphMode.NONE)):
-    mlir.register_lowering(
-        _simulate,
-        mlir.lower_fun(partial(_simulate_batch, _mode), multiple_results=True),
-        platform=_platform,
-    )

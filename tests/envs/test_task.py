@@ -1,5 +1,7 @@
 """What is asked of a task's model."""
 
+import jax
+import jax.numpy as jnp
 import mujoco
 import pytest
 
@@ -45,3 +47,26 @@ def test_actuators_without_a_range_are_refused():
 def test_fields_without_a_value_are_refused(attributes, said):
     with pytest.raises(TaskError, match=said):
         TaskEnvironment(task(**attributes), "mujoco")
+
+
+@pytest.mark.parametrize(
+    ("solver", "field", "said"),
+    [
+        ("PGS", "qvel", r"physics mjx cannot do this \(mjtSolver.mjSOL_PGS\): take mujoco"),
+        ("Newton", "flexvert_xpos", "it has no flexvert_xpos"),
+        ("Newton", "qH", "it has no qH"),
+    ],
+)
+def test_what_mjx_does_not_know_is_refused_before_anything_is_traced(solver, field, said):
+    model = MODEL.replace("<motor", '<motor ctrlrange="-1 1" ctrllimited="true"').replace(
+        "<mujoco>", f'<mujoco><option solver="{solver}"/>'
+    )
+    own = task(
+        model=mujoco.MjModel.from_xml_string(model),
+        fields=("qpos", field),
+        initialize=lambda key: (jnp.zeros(1), jnp.zeros(1), ()),
+        observe=lambda data, variables: data.qpos,
+    )
+    TaskEnvironment(own, "mujoco")
+    with pytest.raises(TaskError, match=said):
+        TaskEnvironment(own, "mjx").reset(jax.random.key(0))

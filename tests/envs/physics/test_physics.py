@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from jax import vmap
 from mujoco import mjx
 
 import envs
@@ -282,11 +283,28 @@ def test_forces_are_those_of_the_last_substep(engine):
 
 def test_mjx_is_traced_once_however_often_it_is_called(monkeypatch):
     """It takes seconds, and a program calls it for training, for evaluation and at the start."""
-    forward, traced = mjx.forward, []
-    monkeypatch.setattr(mjx, "forward", lambda *data: traced.append(data) or forward(*data))
-    physics = make_physics("mjx", mujoco.MjModel.from_xml_string(SLIDER), ("qpos",), 3)
-    for count in (2, 3):
-        starts = jnp.zeros((count, 1)), jnp.ones((count, 1))
-        jax.eval_shape(jax.vmap(physics.reset), *starts)
-        jax.eval_shape(jax.vmap(jax.vmap(physics.reset)), *(start[None] for start in starts))
-    assert len(traced) == 1
+    traced, batched = [], []
+
+    def noted(notes, function):
+        def noting(*arguments, **named):
+            notes.append(arguments[0])
+            return function(*arguments, **named)
+
+        return noting
+
+    monkeypatch.setattr(mjx, "step", noted(traced, mjx.step))
+    monkeypatch.setattr(mjx, "forward", noted(traced, mjx.forward))
+    model = mujoco.MjModel.from_xml_string(SLIDER)
+    physics = make_physics("mjx", model, ("qpos",), 3, settling_steps=2)
+    monkeypatch.setattr(jax, "vmap", noted(batched, jax.vmap))
+    for sizes in ((6,), (2, 3), (3, 2, 1), (4,)):
+        reset, step = physics.reset, physics.step
+        for _ in sizes:
+            reset, step = vmap(reset), vmap(step)
+        start = jnp.zeros((*sizes, 1)), jnp.ones((*sizes, 1))
+        state = jax.eval_shape(reset, *start)
+        jax.jit(reset).lower(*start)
+        jax.jit(step).lower(state, jnp.zeros((*sizes, model.nu)))
+    assert len(traced) == 2, "a substep, for resets and steps, and the first state of an episode"
+    batched = [function for function in batched if function.__name__ == "of_one"]
+    assert len(batched) == 4, "a reset and a step of six simulations and of four"

@@ -71,9 +71,10 @@ def test_resets_and_steps_are_traced_with_it(monkeypatch):
         return multiply(*factors)
 
     monkeypatch.setattr(algebra, "_product", counted)
-    state = jax.eval_shape(physics.reset, jnp.asarray(model.qpos0), jnp.zeros(model.nv))
+    start = jnp.asarray(model.qpos0), jnp.zeros(model.nv)
+    jax.jit(physics.reset).lower(*start)
     assert products
     products.clear()
-    jax.eval_shape(physics.step, state, jnp.zeros(0))
+    jax.jit(physics.step).lower(jax.eval_shape(physics.reset, *start), jnp.zeros(0))
     assert products
     assert math.rotate is not algebra.rotate, "outside, MJX is as it was"

@@ -67,5 +67,5 @@ def test_the_physics_has_these_frames(monkeypatch):
     seen = []
     monkeypatch.setattr(mjx_physics, "frames_of_c", lambda model: seen.append(model) or model)
     physics = mjx_physics.MjxPhysics(model, ("xpos",), substeps=1)
-    jax.eval_shape(physics.reset, jnp.asarray(model.qpos0), jnp.zeros(model.nv))
+    jax.jit(physics.reset).lower(jnp.asarray(model.qpos0), jnp.zeros(model.nv))
     assert seen == [model]
