@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from envs.base import Environment, TaskError
 from envs.physics.cost import seconds_per_step
@@ -103,6 +104,7 @@ class TaskSpec:
         return f"{self.package} is not installed: {self.install}"
 
 
+_OWN = "user"  # suite of what others register
 _specs: dict[str, TaskSpec] = {}
 
 # Ids that are looked up when they are asked for: prefix -> from the id to its `TaskSpec`.
@@ -194,7 +196,7 @@ def suites() -> dict[str, tuple[str, ...]]:
 
 
 def register(
-    task_id: str, build: Callable[..., Environment], *, suite: str = "user", **known: Any
+    task_id: str, build: Callable[..., Environment], *, suite: str = _OWN, **known: Any
 ) -> None:
     """Makes a task known under an id; the arguments are the attributes of `TaskSpec`.
 
@@ -299,6 +301,8 @@ def make(
             f"{task_id} repeats actions by itself, {environment.repeat} times: make what it wraps "
             f"with action_repeat=1, and register it with action_repeat={environment.repeat}"
         )
+    if known.suite == _OWN and not environment.elsewhere:
+        _check_types(task_id, environment)
     if chosen:
         environment.engine = chosen
     own_limit = environment.episode_length
@@ -428,3 +432,39 @@ def advice_on_missing_packages(command: str) -> Iterator[None]:
 def one_line(error: BaseException) -> str:
     """Type and text of somebody else's exception, as part of a message."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _check_types(task_id: str, environment: Environment) -> None:
+    """Refuses what loops cannot carry: no arrays, or other sizes than declared."""
+
+    def refuse(name: str, leaf: Any, shape: tuple[int, ...], kinds: str, needed: str) -> None:
+        is_array = isinstance(leaf, jax.Array | np.ndarray)
+        if not is_array or leaf.shape != shape or leaf.dtype.kind not in kinds:
+            found = f"{leaf.dtype}{leaf.shape}" if is_array else f"{leaf!r}, which is no array"
+            raise TaskError(f"{task_id}: {name} is {found}, and {needed}{shape} is needed")
+
+    def play(key: jax.Array, action: jax.Array) -> tuple[Any, Any]:
+        size = (environment.observation_size,)
+        state, observation = environment.reset(key)
+        following, timestep = environment.step(state, action)
+        refuse("the observation of reset", observation, size, "fiu", "float32")
+        refuse("observation of step", timestep.observation, size, "fiu", "float32")
+        refuse("reward of step", timestep.reward, (), "fiu", "float32")
+        for name in ("terminated", "truncated", "success"):
+            refuse(f"{name} of step", getattr(timestep, name), (), "b", "bool")
+        return state, following
+
+    action = jax.ShapeDtypeStruct((environment.action_size,), np.float32)
+    before, after = jax.eval_shape(play, jax.random.key(0), action)
+
+    def parts(state: Any) -> dict[str, str]:
+        leaves = jax.tree_util.tree_leaves_with_path(state)
+        return {jax.tree_util.keystr(path): f"{leaf.dtype}{leaf.shape}" for path, leaf in leaves}
+
+    old, new = parts(before), parts(after)
+    for name in old | new:
+        if old.get(name) != new.get(name):
+            raise TaskError(
+                f"{task_id}: state{name} is {old.get(name)} after reset and {new.get(name)} after "
+                "step: make them the same"
+            )

@@ -4,9 +4,11 @@ import importlib
 import subprocess
 import sys
 from importlib import metadata
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import envs
@@ -213,3 +215,48 @@ def test_warp_needs_the_version_that_mjx_names(found, said, monkeypatch):
     )
     with pytest.raises(TaskError, match=rf"needs warp-lang 1\.\d+\.\d+, and here is {said}: pip"):
         envs.make("dmc/pendulum-swingup", "warp")
+
+
+class _Counting(envs.Environment):
+    """Counts; what it returns can be changed."""
+
+    observation_size, action_size, episode_length = 2, 1, 9
+
+    def __init__(self, **returned: Any):
+        self._returned = returned
+
+    def reset(self, key):
+        start = {"count": jnp.int32(0)} | self._returned.get("start", {})
+        return start, self._returned.get("first", jnp.zeros(2))
+
+    def step(self, state, action):
+        timestep = {
+            "observation": jnp.zeros(2),
+            "reward": action[0],
+            "terminated": action[0] > 2,
+            "truncated": jnp.zeros((), bool),
+            "success": jnp.zeros((), bool),
+        }
+        state = {name: value + 1 for name, value in state.items()}
+        return state, envs.TimeStep(**timestep | self._returned.get("step", {}))
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ({"step": {"terminated": False}}, "terminated of step is False, which is no array, and bo"),
+        ({"step": {"reward": 1}}, r"reward of step is 1, which is no array, and float32\(\)"),
+        ({"step": {"reward": np.zeros(1)}}, r"reward of step is float64\(1,\), and float32\(\)"),
+        ({"step": {"success": jnp.float32(1)}}, r"success of step is float32\(\), and bool\(\)"),
+        ({"step": {"observation": jnp.zeros(3)}}, r"float32\(3,\), and float32\(2,\) is needed"),
+        ({"first": jnp.zeros(3)}, r"the observation of reset is float32\(3,\)"),
+        ({"start": {"time": jnp.zeros(2, bool)}}, r"state\['time'\] is bool\(2,\) after reset"),
+    ],
+)
+def test_what_loops_cannot_carry_is_refused(returned, said, monkeypatch):
+    monkeypatch.setattr("envs.registry._specs", dict(envs.registry._specs))
+    envs.register("mine/wrong", lambda physics: _Counting(**returned))
+    with pytest.raises(TaskError, match=rf"mine/wrong: .*{said}"):
+        envs.make("mine/wrong")
+    envs.register("mine/right", lambda physics: _Counting())
+    assert envs.make("mine/right").episode_length == 9
