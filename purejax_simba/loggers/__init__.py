@@ -116,10 +116,13 @@ class Loggers:
 
     def _open(self, name: str, config: Config) -> None:
         logger = self._loggers[name] = find(name)(self._directory, asdict(config))
-        last = -1
-        for last, values in read_metrics(self._directory):
-            self._pass_on(name, logger, last, values)
-        ahead = max(self._last.get(name, {}).values(), default=-1)
+        last, own = -1, self._runs({seed: {} for seed in self._seeds})
+        for env_step, values in read_metrics(self._directory):
+            self._pass_on(name, logger, env_step, values)
+            if values.keys() & set(self._seeds):
+                last = env_step
+        # Other seeds of the directory may be further than these.
+        ahead = max(self._last.get(name, {}).get(run, -1) for run in own)
         if ahead > last:  # the checkpoint that held these points is damaged
             say(
                 f"warning: logger {name} has points up to step {ahead:,}, and the run goes on from "

@@ -30,6 +30,7 @@ class LoggedRun:
         self.directory = output / "simba_v2" / "gymnax" / "Pendulum-v1"
         if keep is None:
             create_run_directory(config)
+        self.config = config
         self.metrics = MetricsFile(self.directory, config, keep)
         self.loggers = Loggers(self.directory, config)
 

@@ -1,5 +1,6 @@
 """Loggers: every point once, also after a resume, and none of them stops a training."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -104,6 +105,21 @@ def test_a_logger_that_has_more_than_the_file_is_reported(tmp_path, capsys):
     LoggedRun(tmp_path, own(Recorder), keep=size)
     error = capsys.readouterr().err
     assert "points up to step 100, and the run goes on from 0" in error and error.count("\n") == 1
+
+
+def test_other_seeds_of_a_directory_may_be_further(tmp_path, capsys):
+    """They train one after the other where memory is for so many at a time."""
+    config, steps = own(Recorder), (0, 100)
+    first = LoggedRun(tmp_path, config)
+    for env_step in steps:
+        values = {0: {"avg_return": 1.0}}
+        first.metrics.write(env_step, values)
+        first.loggers.write(env_step, values)
+        first.loggers.hand_over(env_step)
+    alone = dataclasses.replace(first.config, seed=1, num_seeds=1)
+    first.metrics.write(0, {1: {"avg_return": 2.0}})
+    loggers.Loggers(first.directory, alone)
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("cls", [Broken, BrokenFromTheStart, BrokenAtTheEnd])
