@@ -34,10 +34,11 @@ if TYPE_CHECKING:
         StartConfig,
         TemperatureConfig,
     )
+    from purejax_simba.runs.compiling import make_program
     from purejax_simba.runs.experiment import resume, train
     from purejax_simba.runs.policies import TrainedPolicy, evaluate, load_policy
     from purejax_simba.runs.population import Population
-    from purejax_simba.training import make_program, make_train
+    from purejax_simba.training import make_train
 
 __all__ = [
     "BRO",
@@ -79,7 +80,8 @@ _MODULES = {
     **dict.fromkeys(("resume", "train"), "purejax_simba.runs.experiment"),
     **dict.fromkeys(("TrainedPolicy", "evaluate", "load_policy"), "purejax_simba.runs.policies"),
     "Population": "purejax_simba.runs.population",
-    **dict.fromkeys(("make_program", "make_train"), "purejax_simba.training"),
+    "make_program": "purejax_simba.runs.compiling",
+    "make_train": "purejax_simba.training",
 }
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -107,7 +107,7 @@ class OfflineConfig:
     transitions: int | None = None
     """Transitions in the dataset; found out."""
 
-    def normalized_score(self, episode_return: float) -> float | None:
+    def normalized_score(self, episode_return: Any) -> Any:
         """100 (return - random) / (expert - random), as D4RL has it (arXiv 2004.07219); None
         without the two returns."""
         if self.random_return is None or self.expert_return is None:

@@ -54,6 +54,10 @@ def make_train(config: Config) -> Callable[[jax.Array, HyperParameters], tuple[R
         raise ConfigError("make_train is for runs on one device each: give devices_per_run=1")
     if config.schedule:
         raise ConfigError("make_train follows no schedule: train(config) does, or a Population")
+    if config.is_offline:
+        raise ConfigError("make_train acts in an environment: train(config) takes a dataset")
+    if config.start.run:
+        raise ConfigError("make_train begins with new networks: train(config) takes those of a run")
     program = make_program(config)
     config = program.config
 

@@ -38,6 +38,8 @@ class AgentSettings(Settings):
         zero: so it does to statistics of batches that have successors in them.
       longest_policy_delay: where the policy is updated after the updates of an interaction, after
         how many of them at the latest.
+      one_delay: whether target networks move with the policy, where `target_update_interval` is not
+        given.
     """
 
     name: str = ""
@@ -49,6 +51,7 @@ class AgentSettings(Settings):
     repeated_prior: ClassVar[bool] = False
     sees_terminals: ClassVar[bool] = False
     longest_policy_delay: ClassVar[int | None] = None
+    one_delay: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuses the name of another agent, which has other settings."""
@@ -75,7 +78,7 @@ class Learner(AgentSettings):
     """Critics; the smallest value counts. simba_v2, simba: as published for the suite, 2 for mujoco
     and humanoid_bench and offline, 1 for dmc and myosuite; beyond these suites 2 where episodes can
     terminate, else 1."""
-    value_range: float = setting(5.0, traced=True, above=0)
+    value_range: float = setting(5.0, traced=True, above=0, is_lasting=True)
     """g_max: values live on [-g_max, g_max] and rewards are scaled to fit."""
     learning_rate: float = setting(traced=True, above=0)
     """Learning rate of the first update."""
@@ -102,7 +105,8 @@ class TargetNetworks(AgentSettings):
     tau: float = setting(0.005, traced=True, above=0, at_most=1)
     """Weight of the new network in the target network's moving average."""
     target_update_interval: int = setting(1, traced=True, above=0)
-    """Updates between two steps of that moving average."""
+    """Updates between two steps of that moving average. Default: 1; td3 as many as between two of
+    the policy."""
 
 
 class WeightDecay(AgentSettings):

@@ -65,6 +65,8 @@ class Population:
         """
         if config.schedule:
             raise ConfigError("a Population is told its hyperparameters: drop the schedule")
+        if config.start.run:
+            raise ConfigError("a Population begins with new networks: drop start.run")
         self._given = fill_in(config)
         self.program = make_program(config)
         self.config = self.program.config
@@ -94,9 +96,9 @@ class Population:
     def hyperparameters(self, settings: Mapping[str, Any] | None = None) -> HyperParameters:
         """Numbers of all members, `(members,)` each.
 
-        With those of `reset` networks begin. Where `step` has other start values and scales of
-        SimbaV2, the networks are other functions; offline rewards stay scaled for the first
-        discount.
+        With those of `reset` networks begin. Where `step` has another range of values, or other
+        start values and scales of SimbaV2, the networks are other functions; offline rewards stay
+        scaled for the first discount.
 
         Args:
           settings: name as on the command line, `agent.learning_rate` -> value, or one for each
@@ -181,10 +183,13 @@ class Population:
         counters, state = self.program.advance(counters, state, hyperparameters, interval, *data)
         progress = state.progress
         means = jax.tree.map(lambda total: total / progress.updates, progress.update_sums)
+        evaluation = self.program.evaluate(counters, state, hyperparameters)
+        score = self.config.offline.normalized_score(evaluation.avg_return)
         return (
             counters,
             state,
-            self.program.evaluate(counters, state, hyperparameters)._asdict()
+            evaluation._asdict()
+            | ({} if score is None else {"avg_normalized_return": score})
             | means._asdict()
             | self.program.diagnose(counters, state, hyperparameters, *data)
             | {"diverged": progress.diverged_at >= 0},

@@ -110,7 +110,11 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
             if setup.plan is not None:
                 setup.plan.begin(runs, start)
             session = Session(setup, runs, files, checkpoints, record, display)
-            session.run(request, is_new=start.checkpoint is None)
+            try:
+                session.run(request, is_new=start.checkpoint is None)
+            except AllDivergedError:
+                _save_policies(runs, files)  # as of seeds that diverged beside others
+                raise
             seconds = time.monotonic() - begin
             session.complete()
         _save_policies(runs, files)

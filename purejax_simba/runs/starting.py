@@ -25,13 +25,19 @@ from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.result_files import CONFIG_FILE
 from purejax_simba.runs.runs import Runs, Snapshot, snapshot_shapes
 from purejax_simba.settings import flag
-from purejax_simba.waiting import still
+from purejax_simba.waiting import count_of, still
 
 # What belongs to each part, as fields of an agent's state; the optimiser comes last.
 _FIELDS: dict[Part, tuple[tuple[str, ...], str]] = {
     "actor": (("actor", "target_actor", "exploration"), "actor_optimizer"),
     "critic": (("critic", "target_critic"), "critic_optimizer"),
     "temperature": (("log_temperature",), "temperature_optimizer"),
+}
+# What the inputs of networks and the values of critics are measured in.
+_UNITS: dict[str, tuple[Part, ...]] = {
+    "normalize_observations": ("actor", "critic"),
+    "normalize_rewards": ("critic",),
+    "bound_returns": ("critic",),
 }
 _NORMALIZERS = ("observation_moments", "reward_scale.moments", "reward_scale.largest")
 
@@ -136,11 +142,12 @@ def from_earlier_run(
 ) -> dict[str, np.ndarray]:
     """What `--start` names, of the newest checkpoint there, for `Runs.replace`.
 
-    A seed takes it from the run that has its place in the earlier experiment; where there are
-    more seeds than runs, those are taken again from the first. The jobs all start alike.
+    A seed takes it from the run that has its place in the earlier experiment, among those that did
+    not diverge; where there are more seeds than runs, those are taken again from the first. The
+    jobs all start alike.
 
     Raises:
-      ConfigError: if there is no checkpoint, or what is in it does not fit.
+      ConfigError: if there is no checkpoint, all of it has diverged, or it does not fit.
     """
     start = program.config.start
     if not start.run:
@@ -150,7 +157,17 @@ def from_earlier_run(
     prefixes = _prefixes(start.parts, start.optimizers)
     prefixes += tuple(f"state.{name}" for name in _NORMALIZERS) if start.normalizers else ()
     places = np.concatenate([job.places for job in jobs])
-    rows = places % sum(checkpoint.notes["num_seeds"])
+    is_sound = np.broadcast_to(
+        checkpoint.arrays.get("state.progress.diverged_at", -1) < np.int32(0),
+        sum(checkpoint.notes["num_seeds"]),
+    )
+    sound = np.flatnonzero(is_sound)
+    if not len(sound):
+        raise ConfigError(f"--start.run {start.run}: all of its seeds diverged: give another run")
+    if len(sound) < len(is_sound):
+        said = count_of(len(is_sound) - len(sound), "seed")
+        processes.say(f"{said} of {start.run} diverged: seeds begin with what the others learned")
+    rows = sound[places % len(sound)]
     shapes = named_leaves(snapshot_shapes(program, placement.count))
     chosen: dict[str, np.ndarray] = {}
     for name, shape in _chosen(shapes, prefixes).items():
@@ -177,7 +194,9 @@ def check_lasting(start: StartConfig, configs: Sequence[Config]) -> None:
     for config in configs if {"actor", "critic"} & set(start.parts) else ():
         own = flatten(config)
         for name, setting in settings_of(config).items():
-            if not setting.is_lasting or not name.startswith("agent.") or name not in saved:
+            lasts = setting.is_lasting and name.startswith("agent.")
+            is_unit = set(_UNITS.get(name, ())) & set(start.parts)
+            if not (lasts or is_unit) or name not in saved:
                 continue
             if saved[name] != own[name]:
                 made, wanted = ("its default" if v is None else v for v in (saved[name], own[name]))
@@ -196,7 +215,15 @@ def _begin_anew(runs: Runs, parts: Sequence[Part], interactions: int) -> None:
     keys = jax.vmap(lambda key: jax.random.fold_in(key, interactions))(inputs.keys)
     init = jax.jit(jax.vmap(runs.compiler.program.agent.init))
     fresh = named_leaves({"agent": init(keys, inputs.hyperparameters)})
-    fresh = {f"state.{name}": np.asarray(leaf) for name, leaf in fresh.items()}
+    agent, diverged_at = runs.get(lambda state: (state.agent, state.progress.diverged_at))
+    old = named_leaves({"agent": agent})
+
+    def anew(name: str, leaf: np.ndarray) -> np.ndarray:
+        # What has diverged is not trained any more and stays as it was then.
+        kept = np.reshape(diverged_at >= 0, (-1, *(1,) * (leaf.ndim - 1)))
+        return np.where(kept, old[name], leaf)
+
+    fresh = {f"state.{name}": anew(name, np.asarray(leaf)) for name, leaf in fresh.items()}
     runs.replace(_chosen(fresh, _prefixes(parts, True)))
 
 

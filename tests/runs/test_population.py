@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from jax import monitoring
 
-from purejax_simba import Config, ConfigError, Population, ReplayConfig
+from purejax_simba import (
+    Config,
+    ConfigError,
+    OfflineConfig,
+    Population,
+    ReplayConfig,
+    StartConfig,
+    make_train,
+)
 from purejax_simba.data.normalisation import Pair
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import Placement
@@ -149,6 +157,13 @@ def test_what_cannot_be_is_refused(population, monkeypatch):
     ):
         with pytest.raises(ConfigError, match=re.escape(message)):
             population.hyperparameters(settings)
+    started = dataclasses.replace(population.config, start=StartConfig(run="earlier"))
+    with pytest.raises(ConfigError, match=r"begins with new networks: drop start\.run"):
+        Population(started)
+    with pytest.raises(ConfigError, match="begins with new networks: train"):
+        make_train(started)
+    with pytest.raises(ConfigError, match="acts in an environment: train"):
+        make_train(Config(offline=OfflineConfig("mine.hdf5")))
     with pytest.raises(ConfigError, match="give num_seeds=2"):
         population.reset([1, 2])
     with pytest.raises(ConfigError, match="a parent for each of 4"):

@@ -17,11 +17,12 @@ from purejax_simba.runs.checkpoint import (
     named_leaves,
     read_newest,
 )
+from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.result_files import write_config
-from purejax_simba.runs.runs import snapshot_shapes
-from purejax_simba.runs.starting import from_earlier_run
+from purejax_simba.runs.runs import Runs, snapshot_shapes
+from purejax_simba.runs.starting import _begin_anew, from_earlier_run
 from purejax_simba.training import make_program
 
 CONFIG = Config(
@@ -83,11 +84,15 @@ def test_what_is_named_is_taken(first, choice, expected):
         np.testing.assert_array_equal(array, saved[name], err_msg=name)
 
 
-def _write(directory: Path, agent: AgentSettings) -> None:
-    """A run of zeros."""
+def _write(directory: Path, agent: AgentSettings, diverged_at: tuple[int, int] = (-1, -1)) -> None:
+    """A run whose first seed is zeros, and whose second is ones."""
     program = make_program(dataclasses.replace(CONFIG, agent=agent))
     shapes = named_leaves(snapshot_shapes(program, Placement.choose(program).count))
     arrays = {leaf: np.zeros(shape.shape, shape.dtype) for leaf, shape in shapes.items()}
+    for leaf, array in arrays.items():
+        if leaf.startswith("state."):
+            array[1] = 1
+    arrays["state.progress.diverged_at"][:] = diverged_at
     with CheckpointWriter(directory / STATE_DIRECTORY, keep=1) as writer:
         notes: Notes = {"interactions": 40, "replay": False, "metrics_bytes": [0], "num_seeds": [2]}
         writer.save(40, arrays, notes)
@@ -112,6 +117,35 @@ def test_networks_are_those_of_the_numbers_that_they_were_made_for(tmp_path):
     with pytest.raises(ConfigError, match=r"alpha-scale 1\.0, and its default is"):
         _read(start, agent=usual)
     assert _read(dataclasses.replace(start, parts=("temperature",)), agent=usual)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts", "said"),
+    [
+        ({"normalize_observations": True}, ("actor",), "--normalize-observations False, and True"),
+        ({"normalize_rewards": True}, ("critic",), "--normalize-rewards False, and True"),
+        ({"normalize_rewards": True}, ("actor",), ""),
+    ],
+)
+def test_networks_are_those_of_what_is_measured_in_the_same_units(first, changes, parts, said):
+    start = StartConfig(run=str(first), parts=parts)
+    if not said:
+        assert _read(start, **changes)
+        return
+    with pytest.raises(ConfigError, match=said):
+        _read(start, **changes)
+
+
+def test_nothing_is_taken_from_a_seed_that_diverged(tmp_path, capsys):
+    agent = agent_settings("sac", actor_hidden_dim=8, critic_hidden_dim=8)
+    _write(tmp_path, agent, diverged_at=(-1, 30))
+    arrays = _read(StartConfig(run=str(tmp_path)), num_seeds=3)
+    kernel = arrays["state.agent.actor.output.kernel"]
+    assert kernel[:, 0, 0].tolist() == [0.0, 0.0, 0.0], "those of the first"
+    assert "1 seed of" in capsys.readouterr().err
+    _write(tmp_path, agent, diverged_at=(20, 30))
+    with pytest.raises(ConfigError, match="all of its seeds diverged"):
+        _read(StartConfig(run=str(tmp_path)))
 
 
 def test_more_seeds_take_the_runs_again(first):
@@ -167,3 +201,14 @@ def test_what_cannot_be_begun_from_is_refused(first, tmp_path):
     with pytest.raises(ConfigError, match="give the same agent and sizes"):
         _read(StartConfig(run=str(first)), agent=other)
     assert _read(StartConfig(run=str(first), parts=("actor",)), agent=other)
+
+
+def test_a_seed_that_diverged_keeps_its_policy_where_others_begin_anew(tmp_path):
+    program = make_program(CONFIG)
+    runs = Runs(Compiler(program), Placement.choose(program))
+    runs.replace({"state.progress.diverged_at": np.array([-1, 30], np.int32)})
+    before = runs.get(lambda state: state.agent.actor)["output"]["kernel"]
+    _begin_anew(runs, ("actor",), interactions=40)
+    after = runs.get(lambda state: state.agent.actor)["output"]["kernel"]
+    np.testing.assert_array_equal(after[1], before[1])
+    assert (after[0] != before[0]).any()

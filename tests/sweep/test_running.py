@@ -394,6 +394,11 @@ def test_a_group_without_survivors_is_finished(tmp_path, programs):
     sweep = _sweep(tmp_path, rates)
     commands.train(sweep)
     assert len(programs) == 1
+    # Else seeds that train after these would be written in their places.
+    for name in ("000", "001", "002"):
+        run = sweep.directory / name / TASK
+        policies = read_policies(run, make_program(read_config(run)))
+        assert len(policies.hyperparameters.learning_rate) == CONFIG.num_seeds
     commands.train(sweep)
     assert len(programs) == 1
 
