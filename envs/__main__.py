@@ -128,7 +128,7 @@ def render(arguments: argparse.Namespace) -> None:
         trained = load_policy(Path(arguments.policy), given=given | {"task": arguments.task})
 
         def policy(key: jax.Array, observation: jax.Array) -> jax.Array:
-            return trained(observation)
+            return trained(observation, key)
 
         config = replace(trained.config, task=arguments.task)
         environment = make_environment(to_draw(config))

@@ -224,6 +224,9 @@ def _defaults(config: Config) -> Iterable[Mapping[str, Any]]:
     if ratio is not None and longest is not None:
         updates = round(ratio * config.worlds(1))
         yield {"agent.policy_delay": max(1, min(updates, longest))}
+    if config.agent.one_delay:
+        delay = config.agent.given().get("policy_delay") or own["policy_delay"]
+        yield {"agent.target_update_interval": delay}
     yield config.agent.shared.settings
     yield DEFAULTS
 

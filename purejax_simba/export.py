@@ -62,8 +62,11 @@ def export(policy: TrainedPolicy) -> bytes:
     # It warns of what it has for other libraries.
     logging.getLogger("jax2onnx").setLevel(logging.ERROR)
     converter = require("jax2onnx", "onnx")
-    if policy.config.agent.name == "random":
-        raise ConfigError("random actions are no policy: export that of another agent")
+    observations = _played(policy)
+    if np.any(policy(observations) != policy(observations, jax.random.key(policy.seed + 1))):
+        raise ConfigError(
+            f"{policy.config.agent.name} draws its actions in evaluations too: export another agent"
+        )
     # Any number of rows; but networks ask whether these are more than the features of a layer.
     (rows,) = jax.export.symbolic_shape("N", constraints=[f"N >= {2**30}"])
     seen = policy.actor_observation_size
@@ -78,7 +81,6 @@ def export(policy: TrainedPolicy) -> bytes:
     for name, value in metadata(policy).items():
         model.metadata_props.add(key=name, value=value)
     data = model.SerializeToString()
-    observations = _played(policy)
     error = float(np.abs(_run(data, observations[:, :seen]) - policy(observations)).max())
     if not error <= LARGEST_ERROR:
         raise FailedError(f"the model's actions differ from those of the policy by {error:.1e}")

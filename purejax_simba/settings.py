@@ -9,6 +9,7 @@ Traced numbers, sweep axes, checks and the help of the command line are read fro
 import dataclasses
 import functools
 import math
+import numbers
 import operator
 import types
 import typing
@@ -28,7 +29,15 @@ def _parse_bool(text: str) -> bool:
 
 UNIONS = (types.UnionType, typing.Union)
 _PARSERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _parse_bool, str: str}
+_TYPES: dict[Any, type] = {int: numbers.Integral, float: numbers.Real, bool: bool, str: str}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is of a kind; of kinds with values of their own it is not known here."""
+    if kind not in _TYPES:
+        return True
+    return isinstance(value, _TYPES[kind]) and isinstance(value, bool) == (kind is bool)
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,15 @@ class Setting:
             raise ConfigError(f"{name} is {shown(text)}: give {WORDS[self._kind_of_one]}") from None
 
     def check(self, name: str, value: Any) -> None:
-        """Refuses a value that is no choice or out of bounds; `name` is dotted."""
+        """Refuses a value of another type, no choice, or out of bounds; `name` is dotted."""
+        has_several = self.kind is not self._kind_of_one
+        if has_several and not isinstance(value, tuple) and value is not None:
+            raise ConfigError(f"{flag(name)} is {value!r}: give a tuple")
         for one in value if isinstance(value, tuple) else (value,):
             if one is None:
                 continue
+            if not _is(one, self._kind_of_one):
+                raise ConfigError(f"{flag(name)} is {one!r}: give {WORDS[self._kind_of_one]}")
             if self.choices and one not in self.choices:
                 choices = ", ".join(self.choices)
                 raise ConfigError(f"{flag(name)} is {one!r}: choose from {choices}")

@@ -154,3 +154,11 @@ def test_runs_on_a_dataset_are_evaluated_ten_times_too(epochs, interval):
     assert config == written
     with pytest.raises(ConfigError, match="--total-env-steps is of no use with --offline"):
         _resolve(total_env_steps=6_000, offline=config.offline)
+
+
+def test_target_networks_of_td3_move_with_its_policy():
+    """The paper's d is both."""
+    for given, expected in (({}, 2), ({"policy_delay": 4}, 4), ({"target_update_interval": 3}, 3)):
+        agent = _resolve(agent=agent_settings("td3", **given)).agent
+        assert agent.target_update_interval == expected
+    assert _resolve(agent=agent_settings("sac", policy_delay=4)).agent.target_update_interval == 1

@@ -9,7 +9,7 @@ import pytest
 
 from purejax_simba import export
 from purejax_simba.agents import registry
-from purejax_simba.config import Config
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.runs.policies import Policy, TrainedPolicy, load_policy
 from purejax_simba.training import make_program
 from tests.helpers import tiny
@@ -57,6 +57,12 @@ def test_the_model_takes_what_the_actor_sees():
     observation = np.random.default_rng(0).normal(1, 3, (9, 3)).astype(np.float32)
     (action,) = session.run(["action"], {"observation": observation[:, :2]})
     np.testing.assert_allclose(action, policy(observation), atol=1e-5)
+
+
+def test_a_policy_that_draws_is_no_model(monkeypatch):
+    monkeypatch.setattr(export, "require", lambda *_: None)
+    with pytest.raises(ConfigError, match="random draws its actions in evaluations too"):
+        export.export(_policy("random"))
 
 
 @pytest.mark.slow

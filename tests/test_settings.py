@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
 from purejax_simba.agents import registry, sac
@@ -14,7 +15,14 @@ from purejax_simba.agents.sac import SAC
 from purejax_simba.agents.settings import AgentSettings, Learner
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.commands import train
-from purejax_simba.config import CheckpointConfig, Config, ConfigError, OfflineConfig, ReplayConfig
+from purejax_simba.config import (
+    CheckpointConfig,
+    Config,
+    ConfigError,
+    OfflineConfig,
+    ReplayConfig,
+    StartConfig,
+)
 from purejax_simba.defaults import hyperparameters, resolve
 from purejax_simba.names import find_name, flatten, is_traced, replace_values, settings_of
 from purejax_simba.runs.result_files import read_config, write_config
@@ -285,3 +293,44 @@ def test_names_are_those_of_all_agents_and_values_those_of_one():
     config = Config(agent=Calm())
     assert settings_of(config).keys() == flatten(config).keys()
     assert "agent.calmness" not in flatten(Config())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"total_env_steps": 1e4}, "--total-env-steps is 10000.0: give a whole number"),
+        ({"num_seeds": True}, "--num-seeds is True: give a whole number"),
+        ({"normalize_observations": "false"}, "'false': give true or false"),
+        ({"agent": SimbaV2(learning_rate="3e-4")}, "'3e-4': give a number"),
+        ({"agent": SimbaV2(reset_env_steps=[1000])}, r"\[1000\]: give a tuple"),
+        ({"start": StartConfig(parts="actor")}, "'actor': give a tuple"),
+    ],
+)
+def test_values_of_other_types_are_refused_in_python_too(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        _resolve(Config(TASK, **changes))
+    numbers = {"num_seeds": np.int64(2), "discount": np.float64(0.9), "tau": 1}
+    assert _resolve(Config(TASK, num_seeds=numbers["num_seeds"], discount=numbers["discount"]))
+    assert _resolve(Config(TASK, agent=SAC(tau=numbers["tau"])))
+
+
+def test_what_followed_from_the_task_of_a_file_is_asked_for(tmp_path):
+    """Everything in it counts as given; of another task it would be that of the first."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(dataclasses.asdict(_resolve(Config("dmc/cheetah-run")))))
+    words = ["--config", str(path), "--task", "gymnax/Pendulum-v1"]
+    missing = "--action-repeat --episode-length --agent.num-critics --discount --update-to-data-rat"
+    with pytest.raises(ConfigError, match=f"for dmc/cheetah-run: give {missing}io too"):
+        train.parse(words)
+    given = ["--action-repeat", "1", "--discount", "0.95", "--agent.num_critics=1"]
+    given += ["--update-to-data-ratio=1", "--episode-length", "200"]
+    read = train.parse([*words, *given]).config
+    assert (read.task, read.action_repeat, read.episode_length) == ("gymnax/Pendulum-v1", 1, 200)
+    with pytest.raises(ConfigError, match="give --discount --update-to-data-ratio too"):
+        train.parse(["--config", str(path), "--action-repeat", "4"])
+    # Others always have two critics.
+    path.write_text(
+        json.dumps(dataclasses.asdict(_resolve(Config("dmc/cheetah-run", agent=SAC()))))
+    )
+    with pytest.raises(ConfigError, match="--episode-length --discount"):
+        train.parse(words)

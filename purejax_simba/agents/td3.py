@@ -8,6 +8,8 @@ The paper's recipe: discount 0.99 (table 3 of its appendix), no action repeat, a
 steps first, as in the authors' code; the paper had 10,000, and 1,000 on Hopper and Walker2d.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -32,7 +34,8 @@ class TD3(TargetNetworks, Learner):
     num_critics = 2
     learning_rate = 3e-4
     policy_delay = 2
-    target_update_interval = 2
+    target_update_interval: Any = None
+    one_delay = True  # d of the paper is both
     exploration_noise: float = setting(0.1, traced=True, at_least=0)
     """Standard deviation of the noise on actions while training."""
     target_noise: float = setting(0.2, traced=True, at_least=0)

@@ -109,9 +109,38 @@ def parse(words: list[str]) -> Arguments:
         other = {"recipe": changed.recipe != saved.recipe}
         other["offline"] = changed.is_offline != saved.is_offline
         _refuse(file.config, saved, other)
+        _ask_for_what_followed(file.config, saved, changed, words)
         followed = _followed(config, arguments.config, words)
         arguments = dataclasses.replace(arguments, config=followed)
     return arguments
+
+
+def _is_given(words: list[str], name: str) -> bool:
+    return any(word.replace("_", "-").partition("=")[0] == flag(name) for word in words)
+
+
+def _ask_for_what_followed(file: Path, saved: Config, changed: Config, words: list[str]) -> None:
+    """Refuses another task or action repeat without what followed from the one in the file.
+
+    Raises:
+      ConfigError: with all that is missing.
+    """
+    followed: dict[str, tuple[str, ...]] = {
+        "task": ("action_repeat", "episode_length", "agent.num_critics"),
+        "action_repeat": (),
+    }
+    before, now = flatten(saved), flatten(changed)
+    by_itself = flatten(Config()) | {f"agent.{n}": n for n in saved.agent.defaults()}
+    for name, others in followed.items():
+        names = (*others, "discount", "update_to_data_ratio")
+        # What the file leaves open, or an agent always has, follows anew.
+        names = tuple(n for n in names if before.get(n) is not None and not by_itself.get(n))
+        missing = [flag(n) for n in names if not _is_given(words, n)]
+        if before[name] and now[name] != before[name] and missing:
+            raise ConfigError(
+                f"{flag(name)} {now[name]} beside --config {file}, whose other values are for "
+                f"{before[name]}: give {' '.join(missing)} too"
+            )
 
 
 def _refuse(file: Path, saved: Config, others: dict[str, bool]) -> None:
@@ -137,8 +166,7 @@ def _followed(saved: Config, changed: Config, words: list[str]) -> Config:
     """With what in `saved` only followed from a value that the words change, as it does now."""
     first, last = "agent.learning_rate", "agent.learning_rate_end"
     rate = flatten(changed).get(first)
-    is_given = any(word.replace("_", "-").partition("=")[0] == flag(last) for word in words)
-    if rate is None or rate == flatten(saved)[first] or is_given:
+    if rate is None or rate == flatten(saved)[first] or _is_given(words, last):
         return changed
     from purejax_simba.defaults import with_values  # which imports the environments
 

@@ -3,6 +3,7 @@
 import functools
 from pathlib import Path
 
+import envs
 from purejax_simba import trust
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.datasets import d4rl, minari_format
@@ -36,7 +37,8 @@ def fill_in(config: Config) -> Config:
 
     Raises:
       ConfigError: if the dataset cannot be read, has changed, or does not name its environment, or
-        one whose module is not here.
+        one whose module is not here, or not the action repeat where the suite has one of its own.
+      envs.TaskError: for an unknown environment.
     """
     if not config.is_offline:
         return config
@@ -54,6 +56,12 @@ def fill_in(config: Config) -> Config:
         trust.check({"task": origin.task}, dataset.name, {"host_python": config.host_python})
     elif not trust.is_same_task(config.task, origin.task):
         origin = Origin()
+    usual = envs.spec(config.task or origin.task).action_repeat
+    if usual != 1 and config.action_repeat is None and origin.action_repeat is None:
+        raise ConfigError(
+            f"{dataset.name} does not say for how many steps its actions were held: give "
+            f"--action-repeat 1, or {usual} as the suite has it"
+        )
     if origin.random_return == origin.expert_return:  # no scale to say where other returns are
         origin = origin._replace(random_return=None, expert_return=None)
 

@@ -26,6 +26,7 @@ from purejax_simba.runs.result_files import (
     METRICS_FILE,
     TENSORBOARD_DIRECTORY,
     WANDB_DIRECTORY,
+    environment_name,
 )
 from purejax_simba.runs.schedule import SCHEDULE_FILE
 from purejax_simba.runs.session_record import RECORD_FILE, Session
@@ -330,7 +331,7 @@ def _runs_of(rows: pd.DataFrame, place: Path, task: str) -> list[Run]:
         # A row that is there twice was written anew after an interruption.
         metrics = group.drop_duplicates(keys, keep="last")[[*keys, "value"]]
         if RETURN in set(metrics.metric):
-            name = task if task.partition("/")[2] == environment else find_task(environment)
+            name = task if environment_name(task) == environment else find_task(environment)
             runs.append(Run(str(experiment), name, place, metrics.reset_index(drop=True)))
     return runs
 

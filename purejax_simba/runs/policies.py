@@ -106,6 +106,9 @@ def finished_run(directory: Path, given: Mapping[str, Any] | None = None) -> Con
     config = read_config(directory, {"loggers": (), **given})
     if not trust.is_same_task(given.get("task", config.task), config.task):
         raise ConfigError(f"{directory} was trained on {config.task}: give that, or no other task")
+    name = config.agent.name
+    if given.get("agent.name", name) != name:
+        raise ConfigError(f"{directory} was trained with {name}: give that, or no other agent")
     return replace(config, devices_per_run=1)
 
 

@@ -128,7 +128,7 @@ def read_config_file(path: Path, given: Mapping[str, Any] | None = None) -> Conf
         values = dotted(read_json(path, dict[str, Any]))
         code = trust.said(values)
     trust.check(code, path, given, _modules(path.parent))
-    with reading(path):
+    with reading(path, advice="it is damaged, or of another version that can read it"):
         config = from_nested(values)
     chosen = {name: given[name] for name in ("host_python", "loggers") if name in given}
     return replace_values(config, chosen)
@@ -162,7 +162,7 @@ class MetricsFile:
         """Creates the file with its header, or keeps so much of the one there; refuses less."""
         self._path = directory / METRICS_FILE
         self._experiment = config.experiment
-        self._environment = config.task.partition("/")[2]
+        self._environment = environment_name(config.task)
         if keep_bytes is None:
             self._append([METRIC_COLUMNS])
             return
@@ -189,6 +189,11 @@ class MetricsFile:
             csv.writer(file, lineterminator="\n").writerows(rows)
             file.flush()
             os.fsync(file.fileno())
+
+
+def environment_name(task: str) -> str:
+    """What `metrics.csv` calls a task, `env_name`: its id without the suite."""
+    return task.partition("/")[2] or task
 
 
 def write_diverged(directory: Path, env_steps: dict[int, int]) -> None:

@@ -172,12 +172,25 @@ def test_returns_that_are_equal_are_no_scale(monkeypatch):
     dataset = SimpleNamespace(
         name="sparse",
         size=9,
-        origin=Origin("dmc/cheetah-run", random_return=0.0, expert_return=0.0),
+        origin=Origin("dmc/cheetah-run", 2, random_return=0.0, expert_return=0.0),
     )
     monkeypatch.setattr(loading, "load", lambda name: dataset)
     config = loading.fill_in(Config(offline=OfflineConfig("sparse")))
     assert (config.offline.random_return, config.offline.expert_return) == (None, None)
     assert config.task == "dmc/cheetah-run"
+
+
+def test_how_long_actions_were_held_is_asked_for_where_a_suite_holds_them(monkeypatch):
+    dataset = SimpleNamespace(name="mine", size=9, origin=Origin("dmc/cheetah-run"))
+    monkeypatch.setattr(loading, "load", lambda name: dataset)
+    config = Config(offline=OfflineConfig("mine"))
+    with pytest.raises(ConfigError, match="held: give --action-repeat 1, or 2 as the suite has it"):
+        loading.fill_in(config)
+    assert loading.fill_in(dataclasses.replace(config, action_repeat=1)).action_repeat == 1
+    assert (
+        loading.fill_in(dataclasses.replace(config, task="mujoco/HalfCheetah-v4")).action_repeat
+        is None
+    )
 
 
 def test_all_nine_published_datasets_are_known():

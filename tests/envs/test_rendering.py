@@ -87,13 +87,22 @@ def test_a_policy_is_played_in_the_environment_that_it_was_trained_in(monkeypatc
     from envs.__main__ import main
 
     config = Config(task=f"{FAKES}Dictionary-v0", agent=FlashSAC(), privileged_observations=("a",))
-    monkeypatch.setattr(
-        "purejax_simba.load_policy", lambda *_, **__: SimpleNamespace(config=config)
-    )
+
+    class Drawn:
+        """Of an agent that draws its actions."""
+
+        def __init__(self):
+            self.config = config
+
+        def __call__(self, observation, key=None):
+            return key
+
+    monkeypatch.setattr("purejax_simba.load_policy", lambda *_, **__: Drawn())
     played = []
 
-    def play_one(environment, *_):
+    def play_one(environment, policy, *_):
         played.append(environment)
+        assert policy("a key", None) == "a key"
         return SimpleNamespace(length=1)
 
     monkeypatch.setattr(rendering, "play_one", play_one)
