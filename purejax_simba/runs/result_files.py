@@ -121,6 +121,10 @@ def read_config(directory: Path, given: Mapping[str, Any] | None = None) -> Conf
     return config
 
 
+# What is sound may be of another version.
+_ADVICE = "restore it from a copy, read it with the version that wrote it, or remove it"
+
+
 def read_config_file(path: Path, given: Mapping[str, Any] | None = None) -> Config:
     """A configuration as `write_config` writes it."""
     given = given or {}
@@ -128,7 +132,7 @@ def read_config_file(path: Path, given: Mapping[str, Any] | None = None) -> Conf
         values = dotted(read_json(path, dict[str, Any]))
         code = trust.said(values)
     trust.check(code, path, given, _modules(path.parent))
-    with reading(path, advice="it is damaged, or of another version that can read it"):
+    with reading(path, advice=_ADVICE):
         config = from_nested(values)
     chosen = {name: given[name] for name in ("host_python", "loggers") if name in given}
     return replace_values(config, chosen)

@@ -237,7 +237,11 @@ OUTPUTS = [
 ]
 
 OFFLINE = [
-    row(f"train.py --offline {DATA} --task dmc/cheetah-run", "3 numbers...17 and 6: give the --t"),
+    row(f"train.py --offline {DATA} --task dmc/cheetah-run", "held: give --action-repeat 1, or 2"),
+    row(
+        f"train.py --offline {DATA} --task dmc/cheetah-run --action-repeat 1",
+        "3 numbers...17 and 6: give the --t",
+    ),
     row(f"train.py --offline {DATA} --total-env-steps 100", "of no use...give --offline.epochs"),
     row(f"train.py --offline {DATA} --evaluation-interval 10", "--offline.evaluation-interval"),
     row(f"train.py --offline {DATA} --offline.epochs 0", "--offline.epochs is 0: give"),
@@ -319,7 +323,12 @@ RUNS = [
     row("train.py --experiment .mine", "--experiment is '.mine'...not hidden ones"),
     row("train.py --agent.name td3 --agent.target-noise-clip -0.5", "clip is -0.5: give 0 or more"),
     row("train.py --start.run nowhere", "nowhere/checkpoints/state holds nothing to go on from"),
-    row(f"train.py --task {TASK} --start.run {RUN} --agent.critic-hidden-dim 16", "fewer --start"),
+    row(f"train.py --task {TASK} --start.run {RUN}", "made with --normalize-observations False, "),
+    row(
+        f"train.py --task {TASK} --start.run {RUN} --agent.critic-hidden-dim 16 "
+        "--no-normalize-observations --no-normalize-rewards",
+        "fewer --start",
+    ),
     row(f"train.py --resume {RUN} --agent.tau 0.01", "--agent.tau was 0.005 and is 0.01"),
     row(f"train.py --resume {RUN} --total-env-steps 20", "was 40 and is 20: give as many or more"),
     row(f"train.py --resume {RUN} --total-env-steps 50", "50 is no multiple of 20"),
