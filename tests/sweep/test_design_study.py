@@ -236,6 +236,11 @@ def test_resets_in_a_short_run_are_not_trained_twice():
     assert PRESETS["resets"](config).keys() == {"never", "every-half"}
 
 
+def test_an_agent_without_a_learning_rate_has_no_decay_to_leave_out():
+    config = dataclasses.replace(CONFIG, agent=registry.agent_settings("random"))
+    assert "i-no-learning-rate-decay" not in PRESETS["design-study"](config)
+
+
 def _sweep(preset: str, **options) -> Sweep:
     config = BaseConfig(task=(CONFIG.task,), agent=CONFIG.agent)
     return make_sweep(SweepOptions(config=config, preset=preset, **options))
