@@ -237,6 +237,11 @@ def test_results_beside_the_published_ones(tmp_path):
         ({"update_to_data_ratio": 1.0}, ["simbaV2_utd1"]),
         ({"update_to_data_ratio": 8.0}, ["simbaV2_utd8"]),
         ({"update_to_data_ratio": 3.0}, []),
+        # Published with two env steps per interaction, and compared at equal env steps.
+        ({"update_to_data_ratio": 1.0, "action_repeat": 1}, ["simbaV2_utd2"]),
+        ({"update_to_data_ratio": 2.0, "action_repeat": 1}, ["simbaV2_utd4"]),
+        ({"update_to_data_ratio": 2.0, "action_repeat": 4}, ["simbaV2_utd1"]),
+        ({"update_to_data_ratio": 2.0, "action_repeat": 3}, []),
         ({"agent__reset_env_steps": (200_000,)}, ["simbaV2_utd2_reset"]),
         ({"agent__name": "simba", "update_to_data_ratio": 4.0}, ["simba_utd4"]),
         # The others repeat no action: two updates per two env steps are one per step.
@@ -278,6 +283,22 @@ def test_what_published_names_count_on_mujoco_is_left_open(tmp_path, ratio, algo
     assert [method.name for method in counterparts(experiments[0].runs[task])] == algorithms
     compared = tables.comparisons(experiments)
     assert (compared.algorithm.tolist() if len(compared) else []) == algorithms
+
+
+def test_results_that_are_not_of_the_benchmark_are_found_too(tmp_path):
+    """FlashSAC's with many environments, two updates for 1024 env steps."""
+    task, ratios = "mujoco_playground/G1JoystickFlatTerrain", {"action_repeat": 1}
+    ratios |= {"agent__name": "flash_sac", "update_to_data_ratio": 2 / 1024}
+    write_run(tmp_path, "mine", task, [1, 2], **ratios)
+    (run,) = read([tmp_path]).runs
+    assert [method.name for method in counterparts(run)] == ["flashsac_gpu"]
+
+
+def test_an_action_repeat_that_is_not_published_is_compared_per_env_step_on_mujoco(tmp_path):
+    write_run(tmp_path, "mine", "mujoco/Hopper-v4", [1, 2], update_to_data_ratio=2.0)
+    (run,) = read([tmp_path]).runs
+    assert run.config["action_repeat"] == 2
+    assert [method.name for method in counterparts(run)] == ["simbaV2_utd1", "simbaV2_utd2"]
 
 
 def test_a_mean_over_suites_is_beside_what_fits_all_of_its_tasks(tmp_path):
