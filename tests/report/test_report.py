@@ -12,6 +12,7 @@ import scipy.stats
 import envs
 from benchmarks import update
 from benchmarks.flops import flops_per_update
+from purejax_simba.agents import registry
 from purejax_simba.config import ConfigError
 from purejax_simba.report import published, tables
 from purejax_simba.report.charts import chart, draw
@@ -26,6 +27,7 @@ from purejax_simba.report.figures import (
 )
 from purejax_simba.report.index import BEGIN, END, write_index
 from purejax_simba.report.methods import (
+    Experiment,
     Methods,
     common_counterparts,
     counterparts,
@@ -35,7 +37,7 @@ from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import Run, read
 from purejax_simba.report.scaling import PUBLISHED, compute_of, design_study, scaling
 from purejax_simba.report.sessions import wall_seconds
-from purejax_simba.report.style import looks
+from purejax_simba.report.style import AGENTS, looks
 from purejax_simba.runs.session_record import RECORD_FILE
 from tests.helpers.report_runs import SESSION, write_run
 
@@ -501,6 +503,28 @@ def test_an_agent_has_one_hue_everywhere(tmp_path):
     assert found["a"].color == found["simbaV2_utd2"].color == utd8.color
     assert (found["a"].color, found["a"].dash) != (found["b"].color, found["b"].dash)
     assert [*looks(ours).values()] == [found["a"], found["b"]]
+
+
+def test_our_agents_have_a_colour_each():
+    assert {*registry.AGENTS} <= AGENTS.keys()
+    assert len({AGENTS[name][0] for name in registry.AGENTS}) == len(registry.AGENTS)
+
+
+def _experiments(count: int, agent: str) -> list[Experiment]:
+    nothing = pd.DataFrame(columns=["metric", "env_step", "seed", "value"])
+    run = Run("", "dmc/dog-run", Path(), nothing, {"agent.name": agent})
+    return [Experiment(f"{agent}/{number:03d}", [run]) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [4, 13])
+def test_no_two_experiments_of_a_figure_look_alike(count):
+    """Not those of an unknown agent either, whose colours are those of known ones, nor where the
+    shades of an agent, which for black are black again, are used up.
+    """
+    agents = [*registry.AGENTS, "another"]
+    experiments = [each for agent in agents for each in _experiments(count, agent)]
+    found = looks(experiments).values()
+    assert len({(look.color, look.dash) for look in found}) == count * len(agents)
 
 
 def test_labels_say_which_agent_it_is_where_agents_are_compared(tmp_path):
