@@ -13,7 +13,9 @@ import envs
 from benchmarks import update
 from benchmarks.flops import flops_per_update
 from purejax_simba.agents import registry
-from purejax_simba.config import ConfigError
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.defaults import resolve
+from purejax_simba.names import flatten, replace_values
 from purejax_simba.report import published, tables
 from purejax_simba.report.charts import chart, draw
 from purejax_simba.report.figures import (
@@ -644,6 +646,58 @@ def test_agents_of_two_outputs_are_one_only_if_they_are_the_same(tmp_path):
     write_run(tmp_path / "fourth", "simba_v2", "mujoco/Ant-v4", [1, 2], **task)
     runs = read([tmp_path / "third", tmp_path / "fourth"]).runs
     assert {run.experiment for run in runs} == {"simba_v2"}
+
+
+def _count_of_experiments(place: Path, *configs: Config) -> int:
+    """Of runs of the same name in an output each, whose configurations are whole."""
+    for number, config in enumerate(configs):
+        values = {name.replace(".", "__"): value for name, value in flatten(config).items()}
+        for name in ("output", "experiment", "task", "num_seeds", "total_env_steps"):
+            del values[name]
+        write_run(place / str(number), "mine", config.task, [1, 2], **values)
+    return len({run.experiment for run in read([place]).runs})
+
+
+SUITES = ("dmc/dog-run", "mujoco/Ant-v4", "gymnax/Pendulum-v1")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"agent.learning_rate": 1e-3},
+        {"agent.critic_loss": "squared_error"},
+        {"agent.num_critics": 3},
+        {"agent.scaler_init": 0.5},
+        {"agent.reset_env_steps": (200_000,)},
+        {"replay.batch_size": 512},
+        {"replay.n_step": 3},
+        {"temperature.initial": 0.1},
+        {"normalize_rewards": False},
+        {"recipe": "paper"},
+        {"update_to_data_ratio": 8.0},
+    ],
+)
+def test_agents_that_differ_in_anything_are_two_experiments(tmp_path, values):
+    first, second = (Config(task) for task in SUITES[:2])
+    configs = [resolve(first), resolve(replace_values(second, values))]
+    assert _count_of_experiments(tmp_path, *configs) == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"agent.learning_rate": 1e-3, "replay.batch_size": 512, "agent.num_critics": 3},
+        {"agent.name": "simba"},
+        {"agent.name": "bro"},  # whose resets are at whole interactions
+        {"agent.name": "flash_sac", "recipe": "paper"},
+        {"agent.name": "redq", "recipe": "paper"},  # with numbers of its own on some tasks
+        {"agent.name": "random"},
+    ],
+)
+def test_a_benchmark_over_suites_is_one_experiment_wherever_its_parts_are(tmp_path, values):
+    configs = [resolve(replace_values(Config(task), values)) for task in SUITES]
+    assert _count_of_experiments(tmp_path, *configs) == 1
 
 
 @pytest.mark.parametrize("name", ["figures", "plots", "wandb"])
