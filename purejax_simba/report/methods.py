@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+import envs
 from purejax_simba.aggregates import CONFIDENCE, Statistic, bootstrap_interval, mean
 from purejax_simba.report.published import (
     LAST_STEP,
@@ -290,27 +291,36 @@ def published_algorithm(name: str) -> Published:
 
 
 def counterparts(run: Run) -> list[Published]:
-    """Published results on the task of a run, of its agent with as many updates.
+    """Published results on the task of a run, of its agent with as many updates per env step.
 
     Network sizes, batches and the like may differ. None of what learned from a dataset, whose steps
     are updates, or in episodes of another length, whose returns are of another size.
 
-    Files of SimBa and SimbaV2 are named after the updates per interaction. On the MuJoCo suite,
-    where an interaction is one env step and not two, it is not known whether their names count
-    interactions as well or two env steps: `utd2` could be two updates per env step or one, and both
-    candidates are returned.
+    Files of SimBa and SimbaV2 are named after the updates per interaction, with the action repeat
+    of the suite. On the MuJoCo suite, where an interaction is one env step and not two, it is not
+    known whether their names count interactions as well or two env steps: `utd2` could be two
+    updates per env step or one, and both candidates are returned.
     """
     ratio, repeat = run.config.get("update_to_data_ratio"), run.config.get("action_repeat")
     if not ratio or not repeat or run.is_offline or not run.has_published_episodes:
         return []
     known = algorithms()
     resets = run.config.get("agent.reset_env_steps") or run.config.get("agent.reset_updates")
-    named = [ratio, 2 * ratio] if is_ambiguous(run.task) else [ratio]
-    fits = known.updates_per_interaction.isin(named)
+    per_step = ratio / repeat
+    fits = pd.Series(False, known.index)
+    for steps in _steps_per_interaction(run.task):
+        fits |= np.isclose(known.updates_per_interaction, steps * per_step)
     fits &= known.kind == ("resets" if resets else "updates")
-    fits |= known.updates_per_env_step == ratio / repeat
+    fits |= np.isclose(known.updates_per_env_step, per_step)
     found = map(published_algorithm, known.index[fits & (known.family == run.agent)])
     return [method for method in found if run.task in method.tasks]
+
+
+def _steps_per_interaction(task: str) -> list[int]:
+    """What published interactions on a task may be; none where none of these was published."""
+    if is_ambiguous(task):
+        return [1, 2]
+    return [envs.spec(task).action_repeat] if is_normalized(task) else []
 
 
 def is_ambiguous(task: str) -> bool:

@@ -54,8 +54,9 @@ _MIXED = (
 _ORIGIN = (
     "Means over seeds at the last env step that both have; the difference is ours less the "
     "published one, with Welch's 95% interval. Published are means from the files that accompany "
-    "SimbaV2 (arXiv 2502.15280), of the same agent with as many updates; network sizes, batches "
-    "and the rest are its paper's, and SimbaV2's were made with an earlier version of its code."
+    "SimbaV2 (arXiv 2502.15280), of the same agent with as many updates per env step; network "
+    "sizes, batches and the rest are its paper's, and SimbaV2's were made with an earlier version "
+    "of its code."
 )
 _AMBIGUOUS = (
     "On the MuJoCo suite it is unknown what the names of the published files count: utd2 may be "

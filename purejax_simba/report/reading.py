@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from purejax_simba.config import ConfigError
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.defaults import PUBLISHED_CRITICS, with_agent_defaults
 from purejax_simba.errors import first_line
 from purejax_simba.files import UnreadableError, read_bytes, read_json, reading
-from purejax_simba.names import all_settings, dotted
+from purejax_simba.names import all_settings, dotted, fill, flatten, replace_values
 from purejax_simba.report.published import COLUMNS as PUBLISHED_COLUMNS
-from purejax_simba.report.published import RETURN, add_unsolved, episode_length, find_task
+from purejax_simba.report.published import RETURN, add_unsolved, episode_length, find_task, suite
 from purejax_simba.runs.result_files import (
     CONFIG_FILE,
     DIVERGED_FILE,
@@ -42,9 +43,15 @@ _SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY, WANDB_DIRECTORY}
 _KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, SCHEDULE_FILE}
 _KNOWN |= {"sweep.csv", "best.json"}
 _READ = (".csv", ".json")
-_SIZES = (
-    *("agent.name", "agent.actor_hidden_dim", "agent.actor_num_blocks"),
-    *("agent.critic_hidden_dim", "agent.critic_num_blocks"),
+# What an agent is, by the beginning of its name; how often it updates is compared by itself.
+_OF_AGENTS = (
+    *("agent.", "temperature.", "normalize_", "bound_returns"),
+    *("replay.batch_size", "replay.n_step", "replay.prior", "replay.importance"),
+)
+# From which defaults follow.
+_GIVEN = (
+    *("recipe", "action_repeat", "num_environments", "update_to_data_ratio"),
+    "offline.dataset",
 )
 _FILM_SUFFIXES = (".mp4", ".gif", ".webm", ".png")
 _INTEGERS = {"seed", "env_step", "seeds"}
@@ -359,12 +366,48 @@ def _with_distinct_names(runs: Sequence[Run]) -> list[Run]:
 
 
 def _have_one_agent(runs: Sequence[Run]) -> bool:
-    """Whether agents of runs have one size and as many updates, per interaction or per step."""
-    sizes = {tuple(run.config.get(name) for name in _SIZES) for run in runs}
+    """Whether agents of runs are the same but for what follows from their tasks.
+
+    They have as many updates, per interaction or per step; and of everything else the same value,
+    or each the default on its task.
+    """
     names = ("update_to_data_ratio", "action_repeat")
     ratios = {tuple(run.config.get(name) or 1 for name in names) for run in runs}
     per_interaction, per_step = {ratio for ratio, _ in ratios}, {a / b for a, b in ratios}
-    return len(sizes) == 1 and 1 in (len(per_interaction), len(per_step))
+    recipes = {(run.agent, run.config.get("recipe", Config.recipe)) for run in runs}
+    if len(recipes) > 1 or 1 not in (len(per_interaction), len(per_step)):
+        return False
+    pairs = []
+    for run in runs:
+        usual = dict.fromkeys(run.config) | _usual(run)
+        given = {name: value for name, value in run.config.items() if value is not None}
+        pairs.append((usual | given, usual))
+    # Another version may not have known a name.
+    known = set.intersection(*(set(values) for values, _ in pairs))
+    return all(
+        all(values[name] == pairs[0][0][name] for values, _ in pairs)
+        or all(values[name] == usual[name] for values, usual in pairs)
+        for name in known
+        if name.startswith(_OF_AGENTS)
+    )
+
+
+def _usual(run: Run) -> dict[str, Any]:
+    """What the agent of a run has by default on its task; empty if it is not known here."""
+    given = {name: run.config[name] for name in _GIVEN if run.config.get(name) is not None}
+    try:
+        config = replace_values(Config(), given | {"agent.name": run.agent, "task": run.task})
+        config = with_agent_defaults(config)
+    except ConfigError:
+        return {}
+    # On other tasks it follows from how episodes end: whatever a run has there.
+    own = run.config.get("agent.num_critics")
+    critics = 2 if run.is_offline else PUBLISHED_CRITICS.get(suite(run.task), own)
+    usual = flatten(fill(config, {"agent.num_critics": critics}))
+    if resets := usual.get("agent.reset_env_steps"):
+        step = (config.action_repeat or 1) * (config.num_environments or 1)
+        usual["agent.reset_env_steps"] = tuple(max(each // step, 1) * step for each in resets)
+    return usual
 
 
 def _output_of(run: Run) -> Path:

@@ -1,6 +1,6 @@
 """How methods look: the same colour for the same agent everywhere, readable in print."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any, NamedTuple
 
 from purejax_simba.report.methods import Method, Published
@@ -9,7 +9,7 @@ from purejax_simba.report.methods import Method, Published
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, AMBER, GREY, BLACK = "#56B4E9", "#E69F00", "#7F7F7F", "#000000"
 # Tol's "muted" ones (personal.sron.nl/~pault), where these are used up.
-WINE, OLIVE, TEAL = "#882255", "#999933", "#44AA99"
+WINE, OLIVE, TEAL, INDIGO = "#882255", "#999933", "#44AA99", "#332288"
 # Colour and label of an agent.
 AGENTS = {
     "simba_v2": (BLUE, "SimbaV2"),
@@ -22,7 +22,7 @@ AGENTS = {
     "droq": (TEAL, "DroQ"),
     "td3": (AMBER, "TD3"),
     "flash_sac": (BLACK, "FlashSAC"),
-    "random": (BLACK, "random actions"),
+    "random": (INDIGO, "random actions"),
     "tdmpc2": (PURPLE, "TD-MPC2"),
     "mrq": (SKY, "MR.Q"),
     "flashsac": (BLACK, "FlashSAC"),
@@ -64,14 +64,16 @@ def looks(methods: Iterable[Method]) -> dict[Method, Look]:
     """Method -> look. Experiments of the same agent have shades of its colour, and other dashes.
     Published algorithms of the same colour have other markers.
 
-    Where an agent has more experiments than there are shades, the others get other colours. Where
-    agents are compared, labels say which each is.
+    Where an agent has more experiments than there are shades, the others get other colours. No two
+    experiments have the same colour and dash, as long as there are any left. Where agents are
+    compared, labels say which each is.
     """
     methods = list(methods)
     compares_agents = len({m.agent for m in methods if not isinstance(m, Published)}) > 1
     found: dict[Method, Look] = {}
     of_agent: dict[str, int] = {}
     others = 0
+    taken: set[tuple[str, str]] = set()
     for method in methods:
         if isinstance(method, Published):
             color, label = AGENTS.get(method.agent, (BLACK, ""))[0], method.label
@@ -88,8 +90,21 @@ def looks(methods: Iterable[Method]) -> dict[Method, Look]:
             if compares_agents and known and method.agent != label:
                 label = f"{known[1]} ({label})"
         dash, marker = ([*values][number % len(values)] for values in (DASHES, MARKERS))
+        if not isinstance(method, Published):
+            color, dash = _free(color, dash, taken)
+            taken.add((color, dash))
         found[method] = Look(label, color, dash, marker)
     return found
+
+
+def _free(color: str, dash: str, taken: Set[tuple[str, str]]) -> tuple[str, str]:
+    """A colour and a dash that are not taken, as near to these as there are any.
+
+    The same if they are free, or else another dash, or else another shade or colour.
+    """
+    shades = [_shade(other, amount) for amount in _SHADES for other in OTHERS]
+    choices = [(other, each) for other in (color, *shades) for each in (dash, *DASHES)]
+    return next((choice for choice in choices if choice not in taken), (color, dash))
 
 
 def _shade(color: str, amount: float) -> str:

@@ -91,10 +91,10 @@ def scores_of(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, str]:
     """The score of each configuration, higher is better, and what it is called.
 
     On one task the interquartile mean, of configurations that went on to the end; on several the
-    mean rank with its sign changed.
+    mean rank with its sign changed, of those that have one on all. NaN for the others.
     """
     if len(results.tasks) > 1:
-        return np.array([-row.mean_rank for row in rows]), "minus mean rank"
+        return -results.mean_ranks(rows), "minus mean rank"
     reached, where = furthest(rows)
     values = [row.score.mean if row.score.reached == reached else math.nan for row in rows]
     return np.array(values), f"return {where}"

@@ -54,7 +54,7 @@ def rungs_of(halving: Halving | None, config: Config, count: int) -> list[int]:
     if not checkpoint.replay or checkpoint.interval == 0:
         raise ConfigError(
             "--halving goes on from checkpoints with replay: drop --checkpoint.interval 0 and "
-            "--no-checkpoint.replay"
+            "--checkpoint.no-replay"
         )
     for rung in halving.rungs:
         if rung % interval or not 0 < rung < config.steps:

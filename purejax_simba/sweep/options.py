@@ -1,6 +1,7 @@
 """A sweep as it is written: on the command line, or in a file of YAML or Python."""
 
 import dataclasses
+import itertools
 import runpy
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,6 @@ import envs
 from purejax_simba import trust
 from purejax_simba.agents import registry
 from purejax_simba.config import DEFAULT_TASK, Config, ConfigError
-from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.errors import shown
 from purejax_simba.files import check_parts, read_bytes, reading
 from purejax_simba.names import (
@@ -32,7 +32,7 @@ from purejax_simba.sweep.axes import Axis, Kind, Sampler, check_varies, parse_ax
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.halving import Halving
 from purejax_simba.sweep.pbt import PBT
-from purejax_simba.sweep.presets import PRESETS, PresetName
+from purejax_simba.sweep.presets import PRESETS, PresetName, Variants
 from purejax_simba.waiting import say
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -152,19 +152,18 @@ def make_sweep(options: SweepOptions) -> Sweep:
     shared = {f.name: getattr(options.config, f.name) for f in dataclasses.fields(Config)}
     shared["task"] = tasks[0] if tasks else ("" if options.config.is_offline else DEFAULT_TASK)
     shared["experiment"] = options.config.experiment or options.preset or ""
-    common = config = Config(**shared)
+    config = Config(**shared)
     configurations = options.configurations
     labels: tuple[str, ...] = ()
     if options.preset is not None:
         if configurations:
             raise ConfigError(f"--preset {options.preset} and configurations exclude each other")
         variants = PRESETS[options.preset](config)
-        common = with_agent_defaults(config)
         labels, configurations = tuple(variants), tuple(variants.values())
     axes: list[Axis] = []
     for kind in _KINDS:
         axes += [parse_axis(kind, text) for text in getattr(options, kind)]
-    return Sweep(
+    sweep = Sweep(
         config,
         tasks or (config.task,),
         tuple(axes),
@@ -174,9 +173,50 @@ def make_sweep(options: SweepOptions) -> Sweep:
         None if options.halving is None else Halving(options.halving, options.rungs),
         options.storage,
         options.trials_per_batch,
-        _complete(common, configurations),
+        _complete(config, configurations),
         labels,
         pbt if options.pbt else None,
+    )
+    return sweep if options.preset is None else _follow_axes(sweep, options.preset)
+
+
+def _follow_axes(sweep: Sweep, preset: PresetName) -> Sweep:
+    """The sweep of a preset whose variants are made for the values beside which they train.
+
+    An axis on which they depend becomes a part of the configurations.
+
+    Raises:
+      ConfigError: if its values are sampled, so that they are not known yet.
+    """
+
+    def variants(values: Mapping[str, Any]) -> Variants:
+        return PRESETS[preset](replace_values(sweep.config, values))
+
+    usual = variants({})
+    followed = [
+        axis for axis in sweep.axes if any(variants({axis.name: v}) != usual for v in axis.values)
+    ]
+    for axis in followed:
+        if axis in sweep.sampled_axes:
+            raise ConfigError(
+                f"{axis}: what --preset {preset} changes follows from each value: list them, "
+                f"--grid {axis.name.replace('_', '-')}=..., without --sampler tpe"
+            )
+    if not followed:
+        return sweep
+    names = [axis.name for axis in followed]
+    choices = [
+        (label, values | variant)
+        for chosen in itertools.product(*(axis.values for axis in followed))
+        for values in [dict(zip(names, chosen, strict=True))]
+        for label, variant in variants(values).items()
+    ]
+    labels, configurations = zip(*choices, strict=True)
+    return dataclasses.replace(
+        sweep,
+        axes=tuple(axis for axis in sweep.axes if axis not in followed),
+        configurations=_complete(sweep.config, configurations),
+        labels=labels,
     )
 
 

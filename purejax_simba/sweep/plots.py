@@ -21,7 +21,7 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
     """Draws `plots/<name>.png` for every axis.
 
     On one task the score is the interquartile mean of the returns with its interval, on several
-    the mean rank. Returns the files.
+    the mean rank, of those that have one on all. Returns the files.
     """
     pyplot = drawing.pyplot()
     place = directory / PLOTS_DIRECTORY
@@ -91,7 +91,7 @@ def _draw(axes: Any, axis: Axis, results: Results) -> None:
         slanted = {"rotation": 30, "ha": "right"} if sum(map(len, labels)) > _MOST_LETTERS else {}
         axes.set_xticks(range(len(labels)), labels, **slanted)
     if len(results.tasks) > 1:
-        axes.scatter([positions[n] for n in rows], [row.mean_rank for row in rows.values()])
+        axes.scatter([positions[n] for n in rows], results.mean_ranks([*rows.values()]))
         axes.set(ylabel=f"mean rank over {len(results.tasks)} tasks")
         axes.invert_yaxis()
     else:

@@ -21,7 +21,7 @@ def _design_study(config: Config) -> Variants:
     with the unchanged agent; `a`, `b`, `d`, `e` and `f` are programs of their own.
     """
     agent = with_agent_defaults(config).agent.given()
-    rate = agent["learning_rate"]
+    rate = agent.get("learning_rate")
     variants: Variants = {
         "unchanged": {},
         "a-no-input-norm": {"agent.input_projection": "raw"},
@@ -38,7 +38,7 @@ def _design_study(config: Config) -> Variants:
         "l-alpha-init-0.5": {"agent.alpha_init": 0.5},
         "m-alpha-scale-1": {"agent.alpha_scale": 1.0},
     }
-    if rate == agent["learning_rate_end"]:  # so has the unchanged agent
+    if rate == agent.get("learning_rate_end"):  # so has the unchanged agent
         del variants["i-no-learning-rate-decay"]
     return variants
 

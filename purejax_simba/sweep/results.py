@@ -142,6 +142,19 @@ class Results:
         """The first row."""
         return self.rows[0]
 
+    @property
+    def on_all_tasks(self) -> set[str]:
+        """Names of the choices that have a score on every task."""
+        counts = Counter(row.name for row in self.rows)
+        return {name for name, count in counts.items() if count == len(self.tasks)}
+
+    def mean_ranks(self, rows: Sequence[Row]) -> np.ndarray:
+        """The mean rank of each row; NaN where its choice has no score on some of the tasks, so
+        that it does not compare with others.
+        """
+        whole = self.on_all_tasks
+        return np.array([row.mean_rank if row.name in whole else math.nan for row in rows])
+
     def best_config(self) -> Config:
         """The best configuration, on the first task, with what nobody gave left open."""
         task, name = self.tasks[0], self.best.name
@@ -280,9 +293,9 @@ def ranking(results: Results, width: int | None = None) -> str:
             break
         names.pop()
     table = [line[:width] for line in table]
-    counts = Counter(row.name for row in results.rows)
-    partial = [name for name, count in counts.items() if count < len(results.tasks)]
-    if len(partial) < len(counts) and partial:
+    whole = results.on_all_tasks
+    partial = dict.fromkeys(row.name for row in results.rows if row.name not in whole)
+    if whole and partial:
         words = f"Not on all tasks, so last: {', '.join(partial)}"
         table.append(textwrap.fill(words, width or len(words)))
     left_out = ", ".join(axis.name for axis in results.axes if axis.name not in names)

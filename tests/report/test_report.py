@@ -12,7 +12,10 @@ import scipy.stats
 import envs
 from benchmarks import update
 from benchmarks.flops import flops_per_update
-from purejax_simba.config import ConfigError
+from purejax_simba.agents import registry
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.defaults import resolve
+from purejax_simba.names import flatten, replace_values
 from purejax_simba.report import published, tables
 from purejax_simba.report.charts import chart, draw
 from purejax_simba.report.figures import (
@@ -26,6 +29,7 @@ from purejax_simba.report.figures import (
 )
 from purejax_simba.report.index import BEGIN, END, write_index
 from purejax_simba.report.methods import (
+    Experiment,
     Methods,
     common_counterparts,
     counterparts,
@@ -35,7 +39,7 @@ from purejax_simba.report.page import write_page
 from purejax_simba.report.reading import Run, read
 from purejax_simba.report.scaling import PUBLISHED, compute_of, design_study, scaling
 from purejax_simba.report.sessions import wall_seconds
-from purejax_simba.report.style import looks
+from purejax_simba.report.style import AGENTS, looks
 from purejax_simba.runs.session_record import RECORD_FILE
 from tests.helpers.report_runs import SESSION, write_run
 
@@ -237,6 +241,11 @@ def test_results_beside_the_published_ones(tmp_path):
         ({"update_to_data_ratio": 1.0}, ["simbaV2_utd1"]),
         ({"update_to_data_ratio": 8.0}, ["simbaV2_utd8"]),
         ({"update_to_data_ratio": 3.0}, []),
+        # Published with two env steps per interaction, and compared at equal env steps.
+        ({"update_to_data_ratio": 1.0, "action_repeat": 1}, ["simbaV2_utd2"]),
+        ({"update_to_data_ratio": 2.0, "action_repeat": 1}, ["simbaV2_utd4"]),
+        ({"update_to_data_ratio": 2.0, "action_repeat": 4}, ["simbaV2_utd1"]),
+        ({"update_to_data_ratio": 2.0, "action_repeat": 3}, []),
         ({"agent__reset_env_steps": (200_000,)}, ["simbaV2_utd2_reset"]),
         ({"agent__name": "simba", "update_to_data_ratio": 4.0}, ["simba_utd4"]),
         # The others repeat no action: two updates per two env steps are one per step.
@@ -278,6 +287,22 @@ def test_what_published_names_count_on_mujoco_is_left_open(tmp_path, ratio, algo
     assert [method.name for method in counterparts(experiments[0].runs[task])] == algorithms
     compared = tables.comparisons(experiments)
     assert (compared.algorithm.tolist() if len(compared) else []) == algorithms
+
+
+def test_results_that_are_not_of_the_benchmark_are_found_too(tmp_path):
+    """FlashSAC's with many environments, two updates for 1024 env steps."""
+    task, ratios = "mujoco_playground/G1JoystickFlatTerrain", {"action_repeat": 1}
+    ratios |= {"agent__name": "flash_sac", "update_to_data_ratio": 2 / 1024}
+    write_run(tmp_path, "mine", task, [1, 2], **ratios)
+    (run,) = read([tmp_path]).runs
+    assert [method.name for method in counterparts(run)] == ["flashsac_gpu"]
+
+
+def test_an_action_repeat_that_is_not_published_is_compared_per_env_step_on_mujoco(tmp_path):
+    write_run(tmp_path, "mine", "mujoco/Hopper-v4", [1, 2], update_to_data_ratio=2.0)
+    (run,) = read([tmp_path]).runs
+    assert run.config["action_repeat"] == 2
+    assert [method.name for method in counterparts(run)] == ["simbaV2_utd1", "simbaV2_utd2"]
 
 
 def test_a_mean_over_suites_is_beside_what_fits_all_of_its_tasks(tmp_path):
@@ -482,6 +507,28 @@ def test_an_agent_has_one_hue_everywhere(tmp_path):
     assert [*looks(ours).values()] == [found["a"], found["b"]]
 
 
+def test_our_agents_have_a_colour_each():
+    assert {*registry.AGENTS} <= AGENTS.keys()
+    assert len({AGENTS[name][0] for name in registry.AGENTS}) == len(registry.AGENTS)
+
+
+def _experiments(count: int, agent: str) -> list[Experiment]:
+    nothing = pd.DataFrame(columns=["metric", "env_step", "seed", "value"])
+    run = Run("", "dmc/dog-run", Path(), nothing, {"agent.name": agent})
+    return [Experiment(f"{agent}/{number:03d}", [run]) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [4, 13])
+def test_no_two_experiments_of_a_figure_look_alike(count):
+    """Not those of an unknown agent either, whose colours are those of known ones, nor where the
+    shades of an agent, which for black are black again, are used up.
+    """
+    agents = [*registry.AGENTS, "another"]
+    experiments = [each for agent in agents for each in _experiments(count, agent)]
+    found = looks(experiments).values()
+    assert len({(look.color, look.dash) for look in found}) == count * len(agents)
+
+
 def test_labels_say_which_agent_it_is_where_agents_are_compared(tmp_path):
     write_run(tmp_path, "sweep/000", "gymnax/Pendulum-v1", [1, 2])
     write_run(tmp_path, "sac", "gymnax/Pendulum-v1", [1, 2], agent__name="sac")
@@ -599,6 +646,58 @@ def test_agents_of_two_outputs_are_one_only_if_they_are_the_same(tmp_path):
     write_run(tmp_path / "fourth", "simba_v2", "mujoco/Ant-v4", [1, 2], **task)
     runs = read([tmp_path / "third", tmp_path / "fourth"]).runs
     assert {run.experiment for run in runs} == {"simba_v2"}
+
+
+def _count_of_experiments(place: Path, *configs: Config) -> int:
+    """Of runs of the same name in an output each, whose configurations are whole."""
+    for number, config in enumerate(configs):
+        values = {name.replace(".", "__"): value for name, value in flatten(config).items()}
+        for name in ("output", "experiment", "task", "num_seeds", "total_env_steps"):
+            del values[name]
+        write_run(place / str(number), "mine", config.task, [1, 2], **values)
+    return len({run.experiment for run in read([place]).runs})
+
+
+SUITES = ("dmc/dog-run", "mujoco/Ant-v4", "gymnax/Pendulum-v1")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"agent.learning_rate": 1e-3},
+        {"agent.critic_loss": "squared_error"},
+        {"agent.num_critics": 3},
+        {"agent.scaler_init": 0.5},
+        {"agent.reset_env_steps": (200_000,)},
+        {"replay.batch_size": 512},
+        {"replay.n_step": 3},
+        {"temperature.initial": 0.1},
+        {"normalize_rewards": False},
+        {"recipe": "paper"},
+        {"update_to_data_ratio": 8.0},
+    ],
+)
+def test_agents_that_differ_in_anything_are_two_experiments(tmp_path, values):
+    first, second = (Config(task) for task in SUITES[:2])
+    configs = [resolve(first), resolve(replace_values(second, values))]
+    assert _count_of_experiments(tmp_path, *configs) == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"agent.learning_rate": 1e-3, "replay.batch_size": 512, "agent.num_critics": 3},
+        {"agent.name": "simba"},
+        {"agent.name": "bro"},  # whose resets are at whole interactions
+        {"agent.name": "flash_sac", "recipe": "paper"},
+        {"agent.name": "redq", "recipe": "paper"},  # with numbers of its own on some tasks
+        {"agent.name": "random"},
+    ],
+)
+def test_a_benchmark_over_suites_is_one_experiment_wherever_its_parts_are(tmp_path, values):
+    configs = [resolve(replace_values(Config(task), values)) for task in SUITES]
+    assert _count_of_experiments(tmp_path, *configs) == 1
 
 
 @pytest.mark.parametrize("name", ["figures", "plots", "wandb"])

@@ -13,12 +13,13 @@ from purejax_simba.agents import registry, sac, simba_v2
 from purejax_simba.agents.observed import look
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.agents.values import CategoricalValue, ScalarValue
-from purejax_simba.config import Config
+from purejax_simba.config import Config, ConfigError
 from purejax_simba.data.normalisation import RewardScale
 from purejax_simba.defaults import hyperparameters, resolve
 from purejax_simba.names import flatten, replace_values
 from purejax_simba.runs.checkpoint import named_leaves
 from purejax_simba.sweep.axes import parse_axis
+from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import group
 from purejax_simba.sweep.options import BaseConfig, SweepOptions, make_sweep
 from purejax_simba.sweep.presets import PRESETS
@@ -233,3 +234,60 @@ def test_presets_are_sweeps_whose_results_can_be_read_again(preset):
 def test_resets_in_a_short_run_are_not_trained_twice():
     config = dataclasses.replace(CONFIG, total_env_steps=200_000, evaluation_interval=100_000)
     assert PRESETS["resets"](config).keys() == {"never", "every-half"}
+
+
+def test_an_agent_without_a_learning_rate_has_no_decay_to_leave_out():
+    config = dataclasses.replace(CONFIG, agent=registry.agent_settings("random"))
+    assert "i-no-learning-rate-decay" not in PRESETS["design-study"](config)
+
+
+def _sweep(preset: str, **options) -> Sweep:
+    config = BaseConfig(task=(CONFIG.task,), agent=CONFIG.agent)
+    return make_sweep(SweepOptions(config=config, preset=preset, **options))
+
+
+def test_variants_follow_the_learning_rate_beside_which_they_train():
+    """What a variant does not name is as without the preset; without decay a rate ends as it began.
+
+    At 1e-5 the unchanged agent has no decay either.
+    """
+    sweep = _sweep("design-study", grid=("agent.learning_rate=1e-5,1e-3",))
+    rates: dict[str, list[tuple[float, float]]] = {}
+    for trial in sweep.trials():
+        agent = resolve(trial.config).agent
+        label = trial.name.partition("-")[2]
+        rates.setdefault(label, []).append((agent.learning_rate, agent.learning_rate_end))
+    assert rates.pop("i-no-learning-rate-decay") == [(1e-3, 1e-3)]
+    assert rates.keys() == _variants("design-study").keys() - {"i-no-learning-rate-decay"}
+    assert all(pairs == [(1e-5, 1e-5), (1e-3, 5e-5)] for pairs in rates.values())
+    for axis in sweep.all_axes:
+        assert parse_axis("grid", str(axis).partition(" ")[2]) == axis
+
+
+def test_resets_follow_the_length_of_the_run_in_which_they_are():
+    sweep = _sweep("resets", grid=("total_env_steps=200000,1000000", "agent.tau=0.1,0.2"))
+    resets = {
+        (trial.name.partition("-")[2], trial.config.total_env_steps): (
+            trial.config.agent.reset_env_steps
+        )
+        for trial in sweep.trials()
+    }
+    assert len(sweep.trials()) == 2 * len(resets) == 12
+    assert resets["every-half", 200_000] == (100_000,)
+    assert resets["every-half", 1_000_000] == (500_000,)
+    assert resets["every-fifth", 200_000] == (40_000, 80_000, 120_000, 160_000)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"log_uniform": ("agent.learning_rate=1e-4,1e-3",)},
+        {"grid": ("agent.learning_rate=1e-4,1e-3",), "sampler": "tpe"},
+    ],
+)
+def test_values_that_variants_need_are_not_sampled(options):
+    with pytest.raises(
+        ConfigError, match=r"each value: list them, --grid agent\.learning-rate=\.\.\.,"
+    ):
+        _sweep("design-study", samples=4, **options)
+    assert _sweep("design-study", samples=4, uniform=("agent.value_range=1,9",)).count == 14 * 4

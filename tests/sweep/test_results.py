@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from purejax_simba.config import Config
-from purejax_simba.report.sweeps import scores_of
+from purejax_simba.report.page import write_page
+from purejax_simba.report.sweeps import importances, scores_of
 from purejax_simba.runs.result_files import MetricsFile, create_run_directory
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep, Trial
 from purejax_simba.sweep.grouping import make_groups
+from purejax_simba.sweep.plots import draw_plots
 from purejax_simba.sweep.results import Results, ranking, read_results, write_results
 from purejax_simba.sweep.running import begin_sweep
 
@@ -82,6 +85,53 @@ def test_what_is_not_on_all_tasks_is_behind_what_is(tmp_path):
     assert [row.name for row in found.rows] == ["000", "000", "001", "002"]
     assert found.best.mean_rank == 2.0 and found.rows[-1].mean_rank == 1.0
     assert ranking(found).splitlines()[-1] == "Not on all tasks, so last: 001, 002"
+
+
+def test_what_is_not_on_all_tasks_is_in_no_plot_and_has_no_score(tmp_path, monkeypatch):
+    """It would have the best rank of all here: it is the first on the one task that it has.
+
+    Importances are of what is left, which is too little.
+    """
+    levels = {(task, n): float(n) for task in (PENDULUM, REACHER) for n in (1, 2, 4)}
+    levels[REACHER, 8] = 100.0
+
+    def level(trial: Trial) -> float | None:
+        return levels.get((trial.config.task, trial.values["num_environments"]))
+
+    found = results(tmp_path, "num-environments=1,2,4,8", level, (PENDULUM, REACHER))
+    assert {row.name: row.mean_rank for row in found.rows} == {
+        "000": 3.5,
+        "001": 2.5,
+        "002": 1.5,
+        "003": 1.0,
+    }
+    rows = list({row.name: row for row in found.rows}.values())
+    scores, name = scores_of(found, rows)
+    assert name == "minus mean rank"
+    assert [row.name for row in rows] == ["002", "001", "000", "003"]
+    np.testing.assert_array_equal(scores, [-1.5, -2.5, -3.5, np.nan])
+    assert importances(found, rows, scores) == {}
+    drawn: list[np.ndarray] = []
+
+    def scatter(axes: Axes, x: list, y: np.ndarray) -> None:
+        drawn.append(np.transpose([x, y]))
+
+    monkeypatch.setattr(Axes, "scatter", scatter)
+    draw_plots(found, tmp_path)
+    np.testing.assert_array_equal(drawn, [[[4, 1.5], [2, 2.5], [1, 3.5], [8, np.nan]]])
+
+
+def test_where_nothing_is_on_all_tasks_there_is_nothing_to_plot(tmp_path):
+    """As while the second task of a sweep has not begun."""
+
+    def level(trial: Trial) -> float | None:
+        return 1.0 if trial.config.task == PENDULUM else None
+
+    found = results(tmp_path, "num-environments=1,2", level, (PENDULUM, REACHER))
+    assert np.isnan(scores_of(found, found.rows)[0]).all()
+    assert "Not on all tasks" not in ranking(found)
+    assert all(path.exists() for path in draw_plots(found, tmp_path / "s"))
+    write_page([tmp_path], tmp_path / "report.html")
 
 
 def test_what_an_axis_leaves_to_the_task_is_that_of_the_task_of_the_file(tmp_path):

@@ -429,6 +429,15 @@ def test_rungs():
     assert [Halving(3).keep(n) for n in (27, 8, 2, 1)] == [9, 2, 1, 1]
 
 
+def test_rungs_need_checkpoints_with_replay(command):
+    """What is to be dropped is named as it was given."""
+    flag = "--checkpoint.no-replay"
+    words = f"--task {TASK} --grid agent.tau=0.1,0.2 --halving 2 --dry-run"
+    status, _, error = command(*words.split(), flag)
+    assert status == 2
+    assert error.endswith(f"drop --checkpoint.interval 0 and {flag}\n")
+
+
 def test_a_sweep_without_a_name_has_that_of_the_agent():
     config = dataclasses.replace(CONFIG, experiment="", output="somewhere")
     (first, *_) = Sweep(config, (TASK,), (RATES,)).trials()
