@@ -79,7 +79,8 @@ class Learner(AgentSettings):
     and humanoid_bench and offline, 1 for dmc and myosuite; beyond these suites 2 where episodes can
     terminate, else 1."""
     value_range: float = setting(5.0, traced=True, above=0, is_lasting=True)
-    """g_max: values live on [-g_max, g_max] and rewards are scaled to fit."""
+    """g_max: where critics give distributions, their values live on [-g_max, g_max]; where rewards
+    are normalised, they are scaled to fit. Of no effect elsewhere."""
     learning_rate: float = setting(traced=True, above=0)
     """Learning rate of the first update."""
     learning_rate_end: float = setting(traced=True, at_least=0)
