@@ -98,7 +98,8 @@ def test_a_run_stopped_at_twenty_moments_is_as_one_that_never_was(compiled_once,
 @pytest.mark.parametrize(
     "task",
     [
-        pytest.param("dmc/dog-walk", marks=pytest.mark.slow),
+        pytest.param("dmc/hopper-hop", marks=pytest.mark.slow),
+        pytest.param("dmc/dog-walk", marks=pytest.mark.exhaustive),
         pytest.param("humanoid_bench/h1-walk", marks=pytest.mark.exhaustive),
         pytest.param("myosuite/myo-key-turn", marks=pytest.mark.exhaustive),
     ],
