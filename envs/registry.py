@@ -104,7 +104,6 @@ class TaskSpec:
         return f"{self.package} is not installed: {self.install}"
 
 
-_OWN = "user"  # suite of what others register
 _specs: dict[str, TaskSpec] = {}
 
 # Ids that are looked up when they are asked for: prefix -> from the id to its `TaskSpec`.
@@ -196,7 +195,7 @@ def suites() -> dict[str, tuple[str, ...]]:
 
 
 def register(
-    task_id: str, build: Callable[..., Environment], *, suite: str = _OWN, **known: Any
+    task_id: str, build: Callable[..., Environment], *, suite: str = "user", **known: Any
 ) -> None:
     """Makes a task known under an id; the arguments are the attributes of `TaskSpec`.
 
@@ -301,7 +300,7 @@ def make(
             f"{task_id} repeats actions by itself, {environment.repeat} times: make what it wraps "
             f"with action_repeat=1, and register it with action_repeat={environment.repeat}"
         )
-    if known.suite == _OWN and not environment.elsewhere:
+    if known.module and not known.module.startswith("envs.") and not environment.elsewhere:
         _check_types(task_id, environment)
     if chosen:
         environment.engine = chosen
@@ -435,36 +434,42 @@ def one_line(error: BaseException) -> str:
 
 
 def _check_types(task_id: str, environment: Environment) -> None:
-    """Refuses what loops cannot carry: no arrays, or other sizes than declared."""
+    """Refuses what loops cannot carry: other sizes and types than are declared."""
 
-    def refuse(name: str, leaf: Any, shape: tuple[int, ...], kinds: str, needed: str) -> None:
-        is_array = isinstance(leaf, jax.Array | np.ndarray)
-        if not is_array or leaf.shape != shape or leaf.dtype.kind not in kinds:
-            found = f"{leaf.dtype}{leaf.shape}" if is_array else f"{leaf!r}, which is no array"
-            raise TaskError(f"{task_id}: {name} is {found}, and {needed}{shape} is needed")
-
-    def play(key: jax.Array, action: jax.Array) -> tuple[Any, Any]:
-        size = (environment.observation_size,)
+    def play(key: jax.Array, action: jax.Array) -> tuple:
         state, observation = environment.reset(key)
         following, timestep = environment.step(state, action)
-        refuse("the observation of reset", observation, size, "fiu", "float32")
-        refuse("observation of step", timestep.observation, size, "fiu", "float32")
-        refuse("reward of step", timestep.reward, (), "fiu", "float32")
-        for name in ("terminated", "truncated", "success"):
-            refuse(f"{name} of step", getattr(timestep, name), (), "b", "bool")
-        return state, following
+        if not isinstance(timestep.terminated, jax.Array | np.ndarray | np.generic):
+            raise TaskError(
+                f"{task_id}: terminated of step is {timestep.terminated!r}, which is no array: "
+                "give jnp.asarray of it"
+            )
+        return state, observation, following, timestep
 
     action = jax.ShapeDtypeStruct((environment.action_size,), np.float32)
-    before, after = jax.eval_shape(play, jax.random.key(0), action)
+    state, observation, following, timestep = jax.eval_shape(play, jax.random.key(0), action)
 
-    def parts(state: Any) -> dict[str, str]:
-        leaves = jax.tree_util.tree_leaves_with_path(state)
+    def refuse(name: str, leaf: Any, shape: tuple[int, ...], is_flag: bool = False) -> None:
+        if leaf.shape != shape or (is_flag and leaf.dtype != bool):
+            needed = "bool" if is_flag else "float32"
+            raise TaskError(
+                f"{task_id}: {name} is {leaf.dtype}{leaf.shape}, and {needed}{shape} is needed"
+            )
+
+    refuse("the observation of reset", observation, (environment.observation_size,))
+    refuse("observation of step", timestep.observation, (environment.observation_size,))
+    refuse("reward of step", timestep.reward, ())
+    for name in ("terminated", "truncated", "success"):
+        refuse(f"{name} of step", getattr(timestep, name), (), is_flag=True)
+
+    def parts(state: Any, observation: Any) -> dict[str, str]:
+        leaves = jax.tree_util.tree_leaves_with_path({"state": state, "observation": observation})
         return {jax.tree_util.keystr(path): f"{leaf.dtype}{leaf.shape}" for path, leaf in leaves}
 
-    old, new = parts(before), parts(after)
+    old, new = parts(state, observation), parts(following, timestep.observation)
     for name in old | new:
         if old.get(name) != new.get(name):
             raise TaskError(
-                f"{task_id}: state{name} is {old.get(name)} after reset and {new.get(name)} after "
-                "step: make them the same"
+                f"{task_id}: {name} is {old.get(name)} after reset and {new.get(name)} after step: "
+                "make them the same"
             )

@@ -63,7 +63,8 @@ def export(policy: TrainedPolicy) -> bytes:
     logging.getLogger("jax2onnx").setLevel(logging.ERROR)
     converter = require("jax2onnx", "onnx")
     observations = _played(policy)
-    if np.any(policy(observations) != policy(observations, jax.random.key(policy.seed + 1))):
+    others = policy(observations, jax.random.key(policy.seed + 1))
+    if not np.array_equal(policy(observations), others, equal_nan=True):
         raise ConfigError(
             f"{policy.config.agent.name} draws its actions in evaluations too: export another agent"
         )

@@ -9,7 +9,6 @@ Traced numbers, sweep axes, checks and the help of the command line are read fro
 import dataclasses
 import functools
 import math
-import numbers
 import operator
 import types
 import typing
@@ -29,7 +28,8 @@ def _parse_bool(text: str) -> bool:
 
 UNIONS = (types.UnionType, typing.Union)
 _PARSERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _parse_bool, str: str}
-_TYPES: dict[Any, type] = {int: numbers.Integral, float: numbers.Real, bool: bool, str: str}
+# Numbers of numpy are in no file of JSON.
+_TYPES: dict[Any, Any] = {int: int, float: (int, float), bool: bool, str: str}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+import envs
 from purejax_simba.agents import registry, sac
 from purejax_simba.agents.droq import DroQ
 from purejax_simba.agents.sac import SAC
@@ -30,6 +31,7 @@ from purejax_simba.settings import Setting, declarations, setting
 from purejax_simba.sweep.axes import parse_axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import group, static_part
+from tests.helpers.in_process import forgetting
 
 TASK = "gymnax/Pendulum-v1"
 
@@ -300,6 +302,7 @@ def test_names_are_those_of_all_agents_and_values_those_of_one():
     [
         ({"total_env_steps": 1e4}, "--total-env-steps is 10000.0: give a whole number"),
         ({"num_seeds": True}, "--num-seeds is True: give a whole number"),
+        ({"num_seeds": np.int64(2)}, r"--num-seeds is np.int64\(2\): give a whole number"),
         ({"normalize_observations": "false"}, "'false': give true or false"),
         ({"agent": SimbaV2(learning_rate="3e-4")}, "'3e-4': give a number"),
         ({"agent": SimbaV2(reset_env_steps=[1000])}, r"\[1000\]: give a tuple"),
@@ -309,9 +312,19 @@ def test_names_are_those_of_all_agents_and_values_those_of_one():
 def test_values_of_other_types_are_refused_in_python_too(changes, said):
     with pytest.raises(ConfigError, match=said):
         _resolve(Config(TASK, **changes))
-    numbers = {"num_seeds": np.int64(2), "discount": np.float64(0.9), "tau": 1}
-    assert _resolve(Config(TASK, num_seeds=numbers["num_seeds"], discount=numbers["discount"]))
-    assert _resolve(Config(TASK, agent=SAC(tau=numbers["tau"])))
+    assert _resolve(Config(TASK, discount=np.float64(0.9), agent=SAC(tau=1)))
+
+
+def test_a_task_that_is_said_with_its_module_is_no_other_task(tmp_path, monkeypatch):
+    monkeypatch.setattr("envs.registry._specs", dict(envs.registry._specs))
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = ("import envs", f"envs.register('mine/own', lambda _: envs.make('{TASK}'))")
+    (tmp_path / "said_with_it.py").write_text("\n".join(lines))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(dataclasses.asdict(_resolve(Config(TASK))) | {"task": "mine/own"}))
+    with forgetting("said_with_it"):
+        read = train.parse(["--config", str(path), "--task", "said_with_it:mine/own"]).config
+    assert read.task == "said_with_it:mine/own"
 
 
 def test_what_followed_from_the_task_of_a_file_is_asked_for(tmp_path):

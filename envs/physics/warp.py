@@ -121,6 +121,7 @@ class WarpPhysics(MjxPhysics):
         Worlds that begin with a number that is not finite are simulated from the model's default;
         their results are NaN (of integers zero), and so are those of worlds that diverge.
         """
+        start, varied = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (start, varied))
         worlds = len(start["qpos"])
         # On GPUs Warp captures a graph of CUDA for each place of the buffers, of which a compiled
         # program has one. (Staged capture fails on several GPUs.) CPUs have nothing to capture.

@@ -16,7 +16,7 @@ from jax.interpreters import batching, mlir
 
 
 def simulate_together(simulate: Callable[..., Any], outline: Any, *arguments: Any) -> Any:
-    """Calls `simulate` with the simulations of all `vmap`s around it.
+    """Calls `simulate` with the simulations of all `vmap`s around it. It has no derivative.
 
     Args:
       simulate: `(on_cpu, *arguments) -> result`, traced when it is known for which platform and
@@ -41,9 +41,16 @@ def simulate_together(simulate: Callable[..., Any], outline: Any, *arguments: An
 
 _simulate = Primitive("simulate")
 _simulate.multiple_results = True
-_simulate.def_impl(
-    jax.jit(_simulate.bind, static_argnames=("simulate", "structure", "rank", "outline"))
+_simulate_jitted = jax.jit(
+    _simulate.bind, static_argnames=("simulate", "structure", "rank", "outline")
 )
+
+
+@_simulate.def_impl
+def _simulate_now(*arrays: jax.Array, **parameters: Any) -> list[jax.Array]:
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        return _simulate_all(jax.default_backend() == "cpu", *arrays, **parameters)
+    return _simulate_jitted(*arrays, **parameters)
 
 
 @_simulate.def_abstract_eval

@@ -136,7 +136,9 @@ def _ask_for_what_followed(file: Path, saved: Config, changed: Config, words: li
         # What the file leaves open, or an agent always has, follows anew.
         names = tuple(n for n in names if before.get(n) is not None and not by_itself.get(n))
         missing = [flag(n) for n in names if not _is_given(words, n)]
-        if before[name] and now[name] != before[name] and missing:
+        if not missing or not before[name] or now[name] == before[name]:
+            continue
+        if name != "task" or not trust.is_same_task(now[name], before[name]):
             raise ConfigError(
                 f"{flag(name)} {now[name]} beside --config {file}, whose other values are for "
                 f"{before[name]}: give {' '.join(missing)} too"

@@ -129,11 +129,10 @@ class CheckpointWriter:
     def _write(self, env_step: int, arrays: dict[str, np.ndarray], notes: Notes) -> None:
         write_arrays(self._directory / str(env_step), arrays, notes)
         self.newest = env_step
-        written = _env_steps(self._directory)
-        # Later ones were damaged, or the run would have gone on from there.
-        kept = [step for step in written if step <= env_step][-self._keep :]
-        for step in set(written) - set(kept):
-            shutil.rmtree(self._directory / str(step))
+        # Later ones were damaged, or the run would have gone on from there: they do not count.
+        written = [step for step in _env_steps(self._directory) if step <= env_step]
+        for old in written[: -self._keep]:
+            shutil.rmtree(self._directory / str(old))
 
 
 @still("reading the checkpoint", processes.say)

@@ -113,6 +113,7 @@ def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None
             try:
                 session.run(request, is_new=start.checkpoint is None)
             except AllDivergedError:
+                session.complete()
                 _save_policies(runs, files)  # as of seeds that diverged beside others
                 raise
             seconds = time.monotonic() - begin

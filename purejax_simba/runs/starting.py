@@ -38,6 +38,7 @@ _UNITS: dict[str, tuple[Part, ...]] = {
     "normalize_observations": ("actor", "critic"),
     "normalize_rewards": ("critic",),
     "bound_returns": ("critic",),
+    "agent.value_range": ("critic",),
 }
 _NORMALIZERS = ("observation_moments", "reward_scale.moments", "reward_scale.largest")
 
@@ -142,9 +143,9 @@ def from_earlier_run(
 ) -> dict[str, np.ndarray]:
     """What `--start` names, of the newest checkpoint there, for `Runs.replace`.
 
-    A seed takes it from the run that has its place in the earlier experiment, among those that did
-    not diverge; where there are more seeds than runs, those are taken again from the first. The
-    jobs all start alike.
+    A seed takes it from the run that has its place in the earlier experiment, or from another where
+    that one diverged; where there are more seeds than runs, those are taken again from the first.
+    The jobs all start alike.
 
     Raises:
       ConfigError: if there is no checkpoint, all of it has diverged, or it does not fit.
@@ -167,7 +168,8 @@ def from_earlier_run(
     if len(sound) < len(is_sound):
         said = count_of(len(is_sound) - len(sound), "seed")
         processes.say(f"{said} of {start.run} diverged: seeds begin with what the others learned")
-    rows = sound[places % len(sound)]
+    own = places % len(is_sound)
+    rows = np.where(is_sound[own], own, sound[own % len(sound)])
     shapes = named_leaves(snapshot_shapes(program, placement.count))
     chosen: dict[str, np.ndarray] = {}
     for name, shape in _chosen(shapes, prefixes).items():
@@ -195,8 +197,8 @@ def check_lasting(start: StartConfig, configs: Sequence[Config]) -> None:
         own = flatten(config)
         for name, setting in settings_of(config).items():
             lasts = setting.is_lasting and name.startswith("agent.")
-            is_unit = set(_UNITS.get(name, ())) & set(start.parts)
-            if not (lasts or is_unit) or name not in saved:
+            of_parts = _UNITS.get(name, ("actor", "critic") if lasts else ())
+            if not set(of_parts) & set(start.parts) or name not in saved:
                 continue
             if saved[name] != own[name]:
                 made, wanted = ("its default" if v is None else v for v in (saved[name], own[name]))

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import envs
@@ -244,13 +243,16 @@ class _Counting(envs.Environment):
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        ({"step": {"terminated": False}}, "terminated of step is False, which is no array, and bo"),
-        ({"step": {"reward": 1}}, r"reward of step is 1, which is no array, and float32\(\)"),
-        ({"step": {"reward": np.zeros(1)}}, r"reward of step is float64\(1,\), and float32\(\)"),
+        ({"step": {"terminated": False}}, "terminated of step is False, which is no array: give"),
+        ({"step": {"reward": jnp.zeros(1)}}, r"reward of step is float32\(1,\), and float32\(\)"),
+        ({"first": jnp.zeros(2, int)}, r"\['observation'\] is int32\(2,\) after reset and float32"),
         ({"step": {"success": jnp.float32(1)}}, r"success of step is float32\(\), and bool\(\)"),
         ({"step": {"observation": jnp.zeros(3)}}, r"float32\(3,\), and float32\(2,\) is needed"),
         ({"first": jnp.zeros(3)}, r"the observation of reset is float32\(3,\)"),
-        ({"start": {"time": jnp.zeros(2, bool)}}, r"state\['time'\] is bool\(2,\) after reset"),
+        (
+            {"start": {"time": jnp.zeros(2, bool)}},
+            r"\['state'\]\['time'\] is bool\(2,\) after reset",
+        ),
     ],
 )
 def test_what_loops_cannot_carry_is_refused(returned, said, monkeypatch):

@@ -15,6 +15,7 @@ import envs
 from envs.physics.base import OF_LAST_SUBSTEP
 from envs.physics.engines import make_physics
 from envs.physics.mujoco import MujocoPhysics
+from envs.physics.worlds import simulate_together
 from tests.helpers.originals import need_warp
 
 FIELDS = ("qpos", "qvel", "xmat", "sensordata")
@@ -304,3 +305,23 @@ def test_mjx_is_traced_once_however_often_it_is_called(monkeypatch):
     assert len(traced) == 2, "a substep, for resets and steps, and the first state of an episode"
     batched = [function for function in batched if function.__name__ == "of_one"]
     assert len(batched) == 2, "a reset and a step of six simulations"
+
+
+def test_simulations_are_computed_together_without_jit_too():
+    """As whoever looks into them with a debugger does."""
+    called = []
+
+    def double(on_cpu, start, others):
+        called.append((on_cpu, start.shape))
+        return {"doubled": 2 * start + others["offset"]}
+
+    def of_one(start):
+        outline = {"doubled": jax.ShapeDtypeStruct((1,), jnp.float32)}
+        return simulate_together(double, outline, start, {"offset": jnp.ones(1)})
+
+    starts = jnp.arange(6.0).reshape(2, 3, 1)
+    with jax.disable_jit():
+        found = jax.vmap(jax.vmap(of_one))(starts)["doubled"]
+    np.testing.assert_array_equal(found, 2 * starts + 1)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(jax.vmap(of_one)))(starts)["doubled"], found)
+    assert called[0] == (True, (6, 1))
