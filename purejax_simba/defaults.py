@@ -122,7 +122,7 @@ def with_lengths(config: _Config) -> _Config:
     step = config.steps_per_interaction
     if config.total_env_steps is None:
         unit = config.evaluation_interval or EVALUATIONS * step
-        total = _multiple(LENGTHS["total_env_steps"], unit)
+        total = whole_multiple(LENGTHS["total_env_steps"], unit)
         config = dataclasses.replace(config, total_env_steps=total)
     if config.evaluation_interval is None:
         longest = max(LENGTHS["evaluation_interval"] // known(config.action_repeat), 1)
@@ -130,10 +130,10 @@ def with_lengths(config: _Config) -> _Config:
         if not part:
             raise ConfigError(
                 f"--total-env-steps {config.total_env_steps} cannot be divided by evaluations: "
-                f"give {_multiple(known(config.total_env_steps), longest * step)}, for example"
+                f"give {whole_multiple(known(config.total_env_steps), longest * step)}, for example"
             )
         config = dataclasses.replace(config, evaluation_interval=part * step)
-    capacity = _multiple(LENGTHS["replay.capacity"], known(config.num_environments))
+    capacity = whole_multiple(LENGTHS["replay.capacity"], known(config.num_environments))
     return fill(config, {"replay.capacity": capacity})
 
 
@@ -146,7 +146,7 @@ def _part(length: int, longest: int) -> int:
     return best if best >= wanted / EVALUATIONS else 0
 
 
-def _multiple(number: int, of: int) -> int:
+def whole_multiple(number: int, of: int) -> int:
     """The largest multiple that is no more, or the first."""
     return max(number // of, 1) * of
 
@@ -166,7 +166,7 @@ def _in_time(config: _Config, given: Mapping[str, Any]) -> _Config:
     resets = getattr(config.agent, "reset_env_steps", None)
     if resets and given["agent.reset_env_steps"] is None:
         step = config.steps_per_interaction
-        fitting["agent.reset_env_steps"] = tuple(_multiple(reset, step) for reset in resets)
+        fitting["agent.reset_env_steps"] = tuple(whole_multiple(reset, step) for reset in resets)
     return replace_values(config, fitting)
 
 
@@ -248,7 +248,7 @@ def with_recipe(config: _Config) -> _Config:
     unit = config.evaluation_interval or step
     for name, of in {"total_env_steps": unit, "replay.capacity": environments}.items():
         if name in settings:
-            settings[name] = _multiple(settings[name], of)
+            settings[name] = whole_multiple(settings[name], of)
     return fill(config, settings)
 
 

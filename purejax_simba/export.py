@@ -63,8 +63,9 @@ def export(policy: TrainedPolicy) -> bytes:
     logging.getLogger("jax2onnx").setLevel(logging.ERROR)
     converter = require("jax2onnx", "onnx")
     observations = _played(policy)
+    actions = policy(observations)
     others = policy(observations, jax.random.key(policy.seed + 1))
-    if not np.array_equal(policy(observations), others, equal_nan=True):
+    if not np.array_equal(actions, others, equal_nan=True):
         raise ConfigError(
             f"{policy.config.agent.name} draws its actions in evaluations too: export another agent"
         )
@@ -82,7 +83,7 @@ def export(policy: TrainedPolicy) -> bytes:
     for name, value in metadata(policy).items():
         model.metadata_props.add(key=name, value=value)
     data = model.SerializeToString()
-    error = float(np.abs(_run(data, observations[:, :seen]) - policy(observations)).max())
+    error = float(np.abs(_run(data, observations[:, :seen]) - actions).max())
     if not error <= LARGEST_ERROR:
         raise FailedError(f"the model's actions differ from those of the policy by {error:.1e}")
     return data

@@ -113,9 +113,8 @@ class MjxPhysics(Physics):
             *_, data = self._held()
         except NotImplementedError as error:
             return str(error).rstrip(".")
-        data = held(data)
         for name, shape in self._shapes.items():
-            if not _has(data, name) or np.size(_field(data, name)) != math.prod(shape):
+            if not _has(data, name) or np.size(held(_field(data, name))) != math.prod(shape):
                 return f"it has no {name}"
         return ""
 

@@ -130,15 +130,15 @@ def _ask_for_what_followed(file: Path, saved: Config, changed: Config, words: li
         "action_repeat": (),
     }
     before, now = flatten(saved), flatten(changed)
-    by_itself = flatten(Config()) | {f"agent.{n}": n for n in saved.agent.defaults()}
+    # What the file leaves open, or an agent always has, follows from no task.
+    settled = {name for name, value in before.items() if value is not None}
+    settled -= {f"agent.{name}" for name in saved.agent.defaults()}
     for name, others in followed.items():
-        names = (*others, "discount", "update_to_data_ratio")
-        # What the file leaves open, or an agent always has, follows anew.
-        names = tuple(n for n in names if before.get(n) is not None and not by_itself.get(n))
-        missing = [flag(n) for n in names if not _is_given(words, n)]
-        if not missing or not before[name] or now[name] == before[name]:
+        if not before[name] or now[name] == before[name]:
             continue
-        if name != "task" or not trust.is_same_task(now[name], before[name]):
+        names = [n for n in (*others, "discount", "update_to_data_ratio") if n in settled]
+        missing = [flag(n) for n in names if not _is_given(words, n)]
+        if missing and not (name == "task" and trust.is_same_task(now[name], before[name])):
             raise ConfigError(
                 f"{flag(name)} {now[name]} beside --config {file}, whose other values are for "
                 f"{before[name]}: give {' '.join(missing)} too"

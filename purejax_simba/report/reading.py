@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba.config import Config, ConfigError
-from purejax_simba.defaults import PUBLISHED_CRITICS, with_agent_defaults
+from purejax_simba.defaults import PUBLISHED_CRITICS, whole_multiple, with_agent_defaults
 from purejax_simba.errors import first_line
 from purejax_simba.files import UnreadableError, read_bytes, read_json, reading
 from purejax_simba.names import all_settings, dotted, fill, flatten, replace_values
@@ -406,7 +406,7 @@ def _usual(run: Run) -> dict[str, Any]:
     usual = flatten(fill(config, {"agent.num_critics": critics}))
     if resets := usual.get("agent.reset_env_steps"):
         step = (config.action_repeat or 1) * (config.num_environments or 1)
-        usual["agent.reset_env_steps"] = tuple(max(each // step, 1) * step for each in resets)
+        usual["agent.reset_env_steps"] = tuple(whole_multiple(each, step) for each in resets)
     return usual
 
 

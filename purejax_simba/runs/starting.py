@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from purejax_simba.agents.agent import AgentState, HyperParameters
 from purejax_simba.config import Config, ConfigError, Part, StartConfig
 from purejax_simba.files import read_json
 from purejax_simba.names import dotted, flatten, settings_of
 from purejax_simba.program import Program
+from purejax_simba.run_state import Progress
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import (
     STATE_DIRECTORY,
@@ -215,17 +217,17 @@ def _begin_anew(runs: Runs, parts: Sequence[Part], interactions: int) -> None:
     """
     inputs = runs.placement.inputs
     keys = jax.vmap(lambda key: jax.random.fold_in(key, interactions))(inputs.keys)
-    init = jax.jit(jax.vmap(runs.compiler.program.agent.init))
-    fresh = named_leaves({"agent": init(keys, inputs.hyperparameters)})
-    agent, diverged_at = runs.get(lambda state: (state.agent, state.progress.diverged_at))
-    old = named_leaves({"agent": agent})
 
-    def anew(name: str, leaf: np.ndarray) -> np.ndarray:
-        # What has diverged is not trained any more and stays as it was then.
-        kept = np.reshape(diverged_at >= 0, (-1, *(1,) * (leaf.ndim - 1)))
-        return np.where(kept, old[name], leaf)
+    @jax.jit
+    @jax.vmap
+    def begin(
+        progress: Progress, agent: AgentState, key: jax.Array, numbers: HyperParameters
+    ) -> AgentState:
+        return progress.freeze(agent, runs.compiler.program.agent.init(key, numbers))
 
-    fresh = {f"state.{name}": anew(name, np.asarray(leaf)) for name, leaf in fresh.items()}
+    before = runs.get(lambda state: (state.progress, state.agent))
+    fresh = named_leaves({"agent": begin(*before, keys, inputs.hyperparameters)})
+    fresh = {f"state.{name}": np.asarray(leaf) for name, leaf in fresh.items()}
     runs.replace(_chosen(fresh, _prefixes(parts, True)))
 
 

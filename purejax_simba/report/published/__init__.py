@@ -22,6 +22,8 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from purejax_simba.runs.result_files import environment_name
+
 _DIRECTORY = Path(__file__).parent
 COLUMNS = ("algorithm", "task", "metric", "env_step", "mean", "std", "seeds")
 RETURN, SUCCESS = "avg_return", "avg_success"
@@ -113,7 +115,7 @@ def normalize(task: str, values: _Values) -> _Values:
 
 def find_task(name: str) -> str:
     """The published task id for the name of an environment in a result file, else the name."""
-    known = {task.partition("/")[2]: task for task in normalization_scores().index}
+    known = {environment_name(task): task for task in normalization_scores().index}
     for plain in (name, re.sub(r"-v\d+$", "", name)):
         if plain in known:
             return known[plain]
