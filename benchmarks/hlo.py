@@ -82,6 +82,11 @@ class Loop:
     loops: list["Loop"] = field(default_factory=list)
     branches: list["Loop"] = field(default_factory=list)
 
+    @property
+    def fetches(self) -> int:
+        """How many of its own operations are fetches, see `Instruction.is_fetch`."""
+        return sum(each.is_fetch for each in self.operations)
+
     def walk(self) -> Iterator["Loop"]:
         """This loop and all inside, branches too."""
         yield self

@@ -143,6 +143,8 @@ def measure(advance: hlo.Loop, repeat: int, updates: float) -> dict[str, Any]:
             products["environment" if "/environment/" in scope else "others"][precision] += 1
     return {
         "operations_per_update": update,
+        # Among them, into a TPU's fast memory and beside the others.
+        "fetches_per_update": parts.updates.fetches if parts.updates else 0,
         "operations_per_environment_step": steps / repeat,
         "operations_per_solver_iteration": max((count(loop) for loop in solvers), default=0),
         "operations_per_line_search_iteration": max((count(loop) for loop in searches), default=0),

@@ -34,6 +34,15 @@ class Drawn(NamedTuple):
     entries: jax.Array | None
 
 
+def _keys(key: jax.Array, index: jax.Array | int) -> jax.Array:
+    """Keys `(3,)` of the update number `index` of an interaction: its minibatch's, its noise's and
+    the agent's own.
+
+    Made at once, because one key after another is a hundred operations on single numbers on a TPU.
+    """
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, 3 * index + jnp.arange(3))
+
+
 @dataclass(eq=False, repr=False)
 class Program(abc.ABC):
     """What training in an environment and from a dataset share; holds only what is static.
@@ -79,7 +88,7 @@ class Program(abc.ABC):
 
         def kept(counters: Counters, state: RunState, *data: Any) -> tuple[Any, Any]:
             numbers, program = self.hyperparameters(), self._with_data(data)
-            drawn = program.draw(state.key, counters, state, numbers)
+            drawn = program.draw(_keys(state.key, 0), counters, state, numbers)
             rest = (state.agent, drawn.batch, drawn.noise, numbers)
 
             def backward(loss: Callable[..., Any], params: Params) -> Any:
@@ -143,7 +152,7 @@ class Program(abc.ABC):
         # Evaluations take keys by numbers that are not negative.
         key = jax.random.fold_in(state.evaluation_key, -1 - counters.interactions)
         program = self._with_data(data)
-        batch, noise, _ = program.draw(key, counters, state, hyperparameters)
+        batch, noise, _ = program.draw(_keys(key, 0), counters, state, hyperparameters)
         per_module = self.config.diagnostics == "module"
         metrics = diagnose(self.agent, state.agent, batch, noise, hyperparameters, per_module)
         if self.config.normalize_rewards:
@@ -167,8 +176,8 @@ class Program(abc.ABC):
         def body(index: jax.Array, state: RunState) -> RunState:
             number = counters.updates + index
             agent = self._reset_if_due(key, counters, state, hyperparameters, number)
-            update_key = jax.random.fold_in(key, index)
-            batch, noise, entries = self.draw(update_key, counters, state, hyperparameters)
+            keys = _keys(key, index)
+            batch, noise, entries = self.draw(keys, counters, state, hyperparameters)
             updated, metrics, errors = learn(agent, batch, noise, hyperparameters, number)
             replay = state.replay
             if entries is not None:
@@ -223,10 +232,10 @@ class Program(abc.ABC):
         return jax.lax.cond(is_due, reset, lambda agent: agent, state.agent)
 
     def draw(
-        self, key: jax.Array, counters: Counters, state: RunState, hyperparameters: HyperParameters
+        self, keys: jax.Array, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> Drawn:
-        """A minibatch, normalised with the statistics of this moment, and noise."""
-        sample_key, noise_key = jax.random.split(key)
+        """A minibatch, normalised with the statistics of this moment, and noise; see `_keys`."""
+        sample_key, noise_key, agent_key = keys
         batch, entries = self.sample(sample_key, counters, state, hyperparameters)
         batch = divide(batch)
         reward = batch.reward
@@ -238,7 +247,7 @@ class Program(abc.ABC):
             reward=reward,
         )
         normal = jax.random.normal(noise_key, (2, *batch.action.shape))
-        return Drawn(batch, Noise(normal[0], normal[1], jax.random.fold_in(key, 2)), entries)
+        return Drawn(batch, Noise(normal[0], normal[1], agent_key), entries)
 
     @abc.abstractmethod
     def sample(

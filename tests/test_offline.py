@@ -128,8 +128,8 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
     counters, after = advance(Counters.create(), before, numbers, jnp.int32(1), transitions)
     assert (counters.interactions, counters.updates, after.agent.updates) == (1, 1, 1)
 
-    key = jax.random.fold_in(jax.random.fold_in(before.key, 0), 0)
-    sample_key, noise_key = jax.random.split(key)
+    key = jax.random.fold_in(before.key, 0)
+    sample_key, noise_key, own_key = (jax.random.fold_in(key, number) for number in range(3))
     drawn = transitions.sample(sample_key, BATCH, numbers.discount)
     # Statistics in float64; the prior of weight 1e-4 is below the bound.
     data = d4rl.read(dataset)
@@ -155,7 +155,7 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
         next_observation=normalise(drawn.next_observation),
     )
     normal = jax.random.normal(noise_key, (2, BATCH, 1))
-    noise = Noise(normal[0], normal[1], jax.random.fold_in(key, 2))
+    noise = Noise(normal[0], normal[1], own_key)
     expected, metrics, _ = jax.jit(program.agent.update)(
         before.agent, batch, noise, numbers, jnp.int32(0)
     )

@@ -126,7 +126,9 @@ def test_weights_are_those_of_the_paper_at_every_moment():
     for interactions in (50, 70):
         counters, state = runs.after(interactions)
         one, numbers = reference_runs.pick((state, runs.hyperparameters), 0)
-        batch, _, entries = runs.program.draw(jax.random.key(1), counters, one, numbers)
+        batch, _, entries = runs.program.draw(
+            jax.random.split(jax.random.key(1), 3), counters, one, numbers
+        )
         priority = np.asarray(one.replay.priorities.values, np.float64).ravel()
         count = min(interactions, 60)
         assert (priority > 0.0).sum() == count
