@@ -52,7 +52,7 @@ def small(agent: str, **options: Any) -> Config:
     return Config(agent=settings, **options)
 
 
-@pytest.mark.parametrize("precision", ASKED)
+@pytest.mark.parametrize("precision", mark_others(pytest.mark.slow, ["tensorfloat32"], ASKED))
 def test_networks_are_computed_as_asked_for(precision):
     check(small("simba_v2", task="gymnax/Pendulum-v1", matmul_precision=precision), "tpu")
 

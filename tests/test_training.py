@@ -195,6 +195,7 @@ def test_networks_and_optimisers_begin_anew(resets, before, since):
     assert reset_state.progress.diverged_at.tolist() == [-1, -1]
 
 
+@pytest.mark.slow
 def test_resets_that_never_come_may_be_asked_for():
     """Beyond what a run can count, for the same settings in runs of any length."""
     agent = dataclasses.replace(CONFIG.agent, reset_updates=(2**33,), reset_env_steps=(10**12,))

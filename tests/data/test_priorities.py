@@ -84,6 +84,7 @@ def test_a_batch_has_a_draw_from_every_part_of_the_total():
     assert (np.diff(index) >= 0).all()
 
 
+@pytest.mark.slow
 def test_of_tens_of_millions_each_entry_is_drawn_as_often_as_it_should():
     """Float32 has a point in their total only to the nearest of every second, or fourth, entry."""
     size, classes = 2**25, 5 * 8  # by priority, and by place in a few

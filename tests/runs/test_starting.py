@@ -203,6 +203,7 @@ def test_what_cannot_be_begun_from_is_refused(first, tmp_path):
     assert _read(StartConfig(run=str(first), parts=("actor",)), agent=other)
 
 
+@pytest.mark.slow
 def test_a_seed_that_diverged_keeps_its_policy_where_others_begin_anew(tmp_path):
     program = make_program(CONFIG)
     runs = Runs(Compiler(program), Placement.choose(program))

@@ -251,7 +251,8 @@ SLIDER = """
 """
 
 
-@pytest.mark.parametrize("engine", ["mjx", pytest.param("warp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["mjx", "warp"])
 def test_forces_are_those_of_the_last_substep(engine):
     """As the C engine leaves them where dm_control reads positions of the state that follows."""
     if engine == "warp":
@@ -278,6 +279,7 @@ def test_forces_are_those_of_the_last_substep(engine):
         assert fields["qpos"] > 1.0 and not fields["actuator_force"].any()
 
 
+@pytest.mark.slow
 def test_mjx_is_traced_once_however_often_it_is_called(monkeypatch):
     """It takes seconds, and a program calls it for training, for evaluation and at the start."""
     traced, batched = [], []

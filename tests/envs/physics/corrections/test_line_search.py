@@ -51,6 +51,7 @@ def test_the_loop_does_what_the_scan_did(most):
     assert ours[1].tolist() == ([0, 3, 3, 0] if most == 3 else [0, 3, 13, 0])
 
 
+@pytest.mark.slow
 def test_no_line_search_runs_to_its_end(monkeypatch):
     model = mujoco.MjModel.from_xml_string(BALL)
     start = jnp.asarray(model.qpos0), jnp.zeros(model.nv)
