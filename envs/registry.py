@@ -449,18 +449,17 @@ def _check_types(task_id: str, environment: Environment) -> None:
     action = jax.ShapeDtypeStruct((environment.action_size,), np.float32)
     state, observation, following, timestep = jax.eval_shape(play, jax.random.key(0), action)
 
-    def refuse(name: str, leaf: Any, shape: tuple[int, ...], is_flag: bool = False) -> None:
-        if leaf.shape != shape or (is_flag and leaf.dtype != bool):
-            needed = "bool" if is_flag else "float32"
+    def check(name: str, leaf: Any, shape: tuple[int, ...], needed: str = "float32") -> None:
+        if leaf.shape != shape or leaf.dtype != needed:
             raise TaskError(
                 f"{task_id}: {name} is {leaf.dtype}{leaf.shape}, and {needed}{shape} is needed"
             )
 
-    refuse("the observation of reset", observation, (environment.observation_size,))
-    refuse("observation of step", timestep.observation, (environment.observation_size,))
-    refuse("reward of step", timestep.reward, ())
+    check("the observation of reset", observation, (environment.observation_size,))
+    check("observation of step", timestep.observation, (environment.observation_size,))
+    check("reward of step", timestep.reward, ())
     for name in ("terminated", "truncated", "success"):
-        refuse(f"{name} of step", getattr(timestep, name), (), is_flag=True)
+        check(f"{name} of step", getattr(timestep, name), (), needed="bool")
 
     def parts(state: Any, observation: Any) -> dict[str, str]:
         leaves = jax.tree_util.tree_leaves_with_path({"state": state, "observation": observation})

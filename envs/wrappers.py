@@ -19,7 +19,7 @@ class Wrapper(Environment):
     """Passes everything on to an inner environment, whose state is its own.
 
     One with a state of its own overrides what has to do with states: `reset`, `step`, `restart`
-    and `unwrapped_state`.
+    and `unwrapped_state`. One that overrides `reset` alone begins all episodes with that.
     """
 
     def __init__(self, environment: Environment):
@@ -44,8 +44,18 @@ class Wrapper(Environment):
         return self.inner.step(state, action)
 
     def restart(self, state: Any, key: jax.Array, ended: jax.Array) -> tuple[Any, jax.Array]:
-        """See `Environment.restart`."""
-        return self.inner.restart(state, key, ended)
+        """See `Environment.restart`.
+
+        Raises:
+          TaskError: where episodes begin in a way of this wrapper's own, and others, in worker
+            processes, would begin anew with them.
+        """
+        if type(self).reset is Wrapper.reset:
+            return self.inner.restart(state, key, ended)
+        if self.elsewhere:
+            name = type(self).__name__
+            raise TaskError(f"{name} has a reset of its own: give it a restart that goes with it")
+        return super().restart(state, key, ended)
 
     @property
     def unwrapped(self) -> Environment:

@@ -85,7 +85,8 @@ def resolve(config: Config, environment: envs.Environment | None = None) -> Conf
         raise ConfigError("--update-to-data-ratio is of no use with --offline: drop it")
     limit = known(envs.steps_per_episode(environment))
     # Published discounts follow from the suite's limit, also where an environment has a lower one.
-    length = config.episode_length or spec.episode_length or limit
+    of_suite = spec.episode_length if spec.published else None
+    length = config.episode_length or of_suite or limit
     repeat = known(config.action_repeat)
     # Tasks beyond the paper have two where episodes can terminate.
     critics = PUBLISHED_CRITICS.get(spec.suite, 2 if spec.terminates else 1)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import envs
+from envs import TimeLimit
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.settings import Recipe
 from purejax_simba.agents.simba_v2 import SimbaV2
@@ -16,6 +18,7 @@ from purejax_simba.names import from_nested
 from purejax_simba.sweep.grouping import resolve_all
 from purejax_simba.sweep.options import make_sweep
 from purejax_simba.sweep.presets import PRESETS
+from tests.helpers.counter import Counter
 
 TASK = "gymnax/Pendulum-v1"
 
@@ -102,6 +105,16 @@ def test_redq_updates_its_policy_once_a_step_or_after_twenty(name, ratio, enviro
     given = {"update_to_data_ratio": ratio, "num_environments": environments}
     assert _resolve(agent=agent_settings(name), **given).agent.policy_delay == delay
     assert _resolve(agent=agent_settings(name, policy_delay=7), **given).agent.policy_delay == 7
+
+
+def test_a_discount_follows_from_the_limit_that_ends_episodes(monkeypatch):
+    """The lower one, of an environment that is registered with another."""
+    monkeypatch.setattr("envs.registry._specs", dict(envs.registry._specs))
+    for name, limit in {"lower": 1_000, "own": None}.items():
+        envs.register(
+            f"mine/{name}", lambda physics: TimeLimit(Counter(), 250), episode_length=limit
+        )
+        assert resolve(Config(f"mine/{name}")).discount == pytest.approx(1 - 5 / 250)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ class Dog(Task):
         conaffinity[receives & ellipsoid] = OTHER | ELLIPSOID
         conaffinity[tooth] = 0
         conaffinity[model.geom("floor").id] |= TOOTH
+        model.opt.noslip_iterations = 0
         return model
 
     def initialize(self, key: jax.Array) -> tuple[jax.Array, jax.Array, Any]:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,14 @@ from envs.physics.corrections.line_search import short_line_search
 from envs.physics.corrections.tendons import tendons_of_c
 from envs.physics.varying import LOSSES, NOTHING_VARIED, SMALLEST_LOSS, Varied
 from envs.physics.worlds import simulate_together
+
+# Of what MuJoCo 3.17 simulates, fields of a model that MJX takes without a word and does not use.
+_UNUSED = (
+    *("actuator_actearly", "actuator_armature", "actuator_damping", "actuator_dampingpoly"),
+    *("dof_dampingpoly", "jnt_stiffnesspoly", "tendon_dampingpoly", "tendon_stiffnesspoly"),
+    *("flg_adhesion", "flg_surfacevel", "geom_fluid", "nhistory", "nplugin"),
+    *("opt.disableactuator", "opt.noslip_iterations"),
+)
 
 
 @struct.dataclass
@@ -58,7 +67,10 @@ class MjxPhysics(Physics):
 
     Attributes:
       carried: names of what the next step depends on, besides `changes`.
+      unused: fields of a model that have to be zero, because they would do nothing.
     """
+
+    unused: tuple[str, ...] = _UNUSED
 
     # Acceleration sensors belong to the last substep, so sensordata cannot be derived afterwards.
     carried: tuple[str, ...] = ("time", "qpos", "qvel", "act", "qacc_warmstart", "sensordata")
@@ -109,6 +121,8 @@ class MjxPhysics(Physics):
 
     def why_unsupported(self) -> str:
         """See `Physics.why_unsupported`."""
+        if reason := self._left_out():
+            return reason
         try:
             *_, data = self._held()
         except NotImplementedError as error:
@@ -116,6 +130,18 @@ class MjxPhysics(Physics):
         for name, shape in self._shapes.items():
             if not _has(data, name) or np.size(held(_field(data, name))) != math.prod(shape):
                 return f"it has no {name}"
+        return ""
+
+    def _left_out(self) -> str:
+        """What the model has and the engine would leave out without a word; empty if nothing."""
+        option, groups = self.model.opt, self.model.actuator_group.tolist()
+        has_no_effect = {
+            "geom_fluid": not (option.density or option.viscosity),
+            "opt.disableactuator": not any(option.disableactuator >> group & 1 for group in groups),
+        }
+        for name in self.unused:
+            if np.any(operator.attrgetter(name)(self.model)) and not has_no_effect.get(name):
+                return f"it does nothing with {name}"
         return ""
 
     def reset(

@@ -42,6 +42,8 @@ class WarpPhysics(MjxPhysics):
     """`Physics` on MuJoCo Warp, by way of MJX."""
 
     carried = ("time", "qpos", "qvel", "act", "qacc_warmstart")
+    # Delayed values are kept by Warp, but not here from one step to the next.
+    unused = ("actuator_armature", "nhistory", "opt.disableactuator")
 
     def __init__(self, *arguments: Any, room: tuple[int, int], times: int = 1, **named: Any):
         """See `Physics`.

@@ -95,8 +95,8 @@ class HostPool:
 
         Args:
           seeds: `(N,)`.
-          previous: `(N,)` the episode that each follows, whose sub-environment it takes over if
-            that is still free; -1 for none.
+          previous: `(N,)` the episode that each follows, whose sub-environment it takes over, also
+            from one that has not ended by itself; -1 for none.
           wanted: `(N,)` bool.
 
         Returns:
@@ -160,9 +160,8 @@ class HostPool:
                 slot = self._slots.get(numbers[row])
                 if slot is None or not slot.running or slot.route is route:
                     raise self._stale()
-                if (old := slot.route) is not None:
-                    old.end()
-                    self._routes = {k: r for k, r in self._routes.items() if r is not old}
+                if slot.route is not None:
+                    self._drop(slot.route)
                 slot.route = route
                 route.steps[row] = slot.steps
                 members.append((row, slot, True))
@@ -170,6 +169,11 @@ class HostPool:
             if members:  # or no end of an episode would ever remove it
                 self._routes[key] = route
         return route
+
+    def _drop(self, route: Route) -> None:
+        """Ends the way of a batch some of whose members go on in another one."""
+        route.end()
+        self._routes = {key: other for key, other in self._routes.items() if other is not route}
 
     def _end_route(self, key: bytes) -> None:
         with self._lock:
@@ -230,12 +234,14 @@ class HostPool:
             places: Iterator[Worker] | None = None
             for row in rows:
                 slot = self._slots.get(previous[row])
-                continues = slot is not None and not slot.running
-                if slot is None or slot.running:
+                continues = slot is not None
+                if slot is None:
                     places = places or itertools.cycle(self._least_busy(len(rows)))
                     worker = next(places)
                     free = (slot for slot in worker.slots if not slot.running)
                     slot = next(free, None) or worker.new_slot()
+                elif slot.route is not None:
+                    self._drop(slot.route)
                 self._slots.pop(slot.episode, None)
                 slot.episode = next(self._numbers)
                 slot.seed, slot.steps, slot.running = seeds[row], 0, True

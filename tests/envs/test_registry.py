@@ -245,7 +245,8 @@ class _Counting(envs.Environment):
     [
         ({"step": {"terminated": False}}, "terminated of step is False, which is no array: give"),
         ({"step": {"reward": jnp.zeros(1)}}, r"reward of step is float32\(1,\), and float32\(\)"),
-        ({"first": jnp.zeros(2, int)}, r"\['observation'\] is int32\(2,\) after reset and float32"),
+        ({"first": jnp.zeros(2, int)}, r"of reset is int32\(2,\), and float32\(2,\) is needed"),
+        ({"step": {"observation": jnp.zeros(2, int)}}, r"observation of step is int32\(2,\), and"),
         ({"step": {"success": jnp.float32(1)}}, r"success of step is float32\(\), and bool\(\)"),
         ({"step": {"observation": jnp.zeros(3)}}, r"float32\(3,\), and float32\(2,\) is needed"),
         ({"first": jnp.zeros(3)}, r"the observation of reset is float32\(3,\)"),

@@ -6,6 +6,8 @@ import mujoco
 import pytest
 
 from envs import TaskError
+from envs.physics.mjx import MjxPhysics
+from envs.physics.warp import WarpPhysics
 from envs.task import Task, TaskEnvironment
 
 MODEL = """
@@ -70,3 +72,31 @@ def test_what_mjx_does_not_know_is_refused_before_anything_is_traced(solver, fie
     TaskEnvironment(own, "mujoco")
     with pytest.raises(TaskError, match=said):
         TaskEnvironment(own, "mjx").reset(jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("tag", "attribute", "name", "in_warp_too"),
+    [
+        ("motor", 'armature="0.1"', "actuator_armature", True),
+        ("motor", 'damping="0.1"', "actuator_damping", False),
+        ("motor", 'delay="0.1" nsample="4"', "nhistory", True),
+        ("motor", 'group="2"', "opt.disableactuator", True),
+        ("joint", 'damping="0 1"', "dof_dampingpoly", False),
+        ("joint", 'stiffness="0 1"', "jnt_stiffnesspoly", False),
+        ("geom", 'adhesion="1"', "flg_adhesion", False),
+        ("geom", 'surfacevel="1 0 0 0 0 0"', "flg_surfacevel", False),
+        ("geom", 'fluidshape="ellipsoid"', "geom_fluid", False),
+        ("option", 'noslip_iterations="4"', "opt.noslip_iterations", False),
+    ],
+)
+def test_what_an_engine_would_leave_out_is_refused(tag, attribute, name, in_warp_too):
+    plain = MODEL.replace(
+        "<worldbody>", '<option density="1" actuatorgroupdisable="2"/><worldbody>'
+    )
+    for changed in (False, True):
+        text = plain.replace(f"<{tag} ", f"<{tag} {attribute} ") if changed else plain
+        model = mujoco.MjModel.from_xml_string(text)
+        reason = f"it does nothing with {name}" if changed else ""
+        assert MjxPhysics(model, ("qpos",), 1).why_unsupported() == reason
+        in_warp = WarpPhysics(model, ("qpos",), 1, room=(8, 8))._left_out()
+        assert in_warp == (reason if in_warp_too else "")

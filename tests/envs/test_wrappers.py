@@ -1,5 +1,6 @@
 """Wrappers over a counting environment whose every quantity is known."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -7,7 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs import ActionRepeat, AutoReset, RescaleAction, Stagger, TimeLimit, TimeStep
+from envs import (
+    ActionRepeat,
+    AutoReset,
+    RescaleAction,
+    Stagger,
+    TaskError,
+    TimeLimit,
+    TimeStep,
+    Wrapper,
+)
 from tests.helpers.counter import Count, Counter
 
 ACTION = jnp.ones(1)
@@ -211,8 +221,34 @@ def test_wrappers_pass_on_what_an_environment_says_of_itself():
     assert AutoReset(ActionRepeat(RescaleAction(bare, low, high), 2)).elsewhere
 
 
+class Halved(Wrapper):
+    """What a user writes who wants other observations: no word of restarts."""
+
+    def reset(self, key):
+        state, observation = self.inner.reset(key)
+        return state, observation / 2
+
+    def step(self, state, action):
+        state, timestep = self.inner.step(state, action)
+        return state, dataclasses.replace(timestep, observation=timestep.observation / 2)
+
+
+def test_every_episode_begins_with_the_reset_of_a_wrapper():
+    plain, halved = (AutoReset(TimeLimit(inner, 3)) for inner in (Counter(), Halved(Counter())))
+    states = [environment.reset(jax.random.key(0))[0] for environment in (plain, halved)]
+    for _ in range(4):
+        for index, environment in enumerate((plain, halved)):
+            states[index], _ = environment.step(states[index], ACTION)
+        whole, half = (state.observation for state in states)
+        np.testing.assert_array_equal(half, whole / 2)
+    elsewhere = Halved(Counter())
+    elsewhere.elsewhere = True
+    with pytest.raises(TaskError, match="Halved has a reset of its own: give it a restart"):
+        elsewhere.restart(*elsewhere.reset(jax.random.key(0)), jnp.array(True))
+
+
 @pytest.mark.parametrize(
-    "wrap", [lambda inner: inner, lambda inner: TimeLimit(inner, 5), AutoReset]
+    "wrap", [lambda inner: inner, lambda inner: TimeLimit(inner, 5), Halved, AutoReset]
 )
 def test_only_an_episode_that_ended_begins_anew(wrap):
     environment = wrap(Counter())

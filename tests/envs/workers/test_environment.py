@@ -1,5 +1,6 @@
 """Environments in worker processes, compared with gymnasium stepped in a loop."""
 
+import dataclasses
 import gc
 import signal
 import sys
@@ -136,14 +137,29 @@ def test_ended_batches_leave_nothing_behind():
     assert not pool._routes
 
 
-def test_an_episode_under_way_keeps_its_place():
-    pool = fake("Counting").unwrapped._pool
-    one, none = np.ones(1, bool), np.zeros(1, bool)
-    first, _ = pool.reset(np.array([3]), np.array([-1]), one)
-    second, _ = pool.reset(np.array([5]), first, one)
-    for seed, episode in ((3, first), (5, second)):
-        result = pool.step(episode, np.zeros(1, np.int32), none, np.zeros((1, 1), np.float32))
-        assert result[0, FLAGS:][:2].tolist() == [seed, 1]
+class _Short(envs.Wrapper):
+    """Ends episodes after two steps, of which those behind it know nothing."""
+
+    def step(self, state, action):
+        state, timestep = self.inner.step(state, action)
+        steps = timestep.observation[1]
+        return state, dataclasses.replace(timestep, terminated=steps >= 2)
+
+
+def test_an_episode_that_a_wrapper_ended_leaves_its_place_to_the_next():
+    environment = _Short(fake("Counting"))
+    _, timesteps, following, seeds = play(environment, zeros(7))
+    assert timesteps.observation[:, 0, 0, 1].tolist() == [1, 2, 1, 2, 1, 2, 1]
+    ended = timesteps.terminated
+    np.testing.assert_array_equal(following[ended][:, 0], np.float32(seeds[1:][ended]))
+    pool = environment.unwrapped._pool
+    assert sum(len(worker.slots) for worker in pool._workers) == np.prod(SHAPE)
+    assert len(pool._routes) == 1
+    # Whoever goes on with what was taken over is told so.
+    first, _ = pool.reset(np.array([3]), np.array([-1]), np.ones(1, bool))
+    pool.reset(np.array([5]), first, np.ones(1, bool))
+    with pytest.raises(HostEnvironmentError, match="not the newest"):
+        pool.step(first, np.zeros(1, np.int32), np.zeros(1, bool), np.zeros((1, 1), np.float32))
 
 
 def test_a_dictionary_is_flattened_in_the_order_of_names():
