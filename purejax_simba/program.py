@@ -169,7 +169,9 @@ class Program(abc.ABC):
         count: jax.Array,
     ) -> tuple[Counters, RunState]:
         """Updates the agent `count` times, `()` int32, each time with another minibatch."""
-        later, learn = counters.replace(updates=counters.updates + count), self.agent.update
+        last = jnp.where(count > 0, counters.interactions, counters.last_update)
+        later = counters.replace(updates=counters.updates + count, last_update=last)
+        learn = self.agent.update
         if learn is None:
             return later, state
 
@@ -214,15 +216,10 @@ class Program(abc.ABC):
         updates = [min(update, _NEVER) for update in updates]
         is_first = number == counters.updates
         is_due = jnp.isin(number, jnp.array(updates, jnp.int32))
-        due, start = jnp.array(interactions, jnp.int32), counters.replay_start
-        # While a new replay fills there are no updates, so that resets wait for the first.
-        filled = start + self.config.interactions_before_updates
-        is_filling = (start > 0) & (due > start)
-        since = counters.interactions - jnp.where(is_filling, jnp.maximum(due, filled), due)
-        # Just before this interaction as many may have had no update, in which none could begin.
-        ratio = self.config.updates_per_interaction
-        idle = (counters.update_credit + ratio.denominator) // ratio.numerator - 1
-        is_due |= is_first & jnp.any((since >= 0) & (since <= jnp.maximum(idle, 0)))
+        due = jnp.array(interactions, jnp.int32)
+        # Where no update came with that interaction, the first one later.
+        came = (due > counters.last_update) & (due <= counters.interactions)
+        is_due |= is_first & jnp.any(came)
 
         def reset(agent: AgentState) -> AgentState:
             reset_key = jax.random.fold_in(key, jnp.int32(-1))  # those of updates are not negative

@@ -26,17 +26,19 @@ class Counters(struct.PyTreeNode):
       update_credit: numerator of the fraction of an update that is due.
       replay_start: interactions of which the replay holds nothing: those before a run was resumed
         without it.
+      last_update: interactions taken when the last update came.
     """
 
     interactions: jax.Array
     update_credit: jax.Array
     replay_start: jax.Array
     updates: jax.Array
+    last_update: jax.Array
 
     @classmethod
     def create(cls) -> "Counters":
         """Counters of a run that has not begun."""
-        return cls(*(jnp.zeros((), jnp.int32) for _ in range(4)))
+        return cls(*(jnp.zeros((), jnp.int32) for _ in range(5)))
 
 
 class Progress(struct.PyTreeNode):

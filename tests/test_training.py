@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -228,7 +229,9 @@ def test_a_reset_comes_once_and_every_time_to_other_networks():
     @jax.jit
     def actor(interactions: int, number: int) -> jax.Array:
         """After what precedes an update, where 30 updates came before this interaction."""
-        counters = Counters.create().replace(interactions=interactions, updates=30)
+        counters = Counters.create().replace(
+            interactions=interactions, updates=30, last_update=interactions - 1
+        )
         key = jax.random.fold_in(state.key, interactions)
         return program._reset_if_due(key, counters, state, numbers, jnp.int32(number)).actor
 
@@ -240,30 +243,37 @@ def test_a_reset_comes_once_and_every_time_to_other_networks():
         np.testing.assert_array_equal(actor(interactions, number), start)
 
 
-def test_a_reset_waits_for_an_update():
-    """Where not every interaction has one; updates begin with interaction 50."""
+@pytest.mark.parametrize(
+    ("updates", "expected"),
+    [
+        ((53, 56, 59, 63, 66), 63),  # not every interaction has one
+        ((53, 56, 90, 91), 90),  # while a new replay filled, from whichever interaction on
+        ((53, 56, 60, 61), 60),
+    ],
+)
+def test_a_reset_waits_for_an_update(updates, expected):
     agent = dataclasses.replace(CONFIG.agent, reset_env_steps=(59,))
-    config = dataclasses.replace(CONFIG, update_to_data_ratio=0.3, agent=agent)
     with linear.agents():
-        program = make_program(config)
+        program = make_program(dataclasses.replace(CONFIG, agent=agent))
     runs = linear_runs()
     state, numbers = pick(runs.start()[1], 0), pick(runs.hyperparameters, 0)
 
     @jax.jit
-    def is_reset(credit: int, interactions: int) -> jax.Array:
-        counters = Counters.create().replace(interactions=interactions, update_credit=credit)
+    def is_reset(last_update: int, interactions: int) -> jax.Array:
+        counters = Counters.create().replace(interactions=interactions, last_update=last_update)
         key = jax.random.key(1)
         agent = program._reset_if_due(key, counters, state, numbers, jnp.int32(0))
         return (agent.actor != state.agent.actor).any()
 
-    credit, found = 0, []
-    for interactions in range(50, 80):
-        credit += 3
-        if credit >= 10:
-            credit -= 10
-            found += [interactions] if is_reset(credit, interactions) else []
-    # Updates are those of the interactions 53, 56, 59, 63, ...
-    assert found == [63]
+    found = [now for last, now in itertools.pairwise((50, *updates)) if is_reset(last, now)]
+    assert found == [expected]
+
+
+def test_it_is_known_when_the_last_update_came():
+    """Updates begin with interaction 50, and there are three in ten interactions."""
+    runs = linear_runs(dataclasses.replace(CONFIG, update_to_data_ratio=0.3))
+    found = [int(runs.after(interactions)[0].last_update) for interactions in (49, 52, 53, 58, 60)]
+    assert found == [0, 0, 53, 56, 59]
 
 
 def test_an_update_sees_its_own_step_and_the_statistics_before_it():

@@ -171,7 +171,10 @@ def test_more_steps_and_another_output(compiled_once, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_the_replay_a_policy_fills_a_new_one(compiled_once, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("is_stopped_again", [False, True])
+def test_without_the_replay_a_policy_fills_a_new_one(
+    is_stopped_again, compiled_once, tmp_path, capsys
+):
     without = CheckpointConfig(interval=60, replay=False)
     # A reset that falls due before there are updates again comes with the first of them.
     agent = dataclasses.replace(CONFIG.agent, reset_env_steps=(STEPS // 2 + 10,))
@@ -180,14 +183,22 @@ def test_without_the_replay_a_policy_fills_a_new_one(compiled_once, monkeypatch,
     arrays = _results(first)[1]
     assert not [name for name in arrays if name.startswith("state.replay")]
     updates = int(arrays["state.agent.updates"][0])
-    experiment.resume(first, dataclasses.replace(read_config(first), total_env_steps=STEPS))
+    longer = dataclasses.replace(read_config(first), total_env_steps=STEPS)
+    start = STEPS // 2
+    if is_stopped_again:  # before there are updates again, and after the reset fell due
+        stop = at_interactions([start + 20], lambda: signal.raise_signal(signal.SIGTERM))
+        with stop, pytest.raises(SystemExit):
+            experiment.resume(first, longer)
+        start = int(_results(first)[1]["counters.interactions"])
+        assert STEPS // 2 + 10 < start < STEPS // 2 + CONFIG.learning_starts - 1
+    experiment.resume(first, longer)
     assert "resumed, with new episodes" in capsys.readouterr().err
     later = _results(first)[1]
-    assert later["counters.replay_start"] == STEPS // 2
+    assert later["counters.replay_start"] == start
     # No update before the new replay holds what the first one began with.
     missing = CONFIG.learning_starts - 1
-    assert int(later["state.agent.updates"][0]) == updates + STEPS // 2 - missing
-    assert int(later["state.agent.actor_optimizer.count"][0]) == STEPS // 2 - missing
+    assert int(later["state.agent.updates"][0]) == updates + STEPS - start - missing
+    assert int(later["state.agent.actor_optimizer.count"][0]) == STEPS - start - missing
 
 
 @pytest.mark.slow
