@@ -13,6 +13,12 @@ from purejax_simba.settings import Setting, declarations
 
 _Group = TypeVar("_Group")
 
+# Settings, and groups of them, that keep books: no number of the results depends on them.
+BOOKKEEPING = frozenset(
+    {"output", "checkpoint", "diagnostics", "loggers", "log_seeds"}
+    | {"devices_per_run", "host_time_limit", "host_python"}
+)
+
 
 def flatten(config: Any) -> dict[str, Any]:
     """All values of a configuration; dotted name, with underscores, -> value."""
@@ -86,6 +92,11 @@ def check_change(name: str, config: "Config") -> None:
             "discount cannot change while a dataset is learned from, whose rewards are scaled for "
             "it before the first update: give it one value"
         )
+
+
+def is_bookkeeping(name: str) -> bool:
+    """Whether the setting of this dotted name is one of `BOOKKEEPING`, or in a group of it."""
+    return name.partition(".")[0] in BOOKKEEPING
 
 
 def plain_name(name: str) -> str:

@@ -10,7 +10,7 @@ from purejax_simba import loggers, trust
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.files import read_json, write_json
-from purejax_simba.names import flatten
+from purejax_simba.names import flatten, is_bookkeeping
 from purejax_simba.runs import processes, result_files
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint, read_newest
 from purejax_simba.runs.compiling import Compiler, make_program
@@ -23,19 +23,8 @@ from purejax_simba.runs.session import Setup, train_jobs
 from purejax_simba.runs.starting import Start, from_earlier_run
 from purejax_simba.waiting import still
 
-# What may be another after a resume, because no number of the results depends on it.
-_HARMLESS = (
-    "total_env_steps",
-    "offline.epochs",
-    "output",
-    "checkpoint",
-    "host_time_limit",
-    "host_python",
-    "diagnostics",
-    "loggers",
-    "log_seeds",
-    "devices_per_run",
-)
+# How far a run goes, which may be further after a resume.
+_LENGTHS = ("total_env_steps", "offline.epochs")
 
 
 class Survivors(NamedTuple):
@@ -233,7 +222,7 @@ def check_differences(saved: Config, config: Config) -> None:
     differences = [
         f"--{name.replace('_', '-')} was {before[name]} and is {now[name]}"
         for name in before
-        if before[name] != now[name] and not {name, name.partition(".")[0]}.intersection(_HARMLESS)
+        if before[name] != now[name] and not is_bookkeeping(name) and name not in _LENGTHS
     ]
     if differences:
         raise ConfigError(f"a run goes on only as it began: {'; '.join(differences)}")

@@ -8,22 +8,12 @@ from typing import Any, Literal
 import numpy as np
 
 from purejax_simba.config import ConfigError
-from purejax_simba.names import all_settings, find_name
+from purejax_simba.names import all_settings, find_name, is_bookkeeping
 
 Kind = Literal["grid", "uniform", "log_uniform"]
 Sampler = Literal["random", "latin-hypercube", "sobol", "tpe"]
 # What no program knows of.
 NAMES = frozenset({"seed", "num_seeds", "experiment", "output"})
-# No hyperparameters: what is learned does not depend on them, but by chance.
-_BOOKKEEPING = NAMES | {
-    "checkpoint",
-    "host_time_limit",
-    "host_python",
-    "diagnostics",
-    "loggers",
-    "log_seeds",
-    "devices_per_run",
-}
 
 
 @dataclass(frozen=True)
@@ -132,7 +122,7 @@ def check_varies(name: str, where: str) -> None:
     Raises:
       ConfigError: if it is not.
     """
-    if name.partition(".")[0] in _BOOKKEEPING:
+    if name in NAMES or is_bookkeeping(name):
         option = name.replace("_", "-")
         raise ConfigError(f"{where}: {name} is no hyperparameter, give --{option} instead")
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypedDict
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.files import read_json
-from purejax_simba.names import check_change, flatten, is_traced, replace_values
+from purejax_simba.names import check_change, flatten, is_bookkeeping, is_traced, replace_values
 from purejax_simba.settings import flag
 from purejax_simba.sweep.axes import Axis, Sampler, sample_positions
 from purejax_simba.sweep.halving import Halving
@@ -22,17 +22,8 @@ from purejax_simba.sweep.pbt import PBT
 DEFINITION_FILE = "sweep.json"
 # What one command takes; more are not looked through by anyone.
 MOST_CONFIGURATIONS = 10_000
-# What may be another when a sweep goes on, because no number of the results depends on it.
-_HARMLESS = (
-    "output",
-    "task",
-    "checkpoint.interval",
-    "checkpoint.keep",
-    "host_time_limit",
-    "diagnostics",
-    "loggers",
-    "log_seeds",
-)
+# Bookkeeping without which `best.json` may not train; another does not make another sweep.
+_TRAINS = {"devices_per_run", "host_python"}
 
 
 class Description(TypedDict):
@@ -242,12 +233,13 @@ class Sweep:
         return Path(self.config.output) / self.config.experiment
 
     def description(self) -> dict[str, Any]:
-        """All that the results depend on, as plain values under their names."""
-        config = flatten(self.config)
-        for name in _HARMLESS:
-            del config[name]
+        """What the results depend on, and what trains them, as plain values under their names."""
         return {
-            "config": config,
+            "config": {
+                name: value
+                for name, value in flatten(self.config).items()
+                if name in _TRAINS or not (name == "task" or is_bookkeeping(name))
+            },
             "task": list(self.tasks),
             "axes": [str(axis) for axis in self.all_axes],
             **({"configurations": list(self.configurations)} if self.configurations else {}),
@@ -295,13 +287,13 @@ def read_description(directory: Path) -> Description:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs between the descriptions of two sweeps; empty if nothing does."""
+    """What differs between the descriptions of two sweeps, bookkeeping apart; empty if nothing."""
     # What was written went through JSON.
     before, now = (each | each["config"] for each in json.loads(json.dumps((before, now))))
     return "; ".join(
         f"{name.replace('_', '-')} was {_text(before.get(name))} and is {_text(now.get(name))}"
         for name in {**before, **now}
-        if name != "config" and before.get(name) != now.get(name)
+        if name != "config" and not is_bookkeeping(name) and before.get(name) != now.get(name)
     )
 
 

@@ -287,6 +287,7 @@ def test_what_changes_no_number_is_accepted():
     config = resolve(CONFIG)
     harmless = {"total_env_steps": 2 * STEPS, "output": "elsewhere", "checkpoint.keep": 5}
     harmless |= {"loggers": ("tensorboard",), "log_seeds": "together", "diagnostics": "none"}
+    harmless |= {"checkpoint.replay": False, "devices_per_run": 2, "host_python": "elsewhere"}
     experiment.check_differences(config, replace_values(config, harmless))
 
 

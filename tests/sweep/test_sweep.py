@@ -16,14 +16,20 @@ from purejax_simba.agents import registry
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.commands import sweep as command_line
-from purejax_simba.config import Config, ConfigError, ReplayConfig, TemperatureConfig
+from purejax_simba.config import (
+    CheckpointConfig,
+    Config,
+    ConfigError,
+    ReplayConfig,
+    TemperatureConfig,
+)
 from purejax_simba.names import all_settings, find_name, flatten, replace_values
 from purejax_simba.run_state import Counters
 from purejax_simba.runs import memory
 from purejax_simba.runs.result_files import run_directory
 from purejax_simba.sweep import commands
 from purejax_simba.sweep.axes import Axis, parse_axis, sample_positions
-from purejax_simba.sweep.definition import Sweep
+from purejax_simba.sweep.definition import Sweep, check_same
 from purejax_simba.sweep.grouping import (
     divide,
     group,
@@ -200,6 +206,17 @@ def sweep():
     ]
     for axis, text in zip(sweep.all_axes, sweep.description()["axes"], strict=True):
         assert parse_axis(axis.kind, text.partition(" ")[2]) == axis
+
+
+def test_books_kept_otherwise_are_of_the_same_sweep():
+    """Also beside a `sweep.json` of a version that wrote more of them."""
+    sweep, kept = Sweep(CONFIG, (TASK,), (RATES,)), CheckpointConfig(keep=5, replay=False)
+    before = sweep.description()
+    before["config"] |= {"checkpoint.replay": True, "log_seeds": "apart", "output": "moved"}
+    config = dataclasses.replace(CONFIG, output="b", devices_per_run=2, checkpoint=kept)
+    check_same(dataclasses.replace(sweep, config=config), before, "here", "--experiment")
+    # Without which the best configuration might not train.
+    assert {"devices_per_run", "host_python"} < before["config"].keys()
 
 
 def test_names_and_values():
