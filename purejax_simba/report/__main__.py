@@ -58,9 +58,9 @@ def figures(words: list[str]) -> None:
     arguments = parser.parse_args(words)
     from purejax_simba.report.charts import Figure, Panel, save
     from purejax_simba.report.figures import FIGURES
-    from purejax_simba.report.lineages import lineage_panels
     from purejax_simba.report.methods import Methods
     from purejax_simba.report.reading import read
+    from purejax_simba.report.sweeps import lineage_panels
     from purejax_simba.sweep.lineage import has_lineage, read_lineage
 
     with still("reading"):

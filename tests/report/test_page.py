@@ -18,13 +18,12 @@ from purejax_simba.config import Config
 from purejax_simba.report import __main__ as command_line
 from purejax_simba.report import charts
 from purejax_simba.report.figures import FIGURES, learning_curves
-from purejax_simba.report.lineages import lineage_panels
 from purejax_simba.report.methods import Methods
 from purejax_simba.report.page import watch, write_page
 from purejax_simba.report.reading import read
 from purejax_simba.report.scaling import point
 from purejax_simba.report.style import Look
-from purejax_simba.report.sweeps import importances, scores_of
+from purejax_simba.report.sweeps import importances, lineage_panels, scores_of
 from purejax_simba.runs.result_files import draw_curve
 from purejax_simba.stopping import StopRequest
 from purejax_simba.sweep.axes import Axis
