@@ -21,9 +21,8 @@ import ray
 
 from purejax_simba.config import ConfigError
 from purejax_simba.stopping import stop_requests
-from purejax_simba.sweep.launching import work
 from purejax_simba.sweep.options import LauncherOptions
-from purejax_simba.sweep.running import Assignment
+from purejax_simba.sweep.running import Assignment, work
 
 # Nodes that may die of one group, before there is more wrong with it than its nodes.
 _MOST_DEATHS = 10

@@ -22,9 +22,8 @@ from submitit.core.utils import FailedJobError
 from purejax_simba.config import ConfigError
 from purejax_simba.files import read_json, write_json
 from purejax_simba.stopping import stop_requests
-from purejax_simba.sweep.launching import work
 from purejax_simba.sweep.options import LauncherOptions, slurm_parameters
-from purejax_simba.sweep.running import Assignment
+from purejax_simba.sweep.running import Assignment, work
 from purejax_simba.waiting import say
 
 # Of submitit's executors; the one that is "local" needs no SLURM.

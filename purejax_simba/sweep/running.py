@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import jax
 
 import envs
+from envs.cores import count_cores
 from purejax_simba import loggers
 from purejax_simba.config import ConfigError
 from purejax_simba.errors import FailedError, WriteError
@@ -18,11 +20,11 @@ from purejax_simba.files import check_output, write_json, write_text, writing
 from purejax_simba.runs import processes
 from purejax_simba.runs.checkpoint import STATE_DIRECTORY, has_checkpoint
 from purejax_simba.runs.compiling import Compiler, make_program
-from purejax_simba.runs.devices import make_mesh
+from purejax_simba.runs.devices import make_mesh, use_all_cores, use_compilation_cache
 from purejax_simba.runs.experiment import Survivors, run_together
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.result_files import check_links, holds_results, run_directory
-from purejax_simba.runs.run_lock import RunLock
+from purejax_simba.runs.run_lock import STALE_SECONDS, RunLock
 from purejax_simba.runs.schedule import Schedule
 from purejax_simba.runs.session import AllDivergedError
 from purejax_simba.runs.starting import check_lasting
@@ -41,6 +43,8 @@ from purejax_simba.sweep.study import Sample, Study, batch_directory, open_stora
 from purejax_simba.waiting import count_of
 
 _FINISHED = "finished"
+# What a machine that is gone was training is free after so long at most, twice over.
+_PATIENCE = 2.0 * STALE_SECONDS
 _say = processes.say
 
 
@@ -88,6 +92,34 @@ class Assignment(NamedTuple):
                     raise  # the other processes do not know of it
                 return str(error)
         return ""
+
+
+def work(assignment: Assignment, directory: Path, words: list[str]) -> str:
+    """Trains an assignment in a process that a launcher started; nothing ran in it before.
+
+    Args:
+      assignment: of a sweep that was begun.
+      directory: in which the command was given; paths are relative to it.
+      words: of the command, which stands in the records of the runs.
+
+    Returns:
+      Why it failed; empty if it did not.
+
+    Raises:
+      SystemExit: after a signal.
+    """
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        node = os.uname().nodename
+        return f"{node} cannot use {directory} ({error.strerror}): start where all nodes share it"
+    sys.argv = words
+    use_all_cores(count_cores(), assignment.sweep.config.devices_per_run)
+    use_compilation_cache()
+    try:
+        return assignment.train(_PATIENCE)
+    except (ConfigError, FailedError, envs.TaskError) as error:
+        return str(error)
 
 
 # Trains assignments somewhere, in any order; gives each with why it failed, empty if it did not.

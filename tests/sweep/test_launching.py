@@ -25,7 +25,6 @@ from purejax_simba.sweep import commands, on_slurm, running
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import make_groups
-from purejax_simba.sweep.launching import work
 from purejax_simba.sweep.options import LauncherOptions
 from tests.helpers import tiny
 
@@ -261,7 +260,7 @@ def test_assignments_travel(tmp_path):
 
 def test_a_node_that_does_not_see_the_directory_says_so(tmp_path):
     (first, _) = _assignments(tmp_path)
-    reason = work(first, tmp_path / "elsewhere", [])
+    reason = running.work(first, tmp_path / "elsewhere", [])
     assert f"cannot use {tmp_path}/elsewhere (No such file or directory): start where" in reason
 
 
