@@ -37,7 +37,7 @@ def first_line(error: BaseException) -> str:
 
 
 def require(package: str, extra: str) -> Any:
-    """Imports a package that an extra of this project installs.
+    """Imports a package that an extra of this project installs, or a module that needs one.
 
     Raises:
       ConfigError: with the command that installs it.

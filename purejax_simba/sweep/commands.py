@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import require
 from purejax_simba.names import is_traced
 from purejax_simba.runs import processes
 from purejax_simba.runs.compiling import make_program
@@ -80,17 +81,8 @@ def _launcher(options: LauncherOptions, sweep: Sweep) -> Launcher | None:
         return None
     # Devices are for those that train.
     jax.config.update("jax_platforms", "cpu")
-    try:
-        if options.launcher == "ray":
-            from purejax_simba.sweep.on_ray import launch
-        else:
-            from purejax_simba.sweep.on_slurm import launch
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"--launcher {options.launcher} needs {error.name}: pip install "
-            f"'purejax_simba[{options.launcher}]'"
-        ) from error
-    return functools.partial(launch, options)
+    module = require(f"purejax_simba.sweep.on_{options.launcher}", options.launcher)
+    return functools.partial(module.launch, options)
 
 
 def show(sweep: Sweep, options: LauncherOptions) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejax_simba.config import ConfigError
+from purejax_simba.errors import require
 from purejax_simba.files import checked, read_json, write_json
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import Description, Sweep, check_same
@@ -52,13 +53,7 @@ class Storage:
         Raises:
           ConfigError: if it cannot be used, or Optuna is not there.
         """
-        try:
-            import optuna
-            import sqlalchemy
-        except ImportError:
-            raise ConfigError(
-                "--sampler tpe needs Optuna: pip install 'purejax_simba[optuna]'"
-            ) from None
+        optuna, sqlalchemy = require("optuna", "optuna"), require("sqlalchemy", "optuna")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.is_shared = is_shared
         self.name = url

@@ -360,7 +360,7 @@ def test_without_slurm_it_is_said(tmp_path, monkeypatch):
 def test_a_launcher_that_is_not_installed_says_how_it_is(tmp_path, monkeypatch, launcher, package):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"purejax_simba.sweep.on_{launcher}", raising=False)
-    advice = rf"needs {package}: pip install 'purejax_simba\[{launcher}\]'"
+    advice = rf"{package} is not installed: pip install 'purejax_simba\[{launcher}\]'"
     with pytest.raises(ConfigError, match=advice):
         commands.train(_sweep(tmp_path), LauncherOptions(launcher))
     assert not list(tmp_path.iterdir())

@@ -302,5 +302,5 @@ def test_a_storage_that_fails_later_is_one_line(tmp_path, trained, monkeypatch):
 
 def test_without_optuna_the_command_is_given(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"pip install 'purejax_simba\[optuna\]'"):
+    with pytest.raises(ConfigError, match=r"optuna is not installed: pip .*simba\[optuna\]"):
         study.Storage("sqlite://", is_shared=False)
