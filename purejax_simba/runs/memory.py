@@ -2,7 +2,6 @@
 
 import bisect
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -31,13 +30,7 @@ _UPDATES = {"cpu": (0.23, 3.5), "gpu": (0.85, 0.2)}
 
 def tree_bytes(tree: Any) -> int:
     """Bytes of all arrays (or shapes of arrays) in a tree."""
-    return sum(_bytes(leaf) for leaf in jax.tree.leaves(tree))
-
-
-def _bytes(leaf: Any) -> int:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return math.prod(leaf.shape) * 8
-    return math.prod(leaf.shape) * leaf.dtype.itemsize
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def bytes_per_run(program: Program, platform: str | None = None) -> dict[str, int]:
@@ -51,6 +44,7 @@ def bytes_per_run(program: Program, platform: str | None = None) -> dict[str, in
     the backward pass, gradients, and copies of kernels in another layout; see `_UPDATES`.
     `checkpoint` is the copy from which one is written, where that is in the memory of the runs.
     """
+    platform = platform or jax.default_backend()
     state, config = program.state_shapes, program.config
     agent = state.agent
     optimizer = tree_bytes([x for name, x in vars(agent).items() if name.endswith("_optimizer")])
@@ -62,11 +56,11 @@ def bytes_per_run(program: Program, platform: str | None = None) -> dict[str, in
     activations = max(of_actor - trained, 0) + max(of_critic - of_critics, 0)
     replay, environment = tree_bytes(state.replay), tree_bytes(state.environment)
     copy = 0
-    if is_cpu(platform) and config.interactions_per_checkpoint:
+    if platform == "cpu" and config.interactions_per_checkpoint:
         copy = parameters + optimizer + environment + replay * config.checkpoint.replay
     # Every device has all parameters, and a part of everything else.
     devices = config.devices_per_run
-    kept, copies = _UPDATES.get(platform or jax.default_backend(), _UPDATES["gpu"])
+    kept, copies = _UPDATES.get(platform, _UPDATES["gpu"])
     updates = int(kept * activations + copies * trained * devices)
     return {
         "replay": replay,
@@ -96,10 +90,11 @@ class _Need(NamedTuple):
     @classmethod
     def of(cls, program: Program, platform: str | None = None) -> "_Need":
         """That of the runs of a program."""
+        platform = platform or jax.default_backend()
         per_run = bytes_per_run(program, platform)
         working = per_run.pop("updates")
         kept = sum(per_run.values())
-        return cls(kept, working, tree_bytes(program.data), is_cpu(platform))
+        return cls(kept, working, tree_bytes(program.data), platform == "cpu")
 
     def together(self, runs: int, num_devices: int, at_a_time: int) -> int:
         """Of so many runs, advanced so many at a time, in the memory of all devices together."""
@@ -240,11 +235,6 @@ def estimated_bytes(program: Program, mesh: jax.sharding.Mesh, num_runs: int) ->
     """In each memory of a mesh, for so many runs that are advanced side by side."""
     need = _Need.of(program, mesh.devices.flat[0].platform)
     return need.in_each(num_runs, mesh.size, num_runs)
-
-
-def is_cpu(platform: str | None = None) -> bool:
-    """Whether devices are CPU cores; default: those that are here."""
-    return (platform or jax.default_backend()) == "cpu"
 
 
 def _available_bytes() -> int | None:
