@@ -172,7 +172,7 @@ def _begin(jobs: Sequence[Job], directory: Path) -> Sequence[int | None]:
         for job in jobs:
             result_files.create_run_directory(job.whole, again=begun)
         return [None] * len(jobs)
-    sizes = [result_files.metrics_size(job.directory) for job in jobs]
+    sizes = [(job.directory / result_files.METRICS_FILE).stat().st_size for job in jobs]
     # Those of the first time count, before a process was killed perhaps.
     path = directory / "metrics_bytes.json"
     if not path.exists():

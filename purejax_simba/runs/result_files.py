@@ -83,11 +83,6 @@ def write_config(directory: Path, config: Config) -> None:
     write_json(directory / CONFIG_FILE, dataclasses.asdict(config))
 
 
-def metrics_size(directory: Path) -> int:
-    """Bytes of `metrics.csv`."""
-    return (directory / METRICS_FILE).stat().st_size
-
-
 def copy_run(directory: Path, config: Config, size: int | None) -> None:
     """Makes the directory of a run that goes on with the first bytes of another `metrics.csv`, and
     with all that is known of its seeds and sessions.
