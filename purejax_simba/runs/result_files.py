@@ -42,11 +42,8 @@ def create_run_directory(config: Config, again: bool = False, copied: bytes = HE
     """
     directory = run_directory(config)
     with writing(directory, "give another --output"):
-        if not again and holds_results(directory, config, copied):
-            raise ConfigError(
-                f"{directory} already holds a run: give another --output or --experiment, "
-                "or remove it"
-            )
+        if not again:
+            check_free(config, copied)
         if (directory / CONFIG_FILE).exists():
             for file in (METRICS_FILE, DIVERGED_FILE, *LOGGER_FILES):
                 (directory / file).unlink(missing_ok=True)
@@ -56,7 +53,16 @@ def create_run_directory(config: Config, again: bool = False, copied: bytes = HE
     return directory
 
 
-def holds_results(directory: Path, config: Config, copied: bytes = HEADER) -> bool:
+def check_free(config: Config, copied: bytes = HEADER) -> None:
+    """Refuses a run directory with results that would be missed if `config` began there."""
+    directory = run_directory(config)
+    if _holds_results(directory, config, copied):
+        raise ConfigError(
+            f"{directory} already holds a run: give another --output or --experiment, or remove it"
+        )
+
+
+def _holds_results(directory: Path, config: Config, copied: bytes) -> bool:
     """Whether anything would be missed of the run in a directory if `config` began there.
 
     Not where that was interrupted before it trained. What the same configuration was evaluated to

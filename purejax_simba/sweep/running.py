@@ -23,7 +23,7 @@ from purejax_simba.runs.compiling import Compiler, make_program
 from purejax_simba.runs.devices import make_mesh, use_all_cores, use_compilation_cache
 from purejax_simba.runs.experiment import Survivors, run_together
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.result_files import check_links, holds_results, run_directory
+from purejax_simba.runs.result_files import check_free, check_links, run_directory
 from purejax_simba.runs.run_lock import STALE_SECONDS, RunLock
 from purejax_simba.runs.schedule import Schedule
 from purejax_simba.runs.session import AllDivergedError
@@ -210,12 +210,7 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> None:
 
 def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
     for trial in itertools.chain.from_iterable(group.trials for group in groups):
-        directory = run_directory(trial.config)
-        if holds_results(directory, trial.config):
-            raise ConfigError(
-                f"{directory} already holds a run: give another --output or --experiment, "
-                "or remove it"
-            )
+        check_free(trial.config)
     for group in groups:
         _check_files(group)
     check_output(sweep.directory / DEFINITION_FILE)
