@@ -21,28 +21,20 @@ from purejax_simba.files import check_parts, checked, reading, regular, replacin
 SUFFIXES = (".hdf5", ".h5")
 _KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
 
-# Mean returns of random actions and of the expert, the same for all datasets of a robot: the
+# The same for all datasets of a robot; mean returns of random actions and of the expert are the
 # reference scores of D4RL's `infos.py`.
-REFERENCE_RETURNS = {
-    "halfcheetah": (-280.178953, 12135.0),
-    "hopper": (-20.272305, 3234.3),
-    "walker2d": (1.629008, 4592.3),
+_ROBOTS = {
+    "halfcheetah": Origin("mujoco/HalfCheetah-v4", 1, 1000, -280.178953, 12135.0),
+    "hopper": Origin("mujoco/Hopper-v4", 1, 1000, -20.272305, 3234.3),
+    "walker2d": Origin("mujoco/Walker2d-v4", 1, 1000, 1.629008, 4592.3),
 }
-_TASKS = {
-    "halfcheetah": "mujoco/HalfCheetah-v4",
-    "hopper": "mujoco/Hopper-v4",
-    "walker2d": "mujoco/Walker2d-v4",
-}
-_NAME = re.compile(rf"({'|'.join(_TASKS)})-(random|medium|expert|full)(-replay|-expert)?(-v\d)?")
+_NAME = re.compile(rf"({'|'.join(_ROBOTS)})-(random|medium|expert|full)(-replay|-expert)?(-v\d)?")
 
 
 def origin_of(name: str) -> Origin:
     """What the name of one of D4RL's MuJoCo datasets says: `hopper-medium-replay-v2`."""
     match = _NAME.fullmatch(name.lower().replace("_", "-"))
-    if match is None:
-        return Origin()
-    robot = match[1]
-    return Origin(_TASKS[robot], 1, 1000, *REFERENCE_RETURNS[robot])
+    return _ROBOTS[match[1]] if match else Origin()
 
 
 def read(path: Path) -> Dataset:
