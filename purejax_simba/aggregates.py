@@ -36,9 +36,9 @@ def median(scores: Scores) -> np.ndarray:
     return np.median(_task_means(scores), axis=0)
 
 
-def optimality_gap(scores: Scores, target: float = 1.0) -> np.ndarray:
-    """How far below `target` seeds are on average; those above it count as there."""
-    return target - mean([np.minimum(values, target) for values in scores])
+def optimality_gap(scores: Scores) -> np.ndarray:
+    """How far below 1 seeds are on average; those above it count as there."""
+    return 1.0 - mean([np.minimum(values, 1.0) for values in scores])
 
 
 def performance_profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:

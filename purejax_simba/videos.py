@@ -28,7 +28,8 @@ from purejax_simba.runs.result_files import read_returns
 from purejax_simba.waiting import count_of, still
 
 VIDEO_DIRECTORY, INDEX_FILE = "videos", "index.json"
-_MOSAIC_WIDTH = 1440  # at most, in pixels
+_SIZE = 480, 360  # of a seed's video in pixels, even numbers
+_MOSAIC_WIDTH = 1440  # at most
 
 
 # A video, and all of them; see `make_videos`.
@@ -42,9 +43,7 @@ class Index(TypedDict):
     seeds: dict[str, Film]
 
 
-def make_videos(
-    directory: Path, width: int = 480, height: int = 360, given: Mapping[str, Any] | None = None
-) -> Iterator[Path]:
+def make_videos(directory: Path, given: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """Plays one episode with the final policy of every seed, and draws it.
 
     Writes `<run directory>/videos/`: `seed-<number>` and `mosaic`, each as mp4 (gif where
@@ -57,7 +56,6 @@ def make_videos(
 
     Args:
       directory: of a finished run.
-      width, height: of a seed's video in pixels, even numbers.
       given: see `policies.load_policy`.
 
     Yields:
@@ -73,7 +71,7 @@ def make_videos(
     program, policies = load_policies(directory, config)
     scene = None
     if rendering.can_draw(program.environment):
-        scene = rendering.Scene(program.environment, None, width, height)
+        scene = rendering.Scene(program.environment, None, *_SIZE)
     seeds = config.seeds
     with envs.clear_errors(), still(f"playing an episode of {count_of(len(seeds), 'seed')}"):
         played = _play_all(program, policies, seeds)

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.stats import norm
 
 import envs
-from purejax_simba.aggregates import CONFIDENCE, Statistic, bootstrap_interval, mean
+from purejax_simba.aggregates import CONFIDENCE, bootstrap_interval, mean
 from purejax_simba.report.published import (
     LAST_STEP,
     OTHER_SOURCE,
@@ -86,10 +86,10 @@ class Experiment:
         if task not in self.runs:
             return _NO_CURVE
         table = self.runs[task].table(metric) if metric else self._tables[task]
-        return with_intervals([table], mean)
+        return _with_intervals([table])
 
-    def aggregate(self, tasks: Sequence[str], statistic: Statistic = mean) -> pd.DataFrame:
-        """Normalised mean over tasks, or another statistic; `missing` is of all tasks.
+    def aggregate(self, tasks: Sequence[str]) -> pd.DataFrame:
+        """Normalised mean over tasks; `missing` is of all tasks.
 
         A row for every env step at which all these tasks were evaluated.
         """
@@ -97,16 +97,15 @@ class Experiment:
             return _NO_CURVE
         steps = self.steps(tasks)
         tables = [normalize(task, self._tables[task].loc[steps]) for task in tasks]
-        return with_intervals(tables, statistic)
+        return _with_intervals(tables)
 
 
-def with_intervals(tables: Sequence[pd.DataFrame], statistic: Statistic) -> pd.DataFrame:
-    """A statistic at every env step, as a curve.
+def _with_intervals(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The mean of the seeds that are there, at every env step; NaN where a task has none.
 
     Args:
       tables: a row per env step, the same in all, and a column per seed; NaN where a seed has
         diverged, or a value was not finite. One table per task.
-      statistic: of the seeds that are there; NaN where a task has none.
     """
     values = [table.to_numpy(np.float64) for table in tables]
     known = ~np.isnan(np.concatenate(values, axis=1))
@@ -116,8 +115,8 @@ def with_intervals(tables: Sequence[pd.DataFrame], statistic: Statistic) -> pd.D
         rows = (known == pattern).all(axis=1)
         scores = [of_task[rows][:, ~np.isnan(of_task[rows][0])] for of_task in values]
         if all(of_task.size for of_task in scores):
-            interval = bootstrap_interval(scores, statistic, CURVE_RESAMPLES)
-            curve.loc[rows, ["mean", "low", "high"]] = np.stack([statistic(scores), *interval], 1)
+            interval = bootstrap_interval(scores, mean, CURVE_RESAMPLES)
+            curve.loc[rows, ["mean", "low", "high"]] = np.stack([mean(scores), *interval], 1)
     return curve
 
 
