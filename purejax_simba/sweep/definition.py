@@ -117,10 +117,6 @@ class Sweep:
         for name in ("storage", "trials_per_batch"):
             if getattr(self, name) != getattr(Sweep, name) and not self.is_adaptive:
                 raise ConfigError(f"{flag(name)} is of no use without --sampler tpe")
-        if self.sampler_seed < 0:
-            raise ConfigError(f"--sampler-seed is {self.sampler_seed}: give 0 or more")
-        if self.trials_per_batch < 1:
-            raise ConfigError(f"--trials-per-batch is {self.trials_per_batch}: give 1 or more")
         if self.count > MOST_CONFIGURATIONS:
             raise ConfigError(
                 f"that is {self.count:,} configurations: give fewer --samples or values of --grid, "

@@ -24,8 +24,6 @@ class Halving:
         Raises:
           ConfigError: with what to change.
         """
-        if not 1.0 < self.factor < float("inf"):
-            raise ConfigError(f"--halving is {self.factor}: give a number above 1")
         if any(later <= rung for rung, later in zip(self.rungs, self.rungs[1:], strict=False)):
             raise ConfigError(f"--rungs {' '.join(map(str, self.rungs))}: each must be later")
 

@@ -71,14 +71,14 @@ class SweepOptions:
     """Number of samples; each is combined with every choice from the grids."""
     sampler: Sampler = "random"
     """How samples are chosen; tpe learns from the results of those before (Optuna)."""
-    sampler_seed: int = 0
+    sampler_seed: int = setting(0, at_least=0)
     """Random seed of the samples."""
     storage: str | None = None
     """With tpe: a database that several nodes share, any storage URL of Optuna. Default: an SQLite
     file in the directory of the sweep."""
-    trials_per_batch: int = 8
+    trials_per_batch: int = setting(Sweep.trials_per_batch, at_least=1)
     """With tpe: how many samples are chosen, and train, at the same time."""
-    halving: float | None = None
+    halving: float | None = setting(above=1)
     """Stop the worst configurations early: at every rung one in so many goes on."""
     rungs: tuple[int, ...] = ()
     """Environment steps of the rungs. Default: total-env-steps divided by --halving, repeatedly."""
@@ -87,9 +87,9 @@ class SweepOptions:
     other values on the axes. Each seed has a population of its own."""
     pbt_interval: int | None = None
     """With pbt: environment steps between generations. Default: the evaluation interval."""
-    pbt_replaced: float = PBT.replaced
+    pbt_replaced: float = setting(PBT.replaced, above=0, at_most=0.5)
     """With pbt: share of the configurations that go on from equally many of the best."""
-    pbt_resampled: float = PBT.resampled
+    pbt_resampled: float = setting(PBT.resampled, at_least=0, at_most=1)
     """With pbt: chance that a value is drawn anew on its axis, in place of one near the best's."""
     pbt_replay: bool = False
     """With pbt: take over the replay and the episodes of the best too; on a device both replays
@@ -138,6 +138,9 @@ def make_sweep(options: SweepOptions) -> Sweep:
     Raises:
       ConfigError, envs.TaskError: for what cannot be.
     """
+    for name, declared in declarations(SweepOptions).items():
+        if name in vars(options):  # the others are those of the configuration
+            declared.check(name, getattr(options, name))
     tasks = options.config.task
     if tasks and options.suite is not None:
         raise ConfigError(f"--task and --suite {options.suite} exclude each other: drop one")

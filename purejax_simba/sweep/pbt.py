@@ -26,17 +26,6 @@ class PBT:
     resampled: float = 0.25
     replay: bool = False
 
-    def __post_init__(self) -> None:
-        """Refuses what cannot be.
-
-        Raises:
-          ConfigError: with what to change.
-        """
-        if not 0.0 < self.replaced <= 0.5:
-            raise ConfigError(f"--pbt-replaced is {self.replaced}: give a share in (0, 0.5]")
-        if not 0.0 <= self.resampled <= 1.0:
-            raise ConfigError(f"--pbt-resampled is {self.resampled}: give a chance in [0, 1]")
-
     def generations(self, config: Config) -> list[int]:
         """Environment steps at which members are compared; offline updates.
 
