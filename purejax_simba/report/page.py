@@ -107,7 +107,7 @@ def write_page(paths: Sequence[Path], output: Path, refresh: float | None = None
     sections += [sweep_section(directory, number, charts) for number, directory in numbered]
     sections += [_videos(runs, place), _configurations(methods), _left_out(collection, place)]
     shown = [section for section in sections if section.content]
-    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    count = count_of(len(runs), "run")
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = Template((_ASSETS / "page.html").read_text()).substitute(
         refresh=f'<meta http-equiv="refresh" content="{refresh:g}">' if refresh else "",

@@ -31,17 +31,19 @@ from purejax_simba.runs.result_files import (
 )
 from purejax_simba.runs.schedule import SCHEDULE_FILE
 from purejax_simba.runs.session_record import RECORD_FILE, Session
+from purejax_simba.sweep.definition import DEFINITION_FILE
 from purejax_simba.sweep.lineage import LINEAGE_FILE
+from purejax_simba.sweep.plots import PLOTS_DIRECTORY
+from purejax_simba.sweep.results import BEST_FILE, TABLE_FILE
 from purejax_simba.videos import INDEX_FILE, VIDEO_DIRECTORY, Index
 
 _T = TypeVar("_T")
 
-SWEEP_FILE = "sweep.json"
 # What other parts of the project, and loggers, write beside the results.
-_SKIPPED = {"checkpoints", "programs", "plots", "figures"}
+_SKIPPED = {"checkpoints", "programs", PLOTS_DIRECTORY, "figures"}
 _SKIPPED |= {TENSORBOARD_DIRECTORY, VIDEO_DIRECTORY, WANDB_DIRECTORY}
 _KNOWN = {DIVERGED_FILE, RECORD_FILE, *LOGGER_FILES, SCHEDULE_FILE}
-_KNOWN |= {"sweep.csv", "best.json"}
+_KNOWN |= {TABLE_FILE, BEST_FILE}
 _READ = (".csv", ".json")
 # What an agent is, by the beginning of its name; how often it updates is compared by itself.
 _OF_AGENTS = (
@@ -177,7 +179,7 @@ def read(paths: Sequence[Path]) -> Collection:
     published = [pd.DataFrame(columns=list(PUBLISHED_COLUMNS))]
     sweeps = []
     for file in result_files(paths):
-        if file.name in (SWEEP_FILE, LINEAGE_FILE):
+        if file.name in (DEFINITION_FILE, LINEAGE_FILE):
             sweeps.append(file.parent)
         elif file.name in (CONFIG_FILE, METRICS_FILE):
             if file.parent not in runs:
@@ -207,7 +209,7 @@ def result_files(paths: Sequence[Path]) -> Iterator[Path]:
         if path.is_file():
             yield path
         for place, directories, files in os.walk(path):
-            is_result = {CONFIG_FILE, METRICS_FILE, SWEEP_FILE, LINEAGE_FILE} & {*files}
+            is_result = {CONFIG_FILE, METRICS_FILE, DEFINITION_FILE, LINEAGE_FILE} & {*files}
             skipped = {
                 name
                 for name in _SKIPPED & {*directories}

@@ -23,6 +23,7 @@ from purejax_simba.report.methods import (
 from purejax_simba.report.published import algorithms, suites_of
 from purejax_simba.report.reading import Run
 from purejax_simba.report.style import AGENTS, BLUE, GREY, Look, looks, steps_label
+from purejax_simba.waiting import count_of
 
 EXPANSION = 4
 _WIDTH = "agent.critic_hidden_dim"
@@ -156,7 +157,7 @@ def design_study(methods: Methods) -> Figure | None:
 
 def suite_title(name: str, tasks: Sequence[str]) -> str:
     """A suite for people, with the number of its tasks that count."""
-    return f"{_SUITE_TITLES.get(name, name)} ({len(tasks)} task{'s' * (len(tasks) > 1)})"
+    return f"{_SUITE_TITLES.get(name, name)} ({count_of(len(tasks), 'task')})"
 
 
 def where(tasks: Sequence[str], step: int, step_name: str = "env steps") -> str:

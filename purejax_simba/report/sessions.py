@@ -8,6 +8,7 @@ import pandas as pd
 from purejax_simba.report.reading import Run
 from purejax_simba.report.sections import UNKNOWN
 from purejax_simba.runs.session_record import FINISHED, RUNNING
+from purejax_simba.waiting import count_of
 
 _NUMBERS = ["first_env_step", "env_step", "updates", "seconds", "startup_seconds"]
 _NUMBERS += ["runs_together"]
@@ -89,7 +90,7 @@ def troubles_of(run: Run) -> list[str]:
     ]
     lost = run.metrics[run.metrics.value.isna()].sort_values("env_step")
     for (seed, metric), steps in lost.groupby(["seed", "metric"]).env_step:
-        others = f" and {len(steps) - 1} other evaluation{'s' * (len(steps) > 2)}"
+        others = f" and {count_of(len(steps) - 1, 'other evaluation')}"
         lines.append(
             f"{metric} of seed {seed} was not finite at env step {steps.iloc[0]:,}"
             f"{others * (len(steps) > 1)}: it is missing there, and means are of the other seeds"
