@@ -34,13 +34,13 @@ class Drawn(NamedTuple):
     entries: jax.Array | None
 
 
-def _keys(key: jax.Array, index: jax.Array | int) -> jax.Array:
-    """Keys `(3,)` of the update number `index` of an interaction: its minibatch's, its noise's and
-    the agent's own.
+def keys_at(key: jax.Array, position: jax.Array | int) -> jax.Array:
+    """Keys `(3,)` for what is random at a position, `()` int32, which is not negative.
 
     Made at once, because one key after another is a hundred operations on single numbers on a TPU.
     """
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, 3 * index + jnp.arange(3))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(3))
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, position)
 
 
 @dataclass(eq=False, repr=False)
@@ -88,7 +88,7 @@ class Program(abc.ABC):
 
         def kept(counters: Counters, state: RunState, *data: Any) -> tuple[Any, Any]:
             numbers, program = self.hyperparameters(), self._with_data(data)
-            drawn = program.draw(_keys(state.key, 0), counters, state, numbers)
+            drawn = program.draw(keys_at(state.key, 0), counters, state, numbers)
             rest = (state.agent, drawn.batch, drawn.noise, numbers)
 
             def backward(loss: Callable[..., Any], params: Params) -> Any:
@@ -152,7 +152,7 @@ class Program(abc.ABC):
         # Evaluations take keys by numbers that are not negative.
         key = jax.random.fold_in(state.evaluation_key, -1 - counters.interactions)
         program = self._with_data(data)
-        batch, noise, _ = program.draw(_keys(key, 0), counters, state, hyperparameters)
+        batch, noise, _ = program.draw(keys_at(key, 0), counters, state, hyperparameters)
         per_module = self.config.diagnostics == "module"
         metrics = diagnose(self.agent, state.agent, batch, noise, hyperparameters, per_module)
         if self.config.normalize_rewards:
@@ -178,7 +178,7 @@ class Program(abc.ABC):
         def body(index: jax.Array, state: RunState) -> RunState:
             number = counters.updates + index
             agent = self._reset_if_due(key, counters, state, hyperparameters, number)
-            keys = _keys(key, index)
+            keys = keys_at(key, index)
             batch, noise, entries = self.draw(keys, counters, state, hyperparameters)
             updated, metrics, errors = learn(agent, batch, noise, hyperparameters, number)
             replay = state.replay
@@ -231,7 +231,10 @@ class Program(abc.ABC):
     def draw(
         self, keys: jax.Array, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> Drawn:
-        """A minibatch, normalised with the statistics of this moment, and noise; see `_keys`."""
+        """A minibatch, normalised with the statistics of this moment, and noise.
+
+        `keys` `(3,)` are the minibatch's, the noise's and the agent's own.
+        """
         sample_key, noise_key, agent_key = keys
         batch, entries = self.sample(sample_key, counters, state, hyperparameters)
         batch = divide(batch)

@@ -23,7 +23,7 @@ from purejax_simba.diagnostics import Metrics
 from purejax_simba.division import per_device
 from purejax_simba.evaluation import EvaluationMetrics, finite
 from purejax_simba.precision import in_full
-from purejax_simba.program import Program
+from purejax_simba.program import Program, keys_at
 from purejax_simba.run_state import Counters, Progress, RunState
 
 # Transitions that cannot be drawn, among the metrics.
@@ -135,8 +135,7 @@ class OnlineProgram(Program):
         self, counters: Counters, state: RunState, hyperparameters: HyperParameters
     ) -> tuple[Counters, RunState]:
         """One step of all environments of a run, and the updates that follow it."""
-        key = jax.random.fold_in(state.key, counters.interactions)
-        action_key, random_key, update_key = jax.random.split(key, 3)
+        action_key, random_key, update_key = keys_at(state.key, counters.interactions)
 
         observation = self.normalise(state, state.environment.observation)
         agent, action = self._act(

@@ -128,8 +128,9 @@ def test_one_update_is_that_of_the_agent_on_the_same_batch(dataset, linear_agent
     counters, after = advance(Counters.create(), before, numbers, jnp.int32(1), transitions)
     assert (counters.interactions, counters.updates, after.agent.updates) == (1, 1, 1)
 
-    key = jax.random.fold_in(before.key, 0)
-    sample_key, noise_key, own_key = (jax.random.fold_in(key, number) for number in range(3))
+    fold = jax.random.fold_in
+    key = fold(before.key, 0)
+    sample_key, noise_key, own_key = (fold(fold(key, number), 0) for number in range(3))
     drawn = transitions.sample(sample_key, BATCH, numbers.discount)
     # Statistics in float64; the prior of weight 1e-4 is below the bound.
     data = d4rl.read(dataset)

@@ -282,9 +282,9 @@ def test_an_update_sees_its_own_step_and_the_statistics_before_it():
     (_, before), (_, after) = runs.after(49), runs.after(50)
     before, after, numbers = pick(before, 1), pick(after, 1), pick(runs.hyperparameters, 1)
     assert (int(before.agent.updates), int(after.agent.updates)) == (0, 1)
-    key = jax.random.fold_in(before.key, 49)
-    _, _, update_key = jax.random.split(key, 3)
-    sample_key, noise_key = (jax.random.fold_in(update_key, number) for number in range(2))
+    fold = jax.random.fold_in
+    update_key = fold(fold(before.key, 2), 49)
+    sample_key, noise_key = (fold(fold(update_key, number), 0) for number in range(2))
     drawn = after.replay.sample(sample_key, jnp.int32(50), 16, numbers.discount)
     # The newest transition is among those that can be drawn.
     mean = np.asarray(before.observation_moments.mean.high, np.float64)

@@ -196,8 +196,9 @@ def normalise_parameters(params: Params) -> Params:
         for name, node in params.items()
     }
     if "kernel" in params:
-        norm = jnp.sqrt(jnp.sum(params["kernel"] ** 2, -2, keepdims=True))
-        result["kernel"] = params["kernel"] / jnp.maximum(norm, EPSILON)
+        kernel = jax.lax.optimization_barrier(params["kernel"])
+        norm = jnp.sqrt(jnp.sum(kernel**2, -2, keepdims=True))
+        result["kernel"] = kernel / jnp.maximum(norm, EPSILON)
     if "scale" in params:
         vectors = {name: params[name] for name in ("scale", "bias") if name in params}
         squares = sum(jnp.sum(vector**2, -1, keepdims=True) for vector in vectors.values())

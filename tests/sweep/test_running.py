@@ -274,12 +274,13 @@ def _kill() -> None:
     raise Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("evaluation", "stop", "left"),
     [
         (2, lambda: signal.raise_signal(signal.SIGTERM), [11, 13]),
-        pytest.param(1, _kill, [11, 13], marks=pytest.mark.slow),  # before the first checkpoint
-        pytest.param(7, _kill, [13], marks=pytest.mark.slow),
+        (1, _kill, [11, 13]),  # before the first checkpoint
+        (7, _kill, [13]),
     ],
 )
 def test_an_interrupted_sweep_goes_on(
@@ -363,6 +364,7 @@ def test_what_fails_elsewhere_is_said(tmp_path, capsys):
     assert "group 1 of 2 failed: its node is gone" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_group_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
     run_together = running.run_together
 
