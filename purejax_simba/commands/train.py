@@ -22,7 +22,12 @@ from purejax_simba.config import (
     ReplayConfig,
 )
 from purejax_simba.names import flatten, replace_values
-from purejax_simba.runs.result_files import read_config, read_config_file, read_diverged
+from purejax_simba.runs.result_files import (
+    first_of_schedule,
+    read_config,
+    read_config_file,
+    read_diverged,
+)
 from purejax_simba.settings import flag
 from purejax_simba.waiting import count_of, say, still
 
@@ -112,6 +117,8 @@ def parse(words: list[str]) -> Arguments:
         _ask_for_what_followed(file.config, saved, changed, words)
         followed = _followed(config, arguments.config, words)
         arguments = dataclasses.replace(arguments, config=followed)
+    if arguments.config.schedule:
+        _refuse_scheduled(arguments.config, words)
     return arguments
 
 
@@ -161,6 +168,21 @@ def _refuse(file: Path, saved: Config, others: dict[str, bool]) -> None:
             raise ConfigError(
                 f"{flag(name)} fills in nothing beside --config {file}, which has every value "
                 "already: drop one of the two"
+            )
+
+
+def _refuse_scheduled(config: Config, words: list[str]) -> None:
+    """Refuses numbers in words that a schedule has otherwise from the start on.
+
+    Raises:
+      ConfigError: for the first.
+    """
+    given = flatten(config)
+    for name, value in first_of_schedule(Path(config.schedule)).items():
+        if _is_given(words, name) and given.get(name) != value:
+            raise ConfigError(
+                f"{flag(name)} {given.get(name)}: {config.schedule} has {value} from the start on; "
+                "drop one of them"
             )
 
 

@@ -25,11 +25,11 @@ from purejax_simba.runs.result_files import (
     LOGGER_FILES,
     METRIC_COLUMNS,
     METRICS_FILE,
+    SCHEDULE_FILE,
     TENSORBOARD_DIRECTORY,
     WANDB_DIRECTORY,
     environment_name,
 )
-from purejax_simba.runs.schedule import SCHEDULE_FILE
 from purejax_simba.runs.session_record import RECORD_FILE, Session
 from purejax_simba.sweep.definition import DEFINITION_FILE
 from purejax_simba.sweep.lineage import LINEAGE_FILE

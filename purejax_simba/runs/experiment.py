@@ -19,8 +19,8 @@ from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.memory import check_memory
 from purejax_simba.runs.run_lock import RunLock
 from purejax_simba.runs.schedule import Plan, Schedule
-from purejax_simba.runs.session import Setup, train_jobs
-from purejax_simba.runs.starting import Start, from_earlier_run
+from purejax_simba.runs.session import Setup, first_configs, train_jobs
+from purejax_simba.runs.starting import Start, check_parts, from_earlier_run
 from purejax_simba.waiting import still
 
 # How far a run goes, which may be further after a resume.
@@ -59,7 +59,7 @@ def train(config: Config) -> Path:
     compiler = Compiler(make_program(config))
     job = Job.of_all_seeds(compiler.program.config)
     setup = _set_up(compiler, [job], Schedule.of([job]))
-    arrays = from_earlier_run(compiler.program, setup.placement, [job])
+    arrays = from_earlier_run(compiler.program, setup.placement, [job], setup.first)
     with RunLock(job.directory):
         processes.first_does(lambda: result_files.create_run_directory(job.config))
         train_jobs(setup, Start([None], arrays), job.directory, _advice(job))
@@ -101,6 +101,7 @@ def resume(
     job = Job.of_all_seeds(config, directory if config.output == saved.output else None)
     setup = _set_up(compiler, [job], Schedule.of([job], directory))
     check_differences(with_agent_defaults(saved), config)
+    check_parts(compiler.program, reset, "--reset")
     with RunLock(job.directory):
         start = Start.at(read_newest(directory / STATE_DIRECTORY), [job], reset)
         if reset and start.interactions >= setup.end:
@@ -158,7 +159,7 @@ def run_together(
         checkpoint = read_newest(survivors.directory / STATE_DIRECTORY)
         start = Start.at(checkpoint.of_jobs(survivors.jobs), jobs)
     else:
-        arrays = from_earlier_run(compiler.program, setup.placement, jobs)
+        arrays = from_earlier_run(compiler.program, setup.placement, jobs, setup.first)
         sizes = processes.first_does(lambda: _begin(jobs, directory))
         start = Start(sizes or [None] * len(jobs), arrays)
     train_jobs(setup, start, directory, "give the same command again")
@@ -202,7 +203,7 @@ def _set_up(
     program, config = compiler.program, compiler.program.config
     processes.check_agreement(dataclasses.asdict(config))
     loggers.check(config)
-    placement = Placement.choose(program, plan.first if plan else [job.config for job in jobs])
+    placement = Placement.choose(program, first_configs(jobs, plan))
     memory = check_memory(
         program, placement.mesh.size, placement.at_a_time, placement.count, placement.num_processes
     )

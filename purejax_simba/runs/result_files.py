@@ -13,13 +13,13 @@ from typing import Any
 from purejax_simba import drawing, trust
 from purejax_simba.config import Config, ConfigError
 from purejax_simba.files import read_bytes, read_json, reading, write_json, writing
-from purejax_simba.names import dotted, from_nested, replace_values
+from purejax_simba.names import dotted, from_nested, plain_name, replace_values
 from purejax_simba.runs.session_record import RECORD_FILE, read_sessions
 
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 HEADER = ",".join(METRIC_COLUMNS).encode() + b"\n"
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
-DIVERGED_FILE = "diverged.json"
+DIVERGED_FILE, SCHEDULE_FILE = "diverged.json", "schedule.json"
 # How far each logger is, and what W&B calls the runs.
 LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.json"
 TENSORBOARD_DIRECTORY, WANDB_DIRECTORY = "tensorboard", "wandb"
@@ -87,6 +87,13 @@ def _holds_results(directory: Path, config: Config, copied: bytes) -> bool:
 def write_config(directory: Path, config: Config) -> None:
     """Writes `config.json`."""
     write_json(directory / CONFIG_FILE, dataclasses.asdict(config))
+
+
+def first_of_schedule(path: Path) -> dict[str, Any]:
+    """What a schedule has before anything is trained, name -> value; empty where there is none."""
+    entries = read_json(path, list[dict[str, Any]], [])
+    first = entries[0] if entries and entries[0].get("env_step") == 0 else {}
+    return {plain_name(name): value for name, value in first.items() if name != "env_step"}
 
 
 def copy_run(directory: Path, config: Config, size: int | None) -> None:

@@ -114,7 +114,7 @@ class Runs:
         def chosen(state: RunState) -> RunState:
             if not with_replay:
                 state = state.replace(replay=None)
-            return _keys_as_words(state)
+            return keys_as_words(state)
 
         return Snapshot(jax.device_get(self.counters), self.get(chosen))
 
@@ -145,7 +145,7 @@ class Runs:
         """
         if self.placement.num_processes > 1:
             nothing = dict.fromkeys(("key", "evaluation_key", "environment", "replay"))
-            state = self.get(lambda state: _keys_as_words(state.replace(**nothing)))
+            state = self.get(lambda state: keys_as_words(state.replace(**nothing)))
             new = named_leaves(inherit(state, jnp.asarray(parents), False))
             self.replace({f"state.{name}": np.asarray(leaf) for name, leaf in new.items()})
             return
@@ -176,7 +176,7 @@ class Runs:
         self._states = [begin(self.counters, state) for state in self._states]
 
 
-def _keys_as_words(tree: Any) -> Any:
+def keys_as_words(tree: Any) -> Any:
     """Arrays as numpy knows them."""
 
     def words(leaf: jax.Array) -> jax.Array:
@@ -199,5 +199,5 @@ def _words_as_keys(tree: Any, shapes: Any) -> Any:
 
 def snapshot_shapes(program: Program, count: int) -> Snapshot:
     """Shapes of the arrays of a snapshot of so many runs."""
-    state = jax.eval_shape(_keys_as_words, shapes_of_runs(program.state_shapes, count))
+    state = jax.eval_shape(keys_as_words, shapes_of_runs(program.state_shapes, count))
     return Snapshot(jax.eval_shape(Counters.create), state)

@@ -12,10 +12,10 @@ from purejax_simba.files import read_json, reading, write_json
 from purejax_simba.names import check_change, check_values, find_name, flatten, settings_of
 from purejax_simba.runs import processes
 from purejax_simba.runs.jobs import Job
+from purejax_simba.runs.result_files import SCHEDULE_FILE
 from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.starting import Start
 
-SCHEDULE_FILE = "schedule.json"
 NEVER = 2**62
 _STEP = "env_step"
 _ADVICE = "give the schedule.json of a sweep with --pbt, or write one like it"
@@ -88,12 +88,14 @@ class Schedule(Plan):
         with reading(path, advice=_ADVICE):
             schedule = cls(_read(path, config), jobs)
             for entry in schedule._entries:
-                for name in entry.values:
-                    if len({flatten(job.config)[name] for job in jobs}) > 1:
-                        raise ConfigError(f"{name} is on an axis of the sweep: drop one of them")
                 for each in schedule.configs(entry.env_step):
                     check_values(each)
         return schedule
+
+    @property
+    def names(self) -> set[str]:
+        """Of all hyperparameters that it sets."""
+        return {name for entry in self._entries for name in entry.values}
 
     def configs(self, env_step: int) -> list[Config]:
         """The configurations of the jobs as they are from an env step on."""

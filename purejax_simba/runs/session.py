@@ -38,6 +38,11 @@ class AllDivergedError(ConfigError):
     """No run is left to train."""
 
 
+def first_configs(jobs: Sequence[Job], plan: Plan | None) -> Sequence[Config]:
+    """The configurations with which jobs begin, one each."""
+    return plan.first if plan else [job.config for job in jobs]
+
+
 class Setup(NamedTuple):
     """What to train, and where it is computed.
 
@@ -61,6 +66,11 @@ class Setup(NamedTuple):
     def config(self) -> Config:
         """That of the program, in all that is not a job's own."""
         return self.compiler.program.config
+
+    @property
+    def first(self) -> Sequence[Config]:
+        """With which the jobs begin to train."""
+        return first_configs(self.jobs, self.plan)
 
 
 def train_jobs(setup: Setup, start: Start, directory: Path, advice: str) -> None:

@@ -24,8 +24,8 @@ from purejax_simba.runs.checkpoint import (
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.result_files import CONFIG_FILE
-from purejax_simba.runs.runs import Runs, Snapshot, snapshot_shapes
+from purejax_simba.runs.result_files import CONFIG_FILE, SCHEDULE_FILE, first_of_schedule
+from purejax_simba.runs.runs import Runs, Snapshot, keys_as_words, snapshot_shapes
 from purejax_simba.settings import flag
 from purejax_simba.waiting import count_of, still
 
@@ -141,13 +141,17 @@ def _with_more_places(checkpoint: Checkpoint, snapshot: Snapshot) -> Snapshot:
 
 
 def from_earlier_run(
-    program: Program, placement: Placement, jobs: Sequence[Job]
+    program: Program, placement: Placement, jobs: Sequence[Job], configs: Sequence[Config]
 ) -> dict[str, np.ndarray]:
     """What `--start` names, of the newest checkpoint there, for `Runs.replace`.
 
     A seed takes it from the run that has its place in the earlier experiment, or from another where
     that one diverged; where there are more seeds than runs, those are taken again from the first.
-    The jobs all start alike.
+    Args:
+      program: of one run.
+      placement: of all.
+      jobs: that all start alike.
+      configs: with which they begin to train.
 
     Raises:
       ConfigError: if there is no checkpoint, all of it has diverged, or it does not fit.
@@ -156,7 +160,10 @@ def from_earlier_run(
     if not start.run:
         return {}
     checkpoint = read_newest(Path(start.run) / STATE_DIRECTORY)
-    check_lasting(start, [job.config for job in jobs])
+    check_lasting(start, configs)
+    if start.parts:
+        is_usual = start.parts == StartConfig.parts
+        check_parts(program, start.parts, "--start.parts", needs_all=not is_usual)
     prefixes = _prefixes(start.parts, start.optimizers)
     prefixes += tuple(f"state.{name}" for name in _NORMALIZERS) if start.normalizers else ()
     places = np.concatenate([job.places for job in jobs])
@@ -195,6 +202,7 @@ def check_lasting(start: StartConfig, configs: Sequence[Config]) -> None:
       ConfigError: for the first that differs.
     """
     saved = dotted(read_json(Path(start.run) / CONFIG_FILE, dict[str, Any], {}))
+    saved |= first_of_schedule(Path(start.run) / SCHEDULE_FILE)
     for config in configs if {"actor", "critic"} & set(start.parts) else ():
         own = flatten(config)
         for name, setting in settings_of(config).items():
@@ -210,6 +218,23 @@ def check_lasting(start: StartConfig, configs: Sequence[Config]) -> None:
                 )
 
 
+def check_parts(
+    program: Program, parts: Sequence[Part], option: str, needs_all: bool = True
+) -> None:
+    """Refuses parts of which an agent has nothing, or all of them where not `needs_all`.
+
+    Raises:
+      ConfigError: naming `option`.
+    """
+    state, name = program.state_shapes.agent, program.config.agent.name
+    missing = [part for part in parts if not any(hasattr(state, f) for f in _FIELDS[part][0])]
+    if missing and (needs_all or len(missing) == len(parts)):
+        fields = " or ".join(_FIELDS[missing[0]][0])
+        raise ConfigError(
+            f"{option} {missing[0]}: the state of {name} has no {fields}: give parts that it has"
+        )
+
+
 def _begin_anew(runs: Runs, parts: Sequence[Part], interactions: int) -> None:
     """Gives all runs new networks and optimisers of these parts; the replay stays.
 
@@ -223,9 +248,10 @@ def _begin_anew(runs: Runs, parts: Sequence[Part], interactions: int) -> None:
     def begin(
         progress: Progress, agent: AgentState, key: jax.Array, numbers: HyperParameters
     ) -> AgentState:
-        return progress.freeze(agent, runs.compiler.program.agent.init(key, numbers))
+        fresh = runs.compiler.program.agent.init(key, numbers)
+        return progress.freeze(agent, keys_as_words(fresh))
 
-    before = runs.get(lambda state: (state.progress, state.agent))
+    before = runs.get(lambda state: (state.progress, keys_as_words(state.agent)))
     fresh = named_leaves({"agent": begin(*before, keys, inputs.hyperparameters)})
     fresh = {f"state.{name}": np.asarray(leaf) for name, leaf in fresh.items()}
     runs.replace(_chosen(fresh, _prefixes(parts, True)))

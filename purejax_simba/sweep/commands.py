@@ -15,8 +15,7 @@ from purejax_simba.names import is_traced
 from purejax_simba.runs import processes
 from purejax_simba.runs.compiling import make_program
 from purejax_simba.runs.memory import GIB, bytes_per_run, runs_that_fit
-from purejax_simba.runs.result_files import run_directory
-from purejax_simba.runs.schedule import SCHEDULE_FILE
+from purejax_simba.runs.result_files import SCHEDULE_FILE, run_directory
 from purejax_simba.settings import declarations, flag
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.grouping import Group, divide, make_groups

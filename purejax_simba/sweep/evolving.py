@@ -16,8 +16,9 @@ from purejax_simba.names import flatten, replace_values, settings_of
 from purejax_simba.program import Program
 from purejax_simba.runs import processes
 from purejax_simba.runs.jobs import Job
+from purejax_simba.runs.result_files import SCHEDULE_FILE
 from purejax_simba.runs.runs import Runs
-from purejax_simba.runs.schedule import NEVER, SCHEDULE_FILE, Entry, Plan, write_schedule
+from purejax_simba.runs.schedule import NEVER, Entry, Plan, write_schedule
 from purejax_simba.runs.starting import Start
 from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.lineage import LINEAGE_FILE, Lineage
@@ -135,7 +136,14 @@ class Evolution(Plan):
             return
         known = settings_of(self._config)
         entries: list[Entry] = []
-        changing: dict[str, Any] = {}
+        # What all began with alike, but for the axes, is left to the configuration.
+        first = [flatten(config) for config in self.first]
+        on_axes = {axis.name for axis in self._axes}
+        changing: dict[str, Any] = {
+            name: value
+            for name, value in first[0].items()
+            if name not in on_axes and all(other[name] == value for other in first)
+        }
         schedule = self.lineage.schedule(self.lineage.best_population)
         for env_step, values in zip(self.lineage.env_steps, schedule.tolist(), strict=False):
             numbers = flatten(self._config_of(*values))

@@ -28,6 +28,7 @@ from purejax_simba.runs.run_lock import STALE_SECONDS, RunLock
 from purejax_simba.runs.schedule import Schedule
 from purejax_simba.runs.session import AllDivergedError
 from purejax_simba.runs.starting import check_lasting
+from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import (
     DEFINITION_FILE,
     Sweep,
@@ -212,16 +213,21 @@ def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
     for trial in itertools.chain.from_iterable(group.trials for group in groups):
         check_free(trial.config)
     for group in groups:
-        _check_files(group)
+        _check_files(group, sweep.all_axes)
     check_output(sweep.directory / DEFINITION_FILE)
     with writing(sweep.directory, "give another --output"):
         sweep.directory.mkdir(parents=True, exist_ok=True)
     write_json(sweep.directory / DEFINITION_FILE, sweep.description())
 
 
-def _check_files(group: Group) -> None:
+def _check_files(group: Group, axes: Sequence[Axis]) -> None:
     """Refuses what a group could not begin with, which may be hours later."""
-    Schedule.of([Job.of_all_seeds(trial.config) for trial in group.trials])
+    schedule = Schedule.of([Job.of_all_seeds(trial.config) for trial in group.trials])
+    for axis in axes:
+        if schedule and axis.name in schedule.names:
+            raise ConfigError(
+                f"{group.config.schedule}: {axis.name} is on an axis of the sweep: drop one of them"
+            )
     start = group.config.start
     if not start.run:
         return
@@ -229,7 +235,8 @@ def _check_files(group: Group) -> None:
         raise ConfigError(
             f"--start.run {start.run} holds nothing to go on from: give a run directory"
         )
-    check_lasting(start, [trial.config for trial in group.trials])
+    own = [trial.config for trial in group.trials]
+    check_lasting(start, schedule.first if schedule else own)
 
 
 def _run_group(assignment: Assignment) -> None:

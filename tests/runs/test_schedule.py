@@ -11,6 +11,7 @@ import pytest
 
 from purejax_simba import Population, make_train
 from purejax_simba.agents.registry import agent_settings
+from purejax_simba.commands import train
 from purejax_simba.config import ConfigError
 from purejax_simba.defaults import resolve
 from purejax_simba.names import replace_values
@@ -120,6 +121,14 @@ def test_what_everything_begins_with_can_be_given_at_the_start(tmp_path):
     job = Job.of_all_seeds(resolve(config(tmp_path, schedule=path)))
     (changed,) = Schedule.of([job]).first
     assert (changed.temperature.initial, changed.agent.shift) == (0.5, 2.0)
+
+
+def test_what_is_given_beside_a_schedule_that_has_it_otherwise_is_refused(tmp_path):
+    path = _rates(tmp_path)
+    words = ["--schedule", path, "--agent.tau", "0.1", "--agent.learning-rate"]
+    assert train.parse([*words, "0.01"]).config.agent.tau == 0.1
+    with pytest.raises(ConfigError, match=r"learning-rate 0\.1: .* has 0\.01 from"):
+        train.parse([*words, "0.1"])
 
 
 def test_what_follows_none_says_so(tmp_path):

@@ -1,6 +1,8 @@
 """Beginning with networks of an earlier run, and beginning some of them anew."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.settings import AgentSettings
+from purejax_simba.agents.simba_v2 import SimbaV2
 from purejax_simba.config import Config, ConfigError, ReplayConfig, StartConfig
+from purejax_simba.defaults import resolve
 from purejax_simba.runs import experiment
 from purejax_simba.runs.checkpoint import (
     STATE_DIRECTORY,
@@ -22,7 +26,9 @@ from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.result_files import write_config
 from purejax_simba.runs.runs import Runs, snapshot_shapes
-from purejax_simba.runs.starting import _begin_anew, from_earlier_run
+from purejax_simba.runs.schedule import Schedule
+from purejax_simba.runs.session import first_configs
+from purejax_simba.runs.starting import _begin_anew, check_lasting, check_parts, from_earlier_run
 from purejax_simba.training import make_program
 
 CONFIG = Config(
@@ -54,7 +60,9 @@ def _read(start: StartConfig, **changes) -> dict[str, np.ndarray]:
     config = dataclasses.replace(CONFIG, start=start, **changes)
     program = make_program(config)
     job = Job.of_all_seeds(program.config)
-    return from_earlier_run(program, Placement.choose(program), [job])
+    plan = Schedule.of([job])
+    configs = first_configs([job], plan)
+    return from_earlier_run(program, Placement.choose(program, configs), [job], configs)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +209,51 @@ def test_what_cannot_be_begun_from_is_refused(first, tmp_path):
     with pytest.raises(ConfigError, match="give the same agent and sizes"):
         _read(StartConfig(run=str(first)), agent=other)
     assert _read(StartConfig(run=str(first), parts=("actor",)), agent=other)
+
+
+def test_parts_that_an_agent_does_not_have_are_refused(first):
+    td3 = agent_settings("td3", actor_hidden_dim=8, critic_hidden_dim=8)
+    missing = "temperature: the state of td3 has no log_temperature: give parts that it has"
+    with pytest.raises(ConfigError, match=f"--start.parts {missing}"):
+        _read(StartConfig(run=str(first), parts=("temperature",)), agent=td3)
+    program = make_program(dataclasses.replace(CONFIG, agent=td3))
+    check_parts(program, StartConfig.parts, "--start.parts", needs_all=False)
+    for needs_all in (False, True):  # where all of those that are asked for are missing
+        with pytest.raises(ConfigError, match=f"--reset {missing}"):
+            check_parts(program, ("temperature",), "--reset", needs_all)
+
+
+def test_what_a_schedule_begins_with_counts(tmp_path):
+    """For the run that is begun from, and for the one that begins."""
+    run, path = tmp_path / "run", tmp_path / "schedule.json"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps({"agent": {"value_range": 5.0}}))
+    path.write_text(json.dumps([{"env_step": 0, "agent.value_range": 7.0}]))
+    start = StartConfig(run=str(run))
+    own = resolve(dataclasses.replace(CONFIG, agent=SimbaV2(value_range=5.0), schedule=str(path)))
+    scheduled = Schedule.of([Job.of_all_seeds(own)]).first
+    check_lasting(start, [own])
+    with pytest.raises(ConfigError, match=r"made with .* 5\.0, and 7\.0 is asked for"):
+        check_lasting(start, scheduled)
+    shutil.copy(path, run)
+    check_lasting(start, scheduled)
+    with pytest.raises(ConfigError, match=r"made with .* 7\.0, and 5\.0 is asked for"):
+        check_lasting(start, [own])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["actor", "critic"])
+def test_an_agent_that_holds_a_key_begins_anew(part, tmp_path):
+    agent = agent_settings("flash_sac", actor_hidden_dim=8, critic_hidden_dim=8)
+    program = make_program(dataclasses.replace(CONFIG, agent=agent))
+    runs = Runs(Compiler(program), Placement.choose(program))
+    agents = []
+    for parts in ((), (part,)):
+        _begin_anew(runs, parts, interactions=40)
+        agents.append(named_leaves({"agent": runs.snapshot(with_replay=False).state.agent}))
+    before, after = agents
+    changed = {name.split(".")[1] for name in after if (after[name] != before[name]).any()}
+    assert changed == {part, {"actor": "exploration", "critic": "target_critic"}[part]}
 
 
 @pytest.mark.slow

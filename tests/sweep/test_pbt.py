@@ -192,7 +192,7 @@ def test_a_population_evolves_and_goes_on_where_it_was_killed(asked, tmp_path, c
     for step, expected in followed.items():
         rate = known.get(step, rate)
         assert rate == expected
-    assert written[0]["agent.tau"] == 0.005 and "agent.num_bins" not in written[0]
+    assert set().union(*written) == {"env_step", "agent.learning_rate"}  # all that evolved
     best = train.parse(["--config", str(straight.directory / "best.json"), "--seed", "9"])
     assert best.config.schedule == str(straight.directory / "schedule.json")
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import json
 import pickle
 import signal
 import tempfile
@@ -329,6 +330,18 @@ def test_seeds_of_a_configuration_take_turns(finished, tmp_path, monkeypatch, in
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
     (row,) = read_results(sweep.directory).rows
     assert list(row.score.returns) == [0, 1, 2]
+
+
+def test_a_schedule_of_what_is_on_an_axis_is_refused(tmp_path):
+    """Whether a group has several configurations or, as here, one."""
+    path = tmp_path / "schedule.json"
+    path.write_text(json.dumps([{"env_step": 40, "agent.learning_rate": 1e-3}]))
+    own = ({"agent.num_bins": 11, "agent.learning_rate": 1e-4}, {"agent.num_bins": 13})
+    sweep = _sweep(tmp_path / "output", configurations=own)
+    sweep = dataclasses.replace(sweep, config=dataclasses.replace(sweep.config, schedule=str(path)))
+    with pytest.raises(ConfigError, match=r"agent\.learning_rate is on an axis of the sweep"):
+        running.run_sweep(sweep)
+    assert not sweep.directory.exists()
 
 
 def test_halving_is_refused_without_room_for_all_seeds(tmp_path, monkeypatch, programs):
