@@ -196,6 +196,7 @@ def normalise_parameters(params: Params) -> Params:
         for name, node in params.items()
     }
     if "kernel" in params:
+        # Or XLA copies kernels on GPUs, see `simba_v2.project_kernels`.
         kernel = jax.lax.optimization_barrier(params["kernel"])
         norm = jnp.sqrt(jnp.sum(kernel**2, -2, keepdims=True))
         result["kernel"] = kernel / jnp.maximum(norm, EPSILON)
