@@ -15,6 +15,7 @@ def check(config: Config, episode_length: int) -> None:
     An episode is as long as `episode_length` interactions.
     """
     check_values(config)
+    _check_needed(config)
     replay = config.replay
     check_seeds("seed", config.seed, config.num_seeds)
     ratio, environments = known(config.update_to_data_ratio), known(config.num_environments)
@@ -106,6 +107,23 @@ def check_seeds(flag: str, first: int, count: int = 1) -> None:
             f"--{flag} is {first}: give one from 0 to {NUM_SEEDS - 1}{of_several}, because beyond "
             "that seeds are the same again"
         )
+
+
+# Groups of settings that say nothing without one of them: its name, and its flag.
+_NEEDED = {"offline": ("dataset", "--offline"), "start": ("run", "--start.run")}
+# What earlier versions wrote into the files of all runs.
+_WRITTEN = {"offline.evaluation_interval": 10}
+
+
+def _check_needed(config: Config) -> None:
+    values, defaults = flatten(config), flatten(Config())
+    for group, (needed, option) in _NEEDED.items():
+        names = [name for name in defaults if name.startswith(f"{group}.")]
+        for name in () if values[f"{group}.{needed}"] else names:
+            if values[name] not in (defaults[name], _WRITTEN.get(name, defaults[name])):
+                raise ConfigError(
+                    f"{flag(name)} is of no use without {option}: give both or neither"
+                )
 
 
 # What says nothing about training from a dataset, and what to do about it.

@@ -169,6 +169,18 @@ def test_runs_on_a_dataset_are_evaluated_ten_times_too(epochs, interval):
         _resolve(total_env_steps=6_000, offline=config.offline)
 
 
+@pytest.mark.parametrize("interval", [None, 10])
+def test_files_of_runs_in_an_environment_have_nothing_that_needs_a_dataset(interval):
+    """Also those of earlier versions, which wrote 10 epochs between evaluations into all."""
+    resolved = _resolve()
+    offline = dataclasses.replace(resolved.offline, evaluation_interval=interval)
+    written = dataclasses.replace(resolved, offline=offline)
+    assert resolve(from_nested(dataclasses.asdict(written))) == written
+    offline = dataclasses.replace(offline, evaluation_interval=11)
+    with pytest.raises(ConfigError, match="interval is of no use without --offline: give both"):
+        _resolve(offline=offline)
+
+
 def test_target_networks_of_td3_move_with_its_policy():
     """The paper's d is both."""
     for given, expected in (({}, 2), ({"policy_delay": 4}, 4), ({"target_update_interval": 3}, 3)):

@@ -237,6 +237,20 @@ OUTPUTS = [
 ]
 
 OFFLINE = [
+    *(
+        row(f"train.py --task {TASK} {given}", f"{name} is of no use without {needed}: give both")
+        for given, name, needed in (
+            ("--offline.epochs 50", "--offline.epochs", "--offline"),
+            ("--offline.evaluation-interval 5", "--offline.evaluation-interval", "--offline"),
+            ("--offline.random-return 0", "--offline.random-return", "--offline"),
+            ("--start.parts actor", "--start.parts", "--start.run"),
+            ("--start.optimizers", "--start.optimizers", "--start.run"),
+            ("--start.no-normalizers", "--start.normalizers", "--start.run"),
+        )
+    ),
+    row(f"train.py --config {CONFIG} --offline.epochs 9", "--offline.epochs is of no use without"),
+    row(f"sweep.py --task {TASK} --offline.epochs 9 --dry-run", "--offline.epochs is of no use w"),
+    row(f"sweep.py --task {TASK} --grid offline.epochs=9,8 --dry-run", "--offline.epochs is of no"),
     row(f"train.py --offline {DATA} --task dmc/cheetah-run", "held: give --action-repeat 1, or 2"),
     row(
         f"train.py --offline {DATA} --task dmc/cheetah-run --action-repeat 1",
