@@ -106,6 +106,7 @@ class Row:
       directory: of the run.
       score: of its seeds.
       rank: on the task, from 1; configurations that are equally good share the mean of their ranks.
+        What has a score on fewer tasks comes behind, so that it changes no rank of the others.
       mean_rank: over all tasks on which the choice has a score.
     """
 
@@ -223,8 +224,10 @@ def _read_rows(
 
 
 def _rank(rows: list[Row]) -> list[Row]:
+    tasks = Counter(row.name for row in rows)
     for task in {row.task for row in rows}:
-        orders = [(row.score.order(), row) for row in rows if row.task == task]
+        own = [row for row in rows if row.task == task]
+        orders = [((-tasks[row.name], *row.score.order()), row) for row in own]
         for order, row in orders:
             better = sum(other < order for other, _ in orders)
             equal = sum(other == order for other, _ in orders)
@@ -234,7 +237,6 @@ def _rank(rows: list[Row]) -> list[Row]:
         mean = sum(row.rank for row in own) / len(own)
         for row in own:
             row.mean_rank = mean
-    tasks = Counter(row.name for row in rows)
     return sorted(rows, key=lambda row: (-tasks[row.name], row.mean_rank, row.name, row.task))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.axes import Axes
 
 from purejax_simba.config import Config
@@ -83,12 +84,28 @@ def test_what_is_not_on_all_tasks_is_behind_what_is(tmp_path):
 
     found = results(tmp_path, "num-environments=1,2,4", level, (PENDULUM, REACHER))
     assert [row.name for row in found.rows] == ["000", "000", "001", "002"]
-    assert found.best.mean_rank == 2.0 and found.rows[-1].mean_rank == 1.0
+    assert [row.mean_rank for row in found.rows] == [1.0, 1.0, 2.0, 2.0]
     assert ranking(found).splitlines()[-1] == "Not on all tasks, so last: 001, 002"
 
 
+@pytest.mark.parametrize("score", [1.5, None])
+def test_what_is_not_on_all_tasks_changes_nothing_between_those_that_are(tmp_path, score):
+    """Two are equally good, whether or not a third lies between them on one task."""
+    levels = {(PENDULUM, 1): 1.0, (PENDULUM, 2): 2.0, (REACHER, 1): 2.0, (REACHER, 2): 1.0}
+
+    def level(trial: Trial) -> float | None:
+        return (levels | {(PENDULUM, 4): score}).get(
+            (trial.config.task, trial.values["num_environments"])
+        )
+
+    found = results(tmp_path, "num-environments=1,2,4", level, (PENDULUM, REACHER))
+    ranks = {row.name: row.mean_rank for row in found.rows}
+    assert ranks == {"000": 1.5, "001": 1.5} | ({"002": 3.0} if score else {})
+    assert found.best.name == "000"
+
+
 def test_what_is_not_on_all_tasks_is_in_no_plot_and_has_no_score(tmp_path, monkeypatch):
-    """It would have the best rank of all here: it is the first on the one task that it has.
+    """It is better than all others on the one task that it has.
 
     Importances are of what is left, which is too little.
     """
@@ -100,16 +117,16 @@ def test_what_is_not_on_all_tasks_is_in_no_plot_and_has_no_score(tmp_path, monke
 
     found = results(tmp_path, "num-environments=1,2,4,8", level, (PENDULUM, REACHER))
     assert {row.name: row.mean_rank for row in found.rows} == {
-        "000": 3.5,
-        "001": 2.5,
-        "002": 1.5,
-        "003": 1.0,
+        "000": 3.0,
+        "001": 2.0,
+        "002": 1.0,
+        "003": 4.0,
     }
     rows = list({row.name: row for row in found.rows}.values())
     scores, name = scores_of(found, rows)
     assert name == "minus mean rank"
     assert [row.name for row in rows] == ["002", "001", "000", "003"]
-    np.testing.assert_array_equal(scores, [-1.5, -2.5, -3.5, np.nan])
+    np.testing.assert_array_equal(scores, [-1.0, -2.0, -3.0, np.nan])
     assert importances(found, rows, scores) == {}
     drawn: list[np.ndarray] = []
 
@@ -118,7 +135,7 @@ def test_what_is_not_on_all_tasks_is_in_no_plot_and_has_no_score(tmp_path, monke
 
     monkeypatch.setattr(Axes, "scatter", scatter)
     draw_plots(found, tmp_path)
-    np.testing.assert_array_equal(drawn, [[[4, 1.5], [2, 2.5], [1, 3.5], [8, np.nan]]])
+    np.testing.assert_array_equal(drawn, [[[4, 1.0], [2, 2.0], [1, 3.0], [8, np.nan]]])
 
 
 def test_where_nothing_is_on_all_tasks_there_is_nothing_to_plot(tmp_path):
