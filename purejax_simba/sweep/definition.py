@@ -22,8 +22,6 @@ from purejax_simba.sweep.pbt import PBT
 DEFINITION_FILE = "sweep.json"
 # What one command takes; more are not looked through by anyone.
 MOST_CONFIGURATIONS = 10_000
-# Bookkeeping without which `best.json` may not train; another does not make another sweep.
-_TRAINS = {"devices_per_run", "host_python"}
 
 
 class Description(TypedDict):
@@ -229,13 +227,13 @@ class Sweep:
         return Path(self.config.output) / self.config.experiment
 
     def description(self) -> dict[str, Any]:
-        """What the results depend on, and what trains them, as plain values under their names."""
+        """What the sweep is, as plain values under their names.
+
+        Bookkeeping is there for `best.json`; another does not make another sweep.
+        """
+        values = flatten(self.config)
         return {
-            "config": {
-                name: value
-                for name, value in flatten(self.config).items()
-                if name in _TRAINS or not (name == "task" or is_bookkeeping(name))
-            },
+            "config": {name: value for name, value in values.items() if name != "task"},
             "task": list(self.tasks),
             "axes": [str(axis) for axis in self.all_axes],
             **({"configurations": list(self.configurations)} if self.configurations else {}),

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import os
 import shutil
 import sys
@@ -203,6 +204,8 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> None:
         before = read_description(sweep.directory)
         check_same(sweep, before, str(sweep.directory), "--experiment or --output")
         check_links(sweep.directory)
+        if json.loads(json.dumps(sweep.description())) != before:  # books are kept otherwise now
+            write_json(sweep.directory / DEFINITION_FILE, sweep.description())
     else:
         _make_directory(sweep, groups)
     if sweep.storage is None and sweep.is_adaptive:

@@ -1,6 +1,8 @@
 """What is read from the runs of a sweep: which configuration is best, and with what values."""
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from purejax_simba.config import Config
+from purejax_simba.config import CheckpointConfig, Config
 from purejax_simba.report.page import write_page
 from purejax_simba.report.sweeps import importances, scores_of
 from purejax_simba.runs.result_files import MetricsFile, create_run_directory
@@ -162,3 +164,23 @@ def test_what_an_axis_leaves_to_the_task_is_that_of_the_task_of_the_file(tmp_pat
     write_results(found, tmp_path / "s")
     best = json.loads((tmp_path / "s" / "best.json").read_text())
     assert (best["task"], best["discount"]) == (REACHER, 0.95)
+
+
+def test_the_best_configuration_keeps_books_as_the_sweep_does(tmp_path):
+    """As it was asked for last, and whoever writes the file."""
+    found = results(tmp_path / "first", "discount=0.8,0.9", lambda trial: trial.values["discount"])
+    assert found.best_config().output == str(tmp_path / "first")
+    shutil.move(tmp_path / "first", tmp_path / "second")
+    config = Config(
+        num_seeds=3,
+        output=str(tmp_path / "second"),
+        experiment="s",
+        loggers=("tensorboard",),
+        diagnostics="module",
+        checkpoint=CheckpointConfig(keep=5),
+        host_time_limit=9.0,
+    )
+    begin_sweep(Sweep(config, (PENDULUM,), (parse_axis("grid", "discount=0.8,0.9"),)), [])
+    best = read_results(tmp_path / "second" / "s").best_config()
+    own = {"task": PENDULUM, "experiment": "s-best", "discount": 0.9}
+    assert best == dataclasses.replace(config, **own)
