@@ -17,7 +17,6 @@ from purejax_simba.defaults import resolve
 from purejax_simba.names import from_nested
 from purejax_simba.sweep.grouping import resolve_all
 from purejax_simba.sweep.options import make_sweep
-from purejax_simba.sweep.presets import PRESETS
 from tests.helpers.counter import Counter
 
 TASK = "gymnax/Pendulum-v1"
@@ -150,12 +149,6 @@ def test_each_trial_of_a_sweep_has_a_schedule_of_its_own():
     resolved = resolve_all([trial.config for trial in trials])
     assert [config.evaluation_interval for config in resolved] == [200, 600]
     assert [config.learning_starts for config in resolved] == [1_000, 3_000]
-
-
-def test_presets_know_when_a_run_is_evaluated():
-    variants = PRESETS["resets"](Config(TASK, total_env_steps=6_000))
-    resets = [values["agent.reset_env_steps"] for values in variants.values()]
-    assert resets == [(), (3_000,), (1_200, 2_400, 3_600, 4_800)]
 
 
 @pytest.mark.parametrize(("epochs", "interval"), [(100, 10), (7, 1), (35, 5), (13, 1)])

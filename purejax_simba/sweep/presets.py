@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from purejax_simba.config import Config, ConfigError, known
-from purejax_simba.defaults import with_agent_defaults, with_lengths
+from purejax_simba.config import Config, ConfigError
+from purejax_simba.defaults import with_agent_defaults, with_lengths, with_recipe
 
 PresetName = Literal["design-study", "parameter-scaling", "utd-scaling", "resets"]
 Variants = dict[str, dict[str, Any]]
@@ -56,23 +56,22 @@ def _utd_scaling(config: Config) -> Variants:
 def _resets(config: Config) -> Variants:
     """Networks and optimisers that begin anew, never or after equal parts of the run.
 
-    A fifth of a million env steps is the interval of arXiv 2205.07802.
+    Parts are whole interactions, so that one may have one more than another. A fifth of a million
+    env steps is the interval of arXiv 2205.07802.
     """
     if config.is_offline:
         raise ConfigError("--preset resets is for learning in an environment: drop --offline")
-    run = with_lengths(config)
-    interval = known(run.evaluation_interval)
-
-    def every(parts: int) -> dict[str, Any]:
-        evaluations = known(run.total_env_steps) // interval
-        steps = {evaluations * i // parts * interval for i in range(1, parts)}
-        return {"agent.reset_env_steps": tuple(sorted(steps - {0}))}
-
-    variants: Variants = {}
-    for name, parts in {"never": 1, "every-half": 2, "every-fifth": 5}.items():
-        if every(parts) not in variants.values():  # in a run of few evaluations
-            variants[name] = every(parts)
-    return variants
+    run = with_lengths(with_recipe(config))
+    once = run.steps_per_interaction
+    return {
+        name: {
+            "agent.reset_env_steps": tuple(
+                run.interactions * i // parts * once for i in range(1, parts)
+            )
+        }
+        for name, parts in {"never": 1, "every-half": 2, "every-fifth": 5}.items()
+        if parts <= run.interactions
+    }
 
 
 PRESETS: dict[PresetName, Callable[[Config], Variants]] = {

@@ -231,9 +231,37 @@ def test_presets_are_sweeps_whose_results_can_be_read_again(preset):
         assert parse_axis("grid", str(axis).partition(" ")[2]) == axis
 
 
-def test_resets_in_a_short_run_are_not_trained_twice():
-    config = dataclasses.replace(CONFIG, total_env_steps=200_000, evaluation_interval=100_000)
-    assert PRESETS["resets"](config).keys() == {"never", "every-half"}
+@pytest.mark.parametrize("evaluations", [1, 2, 4, 6])
+def test_resets_are_after_equal_parts_however_few_the_evaluations(evaluations):
+    config = dataclasses.replace(
+        CONFIG, total_env_steps=6_000, evaluation_interval=6_000 // evaluations
+    )
+    resets = [values["agent.reset_env_steps"] for values in PRESETS["resets"](config).values()]
+    assert resets == [(), (3_000,), (1_200, 2_400, 3_600, 4_800)]
+
+
+def test_resets_are_after_whole_interactions():
+    config = dataclasses.replace(CONFIG, num_environments=300, total_env_steps=300 * 13)
+    variants = PRESETS["resets"](config)
+    resets = variants["every-fifth"]["agent.reset_env_steps"]
+    assert resets == (600, 1_500, 2_100, 3_000)  # of 13 interactions: parts of 2 or 3
+    assert resolve(replace_values(config, variants["every-fifth"])).agent.reset_env_steps == resets
+
+
+def test_a_run_of_fewer_interactions_than_parts_has_no_such_resets():
+    config = dataclasses.replace(CONFIG, num_environments=1_000, total_env_steps=4_000)
+    assert PRESETS["resets"](config) == {
+        "never": {"agent.reset_env_steps": ()},
+        "every-half": {"agent.reset_env_steps": (2_000,)},
+    }
+
+
+def test_resets_fit_a_run_whose_length_is_of_a_recipe():
+    """Half of 48,829 interactions of 1,024 environments, not of a million env steps."""
+    agent = registry.agent_settings("flash_sac")
+    config = Config(CONFIG.task, agent=agent, recipe="parallel")
+    (half,) = PRESETS["resets"](config)["every-half"]["agent.reset_env_steps"]
+    assert half == 48_829 // 2 * 1_024
 
 
 def test_an_agent_without_a_learning_rate_has_no_decay_to_leave_out():
