@@ -221,6 +221,11 @@ class Config:
         return "updates" if self.is_offline else "env steps"
 
     @property
+    def step_title(self) -> str:
+        """The same as the title of an axis."""
+        return "updates" if self.is_offline else "environment steps"
+
+    @property
     def steps(self) -> int:
         """Environment steps of a whole run; offline updates."""
         return self.interactions * self.steps_per_interaction

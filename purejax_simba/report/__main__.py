@@ -60,7 +60,7 @@ def figures(words: list[str]) -> None:
     from purejax_simba.report.figures import FIGURES
     from purejax_simba.report.methods import Methods
     from purejax_simba.report.reading import read
-    from purejax_simba.report.sweeps import lineage_panels
+    from purejax_simba.report.sweeps import lineage_panels, steps_title
     from purejax_simba.sweep.lineage import has_lineage, read_lineage
 
     with still("reading"):
@@ -72,7 +72,8 @@ def figures(words: list[str]) -> None:
     panels: list[Panel] = []
     for directory in lineages:
         try:
-            panels += lineage_panels(read_lineage(directory), directory.name)
+            lineage, x = read_lineage(directory), steps_title(directory)
+            panels += lineage_panels(lineage, directory.name, x)
         except ConfigError as error:
             say(f"left out: {error}")
     # Of a population alone there is nothing to put beside published results.

@@ -14,7 +14,8 @@ from purejax_simba.report.style import DASHES, MARKERS, Look, steps_label
 from purejax_simba.waiting import count_of
 
 Chart = dict[str, Any]  # a specification for plotly.js
-STEPS, UPDATES = "environment steps", "updates"  # what runs with a dataset count
+# What runs count: in an environment, with a dataset, and some of these among some of those.
+STEPS, UPDATES, BOTH = "environment steps", "updates", "environment steps or updates"
 FORMATS = (".pdf", ".svg", ".png")
 HEIGHT = 320  # of a chart in the page, in pixels
 # Inches: the narrowest figure, a line of the legend, what is beside its labels, and a letter.
@@ -107,7 +108,7 @@ def draw(figure: Figure) -> Any:
     """The figure by matplotlib."""
     pyplot = drawing.pyplot()
     pyplot.style.use(_STYLE)
-    count = len(figure.panels)
+    count, titles = len(figure.panels), {panel.x for panel in figure.panels}
     columns = figure.columns or (
         count if count <= 4 else 3 if count <= 6 else 4 if count <= 16 else 8
     )
@@ -126,7 +127,10 @@ def draw(figure: Figure) -> Any:
                 _draw_series(axes, series)
             _scale_axes(axes, panel)
         axes.set(title=drawing.plain(panel.title), ylabel=drawing.plain(panel.y))
-    drawn.supxlabel(drawing.plain(figure.panels[0].x), fontsize=8)
+        if len(titles) > 1:
+            axes.set_xlabel(drawing.plain(panel.x))
+    if len(titles) == 1:
+        drawn.supxlabel(drawing.plain(figure.panels[0].x), fontsize=8)
     if rows == 1 and figure.y:
         grid[0][0].set_ylabel(figure.y)  # beside the panel, whatever is above it
     else:
@@ -189,7 +193,7 @@ def _scale_axes(axes: Any, panel: Panel) -> None:
         axes.xaxis.set_minor_formatter(_first_digits)
     else:
         axes.xaxis.get_major_locator().set_params(nbins=4)
-    if panel.x in (STEPS, UPDATES):
+    if panel.x in (STEPS, UPDATES, BOTH):
         axes.xaxis.set_major_formatter(steps_label)
     if panel.scale == "log":
         axes.set_yscale("log")

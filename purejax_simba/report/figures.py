@@ -12,7 +12,7 @@ import pandas as pd
 
 from purejax_simba import aggregates
 from purejax_simba.report import scaling
-from purejax_simba.report.charts import STEPS, UPDATES, Figure, Panel, Series
+from purejax_simba.report.charts import BOTH, STEPS, UPDATES, Figure, Panel, Series
 from purejax_simba.report.methods import Experiment, Method, Methods, common_counterparts, distinct
 from purejax_simba.report.published import LAST_STEP, RETURN, SUCCESS, normalized_metric, suites_of
 from purejax_simba.report.sessions import wall_seconds
@@ -47,7 +47,7 @@ def learning_curves(methods: Methods, with_seeds: bool = False) -> Figure:
         curves = {method: method.curve(task) for method in shown}
         title = task.removeprefix("humanoid_bench/").removeprefix("myosuite/")
         series = _series(curves, look, task if with_seeds else "")
-        panels.append(Panel(title, series, _steps(methods)))
+        panels.append(Panel(title, series, steps_title(methods)))
     measures = {normalized_metric(task) for task in methods.tasks}
     word = "success rate" if measures == {SUCCESS} else "return"
     y = f"{word}, success rate in MyoSuite" if len(measures) > 1 else word
@@ -94,12 +94,15 @@ def aggregate_curves(methods: Methods) -> Figure | None:
     for name, tasks in suites.items():
         curves = {method: method.aggregate(tasks) for method in shown}
         title = scaling.suite_title(name, tasks)
-        panels.append(Panel(title, _series(curves, look), _steps(methods)))
+        panels.append(Panel(title, _series(curves, look), steps_title(methods)))
     y = "normalised score, mean over tasks"
     return Figure(panels, y, size=(2.4, 2.0)) if panels else None
 
 
-def _steps(methods: Methods) -> str:
+def steps_title(methods: Methods) -> str:
+    """What ours count, as the title of an axis."""
+    if methods.are_mixed:
+        return BOTH
     return UPDATES if methods.are_offline else STEPS
 
 
@@ -215,7 +218,7 @@ def norms(methods: Methods) -> Figure | None:
             series = [Series(look[e], c, True) for e, c in curves.items() if len(c)]
             scale = "linear" if end == RETURN else _scale(series)
             title = "" if panels else title
-            line.append(Panel(title, series, _steps(methods), scale=scale))
+            line.append(Panel(title, series, steps_title(methods), scale=scale))
         if any(panel.series for panel in line[1:]):
             panels += [replace(line[0], y=f"{task}\n{network}"), *line[1:]]
     return Figure(panels, size=(1.75, 1.7), columns=len(_NORMS)) if panels else None

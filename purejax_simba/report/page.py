@@ -162,6 +162,7 @@ def _overview(runs: Sequence[Run], place: Path) -> Section:
         sessions = pd.concat([sessions_of(run) for run in runs])[_SESSION].rename(
             columns=lambda name: name.replace("_", " ")
         )
+        sessions = _counted(sessions, all(run.is_offline for run in runs))
         content += details("Commands, versions and machines", table(sessions))
     return Section("runs", "Runs", content)
 
@@ -177,7 +178,8 @@ def _troubles(runs: Sequence[Run]) -> Section:
 
 
 def _results(methods: Methods) -> Section:
-    content = note(_LAST) + table(tables.results(methods.ours))
+    rows = _counted(tables.results(methods.ours), methods.are_offline)
+    content = note(_LAST) + table(rows)
     compared = tables.comparisons(methods.ours)
     if len(compared):
         words = note(_ORIGIN) + note(_AMBIGUOUS) * any(map(is_ambiguous, compared.task))
@@ -186,13 +188,19 @@ def _results(methods: Methods) -> Section:
     others = [task for task in methods.tasks if not methods.has_published_episodes(task)]
     content += note(_OTHER_EPISODES + ", ".join(others)) * bool(others)
     content += note(_MIXED) * methods.are_mixed
-    aggregates = tables.aggregates(methods.ours)
+    aggregates = _counted(tables.aggregates(methods.ours), methods.are_offline)
     if len(aggregates):
         content += f"<h3>Normalised scores</h3>{note(_NORMALISED)}{table(aggregates)}"
     compared = tables.aggregate_comparisons(methods.ours)
     if len(compared):
         content += f"<h3>Normalised means beside the published ones</h3>{table(compared)}"
     return Section("results", "Results", content)
+
+
+def _counted(rows: pd.DataFrame, are_updates: bool) -> pd.DataFrame:
+    """The rows with columns named after what is counted, where all of it is updates."""
+    names = {name: name.replace("env step", "update") for name in rows}
+    return rows.rename(columns=names) if are_updates else rows
 
 
 def _curves(methods: Methods, charts: Charts) -> Section:
@@ -239,7 +247,8 @@ def _metrics(methods: Methods, charts: Charts) -> Section:
                 curve = experiment.curve(task, metric)
                 seeds = experiment.runs[task].table(metric) if _with_seeds(methods) else None
                 series.append(Series(look[experiment], curve, True, seeds))
-            drawn = chart(Panel(metric, [s for s in series if len(s.curve)]))
+            shown_series = [s for s in series if len(s.curve)]
+            drawn = chart(Panel(metric, shown_series, figures.steps_title(methods)))
             places.append(charts.card(f"metrics/{task}/{metric}", metric, drawn))
         content += details(task, cards(places)) if places else ""
     return Section("metrics", "Losses and diagnostics", content)

@@ -126,6 +126,11 @@ class Run:
         return bool(self.config.get("offline.dataset"))
 
     @property
+    def step_name(self) -> str:
+        """What it counts."""
+        return "updates" if self.is_offline else "env steps"
+
+    @property
     def has_published_episodes(self) -> bool:
         """Whether returns are of episodes as long as the published, as far as is known."""
         return self.config.get("episode_length") in (None, episode_length(self.task))

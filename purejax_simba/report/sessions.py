@@ -43,7 +43,10 @@ def status_of(run: Run) -> str:
 
 
 def overview(run: Run) -> dict[str, Any]:
-    """Of all sessions: how far it came and how fast, of all seeds that train together."""
+    """Of all sessions: how far it came and how fast, of all seeds that train together.
+
+    With a dataset steps are updates, of which there is one rate.
+    """
     sessions = sessions_of(run)
     seconds = sessions.seconds.sum()
     whole = round(seconds + sessions.startup_seconds.sum())
@@ -54,11 +57,11 @@ def overview(run: Run) -> dict[str, Any]:
         "task": run.task,
         "agent": run.agent or UNKNOWN,
         "seeds": len(run.seeds),
-        "env steps": run.env_step,
+        run.step_name: run.env_step,
         "of": run.total_steps,
         "status": status_of(run),
         "wall time": f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if whole else UNKNOWN,
-        "env steps/s": steps / seconds if seconds else None,
+        f"{run.step_name}/s": steps / seconds if seconds else None,
         "updates/s": sessions.updates.sum() / seconds if seconds else None,
         "devices": sessions.devices.iloc[-1] if len(sessions) else UNKNOWN,
     }
@@ -85,14 +88,14 @@ def wall_seconds(run: Run) -> pd.Series:
 def troubles_of(run: Run) -> list[str]:
     """Seeds that diverged, values that are missing, sessions that did not end well."""
     lines = [
-        f"seed {seed} diverged at env step {step:,}: its results end there"
+        f"seed {seed} diverged at {step:,} {run.step_name}: its results end there"
         for seed, step in sorted(run.diverged.items())
     ]
     lost = run.metrics[run.metrics.value.isna()].sort_values("env_step")
     for (seed, metric), steps in lost.groupby(["seed", "metric"]).env_step:
         others = f" and {count_of(len(steps) - 1, 'other evaluation')}"
         lines.append(
-            f"{metric} of seed {seed} was not finite at env step {steps.iloc[0]:,}"
+            f"{metric} of seed {seed} was not finite at {steps.iloc[0]:,} {run.step_name}"
             f"{others * (len(steps) > 1)}: it is missing there, and means are of the other seeds"
         )
     lines += [
@@ -103,5 +106,5 @@ def troubles_of(run: Run) -> list[str]:
     status = status_of(run)
     if status.startswith(("ended early", "stopped", RUNNING)):
         goal = f" of {run.total_steps:,}" if isinstance(run.total_steps, int) else ""
-        lines.append(f"{status}: {run.env_step:,}{goal} env steps")
+        lines.append(f"{status}: {run.env_step:,}{goal} {run.step_name}")
     return lines

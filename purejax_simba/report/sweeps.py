@@ -12,6 +12,8 @@ import pandas as pd
 
 from purejax_simba.config import ConfigError
 from purejax_simba.report.charts import (
+    STEPS,
+    UPDATES,
     Chart,
     Panel,
     Series,
@@ -25,6 +27,7 @@ from purejax_simba.report.charts import (
 from purejax_simba.report.sections import Charts, Section, cards, note, table
 from purejax_simba.report.style import BLUE, OTHERS, Look
 from purejax_simba.sweep.axes import Axis
+from purejax_simba.sweep.definition import read_description
 from purejax_simba.sweep.lineage import Lineage, has_lineage, read_lineage
 from purejax_simba.sweep.results import Results, Row, furthest, read_results
 
@@ -97,7 +100,7 @@ def _ranking(results: Results) -> pd.DataFrame:
             "configuration": row.name,
             "task": row.task,
             **{axis.name: row.values[axis.name] for axis in results.axes},
-            "env step": row.score.env_step,
+            row.step_name: row.score.env_step,
             "interquartile mean": row.score.mean,
             "low": row.score.interval()[0],
             "high": row.score.interval()[1],
@@ -173,18 +176,28 @@ def _lineage_content(directory: Path, name: str, charts: Charts) -> str:
       ConfigError: if the lineage is damaged.
     """
     lineage = read_lineage(directory)
-    drawn = {panel.y: chart(panel) for panel in lineage_panels(lineage)}
+    panels = lineage_panels(lineage, x=steps_title(directory))
+    drawn = {panel.y: chart(panel) for panel in panels}
     places = [charts.card(f"{name}/lineage", "Who came from whom", drawn.pop(_RETURN))]
     places += [charts.card(f"{name}/{axis}", axis, panel) for axis, panel in drawn.items()]
     return note(_LINEAGE) + table(pd.DataFrame(lineage.table())) + cards(places)
 
 
-def lineage_panels(lineage: Lineage, title: str = "") -> list[Panel]:
-    """Returns, and every hyperparameter, over env steps."""
+def steps_title(directory: Path) -> str:
+    """What the sweep in a directory counts, as far as is known, as the title of an axis."""
+    try:
+        config = read_description(directory)["config"]
+    except ConfigError:
+        return STEPS
+    return UPDATES if config.get("offline.dataset") else STEPS
+
+
+def lineage_panels(lineage: Lineage, title: str = "", x: str = STEPS) -> list[Panel]:
+    """Returns, and every hyperparameter, over env steps, or what `x` says."""
     steps, values = lineage.env_steps, lineage.values[:-1]
     held = np.repeat(steps, 2)[1:-1]  # from one generation to the next
-    returns = Panel(title, [], y=_RETURN)
-    of_axes = [Panel(title, [], y=axis, scale=_scale(lineage, axis)) for axis in lineage.axes]
+    returns = Panel(title, [], x, _RETURN)
+    of_axes = [Panel(title, [], x, axis, scale=_scale(lineage, axis)) for axis in lineage.axes]
     for place, seed in enumerate(lineage.populations):
         look = Look(f"best of seed {seed}", OTHERS[place % len(OTHERS)])
         members = lineage.returns_of_members(place).swapaxes(0, 1)

@@ -278,11 +278,7 @@ def draw_curve(directory: Path, config: Config) -> None:
     count = f"{len(returns)}" if fewest == len(returns) else f"{fewest} to {len(returns)}"
     label = f"mean of {count} seed{'s' if len(returns) > 1 else ''}"
     axes.plot(steps, means, color="tab:blue", linewidth=2, label=label)
-    axes.set(
-        title=drawing.plain(config.task),
-        xlabel="updates" if config.is_offline else "environment steps",
-        ylabel="return",
-    )
+    axes.set(title=drawing.plain(config.task), xlabel=config.step_title, ylabel="return")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     drawing.save(figure, directory / CURVE_FILE)

@@ -130,7 +130,7 @@ def describe(groups: Sequence[Group], sweep: Sweep) -> str:
         parts = f", in {len(divided)} parts" if len(divided) > 1 else ""
         compared_at = sweep.pbt.generations(each.config)[1:] if sweep.pbt else rungs[0]
         steps = ", ".join(f"{step:,}" for step in compared_at)
-        compared = f", compared at env steps {steps}" if steps else ""
+        compared = f", compared at {steps} {each.config.step_name}" if steps else ""
         lines.append(
             f"group {each.number}: {each.config.task}{static}, {samples}"
             f"{count_of(len(each.trials), 'configuration')}, {count_of(each.runs, 'run')}, "
@@ -159,7 +159,7 @@ def _report(sweep: Sweep) -> None:
     if sweep.pbt is not None:
         with still("drawing the lineage"):
             lineage = read_lineage(sweep.directory)
-            draw_lineage(lineage, sweep.all_axes, sweep.directory)
+            draw_lineage(lineage, sweep)
         rows = [{name: short(value) for name, value in row.items()} for row in lineage.table()]
         print("\n".join(in_columns(rows)))
         print(

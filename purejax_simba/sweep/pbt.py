@@ -41,10 +41,10 @@ class PBT:
         between = config.steps_per_evaluation
         interval = between if self.interval is None else self.interval
         if not 0 < interval < config.steps or interval % between:
-            raise ConfigError(
-                f"--pbt-interval {interval}: give a multiple of --evaluation-interval {between} "
-                f"below --total-env-steps {config.steps}"
-            )
+            limits = f"--evaluation-interval {between} below --total-env-steps {config.steps}"
+            if config.is_offline:
+                limits = f"{between} updates, an evaluation interval, below {config.steps}"
+            raise ConfigError(f"--pbt-interval {interval}: give a multiple of {limits}")
         begin = config.interactions_before_updates * config.steps_per_interaction
         later = [step for step in range(interval, config.steps, interval) if step > begin]
         return [0, *later, config.steps]

@@ -1,6 +1,5 @@
 """Each hyperparameter against how good configurations with it were."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from purejax_simba import drawing
 from purejax_simba.sweep.axes import Axis, are_numbers
+from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.lineage import Lineage
 from purejax_simba.sweep.results import Results, Row, furthest
 
@@ -35,14 +35,14 @@ def draw_plots(results: Results, directory: Path) -> list[Path]:
     return paths
 
 
-def draw_lineage(lineage: Lineage, axes: Sequence[Axis], directory: Path) -> list[Path]:
+def draw_lineage(lineage: Lineage, sweep: Sweep) -> list[Path]:
     """Draws `plots/lineage.png`, and `plots/<name>.png` for every axis.
 
     Thin lines are members: from whose return each came to which, and what it had. Thick ones are
     the best of every population, with all that they came from. Returns the files.
     """
     pyplot = drawing.pyplot()
-    steps, place = lineage.env_steps, directory / PLOTS_DIRECTORY
+    steps, place = lineage.env_steps, sweep.directory / PLOTS_DIRECTORY
     figure, drawn = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for population, seed in enumerate(lineage.populations):
         color = f"C{population}"
@@ -54,7 +54,7 @@ def draw_lineage(lineage: Lineage, axes: Sequence[Axis], directory: Path) -> lis
         drawn.plot(steps, best, color=color, linewidth=2, label=f"best of seed {seed}")
     drawn.set(ylabel="return")
     figures = {"lineage": (figure, drawn)}
-    for number, axis in enumerate(axes):
+    for number, axis in enumerate(sweep.all_axes):
         figures[axis.name] = figure, drawn = pyplot.subplots(figsize=(6, 4), layout="constrained")
         for population, seed in enumerate(lineage.populations):
             values = lineage.values[..., population, number]
@@ -66,7 +66,7 @@ def draw_lineage(lineage: Lineage, axes: Sequence[Axis], directory: Path) -> lis
             )
         drawn.set(ylabel=axis.name, yscale="log" if axis.is_wide else "linear")
     for name, (figure, drawn) in figures.items():
-        drawn.set(xlabel="environment steps")
+        drawn.set(xlabel=sweep.config.step_title)
         drawn.grid(alpha=0.3)
         drawn.legend()
         drawing.save(figure, place / f"{name}.png")

@@ -105,6 +105,7 @@ class Row:
       values: of the axes, name -> value.
       directory: of the run.
       score: of its seeds.
+      step_name: what it counts.
       rank: on the task, from 1; configurations that are equally good share the mean of their ranks.
         What has a score on fewer tasks comes behind, so that it changes no rank of the others.
       mean_rank: over all tasks on which the choice has a score.
@@ -115,6 +116,7 @@ class Row:
     values: dict[str, Any]
     directory: Path
     score: Score
+    step_name: str
     rank: float = math.nan
     mean_rank: float = math.nan
 
@@ -169,7 +171,7 @@ def furthest(rows: Sequence[Row]) -> tuple[float, str]:
     """How far the rows went that went furthest, see `Score.reached`, and where that is in words."""
     reached = max(row.score.reached for row in rows)
     steps = {row.score.env_step for row in rows if row.score.reached == reached}
-    return reached, f"at env step {min(steps):,}" if len(steps) == 1 else "at the end"
+    return reached, f"at {min(steps):,} {rows[0].step_name}" if len(steps) == 1 else "at the end"
 
 
 def read_results(directory: Path) -> Results:
@@ -220,7 +222,7 @@ def _read_rows(
         if score is not None:
             known = flatten(config)
             values = {axis.name: known.get(axis.name) for axis in axes}
-            yield Row(place.name if axes else "", task, values, run, score)
+            yield Row(place.name if axes else "", task, values, run, score, config.step_name)
 
 
 def _rank(rows: list[Row]) -> list[Row]:
@@ -323,7 +325,7 @@ def _cells(row: Row, names: Sequence[str], several_tasks: bool) -> dict[str, str
         **cells,
         **{name: short(row.values[name]) for name in names},
         "task": row.task,
-        "env step": f"{score.env_step:,}",
+        row.step_name: f"{score.env_step:,}",
         "return": f"{score.mean:.1f}",
         "95% interval": "-" if math.isnan(low) else f"{low:.1f} to {high:.1f}",
         "diverged": str(score.diverged),

@@ -336,7 +336,8 @@ def _run_part(jobs: Sequence[Job], directory: Path, sweep: Sweep, compiler: Comp
         if rung is not None and halving is not None:
             keep = halving.keep(len(jobs))
             best = processes.first_says(functools.partial(_best, jobs, rung, keep))
-            _say(f"{rung:,} env steps: {len(best)} of {len(jobs)} configurations go on")
+            what = f"{len(best)} of {len(jobs)} configurations go on"
+            _say(f"{rung:,} {jobs[0].config.step_name}: {what}")
             survivors = Survivors(stage, best)
             jobs = [jobs[index] for index in best]
 

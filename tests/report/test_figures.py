@@ -3,7 +3,7 @@
 import pytest
 
 from purejax_simba.report import figures
-from purejax_simba.report.charts import Panel, Series, chart
+from purejax_simba.report.charts import Figure, Panel, Series, chart, draw
 from purejax_simba.report.methods import Methods, published_algorithm
 from purejax_simba.report.reading import read
 from purejax_simba.report.scaling import design_study, point, scaling
@@ -31,6 +31,16 @@ def test_charts_show_the_interval_of_each_mean():
     (row,) = chart(Panel("", [Series(LOOK, CURVE)], are_rows=True))["data"]
     assert (row["x"], row["y"]) == ([2.0], ["mine"])
     assert (row["error_x"]["array"], row["error_x"]["arrayminus"]) == ([2.0], [0.5])
+
+
+def test_a_figure_says_once_what_all_its_panels_show_and_else_beside_each():
+    same, other = Panel("", [Series(LOOK, CURVE)]), Panel("", [Series(LOOK, CURVE)], "updates")
+    drawn = draw(Figure([same, same]))
+    assert drawn.get_supxlabel() == "environment steps"
+    assert [axes.get_xlabel() for axes in drawn.axes] == ["", ""]
+    drawn = draw(Figure([same, other]))
+    assert drawn.get_supxlabel() == ""
+    assert [axes.get_xlabel() for axes in drawn.axes] == ["environment steps", "updates"]
 
 
 def test_a_mean_without_an_interval_has_no_band():

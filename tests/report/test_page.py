@@ -14,7 +14,7 @@ import plotly.offline
 import pytest
 import scipy.stats
 
-from purejax_simba.config import Config
+from purejax_simba.config import Config, OfflineConfig
 from purejax_simba.report import __main__ as command_line
 from purejax_simba.report import charts
 from purejax_simba.report.figures import FIGURES, learning_curves
@@ -67,7 +67,7 @@ def test_the_page_of_eight_seeds_stands_alone(tmp_path):
     assert not re.search(r"(src|href)=.(https?:)?//", own)
     assert "<b>other" not in page
     text = text_of(page)
-    assert "seed 3 diverged at env step 100,000" in text
+    assert "seed 3 diverged at 100,000 env steps" in text
     assert "failed: x" in text
     assert "0:17:00" in text  # 1,020 seconds
     assert "400 200 2 x cpu" in text  # 100,000 env steps of 4 runs in 1,000 seconds
@@ -231,6 +231,42 @@ def test_a_page_shows_who_came_from_whom(tmp_path):
     (directory / "lineage.csv").write_text("damaged")
     write_page([tmp_path], tmp_path / "report.html")
     assert "lineage.csv cannot be read" in text_of((tmp_path / "report.html").read_text())
+
+
+def test_a_page_about_datasets_counts_updates_everywhere(tmp_path):
+    """In charts, in tables and in lines, of runs and of populations."""
+    write_run(
+        tmp_path,
+        "mine",
+        "mujoco/Hopper-v4",
+        [1, 2, float("nan")],
+        metrics=NORMS,
+        diverged={1: 100_000},
+        session=SESSION | {"status": "stopped"},
+        offline__dataset="x.hdf5",
+        offline__transitions=25_600_000,
+        replay__batch_size=256,
+    )
+    offline = OfflineConfig("x.hdf5")
+    config = Config("mujoco/Hopper-v4", output=str(tmp_path), experiment="found", offline=offline)
+    sweep = Sweep(config, (config.task,), (RATES,), samples=2)
+    sweep.directory.mkdir()
+    (sweep.directory / "sweep.json").write_text(json.dumps(sweep.description()))
+    write_lineage(sweep.directory)
+    write_page([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    text, specs = text_of(page), charts_of(page)
+    over_steps = [name for name in specs if name.startswith(("metrics/", "curves/", "sweep-0/"))]
+    assert {specs[name]["layout"]["xaxis"]["title"]["text"] for name in over_steps} == {"updates"}
+    assert len(over_steps) > 5
+    for line in (
+        "seed 1 diverged at 100,000 updates",
+        "seed 2 was not finite at 0 updates and 2 other evaluations",
+        "stopped: 100,000 of 10,000,000 updates",
+    ):
+        assert line in text
+    tables = re.sub(r"<[^>]*>", " ", " ".join(re.findall(r"<table.*?</table>", page, re.DOTALL)))
+    assert "env step" not in tables
 
 
 def test_a_watched_page_follows_the_runs(tmp_path, capsys, monkeypatch):

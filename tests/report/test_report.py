@@ -402,7 +402,7 @@ def test_a_value_that_was_not_finite_is_missing_and_counted(tmp_path):
     assert "| 100,000 | 2 of 3 | 150.0 ± 70.7 |" in (tmp_path / "README.md").read_text()
     write_page([tmp_path], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "avg_return of seed 2 was not finite at env step 50,000 and 1 other evaluation" in page
+    assert "avg_return of seed 2 was not finite at 50,000 env steps and 1 other evaluation" in page
     assert "2 of 3" in page
     (legend,) = draw(learning_curves(Methods(read([tmp_path])))).legends
     assert "some seeds missing" in [text.get_text() for text in legend.get_texts()]
@@ -463,6 +463,7 @@ def test_updates_and_env_steps_are_in_no_figure_together(tmp_path):
     methods = Methods(read([tmp_path]))
     assert probability_of_improvement(methods) is None and aggregate_curves(methods) is None
     write_page([tmp_path], tmp_path / "report.html")
+    assert learning_curves(methods).panels[0].x == "environment steps or updates"
     assert "no figure over tasks has both" in (tmp_path / "report.html").read_text()
 
 

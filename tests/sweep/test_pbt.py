@@ -11,11 +11,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from purejax_simba import drawing
 from purejax_simba.agents.registry import agent_settings
 from purejax_simba.agents.simba_v2 import SPHERE
 from purejax_simba.commands import train
 from purejax_simba.config import ConfigError, OfflineConfig
+from purejax_simba.defaults import resolve
 from purejax_simba.runs.compiling import Compiler
 from purejax_simba.runs.devices import Placement
 from purejax_simba.runs.result_files import read_returns, run_directory
@@ -26,6 +29,7 @@ from purejax_simba.sweep.definition import Sweep
 from purejax_simba.sweep.evolving import Evolution
 from purejax_simba.sweep.lineage import Lineage, read_lineage
 from purejax_simba.sweep.pbt import PBT, evolve
+from purejax_simba.sweep.plots import draw_lineage
 from purejax_simba.training import make_program
 from tests.helpers import linear, tiny
 from tests.helpers.stopping import CONFIG, at_interactions, config
@@ -255,6 +259,26 @@ def test_generations_begin_with_the_first_update():
     for interval in (0, 50, 240):
         with pytest.raises(ConfigError, match=rf"--pbt-interval {interval}: give a multiple"):
             PBT(interval).generations(resolved)
+
+
+def test_generations_on_a_dataset_are_counted_in_updates(tmp_path, monkeypatch):
+    offline = OfflineConfig("data.hdf5", transitions=900)
+    lengths = dict.fromkeys(("total_env_steps", "evaluation_interval", "learning_starts"))
+    own = resolve(config(tmp_path, offline=offline, **lengths))
+    with pytest.raises(ConfigError, match=r"a multiple of \d+ updates, an evaluation interval, be"):
+        PBT(7).generations(own)
+    lineage = Lineage.create((0,), ("000", "001"), (RATES.name,))
+    for step in (0, 10):
+        generation = {"returns": [[1], [2]], "parents": [[0], [1]], "values": [[[0.1]], [[0.2]]]}
+        lineage = lineage.with_generation(env_steps=step, **generation)
+    titles: list[str] = []
+
+    def save(figure: Figure, path: Path) -> None:
+        titles.extend(axes.get_xlabel() for axes in figure.axes)
+
+    monkeypatch.setattr(drawing, "save", save)
+    draw_lineage(lineage, _sweep(tmp_path, config=own))
+    assert titles == ["updates", "updates"]
 
 
 @pytest.mark.parametrize("with_replay", [False, True])

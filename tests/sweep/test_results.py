@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from purejax_simba.config import CheckpointConfig, Config
+from purejax_simba.config import CheckpointConfig, Config, OfflineConfig
+from purejax_simba.defaults import resolve
 from purejax_simba.report.page import write_page
 from purejax_simba.report.sweeps import importances, scores_of
 from purejax_simba.runs.result_files import MetricsFile, create_run_directory
@@ -74,7 +75,7 @@ def test_what_was_stopped_is_worse_than_what_is_whole(tmp_path):
     assert found.best.values == {"num_environments": 64}
     scores, name = scores_of(found, found.rows)
     np.testing.assert_array_equal(scores, [151.0, np.nan])
-    assert name == "return at env step 999,680"
+    assert name == "return at 999,680 env steps"
 
 
 def test_what_is_not_on_all_tasks_is_behind_what_is(tmp_path):
@@ -138,6 +139,19 @@ def test_what_is_not_on_all_tasks_is_in_no_plot_and_has_no_score(tmp_path, monke
     monkeypatch.setattr(Axes, "scatter", scatter)
     draw_plots(found, tmp_path)
     np.testing.assert_array_equal(drawn, [[[4, 1.0], [2, 2.0], [1, 3.0], [8, np.nan]]])
+
+
+def test_a_sweep_with_a_dataset_counts_updates(tmp_path):
+    offline = OfflineConfig("x.hdf5", transitions=900)
+    config = Config(PENDULUM, num_seeds=3, output=str(tmp_path), experiment="s", offline=offline)
+    config = resolve(config)
+    sweep = Sweep(config, (PENDULUM,))
+    begin_sweep(sweep, [])
+    file = MetricsFile(create_run_directory(config), config)
+    file.write(30, {seed: {"avg_return": 1.0} for seed in config.seeds})
+    found = read_results(sweep.directory)
+    assert scores_of(found, found.rows)[1] == "return at 30 updates"
+    assert "updates" in ranking(found).splitlines()[0]
 
 
 def test_where_nothing_is_on_all_tasks_there_is_nothing_to_plot(tmp_path):

@@ -411,7 +411,7 @@ def _results(count: int) -> Results:
     axes = [Axis(f"agent.hyperparameter_{i:02d}", "grid", (0.125, 0.25)) for i in range(count)]
     score = Score(1000, {0: 1.0, 1: 2.0}, 0)
     rows = [
-        Row(f"00{i}-label", TASK, {a.name: a.values[i] for a in axes}, Path(), score)
+        Row(f"00{i}-label", TASK, {a.name: a.values[i] for a in axes}, Path(), score, "env steps")
         for i in (0, 1)
     ]
     return Results(CONFIG, (TASK,), tuple(axes), tuple(rows))
