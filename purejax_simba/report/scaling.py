@@ -34,14 +34,15 @@ PUBLISHED = {
     "agent.actor_num_blocks": 1,
     _WIDTH: 512,
     "agent.critic_num_blocks": 2,
+    "agent.policy_delay": 1,
     "replay.batch_size": 256,
 }
 _AGENTS = ("simba_v2", "simba")
-# Of a layer: its output, and the gradients with respect to its kernel and to its input. A critic
-# computes its output for the actor's loss, the target and its own loss; the actor's gradient passes
-# through it to its input, and its own loss needs both. An actor computes its output for its own
-# loss and for the target, and its loss needs both gradients.
-_CRITIC_PRODUCTS, _ACTOR_PRODUCTS = 6, 4
+# Of a layer: its output, and the gradients with respect to its kernel and to its input. For the
+# critics' loss a critic computes its output for the target and for the loss, which needs both
+# gradients, and an actor its output for the target. For the actor's loss both compute their
+# outputs; the gradient passes through the critics to their input, and the actor needs both.
+_FOR_CRITICS, _FOR_ACTOR = (4, 1), (2, 3)  # of each critic, of the actor
 # Kinds of published algorithms: marker, and what differs between them.
 _KINDS = {
     "updates": ("circle", "UTD 1, 2, 4, 8"),
@@ -63,25 +64,28 @@ def block_weights(width: int, num_blocks: int) -> int:
     return num_blocks * 2 * EXPANSION * width**2
 
 
-def gflop_per_interaction(
+def gflop_per_transition(
     config: dict[str, Any], update_to_data_ratio: float, num_critics: float
 ) -> float:
-    """10^9 multiplications and additions in the blocks, in the updates per interaction."""
+    """10^9 multiplications and additions in the blocks, in the updates per transition."""
     critics = num_critics * block_weights(config[_WIDTH], config["agent.critic_num_blocks"])
     actor = block_weights(config["agent.actor_hidden_dim"], config["agent.actor_num_blocks"])
-    products = _CRITIC_PRODUCTS * critics + _ACTOR_PRODUCTS * actor
+    for_critics, for_actor = (
+        of_critic * critics + of_actor * actor for of_critic, of_actor in (_FOR_CRITICS, _FOR_ACTOR)
+    )
+    products = for_critics + for_actor / config["agent.policy_delay"]
     return update_to_data_ratio * 2 * config["replay.batch_size"] * products / 1e9
 
 
 def compute_of(run: Run) -> float | None:
-    """GFLOP per interaction of a run; None for agents without such blocks and unknown sizes."""
+    """GFLOP per transition of a run; None for agents without such blocks and unknown sizes."""
     config = run.config
     known = {name: config[name] for name in PUBLISHED if config.get(name) is not None}
     ratio = config.get("update_to_data_ratio")
     if ratio is None or (PUBLISHED | known)["agent.name"] not in _AGENTS:
         return None
     critics = config.get("agent.num_critics") or published_critics([run.task])
-    return gflop_per_interaction(PUBLISHED | known, ratio, critics)
+    return gflop_per_transition(PUBLISHED | known, ratio, critics)
 
 
 def published_critics(tasks: Sequence[str]) -> float:
@@ -92,7 +96,7 @@ def published_critics(tasks: Sequence[str]) -> float:
 
 
 def scaling(methods: Methods) -> Figure | None:
-    """Normalised mean against the operations of the updates per interaction, a panel per suite.
+    """Normalised mean against the operations of the updates per transition, a panel per suite.
 
     Published are several numbers of updates, with resets and without, and several widths of the
     critic. Without experiments there is a panel of the tasks that were published with resets.
@@ -102,7 +106,7 @@ def scaling(methods: Methods) -> Figure | None:
     if suites and not methods.ours:
         # The paper's twelve hardest tasks.
         suites["resets"] = sorted(published_algorithm(f"{SIMBA_V2}_reset").tasks)
-    x = f"GFLOP in residual blocks per interaction, at {steps_label(step)} env steps"
+    x = f"GFLOP in residual blocks per transition, at {steps_label(step)} env steps"
     if any(is_ambiguous(task) for task in tasks):
         x += "; what published names count on MuJoCo is unknown"
     look = looks(methods.ours)
@@ -125,7 +129,7 @@ def scaling(methods: Methods) -> Figure | None:
 
 
 def _published_at(tasks: Sequence[str]) -> dict[Look, dict[str, float]]:
-    """What is published of each agent and kind: name -> GFLOP per interaction, mean over tasks."""
+    """What is published of each agent and kind: name -> GFLOP per transition, mean over tasks."""
     critics = published_critics(tasks)
     found: dict[Look, dict[str, float]] = {}
     for name, known in algorithms().iterrows():
@@ -134,7 +138,7 @@ def _published_at(tasks: Sequence[str]) -> dict[Look, dict[str, float]]:
             look = Look(f"{agent}, {words}, published", color, marker=marker)
             width = {} if pd.isna(known.critic_width) else {_WIDTH: int(known.critic_width)}
             sizes, ratio = PUBLISHED | width, known.updates_per_interaction
-            gflop = gflop_per_interaction(sizes, ratio, critics)
+            gflop = gflop_per_transition(sizes, ratio, critics)
             found.setdefault(look, {})[str(name)] = gflop
     return found
 

@@ -67,6 +67,24 @@ def test_scaling_is_at_the_last_step_that_is_published(tmp_path):
     assert updates.curve["mean"].iloc[2] == pytest.approx(known / 1000)
 
 
+def test_computation_is_per_transition_and_counts_updates_of_the_policy(tmp_path):
+    """Which are as many in eight environments, whose interaction is eight transitions."""
+    steps = (0, 100_000)
+    write_run(tmp_path, "alone", "dmc/dog-run", [1, 2], steps)
+    write_run(tmp_path, "eight", "dmc/dog-run", [1, 2], steps, num_environments=8)
+    write_run(tmp_path, "seldom", "dmc/dog-run", [1, 2], steps, agent__policy_delay=4)
+    (panel,) = scaling(Methods(read([tmp_path]))).panels
+    assert panel.x.startswith("GFLOP in residual blocks per transition, at 100k")
+    found = {series.look.label: series.curve.index[0] for series in panel.series[-3:]}
+    critic, actor = 2 * 8 * 512**2, 8 * 128**2
+    assert (
+        found["alone"] == found["eight"] == pytest.approx(2 * 512 * (6 * critic + 4 * actor) / 1e9)
+    )
+    # The critics' loss takes four products of a critic and one of the actor, each time.
+    products = (4 * critic + actor) + (2 * critic + 3 * actor) / 4
+    assert found["seldom"] == pytest.approx(2 * 512 * products / 1e9)
+
+
 def test_computation_counts_the_critics_of_each_suite(tmp_path):
     """Published agents have two on some suites; ours, equal to them, is where they are."""
     steps = (0, 500_000, 1_000_000)
