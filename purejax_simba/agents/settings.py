@@ -75,9 +75,10 @@ class Learner(AgentSettings):
     critic_num_blocks: int = setting(above=0)
     """Residual blocks of each critic; hidden layers where it has no blocks."""
     num_critics: int = setting(above=0)
-    """Critics; the smallest value counts. simba_v2, simba: as published for the suite, 2 for mujoco
-    and humanoid_bench and offline, 1 for dmc and myosuite; beyond these suites 2 where episodes can
-    terminate, else 1."""
+    """Critics; the smallest value counts. bro takes the mean, redq the smaller of a random pair;
+    policies of redq and droq follow the mean, td3's the first critic. simba_v2, simba: as published
+    for the suite, 2 for mujoco and humanoid_bench and offline, 1 for dmc and myosuite; beyond these
+    suites 2 where episodes can terminate, else 1."""
     value_range: float = setting(5.0, traced=True, above=0, is_lasting=True)
     """g_max: where critics give distributions, their values live on [-g_max, g_max]; where rewards
     are normalised, they are scaled to fit. Of no effect elsewhere."""

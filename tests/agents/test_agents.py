@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 import typing
 
 import jax
@@ -360,6 +361,15 @@ def test_help_shows_the_settings_of_the_agent_that_is_named(capsys):
             train.parse(["--agent.name", agent, "--help"])
         shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert f"Width of each critic. {expected}" in shown
+
+
+def test_help_says_of_which_agents_another_than_the_smallest_value_counts(capsys):
+    with pytest.raises(SystemExit):
+        train.parse(["--help-all"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    others = shown.partition("the smallest value counts. ")[2].partition(" simba_v2, simba: as")[0]
+    named = {name for name in registry.AGENTS if name in re.findall(r"\w+", others)}
+    assert named - {"random"} == {"bro", "droq", "redq", "td3"}  # a pair is
 
 
 def test_configurations_of_earlier_versions_are_simba_v2(tmp_path):
