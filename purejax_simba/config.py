@@ -84,7 +84,8 @@ class StartConfig:
     parts: tuple[Part, ...] = ("actor", "critic", "temperature")
     """What to take from it."""
     optimizers: bool = False
-    """Take the state of their optimisers too."""
+    """Take the state of their optimisers too. The learning rate of flash_sac follows their steps:
+    after a run as long as this one it is its last one from the beginning."""
     normalizers: bool = True
     """Take the running statistics of observations and returns too."""
 

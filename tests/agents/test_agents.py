@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejax_simba.agents import registry, sac
+from purejax_simba.agents import flash_sac, registry, sac
 from purejax_simba.agents.agent import (
     Agent,
     AgentState,
@@ -370,6 +370,18 @@ def test_help_says_of_which_agents_another_than_the_smallest_value_counts(capsys
     others = shown.partition("the smallest value counts. ")[2].partition(" simba_v2, simba: as")[0]
     named = {name for name in registry.AGENTS if name in re.findall(r"\w+", others)}
     assert named - {"random"} == {"bro", "droq", "redq", "td3"}  # a pair is
+
+
+def test_help_says_which_learning_rate_follows_the_optimisers_of_an_earlier_run(capsys):
+    """That of FlashSAC, which is at its end after a whole run."""
+    agent, numbers = _make(name="flash_sac", learning_rate_end=1e-3)
+    steps = agent.init(jax.random.key(0), numbers).actor_optimizer.count + 1_000_000
+    np.testing.assert_allclose(flash_sac.learning_rate(steps, numbers), 1e-3, rtol=1e-6)
+    with pytest.raises(SystemExit):
+        train.parse(["--help-all"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    own = shown.partition("Take the state of their optimisers too. ")[2]
+    assert own.startswith("The learning rate of flash_sac follows their steps: after a run as long")
 
 
 def test_configurations_of_earlier_versions_are_simba_v2(tmp_path):
