@@ -22,10 +22,13 @@ _SIZES = (
 )
 
 
-# How much of the activations, and how often the trained parameters, an update has in memory besides
-# the state, by platform: as XLA's own figures say, on CPUs of all agents, on GPUs of SimbaV2.
-# Elsewhere, where nothing was fitted, it is taken to be that of a GPU.
-_UPDATES = {"cpu": (0.23, 3.5), "gpu": (0.85, 0.2)}
+# What an update has in memory besides the state, by platform: how much of the activations of both
+# losses, or of the larger ones, whose place the others take, and how often the trained parameters.
+# As XLA's own figures say of all agents; elsewhere nothing was fitted, and it is that of a GPU.
+_UPDATES: dict[str, tuple[Callable[[Sequence[int]], int], float, float]] = {
+    "cpu": (sum, 0.23, 3.5),
+    "gpu": (max, 0.9, 0.4),
+}
 
 
 def tree_bytes(tree: Any) -> int:
@@ -53,15 +56,15 @@ def bytes_per_run(program: Program, platform: str | None = None) -> dict[str, in
     of_actor, of_critic = map(tree_bytes, program.activation_shapes)
     # Besides the activations there are the parameters of the networks that a gradient passes.
     of_critics = tree_bytes(getattr(agent, "critic", ()))
-    activations = max(of_actor - trained, 0) + max(of_critic - of_critics, 0)
+    activations = max(of_actor - trained, 0), max(of_critic - of_critics, 0)
     replay, environment = tree_bytes(state.replay), tree_bytes(state.environment)
     copy = 0
     if platform == "cpu" and config.interactions_per_checkpoint:
         copy = parameters + optimizer + environment + replay * config.checkpoint.replay
     # Every device has all parameters, and a part of everything else.
     devices = config.devices_per_run
-    kept, copies = _UPDATES.get(platform, _UPDATES["gpu"])
-    updates = int(kept * activations + copies * trained * devices)
+    joined, kept, copies = _UPDATES.get(platform, _UPDATES["gpu"])
+    updates = int(kept * joined(activations) + copies * trained * devices)
     return {
         "replay": replay,
         "parameters": parameters * devices,
