@@ -19,7 +19,8 @@ class Wrapper(Environment):
     """Passes everything on to an inner environment, whose state is its own.
 
     One with a state of its own overrides what has to do with states: `reset`, `step`, `restart`
-    and `unwrapped_state`. One that overrides `reset` alone begins all episodes with that.
+    and `unwrapped_state`. One that is derived from this class itself and overrides
+    `reset` alone begins all episodes with that.
     """
 
     def __init__(self, environment: Environment):
@@ -50,11 +51,13 @@ class Wrapper(Environment):
           TaskError: where episodes begin in a way of this wrapper's own, and others, in worker
             processes, would begin anew with them.
         """
-        if type(self).reset is Wrapper.reset:
+        own = type(self)
+        if own.reset is Wrapper.reset or own.restart is not Wrapper.restart:
             return self.inner.restart(state, key, ended)
         if self.elsewhere:
-            name = type(self).__name__
-            raise TaskError(f"{name} has a reset of its own: give it a restart that goes with it")
+            raise TaskError(
+                f"{own.__name__} has a reset of its own: give it a restart that goes with it"
+            )
         return super().restart(state, key, ended)
 
     @property

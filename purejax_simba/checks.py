@@ -1,5 +1,7 @@
 """What a configuration must fulfil before anything is compiled."""
 
+from typing import Literal
+
 from purejax_simba.config import FEWEST_UPDATES, LENGTHS, Config, ConfigError, known
 from purejax_simba.names import check_values, flatten
 from purejax_simba.settings import flag
@@ -15,7 +17,7 @@ def check(config: Config, episode_length: int) -> None:
     An episode is as long as `episode_length` interactions.
     """
     check_values(config)
-    _check_needed(config)
+    check_needed(config, "offline")
     replay = config.replay
     check_seeds("seed", config.seed, config.num_seeds)
     ratio, environments = known(config.update_to_data_ratio), known(config.num_environments)
@@ -115,15 +117,18 @@ _NEEDED = {"offline": ("dataset", "--offline"), "start": ("run", "--start.run")}
 _WRITTEN = {"offline.evaluation_interval": 10}
 
 
-def _check_needed(config: Config) -> None:
+def check_needed(config: Config, group: Literal["offline", "start"]) -> None:
+    """Refuses settings of a group that nothing reads.
+
+    Raises:
+      ConfigError: for the first.
+    """
     values, defaults = flatten(config), flatten(Config())
-    for group, (needed, option) in _NEEDED.items():
-        names = [name for name in defaults if name.startswith(f"{group}.")]
-        for name in () if values[f"{group}.{needed}"] else names:
-            if values[name] not in (defaults[name], _WRITTEN.get(name, defaults[name])):
-                raise ConfigError(
-                    f"{flag(name)} is of no use without {option}: give both or neither"
-                )
+    needed, option = _NEEDED[group]
+    names = [name for name in defaults if name.startswith(f"{group}.")]
+    for name in () if values[f"{group}.{needed}"] else names:
+        if values[name] not in (defaults[name], _WRITTEN.get(name, defaults[name])):
+            raise ConfigError(f"{flag(name)} is of no use without {option}: give both or neither")
 
 
 # What says nothing about training from a dataset, and what to do about it.

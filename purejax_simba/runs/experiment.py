@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from purejax_simba import loggers, trust
+from purejax_simba.checks import check_needed
 from purejax_simba.config import Config, ConfigError, Part
 from purejax_simba.defaults import with_agent_defaults
 from purejax_simba.files import read_json, write_json
@@ -56,6 +57,7 @@ def train(config: Config) -> Path:
       CheckpointError, WriteError: if files cannot be written; likewise.
       OutOfMemoryError: if a device has less memory than it said; likewise.
     """
+    check_needed(config, "start")  # in sweeps the run may be on an axis
     compiler = Compiler(make_program(config))
     job = Job.of_all_seeds(compiler.program.config)
     setup = _set_up(compiler, [job], Schedule.of([job]))

@@ -233,6 +233,22 @@ class Halved(Wrapper):
         return state, dataclasses.replace(timestep, observation=timestep.observation / 2)
 
 
+class Counted(Wrapper):
+    """One with a state of its own, and a restart that calls the base's."""
+
+    def reset(self, key):
+        inner, observation = self.inner.reset(key)
+        return (inner, jnp.zeros((), jnp.int32)), observation
+
+    def step(self, state, action):
+        inner, timestep = self.inner.step(state[0], action)
+        return (inner, state[1] + 1), timestep
+
+    def restart(self, state, key, ended):
+        inner, observation = super().restart(state[0], key, ended)
+        return (inner, jnp.where(ended, 0, state[1])), observation
+
+
 def test_every_episode_begins_with_the_reset_of_a_wrapper():
     plain, halved = (AutoReset(TimeLimit(inner, 3)) for inner in (Counter(), Halved(Counter())))
     states = [environment.reset(jax.random.key(0))[0] for environment in (plain, halved)]
@@ -248,7 +264,7 @@ def test_every_episode_begins_with_the_reset_of_a_wrapper():
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda inner: inner, lambda inner: TimeLimit(inner, 5), Halved, AutoReset]
+    "wrap", [lambda inner: inner, lambda inner: TimeLimit(inner, 5), Halved, Counted, AutoReset]
 )
 def test_only_an_episode_that_ended_begins_anew(wrap):
     environment = wrap(Counter())
