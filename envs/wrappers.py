@@ -19,8 +19,8 @@ class Wrapper(Environment):
     """Passes everything on to an inner environment, whose state is its own.
 
     One with a state of its own overrides what has to do with states: `reset`, `step`, `restart`
-    and `unwrapped_state`. One that is derived from this class itself and overrides
-    `reset` alone begins all episodes with that.
+    and `unwrapped_state`. One that is derived from this class itself and overrides `reset`
+    alone begins all episodes with that.
     """
 
     def __init__(self, environment: Environment):

@@ -125,8 +125,9 @@ def check_needed(config: Config, group: Literal["offline", "start"]) -> None:
     """
     values, defaults = flatten(config), flatten(Config())
     needed, option = _NEEDED[group]
-    names = [name for name in defaults if name.startswith(f"{group}.")]
-    for name in () if values[f"{group}.{needed}"] else names:
+    if values[f"{group}.{needed}"]:
+        return
+    for name in [name for name in defaults if name.startswith(f"{group}.")]:
         if values[name] not in (defaults[name], _WRITTEN.get(name, defaults[name])):
             raise ConfigError(f"{flag(name)} is of no use without {option}: give both or neither")
 

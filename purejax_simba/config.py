@@ -75,6 +75,16 @@ class CheckpointConfig:
 Part = Literal["actor", "critic", "temperature"]
 
 
+def step_name(is_offline: bool) -> str:
+    """What a run counts: environment steps, with a dataset updates."""
+    return "updates" if is_offline else "env steps"
+
+
+def step_title(is_offline: bool) -> str:
+    """The same as the title of an axis."""
+    return "updates" if is_offline else "environment steps"
+
+
 @dataclass(frozen=True)
 class StartConfig:
     """An earlier run to begin from, in place of new networks."""
@@ -219,12 +229,12 @@ class Config:
     @property
     def step_name(self) -> str:
         """What is counted while training."""
-        return "updates" if self.is_offline else "env steps"
+        return step_name(self.is_offline)
 
     @property
     def step_title(self) -> str:
         """The same as the title of an axis."""
-        return "updates" if self.is_offline else "environment steps"
+        return step_title(self.is_offline)
 
     @property
     def steps(self) -> int:

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from purejax_simba import drawing
+from purejax_simba.config import step_title
 from purejax_simba.files import check_output
 from purejax_simba.report.style import DASHES, MARKERS, Look, steps_label
 from purejax_simba.waiting import count_of
 
 Chart = dict[str, Any]  # a specification for plotly.js
 # What runs count: in an environment, with a dataset, and some of these among some of those.
-STEPS, UPDATES, BOTH = "environment steps", "updates", "environment steps or updates"
+STEPS, UPDATES, BOTH = step_title(False), step_title(True), "environment steps or updates"
 FORMATS = (".pdf", ".svg", ".png")
 HEIGHT = 320  # of a chart in the page, in pixels
 # Inches: the narrowest figure, a line of the legend, what is beside its labels, and a letter.

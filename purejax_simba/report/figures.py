@@ -11,8 +11,9 @@ from dataclasses import replace
 import pandas as pd
 
 from purejax_simba import aggregates
+from purejax_simba.config import step_title
 from purejax_simba.report import scaling
-from purejax_simba.report.charts import BOTH, STEPS, UPDATES, Figure, Panel, Series
+from purejax_simba.report.charts import BOTH, Figure, Panel, Series
 from purejax_simba.report.methods import Experiment, Method, Methods, common_counterparts, distinct
 from purejax_simba.report.published import LAST_STEP, RETURN, SUCCESS, normalized_metric, suites_of
 from purejax_simba.report.sessions import wall_seconds
@@ -101,9 +102,7 @@ def aggregate_curves(methods: Methods) -> Figure | None:
 
 def steps_title(methods: Methods) -> str:
     """What ours count, as the title of an axis."""
-    if methods.are_mixed:
-        return BOTH
-    return UPDATES if methods.are_offline else STEPS
+    return BOTH if methods.are_mixed else step_title(methods.are_offline)
 
 
 def _series(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from purejax_simba.config import Config, ConfigError
+from purejax_simba.config import Config, ConfigError, step_name
 from purejax_simba.defaults import PUBLISHED_CRITICS, whole_multiple, with_agent_defaults
 from purejax_simba.errors import first_line
 from purejax_simba.files import UnreadableError, read_bytes, read_json, reading
@@ -128,7 +128,7 @@ class Run:
     @property
     def step_name(self) -> str:
         """What it counts."""
-        return "updates" if self.is_offline else "env steps"
+        return step_name(self.is_offline)
 
     @property
     def has_published_episodes(self) -> bool:

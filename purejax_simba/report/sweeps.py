@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from purejax_simba.config import ConfigError
+from purejax_simba.config import ConfigError, step_title
 from purejax_simba.report.charts import (
     STEPS,
-    UPDATES,
     Chart,
     Panel,
     Series,
@@ -189,7 +188,7 @@ def steps_title(directory: Path) -> str:
         config = read_description(directory)["config"]
     except ConfigError:
         return STEPS
-    return UPDATES if config.get("offline.dataset") else STEPS
+    return step_title(bool(config.get("offline.dataset")))
 
 
 def lineage_panels(lineage: Lineage, title: str = "", x: str = STEPS) -> list[Panel]:

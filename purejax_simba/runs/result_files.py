@@ -19,7 +19,8 @@ from purejax_simba.runs.session_record import RECORD_FILE, read_sessions
 METRIC_COLUMNS = ("exp_name", "env_name", "seed", "metric", "env_step", "value")
 HEADER = ",".join(METRIC_COLUMNS).encode() + b"\n"
 CONFIG_FILE, METRICS_FILE, CURVE_FILE = "config.json", "metrics.csv", "curve.png"
-DIVERGED_FILE, SCHEDULE_FILE = "diverged.json", "schedule.json"
+DIVERGED_FILE = "diverged.json"
+SCHEDULE_FILE, SCHEDULE_STEP = "schedule.json", "env_step"
 # How far each logger is, and what W&B calls the runs.
 LOGGER_FILES = LOGGER_PROGRESS_FILE, WANDB_IDS_FILE = "loggers.json", "wandb.json"
 TENSORBOARD_DIRECTORY, WANDB_DIRECTORY = "tensorboard", "wandb"
@@ -92,8 +93,8 @@ def write_config(directory: Path, config: Config) -> None:
 def first_of_schedule(path: Path) -> dict[str, Any]:
     """What a schedule has before anything is trained, name -> value; empty where there is none."""
     entries = read_json(path, list[dict[str, Any]], [])
-    first = entries[0] if entries and entries[0].get("env_step") == 0 else {}
-    return {plain_name(name): value for name, value in first.items() if name != "env_step"}
+    first = entries[0] if entries and entries[0].get(SCHEDULE_STEP) == 0 else {}
+    return {plain_name(name): value for name, value in first.items() if name != SCHEDULE_STEP}
 
 
 def copy_run(directory: Path, config: Config, size: int | None) -> None:

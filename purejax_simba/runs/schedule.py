@@ -12,12 +12,11 @@ from purejax_simba.files import read_json, reading, write_json
 from purejax_simba.names import check_change, check_values, find_name, flatten, settings_of
 from purejax_simba.runs import processes
 from purejax_simba.runs.jobs import Job
-from purejax_simba.runs.result_files import SCHEDULE_FILE
+from purejax_simba.runs.result_files import SCHEDULE_FILE, SCHEDULE_STEP
 from purejax_simba.runs.runs import Runs
 from purejax_simba.runs.starting import Start
 
 NEVER = 2**62
-_STEP = "env_step"
 _ADVICE = "give the schedule.json of a sweep with --pbt, or write one like it"
 
 
@@ -88,6 +87,9 @@ class Schedule(Plan):
         with reading(path, advice=_ADVICE):
             schedule = cls(_read(path, config), jobs)
             for entry in schedule._entries:
+                for name in entry.values:
+                    if len({flatten(job.config)[name] for job in jobs}) > 1:
+                        raise ConfigError(f"{name} is on an axis of the sweep: drop one of them")
                 for each in schedule.configs(entry.env_step):
                     check_values(each)
         return schedule
@@ -132,23 +134,23 @@ class Schedule(Plan):
 
 def write_schedule(path: Path, entries: Sequence[Entry]) -> None:
     """Writes a file that `Schedule.of` reads."""
-    write_json(path, [{_STEP: entry.env_step} | entry.values for entry in entries])
+    write_json(path, [{SCHEDULE_STEP: entry.env_step} | entry.values for entry in entries])
 
 
 def _read(path: Path, config: Config) -> list[Entry]:
     known, own = settings_of(config), flatten(config)
     entries: list[Entry] = []
     for line in read_json(path, list[dict[str, Any]], advice=_ADVICE):
-        env_step = line.pop(_STEP, None)
+        env_step = line.pop(SCHEDULE_STEP, None)
         if type(env_step) is not int or env_step < 0:
-            raise ConfigError(f"{_STEP} is {env_step!r}, no whole number")
+            raise ConfigError(f"{SCHEDULE_STEP} is {env_step!r}, no whole number")
         if env_step % config.steps_per_interaction:
             raise ConfigError(
-                f"{_STEP} {env_step} is no multiple of {config.steps_per_interaction}, the "
+                f"{SCHEDULE_STEP} {env_step} is no multiple of {config.steps_per_interaction}, the "
                 "environment steps of an interaction"
             )
         if entries and env_step <= entries[-1].env_step:
-            raise ConfigError(f"{_STEP} {env_step} stands after {entries[-1].env_step}")
+            raise ConfigError(f"{SCHEDULE_STEP} {env_step} stands after {entries[-1].env_step}")
         values = {}
         for given, value in line.items():
             name = find_name(given)

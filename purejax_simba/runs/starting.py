@@ -147,6 +147,7 @@ def from_earlier_run(
 
     A seed takes it from the run that has its place in the earlier experiment, or from another where
     that one diverged; where there are more seeds than runs, those are taken again from the first.
+
     Args:
       program: of one run.
       placement: of all.

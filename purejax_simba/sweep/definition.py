@@ -280,10 +280,14 @@ def read_description(directory: Path) -> Description:
     return read_json(path, Description)
 
 
+def as_written(description: Mapping[str, Any]) -> dict[str, Any]:
+    """A description as it is read back: JSON has lists for tuples."""
+    return json.loads(json.dumps(description))
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between the descriptions of two sweeps, bookkeeping apart; empty if nothing."""
-    # What was written went through JSON.
-    before, now = (each | each["config"] for each in json.loads(json.dumps((before, now))))
+    before, now = (each | each["config"] for each in map(as_written, (before, now)))
     return "; ".join(
         f"{name.replace('_', '-')} was {_text(before.get(name))} and is {_text(now.get(name))}"
         for name in {**before, **now}

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import os
 import shutil
 import sys
@@ -27,13 +26,14 @@ from purejax_simba.runs.jobs import Job
 from purejax_simba.runs.result_files import check_free, check_links, run_directory
 from purejax_simba.runs.run_lock import STALE_SECONDS, RunLock
 from purejax_simba.runs.schedule import Schedule
-from purejax_simba.runs.session import AllDivergedError
+from purejax_simba.runs.session import AllDivergedError, first_configs
 from purejax_simba.runs.starting import check_lasting
 from purejax_simba.sweep.axes import Axis
 from purejax_simba.sweep.definition import (
     DEFINITION_FILE,
     Sweep,
     Trial,
+    as_written,
     check_same,
     read_description,
 )
@@ -204,8 +204,9 @@ def begin_sweep(sweep: Sweep, groups: Sequence[Group]) -> None:
         before = read_description(sweep.directory)
         check_same(sweep, before, str(sweep.directory), "--experiment or --output")
         check_links(sweep.directory)
-        if json.loads(json.dumps(sweep.description())) != before:  # books are kept otherwise now
-            write_json(sweep.directory / DEFINITION_FILE, sweep.description())
+        description = sweep.description()
+        if as_written(description) != before:  # books are kept otherwise now
+            write_json(sweep.directory / DEFINITION_FILE, description)
     else:
         _make_directory(sweep, groups)
     if sweep.storage is None and sweep.is_adaptive:
@@ -225,7 +226,8 @@ def _make_directory(sweep: Sweep, groups: Sequence[Group]) -> None:
 
 def _check_files(group: Group, axes: Sequence[Axis]) -> None:
     """Refuses what a group could not begin with, which may be hours later."""
-    schedule = Schedule.of([Job.of_all_seeds(trial.config) for trial in group.trials])
+    jobs = [Job.of_all_seeds(trial.config) for trial in group.trials]
+    schedule = Schedule.of(jobs)
     for axis in axes:
         if schedule and axis.name in schedule.names:
             raise ConfigError(
@@ -238,8 +240,7 @@ def _check_files(group: Group, axes: Sequence[Axis]) -> None:
         raise ConfigError(
             f"--start.run {start.run} holds nothing to go on from: give a run directory"
         )
-    own = [trial.config for trial in group.trials]
-    check_lasting(start, schedule.first if schedule else own)
+    check_lasting(start, first_configs(jobs, schedule))
 
 
 def _run_group(assignment: Assignment) -> None:
